@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What the user sees: one line a step with the time since the start, and why it failed.
+
+    with log.step("kernel") as step:        # log file: build/logs/kernel.log
+        step.run(["make", ...])             # progress on the terminal, output in the log
+    log.info("one line")
+    log.fail("one line that says what is wrong and what to do")   # does not return
+"""
+
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+from lab import paths
+
+#: How often a step that is still running says so when the output is not a terminal.
+QUIET_SECONDS = 30
+#: How much of a log is shown when its step failed.
+TAIL_LINES = 15
+
+_start = time.monotonic()
+_live = False  # a progress line is on the terminal, without its newline
+
+
+class Failure(Exception):
+    """What stops a command: one line for the user."""
+
+
+def info(text: str) -> None:
+    """Prints one line, stamped with the time since the start."""
+    _erase()
+    print(f"{_stamp()} {text}", flush=True)
+
+
+def fail(text: str) -> NoReturn:
+    """Stops the command; its last line will be `error: <text>`."""
+    raise Failure(text)
+
+
+def error(text: str) -> None:
+    _erase()
+    print(f"error: {text}", file=sys.stderr, flush=True)
+
+
+def elapsed(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
+
+
+def _stamp() -> str:
+    return f"[{elapsed(time.monotonic() - _start):>5}]"
+
+
+def _erase() -> None:
+    global _live
+    if _live:
+        print("\r\033[K", end="", flush=True)
+        _live = False
+
+
+class Step:
+    """One long piece of work: its name, its log file, and its progress line."""
+
+    def __init__(self, name: str, log: Path):
+        self.name = name
+        self.log = log
+        self.begun = self._shown = time.monotonic()
+
+    def progress(self, text: str) -> None:
+        """Shows what the step is doing: at once on a terminal, now and then otherwise."""
+        global _live
+        now = time.monotonic()
+        if sys.stdout.isatty():
+            if now - self._shown >= 0.2:
+                print(f"\r\033[K{_stamp()} {self.name}: {text}"[:100], end="", flush=True)
+                self._shown, _live = now, True
+        elif now - self._shown >= QUIET_SECONDS:
+            info(f"{self.name}: {text}")
+            self._shown = now
+
+    def run(self, argv, **options) -> None:
+        """Runs a child with its output in the log; fails the step when the child fails."""
+        from lab import process
+        status = process.logged(self, [str(word) for word in argv], **options)
+        if status:
+            self.failed(f"`{Path(argv[0]).name}` exited with {status}")
+
+    def failed(self, why: str) -> NoReturn:
+        """Fails the step, with the end of its log."""
+        _erase()
+        lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
+        for line in lines[-TAIL_LINES:]:
+            print(f"    {line}", file=sys.stderr)
+        fail(f"{self.name} failed ({why}), see {_short(self.log)}")
+
+
+@contextmanager
+def step(name: str, doing: str = ""):
+    """Announces a long piece of work and says how long it took; yields its `Step`."""
+    file = paths.LOGS / (name.replace(" ", "-").replace("/", "-") + ".log")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("")
+    info(f"{name}: {doing or 'started'}")
+    work = Step(name, file)
+    yield work
+    info(f"{name}: done in {elapsed(time.monotonic() - work.begun)}")
+
+
+def _short(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
