@@ -1,0 +1,845 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * libmultipath: one block device (the head) over several that lead to the
+ * same storage (the paths).
+ *
+ * This is the library's whole C interface. Everything behind it is Rust. The
+ * Rust view of these declarations is generated from this file, and every
+ * signature and every layout is compared with the Rust side when the library
+ * is compiled.
+ *
+ * A driver
+ *
+ * - embeds a struct mpath_port in what it has once per controller, a struct
+ *   mpath_device in what it has once per path, and a struct mpath_iopolicy in
+ *   what its heads share (a subsystem, a target);
+ * - gets a struct mpath_head from mpath_alloc_head() for every piece of
+ *   storage, and its disk from mpath_alloc_head_disk();
+ * - adds and removes paths, and tells the library what it learns about them:
+ *   mpath_port_set_state(), mpath_device_set_access_state(),
+ *   mpath_enable_device(), mpath_disable_device();
+ * - hands back the bios of a request that failed for a reason of the path:
+ *   mpath_failover().
+ *
+ * The library never asks a driver whether a path is usable. The driver says
+ * so when it changes, so that choosing a path calls nobody.
+ *
+ * Locking, lock order and lifetime
+ *
+ * The head's list of paths and its cached choices are read under the head's
+ * SRCU and written under the head's mutex. The library takes its mutex inside
+ * the driver's own locks and calls no driver callback with it held. Grace
+ * periods are waited for with no lock of the library held; a driver must not
+ * call a function below that says "waits for readers" from inside a callback
+ * that runs in a read-side section, which are those that take a
+ * struct mpath_device.
+ *
+ * A head is refcounted. The driver holds the reference that mpath_alloc_head()
+ * returned, every opener of the disk holds one, and so does an armed removal
+ * timer. The last mpath_put_head() calls mpath_head_template.release and frees
+ * the head. Nothing in the library waits for an opener.
+ */
+#ifndef _LINUX_MULTIPATH_H
+#define _LINUX_MULTIPATH_H
+
+#include <linux/atomic.h>
+#include <linux/bits.h>
+#include <linux/blk_types.h>
+#include <linux/blkdev.h>
+#include <linux/cache.h>
+#include <linux/compiler.h>
+#include <linux/list.h>
+#include <linux/mutex.h>
+#include <linux/types.h>
+
+struct attribute_group;
+struct bio_list;
+struct device;
+struct io_uring_cmd;
+struct mpath_device;
+struct mpath_head;
+struct module;
+struct queue_limits;
+
+/**
+ * REQ_MPATH - mark of a bio or request that came through a head
+ *
+ * Set by the library on every bio that it sends to a path. A driver's
+ * completion code looks at it to decide between mpath_failover() and its own
+ * error handling.
+ */
+#define REQ_MPATH	REQ_DRV
+
+/**
+ * enum mpath_iopolicy_e - how a head chooses among its usable paths
+ * @MPATH_IOPOLICY_NUMA: the path nearest to the submitting CPU ("numa")
+ * @MPATH_IOPOLICY_RR: one path after the other ("round-robin")
+ * @MPATH_IOPOLICY_QD: the path whose port has the least requests in flight
+ *	("queue-depth")
+ *
+ * Whatever the policy, a disabled path is never chosen, an optimized path is
+ * preferred to a non-optimized one, and no other path is used.
+ */
+enum mpath_iopolicy_e {
+	MPATH_IOPOLICY_NUMA,
+	MPATH_IOPOLICY_RR,
+	MPATH_IOPOLICY_QD,
+};
+
+/**
+ * enum mpath_access_state - how storage says it can be reached through a path
+ * @MPATH_STATE_OPTIMIZED: preferred
+ * @MPATH_STATE_NONOPTIMIZED: used while no path is optimized
+ * @MPATH_STATE_OTHER: not used for I/O
+ */
+enum mpath_access_state {
+	MPATH_STATE_OPTIMIZED,
+	MPATH_STATE_NONOPTIMIZED,
+	MPATH_STATE_OTHER,
+};
+
+/**
+ * enum mpath_disable_reason - why a path is not to be used, one bit each
+ * @MPATH_DISABLE_NOT_READY: the path is not set up yet, or being torn down
+ * @MPATH_DISABLE_STATE_PENDING: its access state is out of date and being read
+ *
+ * A path is enabled when no reason is left.
+ */
+enum mpath_disable_reason {
+	MPATH_DISABLE_NOT_READY		= 1 << 0,
+	MPATH_DISABLE_STATE_PENDING	= 1 << 1,
+};
+
+/**
+ * enum mpath_port_state - what a controller can do for the paths through it
+ * @MPATH_PORT_DEAD: takes no I/O and will not come back
+ * @MPATH_PORT_RECOVERING: takes no I/O now; I/O that finds no other path waits
+ * @MPATH_PORT_DRAINING: takes I/O, but is about to go; I/O does not wait for it
+ * @MPATH_PORT_LIVE: takes I/O
+ */
+enum mpath_port_state {
+	MPATH_PORT_DEAD,
+	MPATH_PORT_RECOVERING,
+	MPATH_PORT_DRAINING,
+	MPATH_PORT_LIVE,
+};
+
+/**
+ * struct mpath_port - what all paths through one controller share
+ * @state: private, an enum mpath_port_state; see mpath_port_set_state()
+ * @nr_active: requests in flight through the port, counted by the driver while
+ *	mpath_iopolicy_is_qd(); read by the queue-depth policy
+ *
+ * Embedded in the driver's controller, which must outlive every struct
+ * mpath_device that names it. @nr_active is written for every request and has
+ * a cache line of its own, away from @state, which is read for every bio.
+ */
+struct mpath_port {
+	unsigned int	state;
+	atomic_t	nr_active ____cacheline_aligned_in_smp;
+};
+
+/**
+ * struct mpath_iopolicy - the policy that a group of heads follows
+ * @policy: private, an enum mpath_iopolicy_e; see mpath_iopolicy_read()
+ * @supported: private, the policies that may be set, bit by enum
+ * @lock: private, serialises changes and guards @heads
+ * @heads: private, the heads that follow this policy
+ *
+ * Embedded in what the heads share, which must outlive them.
+ */
+struct mpath_iopolicy {
+	unsigned int		policy;
+	unsigned int		supported;
+	struct mutex		lock;
+	struct list_head	heads;
+};
+
+/**
+ * struct mpath_device - one path
+ * @siblings: private, the head's list of paths
+ * @state: private, access state and reasons to be disabled in one word
+ * @numa_node: private, the NUMA node that the path is near to, or NUMA_NO_NODE
+ * @port: private, the port that the path goes through
+ * @disk: private, the path's own disk
+ * @head: private, the head that the path belongs to
+ * @flags: private
+ *
+ * Embedded in the driver's per-path structure and initialised by
+ * mpath_add_device(). The memory must stay until mpath_delete_device() and
+ * then mpath_synchronize() have returned.
+ */
+struct mpath_device {
+	struct list_head	siblings;
+	unsigned int		state;
+	int			numa_node;
+	struct mpath_port	*port;
+	struct gendisk		*disk;
+	struct mpath_head	*head;
+	unsigned long		flags;
+};
+
+/**
+ * struct mpath_head_template - what a driver is asked to do, one per driver
+ * @owner: the driver's module. Pinned while a removal timer is armed, and,
+ *	through @fops, while the head's disk is open. THIS_MODULE; NULL only
+ *	when the driver is built in. Required otherwise.
+ * @fops: the operations of the head's disk, from MPATH_BDEV_OPS(). Required
+ *	by mpath_alloc_head_disk().
+ * @disk_groups: sysfs attributes of the head's disk, NULL-terminated, among
+ *	them &mpath_attr_group if the links to the paths are wanted. Optional.
+ * @release: the last reference to the head is gone: free what the driver keeps
+ *	for it. The head itself is freed afterwards, by the library. May sleep.
+ *	Required.
+ * @remove_head: the removal timer has expired. The driver takes the lock under
+ *	which it looks heads up, calls mpath_try_remove_head(), and when that
+ *	says true unlinks the head, drops the lock, calls mpath_remove_head()
+ *	and drops its reference. May sleep. Required for delayed removal.
+ * @add_cdev: the head's disk has been added: make its character device. An
+ *	error is only remembered, so that @del_cdev is not called. May sleep.
+ *	Optional, with @del_cdev.
+ * @del_cdev: remove what @add_cdev made. May sleep.
+ * @bdev_ioctl: an ioctl on the head's disk or, when bdev_is_partition(@bdev),
+ *	on a partition of it, to be carried out on @dev. Runs inside a
+ *	read-side section of the head; may sleep, must not wait for readers.
+ *	Also called for compat ioctls. When it is NULL the ioctl goes to the
+ *	path's own operations, and one on a partition is refused with -ENOTTY.
+ * @cdev_ioctl: the same for the character device.
+ * @ioctl_begin: decide whether @cmd is too long, or too far-reaching, for a
+ *	read-side section: then take a reference to what it needs and return
+ *	that; NULL otherwise. Runs inside the section. Optional, with
+ *	@ioctl_handle.
+ * @ioctl_handle: carry @cmd out on what @ioctl_begin returned, and drop the
+ *	reference. Runs outside any read-side section; the path may be gone.
+ * @cdev_uring_cmd: an io_uring command on the character device. Runs inside a
+ *	read-side section. Optional: -EOPNOTSUPP.
+ * @get_unique_id: fill @id for @dev. Runs inside a read-side section. When it
+ *	is NULL the path's own operation is called.
+ */
+struct mpath_head_template {
+	struct module *owner;
+	const struct block_device_operations *fops;
+	const struct attribute_group **disk_groups;
+
+	void (*release)(struct mpath_head *head);
+	void (*remove_head)(struct mpath_head *head);
+	int (*add_cdev)(struct mpath_head *head);
+	void (*del_cdev)(struct mpath_head *head);
+	int (*bdev_ioctl)(struct mpath_device *dev, struct block_device *bdev,
+			  blk_mode_t mode, unsigned int cmd, unsigned long arg);
+	int (*cdev_ioctl)(struct mpath_device *dev, bool open_for_write,
+			  unsigned int cmd, unsigned long arg);
+	void *(*ioctl_begin)(struct mpath_device *dev, unsigned int cmd);
+	int (*ioctl_handle)(void *handle, bool open_for_write,
+			    unsigned int cmd, unsigned long arg);
+	int (*cdev_uring_cmd)(struct mpath_device *dev,
+			      struct io_uring_cmd *ioucmd,
+			      unsigned int issue_flags);
+	int (*get_unique_id)(struct mpath_device *dev, u8 id[16],
+			     enum blk_unique_id type);
+};
+
+/**
+ * struct mpath_head - the paths to one piece of storage and the disk over them
+ * @disk: the head's disk, NULL before mpath_alloc_head_disk(). Read-only. Stays
+ *	until the last reference to the head is gone.
+ * @drvdata: what the driver gave to mpath_alloc_head(). Read-only.
+ *
+ * Allocated by the library; what follows these members in memory is private.
+ */
+struct mpath_head {
+	struct gendisk	*disk;
+	void		*drvdata;
+	/* private: */
+	unsigned char	opaque[];
+};
+
+/* Ports */
+
+/**
+ * mpath_port_init() - initialise a port
+ * @port: not in use by any path
+ *
+ * The state is MPATH_PORT_DEAD until the driver says otherwise, nr_active is 0.
+ *
+ * Context: any.
+ */
+void mpath_port_init(struct mpath_port *port);
+
+/**
+ * mpath_port_set_state() - say what a port can do from now on
+ * @port: the port
+ * @state: an enum mpath_port_state
+ *
+ * Bios that are submitted after this returned see the new state. It does not
+ * move bios that wait for a path: when a port becomes live, or is given up, the
+ * driver calls mpath_kick_requeue() on the heads concerned afterwards.
+ *
+ * Context: any, hard interrupt included.
+ */
+void mpath_port_set_state(struct mpath_port *port,
+			  enum mpath_port_state state);
+
+/* Policies */
+
+/**
+ * mpath_iopolicy_init() - initialise a policy without heads
+ * @iopolicy: to be initialised
+ * @policy: the policy to start with
+ * @supported: the policies that mpath_iopolicy_set() accepts, BIT(enum) each
+ *
+ * Return: 0, or -EINVAL when the library does not have @policy, or @supported
+ * leaves it out; then @iopolicy is initialised with MPATH_IOPOLICY_NUMA.
+ *
+ * Context: process, may sleep.
+ */
+int mpath_iopolicy_init(struct mpath_iopolicy *iopolicy,
+			enum mpath_iopolicy_e policy, unsigned int supported);
+
+/**
+ * mpath_iopolicy_parse() - the policy of a name
+ * @name: "numa", "round-robin" or "queue-depth", one newline may follow
+ *
+ * Return: an enum mpath_iopolicy_e, or -EINVAL for another name and for a
+ * policy that the library does not have yet.
+ *
+ * Context: any.
+ */
+int mpath_iopolicy_parse(const char *name);
+
+/**
+ * mpath_iopolicy_name() - the name of a policy
+ * @policy: the policy
+ *
+ * Return: a static string, "unknown" for what is no policy.
+ *
+ * Context: any.
+ */
+const char *mpath_iopolicy_name(enum mpath_iopolicy_e policy);
+
+/**
+ * mpath_iopolicy_set() - change the policy of all heads that follow it
+ * @iopolicy: the shared policy
+ * @policy: the new one
+ *
+ * When the policy changes, the heads' cached choices are dropped and bios that
+ * wait for a path are submitted again. Setting the policy that is in force does
+ * nothing at all. Concurrent calls are serialised.
+ *
+ * Return: the policy that was in force before, or -EINVAL when @policy is not
+ * supported here.
+ *
+ * Context: process, may sleep. Takes the policy's mutex.
+ */
+int mpath_iopolicy_set(struct mpath_iopolicy *iopolicy,
+		       enum mpath_iopolicy_e policy);
+
+/**
+ * mpath_iopolicy_read() - the policy in force
+ * @iopolicy: the shared policy
+ *
+ * Context: any.
+ */
+static inline enum mpath_iopolicy_e
+mpath_iopolicy_read(const struct mpath_iopolicy *iopolicy)
+{
+	return READ_ONCE(iopolicy->policy);
+}
+
+/**
+ * mpath_iopolicy_is_qd() - must the driver count requests in flight?
+ * @iopolicy: the shared policy
+ *
+ * Context: any.
+ */
+static inline bool mpath_iopolicy_is_qd(const struct mpath_iopolicy *iopolicy)
+{
+	return mpath_iopolicy_read(iopolicy) == MPATH_IOPOLICY_QD;
+}
+
+/* Heads */
+
+/**
+ * mpath_alloc_head() - allocate a head without paths and without a disk
+ * @mpdt: the driver's callbacks
+ * @iopolicy: the policy that the head follows; must outlive the head
+ * @drvdata: for the driver, afterwards head->drvdata
+ *
+ * Return: the head with one reference, which is the caller's, or an ERR_PTR():
+ * -EINVAL when @mpdt lacks a required callback or has half of a pair, -ENOMEM.
+ * On an error mpath_head_template.release is not called.
+ *
+ * Context: process, may sleep.
+ */
+struct mpath_head *mpath_alloc_head(const struct mpath_head_template *mpdt,
+				    struct mpath_iopolicy *iopolicy,
+				    void *drvdata);
+
+/**
+ * mpath_get_head() - take one more reference
+ * @head: the caller holds a reference already
+ *
+ * Context: any.
+ */
+void mpath_get_head(struct mpath_head *head);
+
+/**
+ * mpath_tryget_head() - take a reference unless the last one is gone
+ * @head: the memory is kept by the driver's lookup lock
+ *
+ * Return: whether there is a reference now.
+ *
+ * Context: any.
+ */
+bool mpath_tryget_head(struct mpath_head *head);
+
+/**
+ * mpath_put_head() - drop a reference
+ * @head: not to be touched afterwards
+ *
+ * The last one submits what is still parked (it fails: no head is Live without
+ * a reference), releases the disk, calls mpath_head_template.release and frees
+ * the head.
+ *
+ * Context: process, may sleep. Not inside a read-side section of the head.
+ */
+void mpath_put_head(struct mpath_head *head);
+
+/**
+ * mpath_alloc_head_disk() - give the head its disk
+ * @head: has no disk yet
+ * @lim: the limits to start with
+ * @parent: the parent of the disk's device; a reference is held until the
+ *	head is freed
+ * @numa_node: where to allocate, or NUMA_NO_NODE
+ *
+ * The disk is not visible yet; the driver sets head->disk->disk_name, and the
+ * first mpath_device_set_live() adds it. The library owns it.
+ *
+ * Return: 0, -EINVAL when the template has no fops, -EEXIST when there is a
+ * disk already, or what the allocation returned.
+ *
+ * Context: process, may sleep.
+ */
+int mpath_alloc_head_disk(struct mpath_head *head, struct queue_limits *lim,
+			  struct device *parent, int numa_node);
+
+/**
+ * mpath_try_remove_head() - decide to remove a head, in one step
+ * @head: the head
+ *
+ * Nothing happens while the head has paths. Without paths, and with a removal
+ * delay that is not over, the removal timer is armed, unless it is already; it
+ * holds one reference to the head and one to the driver's module, and calls
+ * mpath_head_template.remove_head. Otherwise the head is Dying from now on:
+ * adding a path to it fails.
+ *
+ * The driver calls it under the lock under which it looks heads up.
+ *
+ * Return: true when the caller must unlink the head from its lookup list and
+ * then call mpath_remove_head(). True exactly once in the life of a head.
+ *
+ * Context: process, may sleep. Takes the head's mutex.
+ */
+bool mpath_try_remove_head(struct mpath_head *head);
+
+/**
+ * mpath_remove_head() - take the head's devices away
+ * @head: mpath_try_remove_head() said true
+ *
+ * Removes the character device and the disk, and fails all bios that wait for
+ * a path and those that are submitted from now on. It does not wait for those
+ * who have the head open; they get errors. Works for a head that never had a
+ * disk, or whose disk never was added. The caller's reference is not dropped.
+ *
+ * Context: process, may sleep. Waits for readers. No lock held under which
+ * mpath_device_set_live(), an attribute of the disk or its opener may wait.
+ */
+void mpath_remove_head(struct mpath_head *head);
+
+/**
+ * mpath_head_devices_empty() - has the head no path?
+ * @head: the head
+ *
+ * The answer is stable only under the driver's lock that serialises adding and
+ * deleting paths.
+ *
+ * Context: any.
+ */
+bool mpath_head_devices_empty(struct mpath_head *head);
+
+/**
+ * mpath_head_is_live() - has the disk been added, and not been removed?
+ * @head: the head
+ *
+ * Context: any.
+ */
+bool mpath_head_is_live(struct mpath_head *head);
+
+/**
+ * mpath_head_queue_if_no_path() - do bios wait although there is no path?
+ * @head: the head
+ *
+ * Return: whether a removal delay is set.
+ *
+ * Context: any.
+ */
+bool mpath_head_queue_if_no_path(struct mpath_head *head);
+
+/**
+ * mpath_synchronize() - wait for readers
+ * @head: the head
+ *
+ * Waits until every read-side section that had begun has ended.
+ *
+ * Context: process, may sleep. Not inside a read-side section of the head.
+ */
+void mpath_synchronize(struct mpath_head *head);
+
+/**
+ * mpath_kick_requeue() - submit again what waits for a path
+ * @head: the head
+ *
+ * Context: any.
+ */
+void mpath_kick_requeue(struct mpath_head *head);
+
+/* Paths */
+
+/**
+ * mpath_add_device() - add a path to a head
+ * @dev: the path; what is in the structure is overwritten
+ * @head: the head; the caller keeps it for as long as @dev is on it
+ * @disk: the path's own disk
+ * @port: the port that the path goes through
+ * @numa_node: the node that the path is near to, or NUMA_NO_NODE
+ *
+ * The path is disabled (MPATH_DISABLE_NOT_READY), in MPATH_STATE_OTHER. An
+ * armed removal timer is disarmed.
+ *
+ * Return: 0, or -ENXIO when the head is Dying or Dead.
+ *
+ * Context: process, may sleep. Takes the head's mutex.
+ */
+int mpath_add_device(struct mpath_device *dev, struct mpath_head *head,
+		     struct gendisk *disk, struct mpath_port *port,
+		     int numa_node);
+
+/**
+ * mpath_quiesce_device() - make sure that no new I/O is sent to a path
+ * @dev: a path on a head
+ *
+ * The first step of taking a path away: it is disabled for good, and when this
+ * returns no CPU is submitting to it and no cached choice names it.
+ *
+ * Context: process, may sleep. Waits for readers.
+ */
+void mpath_quiesce_device(struct mpath_device *dev);
+
+/**
+ * mpath_delete_device() - unlink a path from its head
+ * @dev: a path on a head, after mpath_quiesce_device()
+ *
+ * Readers may still see the path; mpath_synchronize() before it is freed.
+ * Deleting a path that is on no head does nothing but WARN.
+ *
+ * Return: whether the head has no path left.
+ *
+ * Context: process, may sleep. Takes the head's mutex.
+ */
+bool mpath_delete_device(struct mpath_device *dev);
+
+/**
+ * mpath_enable_device() - one reason less not to use a path
+ * @dev: a path on a head
+ * @reason: an enum mpath_disable_reason, or several
+ *
+ * When no reason is left the path may be chosen, and bios that wait for a path
+ * are submitted again.
+ *
+ * Context: any.
+ */
+void mpath_enable_device(struct mpath_device *dev, unsigned int reason);
+
+/**
+ * mpath_disable_device() - one reason more not to use a path
+ * @dev: a path on a head
+ * @reason: an enum mpath_disable_reason, or several
+ *
+ * Bios that are submitted after this returned do not use the path.
+ *
+ * Context: any.
+ */
+void mpath_disable_device(struct mpath_device *dev, unsigned int reason);
+
+/**
+ * mpath_device_set_access_state() - say how storage is reached through a path
+ * @dev: a path on a head
+ * @state: an enum mpath_access_state
+ *
+ * Also ends what mpath_failover() began: the path's state has been evaluated
+ * again. Cached choices that this makes wrong are dropped.
+ *
+ * Context: any.
+ */
+void mpath_device_set_access_state(struct mpath_device *dev,
+				   enum mpath_access_state state);
+
+/**
+ * mpath_device_set_live() - a path can carry I/O
+ * @dev: a path on a head, set up, with its access state set
+ *
+ * The first path of a head adds the head's disk and its character device, and
+ * has partitions scanned later, from another context, so that a path that fails
+ * meanwhile blocks nobody. Every path gets its link in the "multipath"
+ * directory. The choices for all online nodes are made anew and bios that wait
+ * for a path are submitted again. On a head without a disk, and on one that is
+ * Dying, nothing happens.
+ *
+ * Context: process, may sleep. Adding a disk does I/O: the port must be live.
+ * Not inside a read-side section of the head.
+ */
+void mpath_device_set_live(struct mpath_device *dev);
+
+/**
+ * mpath_clear_current_path() - drop the cached choices that name a path
+ * @dev: a path on a head
+ *
+ * Return: whether there was one.
+ *
+ * Context: any.
+ */
+bool mpath_clear_current_path(struct mpath_device *dev);
+
+/**
+ * mpath_clear_paths() - drop all cached choices of a head
+ * @head: the head
+ *
+ * Context: any.
+ */
+void mpath_clear_paths(struct mpath_head *head);
+
+/**
+ * mpath_revalidate_paths() - the head's capacity has been set
+ * @head: a head with a disk
+ *
+ * Paths whose capacity differs from the head's are disabled with
+ * MPATH_DISABLE_NOT_READY until the driver has looked at them again. All cached
+ * choices are dropped, bios that wait for a path are submitted again.
+ *
+ * Context: process, may sleep.
+ */
+void mpath_revalidate_paths(struct mpath_head *head);
+
+/**
+ * mpath_failover() - take back the bios of a request that failed on a path
+ * @dev: the path; on a head with a disk
+ * @bios: the bios in order, for example from blk_steal_bios(); empty afterwards
+ *
+ * The bios are parked, in order and with their status clean, and submitted
+ * again from another context. The path is not chosen again before its state was
+ * evaluated anew: mpath_device_set_access_state(), mpath_enable_device() or
+ * mpath_device_set_live() say that the driver has done so, otherwise the
+ * library tries it again after 100 ms.
+ *
+ * Context: any, hard interrupt included.
+ */
+void mpath_failover(struct mpath_device *dev, struct bio_list *bios);
+
+/**
+ * mpath_call_for_device() - do something on a path of the head
+ * @head: the head
+ * @cb: called with the path that a bio would be sent to, in a read-side section
+ * @data: for @cb
+ *
+ * Return: what @cb returned, or -EWOULDBLOCK when no path is usable.
+ *
+ * Context: process, may sleep if @cb does.
+ */
+int mpath_call_for_device(struct mpath_head *head,
+			  int (*cb)(struct mpath_device *dev, void *data),
+			  void *data);
+
+/* Character device */
+
+/**
+ * mpath_cdev_ioctl() - the ioctl operation of a head's character device
+ * @head: the head
+ * @open_for_write: was the file opened for writing?
+ * @cmd: the command
+ * @arg: its argument
+ *
+ * Return: what the driver returned, -EWOULDBLOCK when no path is usable, or
+ * -ENOTTY when the driver has no cdev_ioctl.
+ *
+ * Context: process, may sleep.
+ */
+int mpath_cdev_ioctl(struct mpath_head *head, bool open_for_write,
+		     unsigned int cmd, unsigned long arg);
+
+/**
+ * mpath_cdev_uring_cmd() - the uring_cmd operation of a character device
+ * @head: the head
+ * @ioucmd: the command
+ * @issue_flags: how it was issued
+ *
+ * Return: what the driver returned, -EINVAL when no path is usable, or
+ * -EOPNOTSUPP when the driver has no cdev_uring_cmd.
+ *
+ * Context: process.
+ */
+int mpath_cdev_uring_cmd(struct mpath_head *head, struct io_uring_cmd *ioucmd,
+			 unsigned int issue_flags);
+
+/* Block device operations of a head's disk, for MPATH_BDEV_OPS() */
+
+void mpath_bdev_submit_bio(struct bio *bio);
+int mpath_bdev_open(struct gendisk *disk, blk_mode_t mode);
+void mpath_bdev_release(struct gendisk *disk);
+int mpath_bdev_ioctl(struct block_device *bdev, blk_mode_t mode,
+		     unsigned int cmd, unsigned long arg);
+int mpath_bdev_compat_ioctl(struct block_device *bdev, blk_mode_t mode,
+			    unsigned int cmd, unsigned long arg);
+int mpath_bdev_getgeo(struct gendisk *disk, struct hd_geometry *geo);
+int mpath_bdev_get_unique_id(struct gendisk *disk, u8 id[16],
+			     enum blk_unique_id type);
+int mpath_bdev_report_zones(struct gendisk *disk, sector_t sector,
+			    unsigned int nr_zones,
+			    struct blk_report_zones_args *args);
+
+/**
+ * MPATH_BDEV_OPS() - initialiser for the operations of a head's disk
+ * @module: the driver's THIS_MODULE, which an open disk keeps in memory
+ *
+ * A driver that wants persistent reservations forwarded adds
+ * ``.pr_ops = &mpath_pr_ops``; not every protocol can: a reservation that is
+ * made through one path must hold for all of them.
+ */
+#define MPATH_BDEV_OPS(module)						\
+	.owner		= (module),					\
+	.submit_bio	= mpath_bdev_submit_bio,			\
+	.open		= mpath_bdev_open,				\
+	.release	= mpath_bdev_release,				\
+	.ioctl		= mpath_bdev_ioctl,				\
+	.compat_ioctl	= mpath_bdev_compat_ioctl,			\
+	.getgeo		= mpath_bdev_getgeo,				\
+	.get_unique_id	= mpath_bdev_get_unique_id,			\
+	.report_zones	= IS_ENABLED(CONFIG_BLK_DEV_ZONED) ?		\
+			  mpath_bdev_report_zones : NULL
+
+/** mpath_pr_ops - persistent reservations, forwarded to a path */
+extern const struct pr_ops mpath_pr_ops;
+
+/* sysfs */
+
+/**
+ * mpath_attr_group - the directory "multipath" of a head's disk
+ *
+ * Holds a link to each path. Shown on disks whose operations are those of a
+ * head, so that a driver may use one list of groups for heads and paths.
+ */
+extern const struct attribute_group mpath_attr_group;
+
+/**
+ * mpath_add_sysfs_links() - link all paths that have no link yet
+ * @head: the head
+ *
+ * Does nothing while the head's disk is not added; paths whose disk is not
+ * added are left out.
+ *
+ * Context: process, may sleep.
+ */
+void mpath_add_sysfs_links(struct mpath_head *head);
+
+/**
+ * mpath_remove_sysfs_link() - remove a path's link
+ * @dev: the path, before its disk is removed
+ *
+ * Context: process, may sleep.
+ */
+void mpath_remove_sysfs_link(struct mpath_device *dev);
+
+/**
+ * mpath_numa_nodes_show() - the nodes whose I/O goes through a path
+ * @dev: a path
+ * @buf: one page
+ *
+ * Return: bytes written: a node list and a newline, or nothing when the policy
+ * is not numa.
+ *
+ * Context: process, may sleep.
+ */
+ssize_t mpath_numa_nodes_show(struct mpath_device *dev, char *buf);
+
+/**
+ * mpath_delayed_removal_secs_show() - the removal delay of a head
+ * @head: the head
+ * @buf: one page
+ *
+ * Return: bytes written: seconds and a newline.
+ *
+ * Context: process, may sleep.
+ */
+ssize_t mpath_delayed_removal_secs_show(struct mpath_head *head, char *buf);
+
+/**
+ * mpath_delayed_removal_secs_store() - set the removal delay of a head
+ * @head: the head
+ * @buf: seconds, 0 to 4294967295; 0 means at once
+ * @count: length of @buf
+ *
+ * With a delay, a head that has lost its last path stays for so long, and bios
+ * wait for a path to come back. A removal that is armed starts anew with the
+ * new delay; with 0 it happens now.
+ *
+ * Return: @count, -EINVAL when @buf is no number, -ERANGE when it is too large.
+ *
+ * Context: process, may sleep.
+ */
+ssize_t mpath_delayed_removal_secs_store(struct mpath_head *head,
+					 const char *buf, size_t count);
+
+/**
+ * mpath_requeue_count() - how often a bio was parked for want of a usable path
+ * @head: the head
+ *
+ * Return: the counter, which the driver may read and set atomically.
+ *
+ * Context: any.
+ */
+atomic_long_t *mpath_requeue_count(struct mpath_head *head);
+
+/**
+ * mpath_fail_count() - how often a bio failed for want of an available path
+ * @head: the head
+ *
+ * Return: the counter, which the driver may read and set atomically.
+ *
+ * Context: any.
+ */
+atomic_long_t *mpath_fail_count(struct mpath_head *head);
+
+/**
+ * mpath_gendisk_to_head() - the head of a head's disk
+ * @disk: is_mpath_disk()
+ *
+ * Context: any.
+ */
+static inline struct mpath_head *mpath_gendisk_to_head(struct gendisk *disk)
+{
+	return disk->private_data;
+}
+
+/**
+ * is_mpath_disk() - is this disk a head's?
+ * @disk: any disk
+ *
+ * Context: any.
+ */
+static inline bool is_mpath_disk(const struct gendisk *disk)
+{
+	return IS_ENABLED(CONFIG_LIBMULTIPATH) &&
+	       disk->fops->submit_bio == mpath_bdev_submit_bio;
+}
+
+#endif /* _LINUX_MULTIPATH_H */
