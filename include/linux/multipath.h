@@ -838,8 +838,7 @@ static inline struct mpath_head *mpath_gendisk_to_head(struct gendisk *disk)
  */
 static inline bool is_mpath_disk(const struct gendisk *disk)
 {
-	return IS_ENABLED(CONFIG_LIBMULTIPATH) &&
-	       disk->fops->submit_bio == mpath_bdev_submit_bio;
+	return disk->fops->submit_bio == mpath_bdev_submit_bio;
 }
 
 #endif /* _LINUX_MULTIPATH_H */
