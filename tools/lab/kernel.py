@@ -1,8 +1,33 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The kernel that the lab boots and builds modules against."""
+"""The kernel that the lab boots and builds modules against.
 
+A configuration is a name: `x86_64` is `allnoconfig` with tools/kernel/x86_64.config on top, and
+`x86_64+sanitize` lays tools/kernel/sanitize.config over that. A build is kept in the cache under
+a key of everything that went into it: source, options, compilers. KDIR= gives a kernel that the user
+configured and built; it is used as it is.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
 from dataclasses import dataclass
+from functools import cache as once
 from pathlib import Path
+
+from lab import cache
+from lab import log
+from lab import paths
+from lab import process
+from lab import setup
+from lab import source
+from lab import toolchain
+
+#: The option that only a clang of rustc's own LLVM major makes possible.
+INLINE_HELPERS = "CONFIG_RUST_INLINE_HELPERS"
+SPACE_GIB = 3
+_IMAGE = Path("arch/x86/boot/bzImage")
 
 
 @dataclass(frozen=True)
@@ -14,7 +39,155 @@ class KernelBuild:
     source: Path
     release: str
 
+    def options(self) -> dict:
+        """The options of its configuration: name to value, without those that are not set."""
+        return _options((self.build_dir / ".config").read_text())
 
+    def make(self) -> list:
+        """The make command that builds with the compiler it was built with."""
+        options = self.options()
+        llvm = []
+        if options.get("CONFIG_CC_IS_CLANG") == "y":
+            same = toolchain.Llvm(int(options["CONFIG_CLANG_VERSION"]) // 10000)
+            llvm = [f"LLVM={same.bin}/" if same.complete else "LLVM=1"]
+        return ["make", "-C", self.build_dir, f"-j{os.cpu_count()}", *llvm]
+
+
+@once
 def ensure(name: str = "x86_64") -> KernelBuild:
-    """The kernel of configuration `tools/kernel/<name>.config`, built when it is not there yet."""
-    raise NotImplementedError
+    """The kernel of configuration `name`, built when it is not there yet."""
+    setup.ensure(booting=False)
+    if given := os.environ.get("KDIR"):
+        return _users(Path(given).expanduser().resolve())
+    tree = source.kernel()
+    library = source.rust_library()
+    fragment = _fragment(name)
+    home = paths.CACHE / "kernel" / f"{name}-{_key(tree, library, fragment)}"
+    with cache.lock(home, f"kernel {name}"):
+        if tree.mutable or not cache.finished(home):
+            _build(name, home, tree, library, fragment)
+    return _built(home, tree.tree)
+
+
+def environment(**changes: str) -> dict:
+    """What make needs to build the kernel, or against it."""
+    return toolchain.find().environment(**changes)
+
+
+def _fragment(name: str) -> str:
+    """The options of a configuration, layer by layer, later ones winning."""
+    layers = [paths.CONFIGS / f"{layer}.config" for layer in name.split("+")]
+    for layer in layers:
+        if not layer.exists():
+            known = ", ".join(sorted(file.stem for file in paths.CONFIGS.glob("*.config")))
+            log.fail(f"there is no kernel configuration {layer.stem} (there are: {known})")
+    options = "".join(layer.read_text() for layer in layers)
+    if not toolchain.find().inline_helpers:
+        options = options.replace(f"{INLINE_HELPERS}=y\n", "")
+    return options
+
+
+def _key(tree: source.Source, library: Path, fragment: str) -> str:
+    everything = "\0".join([tree.identity, str(library), fragment, toolchain.find().identity])
+    return hashlib.sha256(everything.encode()).hexdigest()[:12]
+
+
+def _build(name: str, home: Path, tree: source.Source, library: Path, fragment: str) -> None:
+    """Builds in place; make takes up an interrupted build where it was left."""
+    tools = toolchain.find()
+    if not tools.inline_helpers:
+        log.info(f"kernel {name}: without {INLINE_HELPERS}: rustc has LLVM {tools.rustc.llvm}, "
+                 f"clang is {tools.llvm.major}")
+    if not (home / "vmlinux").exists():
+        cache.need_space(home, SPACE_GIB, "the kernel build")
+    home.mkdir(parents=True, exist_ok=True)
+    variables = environment(RUST_LIB_SRC=str(library))
+    make = ["make", "-C", tree.tree, f"O={home}", "LLVM=1", f"-j{os.cpu_count()}"]
+    with log.step(f"kernel-{name}", f"building Linux {tree.identity}") as step:
+        _configure(step, make, home, fragment, variables)
+        step.run([*make, "bzImage", "modules_prepare"], env=variables, show=_Progress(home))
+        # No module of the tree is built, so vmlinux has all the symbols there are.
+        shutil.copy(home / "vmlinux.symvers", home / "Module.symvers")
+    cache.finish(home)
+
+
+def _configure(step, make: list, home: Path, fragment: str, variables: dict) -> None:
+    """Writes .config, and only when it changes: make compares times."""
+    wanted = home / "fragment.config"
+    if wanted.exists() and wanted.read_text() == fragment and (home / ".config").exists():
+        return
+    wanted.unlink(missing_ok=True)
+    allnoconfig = home / "allnoconfig.config"
+    allnoconfig.write_text(fragment)
+    step.run([*make, "rustavailable"], env=variables)
+    step.run([*make, "allnoconfig"], env=variables | {"KCONFIG_ALLCONFIG": str(allnoconfig)})
+    got = _options((home / ".config").read_text())
+    lost = [option for option, value in _options(fragment).items() if got.get(option, "n") != value]
+    if lost:
+        log.fail(f"{step.name}: Kconfig dropped options of the fragment: {' '.join(lost)}")
+    allnoconfig.rename(wanted)
+
+
+def _options(text: str) -> dict:
+    """The options that a .config or a fragment states."""
+    options = {}
+    for line in text.splitlines():
+        if setting := re.match(r"(CONFIG_\w+)=(.*)", line):
+            options[setting[1]] = setting[2]
+        elif unset := re.match(r"# (CONFIG_\w+) is not set", line):
+            options[unset[1]] = "n"
+    return options
+
+
+def show(line: str) -> str | None:
+    """What a line of make's output says is being done."""
+    step = re.match(r"  ([A-Z]\S*) +(\[M\] +)?(\S.*)", line)
+    return f"{step[1]} {step[3]}" if step else None
+
+
+class _Progress:
+    """Shows how much of a kernel build is done, by the objects that a whole one has."""
+
+    OBJECTS = 2300
+
+    def __init__(self, home: Path):
+        self.made = sum(1 for _ in home.rglob("*.o"))
+
+    def __call__(self, line: str) -> str | None:
+        text = show(line)
+        if text and text.endswith(".o"):
+            self.made += 1
+        return text and f"about {min(99, 100 * self.made // self.OBJECTS)}%, {text}"
+
+
+def _built(build_dir: Path, tree: Path) -> KernelBuild:
+    release = (build_dir / "include" / "config" / "kernel.release").read_text().strip()
+    return KernelBuild(build_dir / _IMAGE, build_dir, tree, release)
+
+
+def _users(build_dir: Path) -> KernelBuild:
+    """The kernel that KDIR= names, when modules in Rust can be built against it."""
+    where = f"KDIR={build_dir}"
+    if not (build_dir / ".config").exists():
+        log.fail(f"{where} has no .config: it is no configured kernel")
+    options = _options((build_dir / ".config").read_text())
+    for option in ("CONFIG_RUST", "CONFIG_MODULES"):
+        if options.get(option) != "y":
+            log.fail(f"{where} was configured without {option}=y, which libmultipath needs")
+    needed = ("include/config/kernel.release", "scripts/mod/modpost", "Module.symvers", "rust/libkernel.rmeta")
+    if missing := [file for file in needed if not (build_dir / file).exists()]:
+        log.fail(f"{where} is not built (no {missing[0]}): run `make` and `make modules_prepare` there")
+    _check_rustc(where, options)
+    tree = build_dir / "source"
+    return _built(build_dir, tree.resolve() if tree.exists() else build_dir)
+
+
+def _check_rustc(where: str, options: dict) -> None:
+    """A crate's metadata is of one compiler only."""
+    theirs = options.get("CONFIG_RUSTC_VERSION_TEXT", "").strip('"')
+    try:
+        ours = process.output(["rustc", "--version"]).strip()
+    except (OSError, subprocess.CalledProcessError):
+        ours = "none"
+    if theirs != ours:
+        log.fail(f"{where} was built with {theirs}, but the rustc in PATH is {ours}")

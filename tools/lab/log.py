@@ -79,12 +79,13 @@ class Step:
             info(f"{self.name}: {text}")
             self._shown = now
 
-    def run(self, argv, **options) -> None:
+    def run(self, argv, why: str = "", **options) -> None:
         """Runs a child with its output in the log; fails the step when the child fails."""
         from lab import process
-        status = process.logged(self, [str(word) for word in argv], **options)
+        argv = [str(word) for word in argv]
+        status = process.logged(self, argv, **options)
         if status:
-            self.failed(f"`{Path(argv[0]).name}` exited with {status}")
+            self.failed(why or f"`{Path(argv[0]).name}` exited with {status}")
 
     def failed(self, why: str) -> NoReturn:
         """Fails the step, with the end of its log."""

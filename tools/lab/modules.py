@@ -1,9 +1,178 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The kernel modules: the library, NVMe on top of it, and NVMe as the kernel has it."""
+"""The kernel modules: the library, NVMe on top of it, and NVMe as the kernel has it.
 
+NVMe is built outside the kernel tree from a copy of the tree's sources, "ours" with the project's
+drivers/nvme/ laid over it. All of it goes to build/, and only what changed is built again.
+"""
+
+import os
+import shutil
 from pathlib import Path
 
+from lab import cache
+from lab import kernel
+from lab import log
+from lab import paths
 
-def ensure(which: str) -> Path:
-    """The directory with the .ko files of "ours" (libmultipath.ko included) or of "stock"."""
-    raise NotImplementedError
+VARIANTS = ("ours", "stock")
+_PATCH = paths.ROOT / "drivers" / "nvme" / "in-tree.patch"
+_GLUE = paths.ROOT / "drivers" / "nvme" / "host"
+_NVME = Path("drivers/nvme")
+#: What is copied of the tree's NVMe, and so never what make left there.
+_SOURCES = ("*.c", "*.h", "Makefile")
+#: Modules of a kernel may be built in instead; then there is nothing to replace.
+_NVME_OPTIONS = ("CONFIG_NVME_CORE", "CONFIG_BLK_DEV_NVME", "CONFIG_NVME_FABRICS", "CONFIG_NVME_TCP")
+
+
+def ensure(which: str, name: str = "x86_64") -> Path:
+    """The directory with the .ko files of "ours" (libmultipath.ko included) or of "stock".
+
+    `name` is the kernel configuration that they are for.
+    """
+    if which not in VARIANTS:
+        raise ValueError(which)
+    built = kernel.ensure(name)
+    home = _home(name, built)
+    with cache.lock(home / which, f"modules {which}"):
+        objects = []
+        if which == "ours":
+            objects.append(_library(home, built))
+        objects.append(_nvme(which, home, built, _ours_flags(home) if which == "ours" else []))
+        return _collect(home / "modules" / which, objects)
+
+
+def ensure_library(name: str = "x86_64", variables: tuple = ()) -> Path:
+    """The directory with libmultipath.ko alone, built with further make variables, as with its tests."""
+    built = kernel.ensure(name)
+    home = _home(name, built)
+    label = "-".join(["lib", *(word.split("=")[0].removeprefix("CONFIG_LIBMULTIPATH_").lower() for word in variables)])
+    with cache.lock(home / label, f"modules {label}"):
+        return _library(home, built, label, variables)
+
+
+def ensure_for_users_kernel() -> str:
+    """Builds all that KDIR='s kernel can take; returns what there is then."""
+    built = kernel.ensure()
+    options = built.options()
+    unfit = [option for option in _NVME_OPTIONS if options.get(option, "m") != "m"]
+    if not (built.source / _NVME / "host" / "core.c").exists():
+        reason = f"{built.source} has no NVMe source"
+    elif options.get("CONFIG_NVME_CORE") != "m" or unfit:
+        reason = "its NVMe is not modular"
+    else:
+        return f"libmultipath and NVMe for {built.release} are in {ensure('ours')}"
+    return f"libmultipath for {built.release} is in {ensure_library()}; no NVMe, since {reason}"
+
+
+def check_without_multipath(name: str = "x86_64") -> None:
+    """Builds our NVMe as a kernel with CONFIG_NVME_MULTIPATH=n has it; fails when that does not build."""
+    built = kernel.ensure(name)
+    home = _home(name, built)
+    without = home / "nvme" / "without-multipath.h"
+    with cache.lock(home / "without", "modules without multipath"):
+        _library(home, built)
+        without.parent.mkdir(parents=True, exist_ok=True)
+        _write(without, b"#undef CONFIG_NVME_MULTIPATH\n")
+        _nvme("ours-without-multipath", home, built,
+              [*_ours_flags(home, f"-include {without}"), "CONFIG_NVME_MULTIPATH="])
+
+
+def _home(name: str, built: kernel.KernelBuild) -> Path:
+    """Where the modules for one kernel configuration go; objects for another kernel are removed from there."""
+    home = paths.BUILD if name == "x86_64" else paths.BUILD / name
+    (home / "modules").mkdir(parents=True, exist_ok=True)
+    mark = home / "modules" / ".kernel"
+    identity = f"{built.build_dir}\n{built.release}\n"
+    if not mark.exists() or mark.read_text() != identity:
+        for place in (home / "modules", home / "nvme"):
+            shutil.rmtree(place, ignore_errors=True)
+        (home / "modules").mkdir(parents=True)
+        mark.write_text(identity)
+    return home
+
+
+def _library(home: Path, built: kernel.KernelBuild, label: str = "lib", variables: tuple = ()) -> Path:
+    """Builds libmultipath.ko and its Module.symvers."""
+    output = home / "modules" / label
+    with log.step(f"modules-{label}", "building libmultipath") as step:
+        step.run([*built.make(), f"M={paths.ROOT}", f"MO={output}", "CONFIG_LIBMULTIPATH=m", *variables, "modules"],
+                 env=kernel.environment(), show=kernel.show)
+    return output
+
+
+def _ours_flags(home: Path, flags: str = "") -> list:
+    return [
+        f"KBUILD_EXTRA_SYMBOLS={home / 'modules' / 'lib' / 'Module.symvers'}",
+        f"KCPPFLAGS=-I{paths.ROOT / 'include'}",
+        f"KCFLAGS=-Werror {flags}".strip(),
+    ]
+
+
+def _nvme(which: str, home: Path, built: kernel.KernelBuild, variables: list) -> Path:
+    """Builds one variant of NVMe; returns where its objects are."""
+    tree = home / "nvme" / which
+    with log.step(f"nvme-{which}", "building NVMe") as step:
+        _lay_out(step, tree, built, ours=which != "stock")
+        step.run([*built.make(), f"M={tree / _NVME}", *variables, "modules"],
+                 env=kernel.environment(), show=kernel.show)
+    return tree / _NVME
+
+
+def _lay_out(step, tree: Path, built: kernel.KernelBuild, ours: bool) -> None:
+    """Makes `tree` the sources of NVMe, touching no file that is already as it should be."""
+    original = built.source / _NVME
+    if not (original / "host" / "core.c").exists():
+        log.fail(f"{built.source} has no NVMe source")
+    with cache.scratch(tree) as fresh:
+        for pattern in _SOURCES:
+            for file in original.rglob(pattern):
+                _copy(file, fresh / _NVME / file.relative_to(original))
+        if ours:
+            _lay_ours_over(step, fresh, built)
+        wanted = {file.relative_to(fresh): file for file in fresh.rglob("*") if file.is_file()}
+        for name, file in wanted.items():
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            _write(tree / name, file.read_bytes())
+    for pattern in ("*.c", "*.h"):
+        for file in tree.rglob(pattern):
+            if file.relative_to(tree) not in wanted and not file.name.endswith(".mod.c"):
+                file.unlink()
+
+
+def _lay_ours_over(step, fresh: Path, built: kernel.KernelBuild) -> None:
+    """Applies the project's patch, then puts its whole files in place."""
+    if not _PATCH.exists() or not _GLUE.is_dir():
+        log.fail(f"the project has no {_PATCH.relative_to(paths.ROOT)} or no {_GLUE.relative_to(paths.ROOT)}/")
+    what = f"{_PATCH.relative_to(paths.ROOT)} does not apply to Linux {built.release}"
+    step.run(["patch", "-p1", "--batch", "--forward", "--fuzz=0", "--no-backup-if-mismatch", "-i", _PATCH],
+             cwd=fresh, why=what)
+    for file in _GLUE.rglob("*"):
+        if file.is_file():
+            _copy(file, fresh / _NVME / "host" / file.relative_to(_GLUE))
+
+
+def _collect(directory: Path, objects: list) -> Path:
+    """Puts the modules of several builds, and nothing else, into one directory."""
+    directory.mkdir(parents=True, exist_ok=True)
+    found = {file.name: file for place in objects for file in place.rglob("*.ko")}
+    for file in directory.glob("*.ko"):
+        if file.name not in found:
+            file.unlink()
+    for name, file in found.items():
+        target = directory / name
+        if not target.exists() or target.stat().st_mtime_ns != file.stat().st_mtime_ns:
+            shutil.copy2(file, target)
+    return directory
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+
+
+def _write(file: Path, content: bytes) -> None:
+    """Writes a file whose time make looks at, and only when it is another."""
+    if not file.exists() or file.read_bytes() != content:
+        part = file.with_name(f".{file.name}.part")
+        part.write_bytes(content)
+        os.replace(part, file)

@@ -1,14 +1,136 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The machine: the packages, the bindgen and the Python environment that the lab needs."""
+"""The machine: the packages, the bindgen and the Python environment that the lab needs.
 
+Packages are installed when the lab runs as root and named when it does not. bindgen and the Python
+environment are the user's own, in the cache.
+"""
+
+import hashlib
+import importlib.util
+import os
+import sys
+from functools import cache as once
 from pathlib import Path
 
+from lab import apt
+from lab import cache
+from lab import log
+from lab import paths
+from lab import process
+from lab import toolchain
 
-def ensure() -> None:
-    """Makes every tool available, or fails with one line that names what is missing."""
-    raise NotImplementedError
+_REQUIREMENTS = paths.ROOT / "tools" / "requirements.txt"
+
+#: Debian's packages for a build, each with a command or a file that it brings.
+BUILD_PACKAGES = {
+    "bc": "bc",
+    "bison": "bison",
+    "ca-certificates": Path("/etc/ssl/certs/ca-certificates.crt"),
+    "cpio": "cpio",
+    "dwarves": "pahole",
+    "flex": "flex",
+    "gcc": "gcc",
+    "kmod": "depmod",
+    "libc6-dev": Path("/usr/include/stdio.h"),
+    "libelf-dev": Path("/usr/include/libelf.h"),
+    "libssl-dev": Path("/usr/include/openssl/ssl.h"),
+    "make": "make",
+    "patch": "patch",
+    "perl": "perl",
+    "rsync": "rsync",
+    "xz-utils": "xz",
+}
+#: And those for a virtual machine and what is done in it.
+BOOT_PACKAGES = {
+    "busybox-static": "busybox",
+    "fio": "fio",
+    "iproute2": "tc",
+    "nvme-cli": "nvme",
+    "qemu-system-x86": "qemu-system-x86_64",
+    "udev": "udevadm",
+    "xfsprogs": "mkfs.xfs",
+}
+#: What Debian 12 calls a rustc that is new enough; used only where there is none.
+RUST_PACKAGES = ("rustc-web", "cargo-web", "rust-web-src", "rustfmt-web", "rust-web-clippy")
+
+
+@once
+def ensure(booting: bool = True) -> None:
+    """Makes every tool available, or fails with one line that names what is missing.
+
+    Who builds and does not boot says so, and needs less.
+    """
+    with cache.lock(paths.CACHE / "setup", "setup"):
+        _ensure_packages(booting)
+        _ensure_bindgen()
+        if booting:
+            _ensure_venv()
 
 
 def venv() -> Path:
     """The Python environment's directory: `venv() / "bin" / "vng"`, and matplotlib in its python3."""
-    raise NotImplementedError
+    version = hashlib.sha256(_REQUIREMENTS.read_bytes() + sys.version.encode()).hexdigest()[:12]
+    return paths.CACHE / f"venv-{version}"
+
+
+def _ensure_packages(booting: bool) -> None:
+    wanted = BUILD_PACKAGES | (BOOT_PACKAGES if booting else {})
+    missing = [package for package, sign in wanted.items() if not _has(sign)]
+    if booting and importlib.util.find_spec("ensurepip") is None:
+        missing.append("python3-venv")
+    rustc = toolchain.rustc()
+    missing += _missing_llvm(rustc) if rustc else RUST_PACKAGES
+    if missing:
+        _install(missing)
+    if not rustc:  # which LLVM is wanted was not known before
+        rustc = toolchain.rustc()
+        if missing := _missing_llvm(rustc):
+            _install(missing)
+    if not rustc.usable:
+        log.fail(f"the rustc in PATH is {rustc.version}, "
+                 f"the kernel needs {'.'.join(map(str, toolchain.RUSTC_MINIMUM))} or newer (rustup has it)")
+
+
+def _missing_llvm(rustc) -> list:
+    packages = toolchain.llvm(rustc).packages
+    return [package for package, file in packages.items() if not file.exists()]
+
+
+def _install(packages: list) -> None:
+    if not apt.present() or os.geteuid() != 0:
+        log.fail(f"missing packages: {' '.join(packages)} "
+                 "(as root: apt-get install --no-install-recommends and these names)")
+    apt.update()
+    apt.install(packages)
+
+
+def _has(sign) -> bool:
+    return sign.exists() if isinstance(sign, Path) else toolchain.have(sign)
+
+
+def _ensure_bindgen() -> None:
+    if toolchain.BINDGEN.exists():
+        return
+    if not toolchain.have("cargo"):
+        log.fail("there is no cargo in PATH, which bindgen is built with")
+    cache.need_space(toolchain.BINDGEN, 0.5, "building bindgen")
+    with cache.scratch(toolchain.BINDGEN) as part, \
+            log.step("bindgen", f"building bindgen {toolchain.BINDGEN_VERSION}") as step:
+        step.run(["cargo", "install", "bindgen-cli", "--version", toolchain.BINDGEN_VERSION, "--locked",
+                  "--root", part / "root"],
+                 env=toolchain.find().environment(CARGO_TARGET_DIR=str(part / "target")))
+        (part / "root").rename(toolchain.BINDGEN)
+
+
+def _ensure_venv() -> None:
+    """An environment knows its own name, so it is built in place and stamped."""
+    home = venv()
+    if cache.finished(home):
+        return
+    cache.need_space(home, 0.5, "the Python environment")
+    cache.remove(home)
+    with log.step("python", "installing virtme-ng and matplotlib") as step:
+        step.run([sys.executable, "-m", "venv", home])
+        step.run([home / "bin" / "python3", "-m", "pip", "install", "--no-input", "-r", _REQUIREMENTS],
+                 env=process.environment(PIP_DISABLE_PIP_VERSION_CHECK="1"))
+    cache.finish(home)

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Children: every process the lab starts, and the promise that none of them outlives it.
+
+Each child leads a process group of its own, is told to stop when the lab dies in whatever way, and
+is stopped together with its group when the lab is interrupted. Whatever escapes into a group of
+its own is adopted by the lab and stopped at the end. No child has anything to read on stdin.
+"""
+
+import ctypes
+import os
+import selectors
+import signal
+import subprocess
+import time
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+
+#: How long a child may take to clean up after SIGTERM.
+GRACE_SECONDS = 5
+
+#: Variables of the user's environment, or of the make that called the lab, that would change a build.
+FOREIGN = {
+    "ARCH", "C", "CC", "CROSS_COMPILE", "GNUMAKEFLAGS", "HOSTCC", "KDIR", "KSRC", "LLVM", "LOCALVERSION", "M",
+    "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "MO", "O", "RUSTFLAGS", "SUBARCH", "V", "W",
+    "KCFLAGS", "KCPPFLAGS", "KRUSTFLAGS",
+}
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def environment(**changes: str) -> dict:
+    """The user's environment without what would leak into a build, with `changes`."""
+    kept = {name: value for name, value in os.environ.items()
+            if name not in FOREIGN and not name.startswith(("KBUILD_", "KCONFIG_"))}
+    return kept | {"LC_ALL": "C.UTF-8"} | changes
+
+
+def adopt_orphans() -> None:
+    """Makes the lab the parent of every descendant whose own parent ended."""
+    _libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def start(argv, **options) -> subprocess.Popen:
+    """Starts a child as the leader of a group that ends with the lab."""
+    parent = os.getpid()
+
+    def bind():
+        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return subprocess.Popen(argv, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=bind,
+                            **{"env": environment(), **options})
+
+
+def stop(child: subprocess.Popen) -> None:
+    """Stops a child and its group: SIGTERM, time to clean up, SIGKILL."""
+    _signal_group(child.pid, signal.SIGTERM)
+    try:
+        child.wait(GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        pass
+    _signal_group(child.pid, signal.SIGKILL)
+    child.wait()
+
+
+def stop_all() -> None:
+    """Stops whatever is still below the lab; called once, at its end."""
+    deadline = time.monotonic() + GRACE_SECONDS
+    while children := _children():
+        late = time.monotonic() > deadline
+        for pid in children:
+            _signal(pid, signal.SIGKILL if late else signal.SIGTERM)
+        time.sleep(0.05)
+        _reap()
+
+
+def logged(step, argv, env=None, cwd=None, show=None) -> int:
+    """Runs a child with its output in the step's log; returns its exit status.
+
+    `show` turns a line of output into the text of the progress line, or into None.
+    """
+    with open(step.log, "ab", buffering=0) as log:
+        log.write(("$ " + " ".join(argv) + "\n").encode())
+        child = start(argv, env=env or environment(), cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        try:
+            _copy(child, log, step, show or str.strip)
+            return child.wait()
+        finally:
+            if child.poll() is None:
+                stop(child)
+
+
+def output(argv, **options) -> str:
+    """What a short child printed; raises `subprocess.CalledProcessError` when it failed."""
+    child = start(argv, stdout=subprocess.PIPE, **{"stderr": subprocess.PIPE, **options})
+    try:
+        out, err = child.communicate()
+    finally:
+        if child.poll() is None:
+            stop(child)
+    if child.returncode:
+        raise subprocess.CalledProcessError(child.returncode, argv, out, err)
+    return out.decode(errors="replace")
+
+
+def _copy(child, log, step, show) -> None:
+    """Copies the child's output to the log line by line, and keeps the progress line alive between lines."""
+    text, rest = "", b""
+    with selectors.DefaultSelector() as ready:
+        ready.register(child.stdout, selectors.EVENT_READ)
+        while True:
+            if ready.select(timeout=1):
+                chunk = os.read(child.stdout.fileno(), 65536)
+                if not chunk:
+                    return
+                log.write(chunk)
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    text = show(line.decode(errors="replace")) or text
+            step.progress(text)
+
+
+def _children() -> list:
+    with open(f"/proc/self/task/{os.getpid()}/children") as children:
+        return [int(pid) for pid in children.read().split()]
+
+
+def _reap() -> None:
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass
+
+
+def _signal(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass
+
+
+def _signal_group(pid: int, number: int) -> None:
+    try:
+        os.killpg(pid, number)
+    except (ProcessLookupError, PermissionError):
+        pass
