@@ -1,0 +1,312 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A guest: boots a kernel on the host's root, runs one command, returns its exit status.
+
+This is plain QEMU with the host's root over 9p and `init.sh` as the first process. virtme-ng
+would do the same through its own init, which takes about 15 s to boot where this takes 3 s when
+the CPU is emulated, and it owns the QEMU process, its monitor and its signals, which are needed
+here to pull controllers out and to leave nothing behind.
+
+A guest cannot change the host: its root is exported read-only below a tmpfs, and only `rwdir` is
+lent to it for writing. The images behind its disks have no name, so they go with QEMU, and QEMU
+goes with the thread that started it. Only one guest of a user runs at a time.
+"""
+
+import fcntl
+import json
+import os
+import selectors
+import shlex
+import socket
+import subprocess
+import tempfile
+import time
+from contextlib import ExitStack
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab import log
+from lab import paths
+
+#: Seconds without a sign of life from a guest that is booting.
+BOOT_LIMIT = 120
+#: How much of the kernel's log is shown when a guest fails.
+TAIL_LINES = 40
+
+KERNEL_PARAMETERS = (
+    "root=host rootfstype=9p rootflags=trans=virtio,version=9p2000.L,msize=262144,cache=loose ro "
+    "console=ttyS0 panic=-1 oops=panic hung_task_panic=1 null_blk.nr_devices=0"
+)
+
+
+@dataclass(frozen=True)
+class Subsystem:
+    """A PCIe NVMe subsystem whose controllers all lead to all its namespaces."""
+
+    name: str
+    #: The NUMA node of each controller, by the controller's name.
+    controllers: dict[str, int]
+    #: The size of each namespace in MiB.
+    namespaces: tuple[int, ...] = (1024,)
+
+
+@dataclass(frozen=True)
+class Topology:
+    """The machine that a guest sees. The CPUs are split evenly between the NUMA nodes."""
+
+    nodes: int = 2
+    node_mib: int = 1024
+    subsystems: tuple[Subsystem, ...] = ()
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a guest ended. `status` is None when its kernel did not live to report one."""
+
+    status: int | None
+    timed_out: bool
+    elapsed: float
+    #: Seconds until the command was started.
+    boot: float | None
+
+    @property
+    def ok(self) -> bool:
+        return self.status == 0
+
+    def __str__(self) -> str:
+        if self.timed_out:
+            return f"stopped after {self.elapsed:.0f} s, its time limit"
+        if self.status is None:
+            return f"the kernel died after {self.elapsed:.0f} s"
+        return f"exit status {self.status} after {self.elapsed:.0f} s"
+
+
+def run(kernel, command, modules_dir, topology, timeout, console_log, rwdir,
+        append="", smp=4, icount=False, output=print) -> Result:
+    """Boots `kernel`, runs the words of `command` in it, calls `output` with every line it prints.
+
+    The command finds its modules in $MODULES and may leave files in `rwdir`. `append` is added to
+    the kernel's command line. The kernel's own messages go to the file `console_log`.
+    """
+    rwdir, console_log = Path(rwdir).resolve(), Path(console_log).resolve()
+    rwdir.mkdir(parents=True, exist_ok=True)
+    console_log.parent.mkdir(parents=True, exist_ok=True)
+    (rwdir / "command").write_text(
+        f"export MODULES={shlex.quote(str(modules_dir))}\n"
+        f"cd {shlex.quote(str(paths.ROOT))} && exec {shlex.join(map(str, command))}\n")
+
+    with ExitStack() as stack:
+        stack.enter_context(_only_guest())
+        machine = _Machine(stack, topology, smp, icount)
+        machine.lend(rwdir)
+        parameters = (f"{KERNEL_PARAMETERS} {append} init=/bin/sh -- "
+                      f"\"{Path(__file__).with_name('init.sh')}\" \"{rwdir}\"")
+        machine.boot(kernel.image, parameters, console_log)
+        result = _Session(machine, output).follow(timeout)
+    if result.status is None:
+        _show_tail(console_log, result)
+    return result
+
+
+@contextmanager
+def _only_guest():
+    """Waits for the user's other guests to end."""
+    paths.CACHE.mkdir(parents=True, exist_ok=True)
+    with open(paths.CACHE / "guest.lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.info("waiting for another guest to end")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _show_tail(console_log, result) -> None:
+    log.info(f"guest: {result}; the end of {console_log}:")
+    for line in console_log.read_text(errors="replace").splitlines()[-TAIL_LINES:]:
+        print(f"    {line}")
+
+
+class _Machine:
+    """A QEMU process and the sockets to it; all of it ends with `stack`."""
+
+    def __init__(self, stack, topology, smp, icount):
+        self._stack = stack
+        self._fds = []
+        self._arguments = [
+            "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
+            "-M", "q35", "-cpu", "max", "-smp", str(smp), "-m", f"{topology.nodes * topology.node_mib}M",
+            "-accel", "tcg,thread=single" if icount else "tcg,thread=multi",
+            "-fsdev", "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap",
+            "-device", "virtio-9p-pci,bus=pcie.0,fsdev=host,mount_tag=host",
+            "-device", "virtio-rng-pci,bus=pcie.0",
+            "-device", "virtio-serial-pci,bus=pcie.0",
+        ]
+        if icount:
+            self._arguments += ["-icount", "shift=0,sleep=off"]
+        self._add_nodes(topology, smp)
+        self._controllers = {}
+        for subsystem in topology.subsystems:
+            self._add_subsystem(subsystem)
+        self.output = self._add_port("output")
+        self.requests = self._add_port("host")
+        self._monitor = self._add_monitor()
+
+    def lend(self, directory) -> None:
+        self._add("-fsdev", f"local,id=lent,path={directory},security_model=none",
+                  "-device", "virtio-9p-pci,bus=pcie.0,fsdev=lent,mount_tag=lent")
+
+    def boot(self, image, parameters, console_log) -> None:
+        self._add("-chardev", f"file,id=console,path={console_log}", "-serial", "chardev:console",
+                  "-kernel", str(image), "-append", parameters)
+        # A guest must not outlive whoever waits for it, however that one ends.
+        self._qemu = subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", *self._arguments],
+            stdin=subprocess.DEVNULL, pass_fds=self._fds, process_group=0)
+        self._stack.callback(self._kill)
+        for fd in self._fds:
+            os.close(fd)
+        try:
+            self._monitor.readline()
+            self._execute("qmp_capabilities")
+        except ConnectionError:
+            log.fail("QEMU did not start, see its message above")
+
+    def pull(self, name) -> None:
+        """Asks the guest to let go of a controller, as the button of its slot would."""
+        self._execute("device_del", id=name)
+
+    def put_back(self, name) -> None:
+        """Plugs a controller in again."""
+        self._execute("device_add", **self._controllers[name])
+
+    def _kill(self) -> None:
+        self._qemu.kill()
+        self._qemu.wait()
+
+    def _add(self, *words) -> None:
+        self._arguments += words
+
+    def _add_nodes(self, topology, smp) -> None:
+        share = max(smp // topology.nodes, 1)
+        for node in range(topology.nodes):
+            cpus = f",cpus={node * share}-{node * share + share - 1}" if node * share < smp else ""
+            self._add("-object", f"memory-backend-ram,id=memory{node},size={topology.node_mib}M",
+                      "-numa", f"node,nodeid={node},memdev=memory{node}{cpus}")
+            self._add("-device", f"pxb-pcie,id=bus{node},bus=pcie.0,bus_nr={32 * (node + 1)},"
+                                 f"numa_node={node}")
+
+    def _add_subsystem(self, subsystem) -> None:
+        self._add("-device", f"nvme-subsys,id={subsystem.name},nqn={subsystem.name}")
+        for name, node in subsystem.controllers.items():
+            slot = len(self._controllers) + 1
+            self._add("-device", f"pcie-root-port,id=port-{name},bus=bus{node},chassis={slot},"
+                                 f"slot={slot}")
+            self._controllers[name] = {
+                "driver": "nvme", "id": name, "serial": subsystem.name, "subsys": subsystem.name,
+                "bus": f"port-{name}"}
+            self._add("-device", ",".join(
+                f"{key}={value}" for key, value in self._controllers[name].items()))
+        first = next(iter(subsystem.controllers))
+        for nsid, mib in enumerate(subsystem.namespaces, 1):
+            drive = f"{subsystem.name}-{nsid}"
+            self._add("-drive", f"file=/dev/fd/{self._image(mib)},id={drive},format=raw,if=none,"
+                                "cache=unsafe,discard=unmap",
+                      "-device", f"nvme-ns,drive={drive},bus={first},nsid={nsid},shared=on")
+
+    def _image(self, mib) -> int:
+        """A sparse file without a name."""
+        paths.BUILD.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=paths.BUILD) as image:
+            image.truncate(mib << 20)
+            return self._give(os.dup(image.fileno()))
+
+    def _add_port(self, name) -> socket.socket:
+        """A port of the guest's virtio console."""
+        ours, fd = self._socket()
+        self._add("-chardev", f"socket,id={name},fd={fd}",
+                  "-device", f"virtserialport,chardev={name},name={name}")
+        return ours
+
+    def _add_monitor(self):
+        ours, fd = self._socket()
+        self._add("-chardev", f"socket,id=monitor,fd={fd}", "-mon", "chardev=monitor,mode=control")
+        return self._stack.enter_context(ours.makefile("rw"))
+
+    def _socket(self):
+        ours, theirs = socket.socketpair()
+        return self._stack.enter_context(ours), self._give(theirs.detach())
+
+    def _give(self, fd) -> int:
+        """Passes a file descriptor on to QEMU, under the same number."""
+        self._fds.append(fd)
+        return fd
+
+    def _execute(self, command, **arguments) -> None:
+        self._monitor.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
+        self._monitor.flush()
+        while True:
+            line = self._monitor.readline()
+            if not line:
+                raise ConnectionError("QEMU is gone")
+            answer = json.loads(line)
+            if "error" in answer:
+                raise RuntimeError(f"QEMU: {command}: {answer['error']['desc']}")
+            if "return" in answer:
+                return
+
+
+class _Session:
+    """The time from a guest's boot to its end: its output and what it asks of the host."""
+
+    def __init__(self, machine, output):
+        self._machine = machine
+        self._output = output
+        self._begun = time.monotonic()
+        self._boot = None
+        self._status = None
+        self._partial = {machine.output: b"", machine.requests: b""}
+
+    def follow(self, timeout) -> Result:
+        with selectors.DefaultSelector() as selector:
+            for channel in self._partial:
+                selector.register(channel, selectors.EVENT_READ)
+            while self._status is None:
+                limit = timeout if self._boot is not None else min(timeout, BOOT_LIMIT)
+                ready = selector.select(max(self._begun + limit - time.monotonic(), 0))
+                if not ready:
+                    return self._result(timed_out=True)
+                # The output comes first, so that none is lost when the status follows it.
+                for channel in (self._machine.output, self._machine.requests):
+                    if any(key.fileobj is channel for key, _ in ready) and not self._read(channel):
+                        return self._result()
+        while self._read(self._machine.output, socket.MSG_DONTWAIT):
+            pass
+        return self._result()
+
+    def _result(self, timed_out=False) -> Result:
+        return Result(self._status, timed_out, time.monotonic() - self._begun, self._boot)
+
+    def _read(self, channel, flags=0) -> bool:
+        """Handles what a channel has to say; False when that is nothing."""
+        try:
+            data = channel.recv(65536, flags)
+        except (BlockingIOError, ConnectionResetError):
+            return False
+        *lines, self._partial[channel] = (self._partial[channel] + data).split(b"\n")
+        for line in lines:
+            text = line.decode(errors="replace").rstrip("\r")
+            if channel is self._machine.output:
+                self._output(text)
+            else:
+                self._answer(*text.split())
+        return bool(data)
+
+    def _answer(self, request, *words) -> None:
+        if request == "started":
+            self._boot = time.monotonic() - self._begun
+        elif request == "exit":
+            self._status = int(words[0])
+        elif request in ("pull", "return"):
+            (self._machine.pull if request == "pull" else self._machine.put_back)(*words)
+            self._machine.requests.sendall(b"done\n")
