@@ -5,10 +5,11 @@ import argparse
 import os
 import shutil
 import signal
-import sys
 
+from lab import check
 from lab import kernel
 from lab import log
+from lab import model
 from lab import modules
 from lab import paths
 from lab import process
@@ -33,6 +34,41 @@ def _modules() -> str:
     return f"modules are in {ours}{extra}"
 
 
+def _model():
+    return _report(model.run())
+
+
+def _kunit():
+    from lab import kunit
+    return _report(kunit.run())
+
+
+def _e2e():
+    from lab import e2e
+    return _report(e2e.run())
+
+
+def _demo():
+    from lab import demo
+    return demo.run()
+
+
+def _test():
+    from lab import test
+    return _report(test.run())
+
+
+def _check():
+    passed, failed = check.run()
+    if failed:
+        return f"checks failed: {', '.join(failed)}", 1
+    return f"checks passed: {', '.join(passed)}"
+
+
+def _report(counts) -> tuple:
+    return str(counts), 1 if counts.failed else 0
+
+
 def _clean() -> str:
     shutil.rmtree(paths.BUILD, ignore_errors=True)
     shutil.rmtree(paths.ROOT / "target", ignore_errors=True)
@@ -49,6 +85,12 @@ COMMANDS = {
     "setup": _setup,
     "kernel": _kernel,
     "modules": _modules,
+    "demo": _demo,
+    "model": _model,
+    "kunit": _kunit,
+    "e2e": _e2e,
+    "test": _test,
+    "check": _check,
     "clean": _clean,
     "distclean": _distclean,
 }
@@ -59,15 +101,13 @@ def main(arguments: list) -> int:
     parser = argparse.ArgumentParser(prog="lab.py", description=__doc__.splitlines()[0])
     parser.add_argument("command", choices=sorted(COMMANDS))
     command = parser.parse_args(arguments).command
+    process.bind_to_make()
     process.adopt_orphans()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:
-        last = COMMANDS[command]()
-        status = 0
-        if isinstance(last, tuple):
-            last, status = last
-        log.info(last) if status == 0 else log.error(last)
+        last, status = _outcome(COMMANDS[command]())
+        print(last, flush=True)
         return status
     except log.Failure as failure:
         log.error(str(failure))
@@ -77,6 +117,11 @@ def main(arguments: list) -> int:
         return 130
     finally:
         process.stop_all()
+
+
+def _outcome(result) -> tuple:
+    """A command returns its last line, with an exit status where that is not plain success."""
+    return result if isinstance(result, tuple) else (result, 0)
 
 
 def _interrupt(number, frame):

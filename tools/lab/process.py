@@ -41,6 +41,12 @@ def adopt_orphans() -> None:
     _libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
+def bind_to_make() -> None:
+    """Ends the lab with the make that runs it."""
+    if "MAKELEVEL" in os.environ:
+        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 def start(argv, **options) -> subprocess.Popen:
     """Starts a child as the leader of a group that ends with the lab."""
     parent = os.getpid()

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# The everyday commands. All of them are tools/lab.py's; this finds it a python3 and passes on
+#
+#   KSRC=/path/to/linux-7.3    a kernel source tree to use instead of the distribution's
+#   KDIR=/path/to/build        a configured and built kernel, for `make modules` and its users
+#   STOCK=1                    the kernel's own NVMe instead of ours
+#   SAMPLE=name                a driver of samples/ instead of NVMe
+
+export KSRC KDIR STOCK SAMPLE
+
+COMMANDS := setup demo test model kunit e2e modules kernel check clean distclean
+.PHONY: help python sanitize bench $(COMMANDS)
+
+help: ## this list
+	@sed -n 's/^\([a-z0-9]*\):.*## */\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
+
+demo: ## boot a kernel with several paths to one disk, pull one out under verified I/O
+test: ## all that must pass before a change lands
+model: ## the host tests: policies, state machines, interleavings
+kunit: ## the library's KUnit suites in a booted kernel
+e2e: ## the real NVMe driver on the library, end to end
+check: ## rustfmt, clippy, checkpatch, kernel-doc, the count of unsafe
+modules: ## the library and NVMe on it, for the lab's kernel or for KDIR=
+kernel: ## the lab's kernel
+setup: ## the packages and tools that the others need
+clean: ## remove build/
+distclean: ## remove build/ and the cache of sources, tools and kernels
+
+$(COMMANDS): python
+	@exec python3 tools/lab.py $@
+
+sanitize bench:
+	@echo "error: make $@ is not there yet" >&2; exit 1
+
+python:
+	@command -v python3 >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+		apt-get -q update && apt-get -qy install --no-install-recommends python3; } || \
+		{ echo "error: python3 is missing (as root: apt-get install python3)" >&2; exit 1; }

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What is checked without running: style, lints, documentation, and where unsafe code is."""
+
+import re
+import sys
+from pathlib import Path
+
+from lab import log
+from lab import paths
+from lab import process
+from lab import source
+from lab import toolchain
+
+#: Decisions (which path, park or fail, may it be removed) are safe Rust.
+DECISIONS = ("rust/policy/*.rs", "rust/state.rs", "rust/removal.rs", "rust/nodes.rs")
+
+#: What checkpatch must not complain about, and why.
+IGNORED = {
+    "FILE_PATH_CHANGES": "the project has no MAINTAINERS file of its own",
+    "COMMIT_MESSAGE": "in-tree.patch is a plain diff",
+    "MISSING_SIGN_OFF": "in-tree.patch is a plain diff",
+}
+_OURS = ("include", "rust", "drivers", "samples", "tests")
+
+
+def run() -> tuple:
+    """Runs every check; returns the names of those that passed and of those that did not."""
+    tree = source.kernel().tree
+    checks = {
+        "rustfmt": lambda step: _rustfmt(step, tree),
+        "clippy": _clippy,
+        "checkpatch": lambda step: _checkpatch(step, tree),
+        "kernel-doc": lambda step: _kernel_doc(step, tree),
+        "unsafe": _unsafe,
+    }
+    passed, failed = [], []
+    for name, check in checks.items():
+        try:
+            with log.step(f"check-{name}", "checking") as step:
+                check(step)
+            passed.append(name)
+        except log.Failure as failure:
+            log.error(str(failure))
+            failed.append(name)
+    return passed, failed
+
+
+def _files(*suffixes: str) -> list:
+    return sorted(file for place in _OURS for file in (paths.ROOT / place).rglob("*") if file.suffix in suffixes)
+
+
+def _need(command: str, where: str) -> None:
+    if not toolchain.have(command):
+        log.fail(f"there is no {command} in PATH ({where})")
+
+
+def _rustfmt(step, tree: Path) -> None:
+    _need("rustfmt", "`rustup component add rustfmt` or Debian's rustfmt-web")
+    step.run(["rustfmt", "--check", "--config-path", tree / ".rustfmt.toml", *_files(".rs")])
+
+
+def _clippy(step) -> None:
+    _need("cargo-clippy", "`rustup component add clippy` or Debian's rust-web-clippy")
+    step.run(["cargo", "clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], cwd=paths.ROOT)
+
+
+def _checkpatch(step, tree: Path) -> None:
+    _need("perl", "Debian's perl")
+    script = [tree / "scripts" / "checkpatch.pl", "--no-tree", "--root", tree, "--show-types", "--terse",
+              "--ignore", ",".join(IGNORED)]
+    step.run([*script, "--file", *_files(".c", ".h")])
+    for patch in _files(".patch"):
+        step.run([*script, "--patch", patch])
+
+
+def _kernel_doc(step, tree: Path) -> None:
+    """Silence is what passes: the script's exit status does not count every warning."""
+    header = paths.ROOT / "include" / "linux" / "multipath.h"
+    before = step.log.stat().st_size
+    step.run([sys.executable, tree / "scripts" / "kernel-doc", "-none", "-Wall", "-Werror", header])
+    if b"warning" in step.log.read_bytes()[before:].lower():
+        step.failed("it warns")
+
+
+def _unsafe(step) -> None:
+    """Prints how often each Rust file says unsafe, and allows no decision to."""
+    decisions = {file for pattern in DECISIONS for file in paths.ROOT.glob(pattern)}
+    table, wrong = [], []
+    for file in _files(".rs"):
+        count = sum(1 for line in file.read_text().splitlines() if re.search(r"\bunsafe\b", line.split("//")[0]))
+        name = file.relative_to(paths.ROOT)
+        table.append(f"{count:6}  {name}{'  (decision)' if file in decisions else ''}")
+        if count and file in decisions:
+            wrong.append(str(name))
+    report = paths.REPORTS / "unsafe.txt"
+    report.parent.mkdir(parents=True, exist_ok=True)
+    report.write_text("\n".join(table) + "\n")
+    print("\n".join(table))
+    if wrong:
+        log.fail(f"unsafe in decision code: {' '.join(wrong)}")

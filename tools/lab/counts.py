@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What a run of tests came to."""
+
+from dataclasses import dataclass
+from dataclasses import field
+
+
+@dataclass
+class Counts:
+    passed: int = 0
+    failed: int = 0
+    #: Why each skipped test was.
+    skipped: list = field(default_factory=list)
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(self.passed + other.passed, self.failed + other.failed, self.skipped + other.skipped)
+
+    def __str__(self) -> str:
+        return f"{self.passed} passed, {self.failed} failed, {len(self.skipped)} skipped"

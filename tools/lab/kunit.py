@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The KUnit suites: libmultipath is built with them, loaded in a guest, and its results are read.
+
+The results are the suites' files in debugfs, which no other message of the kernel gets into, and the
+kernel's own parser reads them.
+"""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from lab import kernel
+from lab import log
+from lab import modules
+from lab import paths
+from lab import process
+from lab import setup
+from lab import vm
+from lab.counts import Counts
+
+TIMEOUT_SECONDS = 600
+_VARIABLES = ("CONFIG_LIBMULTIPATH_KUNIT_TEST=y",)
+
+#: In the guest: load the module, which runs its suites; keep each one's results.
+_SCRIPT = """
+insmod "$MODULES/libmultipath.ko" || exit
+for suite in /sys/kernel/debug/kunit/*; do
+    cat "$suite/results" > "$1/${suite##*/}.ktap" || exit
+done
+rmmod libmultipath
+"""
+
+
+def run() -> Counts:
+    """Boots, loads, reads; a guest that died or ran nothing is a failure."""
+    setup.ensure()
+    built = kernel.ensure()
+    library = modules.ensure_library(variables=_VARIABLES)
+    shared = paths.BUILD / "kunit"
+    shutil.rmtree(shared, ignore_errors=True)
+    console = paths.LOGS / "kunit-console.log"
+    with log.step("kunit", "running the suites in a guest") as step:
+        result = vm.run(kernel=built, command=["sh", "-c", _SCRIPT, "sh", shared], modules_dir=library,
+                        topology=vm.Topology(), timeout=TIMEOUT_SECONDS, console_log=console, rwdir=shared,
+                        append="kunit.enable=1", output=_writer(step))
+        counts = Counts()
+        for ktap in sorted(shared.glob("*.ktap")):
+            counts += _read(step, built.source, ktap)
+        if not result.ok:
+            log.info(f"kunit: the guest: {result}, see {console}")
+            counts += Counts(failed=1)
+        elif not counts.passed + counts.failed:
+            log.info(f"kunit: no test ran, see {console}")
+            counts += Counts(failed=1)
+    return counts
+
+
+def _writer(step):
+    def write(line: str) -> None:
+        with open(step.log, "a") as file:
+            file.write(line + "\n")
+    return write
+
+
+def _read(step, source: Path, ktap: Path) -> Counts:
+    """Counts one suite's results, as the kernel's parser sees them."""
+    parsed = ktap.with_suffix(".json")
+    process.logged(step, [sys.executable, str(source / "tools/testing/kunit/kunit.py"), "parse", f"--json={parsed}",
+                          str(ktap)], cwd=ktap.parent)
+    if not parsed.exists():
+        step.failed(f"the results of {ktap.stem} cannot be read")
+    return _count(ktap.stem, json.loads(parsed.read_text()))
+
+
+def _count(suite: str, group: dict) -> Counts:
+    counts = Counts()
+    for inner in group.get("sub_groups", []):
+        counts += _count(suite, inner)
+    for case in group.get("test_cases", []):
+        name = f"{suite}: {case['name']}"
+        if case["status"] == "PASS":
+            counts.passed += 1
+        elif case["status"] == "SKIP":
+            counts.skipped.append(name)
+        else:
+            log.info(f"kunit: {name} failed")
+            counts.failed += 1
+    return counts

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-2.0
+"""All that must pass before a change lands: every part, whatever became of the one before it.
+
+A part is a function that returns `Counts`. One that could not run at all, because something did not
+build or boot, counts as a failure.
+"""
+
+from lab import e2e
+from lab import kunit
+from lab import log
+from lab import model
+from lab import modules
+from lab.counts import Counts
+
+
+def _without_multipath() -> Counts:
+    modules.check_without_multipath()
+    return Counts(passed=1)
+
+
+PARTS = {
+    "model": model.run,
+    "without multipath": _without_multipath,
+    "kunit": kunit.run,
+    "e2e": e2e.run,
+}
+
+
+def run() -> Counts:
+    """Runs all parts and reports each, the reasons of what was skipped included."""
+    results = {name: attempt(name, part) for name, part in PARTS.items()}
+    for name, counts in results.items():
+        log.info(f"{name}: {counts}")
+        for reason in counts.skipped:
+            log.info(f"{name}: skipped: {reason}")
+    return sum(results.values(), Counts())
+
+
+def attempt(name: str, part) -> Counts:
+    try:
+        return part()
+    except log.Failure as failure:
+        log.error(f"{name}: {failure}")
+        return Counts(failed=1)
