@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Verified I/O, by fio.
+
+A load writes blocks in random order, never one of them twice, and reads each back soon after;
+a lost write is therefore zeros where a checksum should be. When it ends, everything that it ever
+wrote is read and verified once more.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.e2e import wait
+
+GLOBAL = """\
+[global]
+ioengine=libaio
+direct=1
+bs=4k
+iodepth=8
+rw=randwrite
+verify=crc32c
+continue_on_error=all
+"""
+
+
+@dataclass
+class Report:
+    """What fio did and how much of it went wrong."""
+
+    ios: int = 0
+    bytes_written: int = 0
+    bytes_verified: int = 0
+    errors: int = 0
+
+    def __add__(self, other):
+        return Report(*(a + b for a, b in zip(vars(self).values(), vars(other).values())))
+
+
+class Load:
+    """Verified I/O on a device until `finish()`: one job on each of the first `jobs` CPUs.
+
+    A job has `mib` of its own on the device and makes `rate` writes a second at most, so that a
+    fast machine does not run out of blocks.
+    """
+
+    def __init__(self, device, jobs=None, mib=64, rate=1000):
+        self._device = device
+        self._jobs = jobs or os.cpu_count()
+        self._mib = mib
+        self._directory = tempfile.TemporaryDirectory(prefix="fio-")
+        self._fio = self._start("write", f"verify_backlog=64\nrate_iops={rate},{rate}\n",
+                                [""] * self._jobs)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.kill()
+
+    @property
+    def running(self) -> bool:
+        return self._fio.poll() is None
+
+    def wait_for_io(self, disk, ios=200, seconds=30) -> None:
+        """Waits until `disk` has completed some more I/Os."""
+        begin = disk.completed()[0]
+        wait.until(lambda: disk.completed()[0] >= begin + ios or not self.running,
+                   f"{ios} more I/Os on {disk}", seconds)
+        assert self.running, f"fio ended early:\n{self._messages('write')}"
+
+    def finish(self, seconds=60) -> Report:
+        """Stops the load, verifies all that it wrote, and fails when anything went wrong."""
+        assert self.running, f"fio ended early:\n{self._messages('write')}"
+        self._fio.send_signal(signal.SIGINT)
+        wait.until(lambda: not self.running, "fio to end its I/O", seconds)
+        written = self._results("write")
+        self._fio = self._start("verify", "verify_only=1\n", [
+            f"io_size={job['write']['io_bytes']}\n" for job in written])
+        wait.until(lambda: not self.running, "fio to verify what it wrote", seconds)
+        verified = self._results("verify")
+        report = _report(written)
+        again = _report(verified)
+        assert again.bytes_verified == report.bytes_written, f"wrote {report}, verified {again}"
+        # A verify_only run counts the writes that it only pretends to do.
+        total = report + Report(again.bytes_verified // 4096, 0, again.bytes_verified, again.errors)
+        messages = self._messages("write") + self._messages("verify")
+        assert total.errors == 0, f"fio: {total}\n{messages}"
+        return total
+
+    def failed(self, seconds=60) -> Report:
+        """Waits for a load that has lost its device to end by itself; what it says is returned."""
+        wait.until(lambda: not self.running, "fio to notice that its device failed", seconds)
+        return _report(self._results("write"))
+
+    def kill(self) -> None:
+        if self.running:
+            self._fio.kill()
+            self._fio.wait()
+        self._directory.cleanup()
+
+    def _start(self, name, options, each):
+        jobs = "".join(
+            f"[cpu{number}]\ncpus_allowed={number}\nrandseed={number + 1}\n"
+            f"offset={number * self._mib}m\nsize={self._mib}m\n{extra}"
+            for number, extra in enumerate(each))
+        file = self._file(name, "fio")
+        file.write_text(f"{GLOBAL}filename={self._device}\n{options}{jobs}")
+        with open(self._file(name, "messages"), "w") as messages:
+            return subprocess.Popen(
+                ["fio", "--output-format=json", f"--output={self._file(name, 'json')}", str(file)],
+                stdin=subprocess.DEVNULL, stdout=messages, stderr=messages)
+
+    def _file(self, name, suffix) -> Path:
+        return Path(self._directory.name, f"{name}.{suffix}")
+
+    def _messages(self, name) -> str:
+        return "\n".join(self._file(name, "messages").read_text().splitlines()[:5])
+
+    def _results(self, name) -> list[dict]:
+        text = self._file(name, "json").read_text()
+        assert "{" in text, f"fio said nothing:\n{text}\n{self._messages(name)}"
+        return json.loads(text[text.index("{"):])["jobs"]
+
+
+def _report(jobs) -> Report:
+    return Report(
+        sum(job["read"]["total_ios"] + job["write"]["total_ios"] for job in jobs),
+        sum(job["write"]["io_bytes"] for job in jobs),
+        sum(job["read"]["io_bytes"] for job in jobs),
+        sum(job["total_err"] for job in jobs) + sum(bool(job["error"]) for job in jobs))

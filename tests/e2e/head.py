@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What sysfs says about multipath heads, their paths and their controllers."""
+
+import os
+import pathlib
+import re
+
+from tests.e2e import wait
+
+BLOCK = pathlib.Path("/sys/block")
+CONTROLLERS = pathlib.Path("/sys/class/nvme")
+SUBSYSTEMS = pathlib.Path("/sys/class/nvme-subsystem")
+
+
+class Disk:
+    """A block device, with counters that are cheap to read and outlive it."""
+
+    def __init__(self, name):
+        self.name = name
+        self.directory = BLOCK / name
+        #: True once the device was found to have gone.
+        self.gone = False
+        self._stat = open(self.directory / "stat", "rb", buffering=0)
+        self._fields = [0] * 17
+
+    def __repr__(self):
+        return self.name
+
+    @property
+    def device(self) -> str:
+        return f"/dev/{self.name}"
+
+    def read(self, attribute) -> str:
+        return (self.directory / attribute).read_text().strip()
+
+    def write(self, attribute, value) -> None:
+        (self.directory / attribute).write_text(str(value))
+
+    def completed(self) -> tuple[int, int]:
+        """How many reads and writes it has completed, and their bytes."""
+        try:
+            data = os.pread(self._stat.fileno(), 4096, 0)
+            self._fields = [int(field) for field in data.split()]
+        except OSError:
+            self.gone = True
+        fields = self._fields
+        return fields[0] + fields[4], (fields[2] + fields[6]) * 512
+
+
+class Path(Disk):
+    """A hidden disk below a head: one way to its namespace."""
+
+    @property
+    def controller(self) -> str:
+        return "nvme" + re.fullmatch(r"nvme\d+c(\d+)n\d+", self.name).group(1)
+
+
+class Head(Disk):
+    """The disk that users see."""
+
+    def paths(self) -> list[Path]:
+        subsystem, namespace = re.fullmatch(r"nvme(\d+)n(\d+)", self.name).groups()
+        found = []
+        for entry in sorted(BLOCK.glob(f"nvme{subsystem}c*n{namespace}")):
+            try:
+                found.append(Path(entry.name))
+            except FileNotFoundError:
+                pass  # it went between the two looks
+        return found
+
+    @property
+    def subsystem(self) -> pathlib.Path:
+        return SUBSYSTEMS / ("nvme-subsys" + re.match(r"nvme(\d+)n", self.name).group(1))
+
+
+def of_subsystem(nqn) -> list[Head]:
+    """The heads of a subsystem, by the number of their namespace."""
+    names = {entry.name for directory in _directories(nqn)
+             for entry in directory.glob("nvme*n*") if re.fullmatch(r"nvme\d+n\d+", entry.name)}
+    return [Head(name) for name in sorted(names)]
+
+
+def controllers_of_subsystem(nqn) -> list[str]:
+    """The controllers of a subsystem, in whatever state they are."""
+    found = []
+    for controller in CONTROLLERS.glob("nvme*"):
+        try:
+            if (controller / "subsysnqn").read_text().strip() == nqn:
+                found.append(controller.name)
+        except OSError:
+            pass  # it went between the two looks
+    return sorted(found)
+
+
+def controller_state(name) -> str:
+    """"live", "connecting", ..., or "gone"."""
+    try:
+        return (CONTROLLERS / name / "state").read_text().strip()
+    except OSError:
+        return "gone"
+
+
+def delete_controller(name) -> None:
+    """Disconnects a fabrics controller, as `nvme disconnect` does."""
+    try:
+        (CONTROLLERS / name / "delete_controller").write_text("1")
+    except OSError:
+        assert not (CONTROLLERS / name).exists(), f"{name} cannot be deleted"
+
+
+def wait_for_state(controller, *states) -> None:
+    wait.until(lambda: controller_state(controller) in states,
+               f"{controller} to be {' or '.join(states)}")
+
+
+def _directories(nqn):
+    for directory in SUBSYSTEMS.glob("nvme-subsys*"):
+        try:
+            if (directory / "subsysnqn").read_text().strip() == nqn:
+                yield directory
+        except OSError:
+            pass  # it went between the two looks

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What a guest can ask of the host that runs it (see tools/lab/vm.py)."""
+
+PORT = "/run/host"
+
+
+def pull(controller) -> None:
+    """Presses the button of a PCIe controller's slot: it goes a few seconds later."""
+    _ask(f"pull {controller}")
+
+
+def put_back(controller) -> None:
+    """Plugs a controller that was pulled into its slot again."""
+    _ask(f"return {controller}")
+
+
+def leave(status) -> None:
+    """Ends the guest from wherever it is; the host does not wait for anything in it."""
+    with open(PORT, "w") as port:
+        port.write(f"exit {status}\n")
+
+
+def _ask(request) -> None:
+    with open(PORT, "r+b", buffering=0) as port:
+        port.write(f"{request}\n".encode())
+        answer = port.readline()
+    assert answer == b"done\n", f"the host answered {answer!r} to {request!r}"

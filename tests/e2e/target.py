@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-2.0
+"""An NVMe target inside the guest: nvmet over memory, with ports that are paths to it.
+
+    with Target("a", ports=("loop", "tcp")) as target:
+        controllers = [target.connect(port) for port in target.ports]
+
+Leaving the block disconnects every controller and takes the target apart.
+"""
+
+import itertools
+import os
+import re
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests.e2e import head
+from tests.e2e import modules
+from tests.e2e import wait
+
+NVMET = Path("/sys/kernel/config/nvmet")
+NULL_BLK = Path("/sys/kernel/config/nullb")
+HOST_NQN = "nqn.2014-08.org.nvmexpress:uuid:2cd2c43b-a90a-45c1-a8cd-86b33ab273b5"
+HOST_ID = "2cd2c43b-a90a-45c1-a8cd-86b33ab273b6"
+
+#: The only ANA group that namespaces are in; each port has its own state for it.
+GROUP = 1
+
+_port_numbers = itertools.count(1)
+
+
+class Target:
+    """An nvmet subsystem with namespaces in memory."""
+
+    def __init__(self, name, ports, mib=256, namespaces=1):
+        self.nqn = f"nqn.2014-08.org.nvmexpress:{name}"
+        self._name = name
+        self._mib = mib
+        self._namespaces = namespaces
+        self._transports = ports
+        self._directory = NVMET / "subsystems" / self.nqn
+        self._stack = ExitStack()
+
+    def __enter__(self):
+        with ExitStack() as stack:
+            self._make_subsystem(stack)
+            self.ports = [self._make_port(stack, transport) for transport in self._transports]
+            stack.callback(self.disconnect)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exception):
+        self._stack.close()
+
+    def connect(self, port, **options) -> str:
+        """Connects a controller through a port and returns its name, "nvme0".
+
+        This is what `nvme connect` writes; doing without that saves much time in an emulated CPU.
+        """
+        words = {"nqn": self.nqn, "hostnqn": HOST_NQN, "hostid": HOST_ID, **port.address,
+                 **({"reconnect_delay": 1} if port.transport == "tcp" else {}), **options}
+        device = os.open("/dev/nvme-fabrics", os.O_RDWR)
+        try:
+            os.write(device, ",".join(f"{key}={value}" for key, value in words.items()).encode())
+            answer = os.read(device, 4096).decode()
+        finally:
+            os.close(device)
+        return "nvme" + re.match(r"instance=(\d+)", answer).group(1)
+
+    def connect_all(self, **options) -> list[str]:
+        """Connects through every port and waits until the head has all these paths."""
+        names = [self.connect(port, **options) for port in self.ports]
+        wait.until(lambda: len(self.heads()) == self._namespaces
+                   and all(len(disk.paths()) == len(names) for disk in self.heads()),
+                   f"{self._namespaces} heads with {len(names)} paths each")
+        return names
+
+    def heads(self) -> list[head.Head]:
+        return head.of_subsystem(self.nqn)
+
+    @property
+    def head(self) -> head.Head:
+        return self.heads()[0]
+
+    def disconnect(self) -> None:
+        """Deletes every controller that leads here."""
+        for name in head.controllers_of_subsystem(self.nqn):
+            head.delete_controller(name)
+        wait.until(lambda: not head.controllers_of_subsystem(self.nqn), "the controllers to go")
+
+    def disable_namespace(self, number=1) -> None:
+        (self._directory / "namespaces" / str(number) / "enable").write_text("0")
+
+    def enable_namespace(self, number=1) -> None:
+        (self._directory / "namespaces" / str(number) / "enable").write_text("1")
+
+    def _make_subsystem(self, stack) -> None:
+        modules.load("nvmet")
+        _mkdir(stack, self._directory)
+        (self._directory / "attr_allow_any_host").write_text("1")
+        for number in range(1, self._namespaces + 1):
+            device = self._make_memory(stack, f"{self._name}{number}")
+            namespace = _mkdir(stack, self._directory / "namespaces" / str(number))
+            (namespace / "device_path").write_text(device)
+            (namespace / "enable").write_text("1")
+
+    def _make_memory(self, stack, name) -> str:
+        disk = _mkdir(stack, NULL_BLK / name)
+        for key, value in {"size": self._mib, "blocksize": 512, "memory_backed": 1,
+                           "power": 1}.items():
+            (disk / key).write_text(str(value))
+        return f"/dev/{name}"
+
+    def _make_port(self, stack, transport):
+        modules.load(f"nvmet-{transport}" if transport == "tcp" else "nvme-loop", f"nvme-{transport}")
+        port = Port(transport, next(_port_numbers), self._directory)
+        _mkdir(stack, port.directory)
+        port.configure()
+        stack.callback(port.stop)
+        port.start()
+        return port
+
+
+class Port:
+    """A port of a target: one path to it."""
+
+    def __init__(self, transport, number, subsystem):
+        self.transport = transport
+        self.directory = NVMET / "ports" / str(number)
+        self._subsystem = subsystem
+        self._link = self.directory / "subsystems" / subsystem.name
+        #: What a host must say to connect here.
+        self.address = {"transport": transport, "traddr": f"loop{number}"}
+        if transport == "tcp":
+            self.address |= {"traddr": "127.0.0.1", "trsvcid": str(4420 + number)}
+
+    def configure(self) -> None:
+        (self.directory / "addr_trtype").write_text(self.transport)
+        (self.directory / "addr_traddr").write_text(self.address["traddr"])
+        if self.transport == "tcp":
+            (self.directory / "addr_adrfam").write_text("ipv4")
+            (self.directory / "addr_trsvcid").write_text(self.address["trsvcid"])
+
+    def start(self) -> None:
+        if not self._link.exists():
+            self._link.symlink_to(self._subsystem)
+
+    def stop(self) -> None:
+        """Takes the port down under its users: tcp hosts try to reconnect, loop hosts give up."""
+        if self._link.exists():
+            self._link.unlink()
+
+    @property
+    def ana_state(self) -> str:
+        return (self._ana_group / "ana_state").read_text().strip()
+
+    @ana_state.setter
+    def ana_state(self, state) -> None:
+        (self._ana_group / "ana_state").write_text(state)
+
+    @property
+    def _ana_group(self) -> Path:
+        return self.directory / "ana_groups" / str(GROUP)
+
+
+def _mkdir(stack, directory) -> Path:
+    directory.mkdir()
+    stack.callback(directory.rmdir)
+    return directory

@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Waiting: for a condition, by asking again until a deadline."""
+
+import time
+
+
+class Late(AssertionError):
+    """What was waited for did not happen in time."""
+
+
+def until(condition, what, seconds=30, interval=0.02):
+    """Returns the first true value of `condition()`; `what` completes "gave up waiting for ..."."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise Late(f"gave up waiting for {what} after {seconds} s")
+        time.sleep(interval)
