@@ -24,13 +24,14 @@ def present() -> bool:
     return shutil.which("apt-get") is not None
 
 
-def available(package: str) -> bool:
-    """Whether the machine's own apt can install `package`."""
+def candidate(package: str) -> str | None:
+    """The version of `package` that the machine's own apt would install."""
     try:
         policy = process.output(["apt-cache", "policy", package])
     except (OSError, subprocess.CalledProcessError):
-        return False
-    return re.search(r"Candidate: (?!\(none\))", policy) is not None
+        return None
+    version = re.search(r"Candidate: (?!\(none\))(\S+)", policy)
+    return version and version[1]
 
 
 def update() -> None:

@@ -112,6 +112,9 @@ def main(arguments: list) -> int:
     except log.Failure as failure:
         log.error(str(failure))
         return 1
+    except OSError as failure:
+        log.error(str(failure))
+        return 1
     except KeyboardInterrupt:
         log.error("interrupted")
         return 130

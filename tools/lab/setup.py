@@ -50,8 +50,9 @@ BOOT_PACKAGES = {
     "udev": "udevadm",
     "xfsprogs": "mkfs.xfs",
 }
-#: What Debian 12 calls a rustc that is new enough; used only where there is none.
-RUST_PACKAGES = ("rustc-web", "cargo-web", "rust-web-src", "rustfmt-web", "rust-web-clippy")
+#: Rust, where there is none: under Debian's usual names when that is new enough, else Debian 12's other ones.
+RUST_PACKAGES = ("rustc", "cargo", "rust-src", "rustfmt", "rust-clippy")
+RUST_WEB_PACKAGES = ("rustc-web", "cargo-web", "rust-web-src", "rustfmt-web", "rust-web-clippy")
 
 
 @once
@@ -79,7 +80,7 @@ def _ensure_packages(booting: bool) -> None:
     if booting and importlib.util.find_spec("ensurepip") is None:
         missing.append("python3-venv")
     rustc = toolchain.rustc()
-    missing += _missing_llvm(rustc) if rustc else RUST_PACKAGES
+    missing += _missing_llvm(rustc) if rustc else _rust_packages()
     if missing:
         _install(missing)
     if not rustc:  # which LLVM is wanted was not known before
@@ -89,6 +90,10 @@ def _ensure_packages(booting: bool) -> None:
     if not rustc.usable:
         log.fail(f"the rustc in PATH is {rustc.version}, "
                  f"the kernel needs {'.'.join(map(str, toolchain.RUSTC_MINIMUM))} or newer (rustup has it)")
+
+
+def _rust_packages() -> tuple:
+    return RUST_PACKAGES if toolchain.new_enough(apt.candidate("rustc") or "0.0") else RUST_WEB_PACKAGES
 
 
 def _missing_llvm(rustc) -> list:

@@ -34,7 +34,11 @@ class Rustc:
 
     @property
     def usable(self) -> bool:
-        return tuple(int(part) for part in self.version.split(".")[:2]) >= RUSTC_MINIMUM
+        return new_enough(self.version)
+
+
+def new_enough(version: str) -> bool:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:2]) >= RUSTC_MINIMUM
 
 
 def rustc() -> Rustc | None:
@@ -79,7 +83,7 @@ def llvm(for_rustc: Rustc) -> Llvm:
     """The LLVM to build with: rustc's own major when it is installed or can be, else the fallback."""
     candidates = [Llvm(for_rustc.llvm), Llvm(LLVM_FALLBACK)]
     for choice in candidates:
-        if choice.complete or all(apt.available(package) for package in choice.packages):
+        if choice.complete or all(apt.candidate(package) for package in choice.packages):
             return choice
     log.fail(f"no clang {for_rustc.llvm} (rustc's LLVM) or {LLVM_FALLBACK} is installed or in apt's lists")
 
