@@ -28,7 +28,7 @@ def candidate(package: str) -> str | None:
     """The version of `package` that the machine's own apt would install."""
     try:
         policy = process.output(["apt-cache", "policy", package])
-    except (OSError, subprocess.CalledProcessError):
+    except subprocess.CalledProcessError:
         return None
     version = re.search(r"Candidate: (?!\(none\))(\S+)", policy)
     return version and version[1]
@@ -65,7 +65,7 @@ def _mirrors() -> list:
     """The base URIs of the Debian repositories that the machine's apt uses, however they are written down."""
     try:
         uris = process.output(["apt-get", "update", "--print-uris"])
-    except (OSError, subprocess.CalledProcessError):
+    except subprocess.CalledProcessError:
         return []
     bases = {}
     for base, suite in re.findall(r"^'(\S+?/)dists/([^/]+)/InRelease'", uris, re.MULTILINE):

@@ -17,7 +17,7 @@ from lab import paths
 
 #: How often a step that is still running says so when the output is not a terminal.
 QUIET_SECONDS = 30
-#: How much of a log is shown when its step failed.
+#: How much of a log is shown when its step failed, not counting how make talks about itself.
 TAIL_LINES = 15
 
 _start = time.monotonic()
@@ -91,7 +91,8 @@ class Step:
         """Fails the step, with the end of its log."""
         _erase()
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
-        for line in lines[-TAIL_LINES:]:
+        told = [line for line in lines if line.strip() and not line.startswith("make")]
+        for line in told[-TAIL_LINES:]:
             print(f"    {line}", file=sys.stderr)
         fail(f"{self.name} failed ({why}), see {_short(self.log)}")
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """Children: every process the lab starts, and the promise that none of them outlives it.
 
-Each child leads a process group of its own, is told to stop when the lab dies in whatever way, and
-is stopped together with its group when the lab is interrupted. Whatever escapes into a group of
-its own is adopted by the lab and stopped at the end. No child has anything to read on stdin.
+Each child is in a process group of its own, below a shell that stops the whole group when the lab
+dies in whatever way, or when the lab is interrupted and says so. Whatever escapes into another
+group is adopted by the lab and stopped at the end. No child has anything to read on stdin.
 """
 
 import ctypes
@@ -25,6 +25,9 @@ FOREIGN = {
     "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "MO", "O", "RUSTFLAGS", "SUBARCH", "V", "W",
     "KCFLAGS", "KCPPFLAGS", "KRUSTFLAGS",
 }
+
+#: Leads a child's group and stops all of it on SIGTERM, which the lab's own death also sends.
+_LEADER = """trap 'trap "" TERM; kill -TERM 0; exit 143' TERM; "$@" & wait $!"""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -48,7 +51,7 @@ def bind_to_make() -> None:
 
 
 def start(argv, **options) -> subprocess.Popen:
-    """Starts a child as the leader of a group that ends with the lab."""
+    """Starts a child in a group that ends with the lab."""
     parent = os.getpid()
 
     def bind():
@@ -56,7 +59,7 @@ def start(argv, **options) -> subprocess.Popen:
         if os.getppid() != parent:
             os._exit(1)
 
-    return subprocess.Popen(argv, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=bind,
+    return subprocess.Popen(["sh", "-c", _LEADER, "sh", *argv], stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=bind,
                             **{"env": environment(), **options})
 
 
@@ -100,6 +103,7 @@ def logged(step, argv, env=None, cwd=None, show=None) -> int:
 
 def output(argv, **options) -> str:
     """What a short child printed; raises `subprocess.CalledProcessError` when it failed."""
+    argv = [str(word) for word in argv]
     child = start(argv, stdout=subprocess.PIPE, **{"stderr": subprocess.PIPE, **options})
     try:
         out, err = child.communicate()

@@ -45,7 +45,7 @@ def rustc() -> Rustc | None:
     """The rustc in PATH, or None."""
     try:
         text = process.output(["rustc", "-vV"])
-    except (OSError, subprocess.CalledProcessError):
+    except subprocess.CalledProcessError:
         return None
     version = re.search(r"^release: (\d+\.\d+\.\d+)", text, re.MULTILINE)
     llvm = re.search(r"^LLVM version: (\d+)", text, re.MULTILINE)
