@@ -12,7 +12,7 @@ def install() -> None:
     tree = Path("/lib/modules") / release
     tree.parent.mkdir(parents=True, exist_ok=True)
     tree.symlink_to(os.environ["MODULES"])
-    subprocess.run(["depmod", release], check=True)
+    subprocess.run(["depmod", release], check=True, stderr=subprocess.DEVNULL)
 
 
 def load(*names, **parameters) -> None:

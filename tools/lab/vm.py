@@ -35,7 +35,8 @@ TAIL_LINES = 40
 
 KERNEL_PARAMETERS = (
     "root=host rootfstype=9p rootflags=trans=virtio,version=9p2000.L,msize=262144,cache=loose ro "
-    "console=ttyS0 panic=-1 oops=panic hung_task_panic=1 null_blk.nr_devices=0"
+    "console=ttyS0 tsc=reliable pcie_ports=native panic=-1 oops=panic hung_task_panic=1 "
+    "null_blk.nr_devices=0"
 )
 
 
