@@ -40,10 +40,12 @@ def update() -> None:
 
 
 def install(packages) -> None:
-    """Installs packages with the machine's own apt."""
+    """Installs packages with the machine's own apt, after what an interrupted run left half done."""
     with log.step("apt-install", "installing " + " ".join(packages)) as step:
-        step.run(["apt-get", "-q", "install", "-y", "--no-install-recommends", *packages],
-                 env=process.environment(DEBIAN_FRONTEND="noninteractive"))
+        quiet = process.environment(DEBIAN_FRONTEND="noninteractive")
+        step.run(["dpkg", "--configure", "-a"], env=quiet)
+        step.run(["apt-get", "-q", "-oDPkg::Lock::Timeout=300", "install", "-y", "--no-install-recommends", *packages],
+                 env=quiet)
 
 
 def fetch(package: str, version: str, into: Path, step) -> str | None:

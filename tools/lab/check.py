@@ -16,6 +16,7 @@ DECISIONS = ("rust/policy/*.rs", "rust/state.rs", "rust/removal.rs", "rust/nodes
 
 #: What checkpatch must not complain about, and why.
 IGNORED = {
+    "EXPORT_SYMBOL": "what Rust defines can only be exported from C",
     "FILE_PATH_CHANGES": "the project has no MAINTAINERS file of its own",
     "COMMIT_MESSAGE": "in-tree.patch is a plain diff",
     "MISSING_SIGN_OFF": "in-tree.patch is a plain diff",
@@ -56,7 +57,7 @@ def _need(command: str, where: str) -> None:
 
 def _rustfmt(step, tree: Path) -> None:
     _need("rustfmt", "`rustup component add rustfmt` or Debian's rustfmt-web")
-    step.run(["rustfmt", "--check", "--config-path", tree / ".rustfmt.toml", *_files(".rs")])
+    step.run(["rustfmt", "--check", "--color=never", "--config-path", tree / ".rustfmt.toml", *_files(".rs")])
 
 
 def _clippy(step) -> None:
@@ -66,7 +67,7 @@ def _clippy(step) -> None:
 
 def _checkpatch(step, tree: Path) -> None:
     _need("perl", "Debian's perl")
-    script = [tree / "scripts" / "checkpatch.pl", "--no-tree", "--root", tree, "--show-types", "--terse",
+    script = [tree / "scripts" / "checkpatch.pl", "--no-tree", "--root", tree, "--show-types", "--terse", "--color=never",
               "--ignore", ",".join(IGNORED)]
     step.run([*script, "--file", *_files(".c", ".h")])
     for patch in _files(".patch"):

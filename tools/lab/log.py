@@ -7,6 +7,7 @@
     log.fail("one line that says what is wrong and what to do")   # does not return
 """
 
+import shutil
 import sys
 import time
 from contextlib import contextmanager
@@ -73,7 +74,8 @@ class Step:
         now = time.monotonic()
         if sys.stdout.isatty():
             if now - self._shown >= 0.2:
-                print(f"\r\033[K{_stamp()} {self.name}: {text}"[:100], end="", flush=True)
+                line = f"{_stamp()} {self.name}: {text}"[:shutil.get_terminal_size().columns - 1]
+                print(f"\r\033[K{line}", end="", flush=True)
                 self._shown, _live = now, True
         elif now - self._shown >= QUIET_SECONDS:
             info(f"{self.name}: {text}")

@@ -42,7 +42,6 @@ BUILD_PACKAGES = {
 }
 #: And those for a virtual machine and what is done in it.
 BOOT_PACKAGES = {
-    "busybox-static": "busybox",
     "fio": "fio",
     "iproute2": "tc",
     "nvme-cli": "nvme",
@@ -69,7 +68,7 @@ def ensure(booting: bool = True) -> None:
 
 
 def venv() -> Path:
-    """The Python environment's directory: `venv() / "bin" / "vng"`, and matplotlib in its python3."""
+    """The Python environment's directory: `venv() / "bin" / "python3"` has matplotlib."""
     version = hashlib.sha256(_REQUIREMENTS.read_bytes() + sys.version.encode()).hexdigest()[:12]
     return paths.CACHE / f"venv-{version}"
 
@@ -134,7 +133,7 @@ def _ensure_venv() -> None:
         return
     cache.need_space(home, 0.5, "the Python environment")
     cache.remove(home)
-    with log.step("python", "installing virtme-ng and matplotlib") as step:
+    with log.step("python", "installing matplotlib") as step:
         step.run([sys.executable, "-m", "venv", home])
         step.run([home / "bin" / "python3", "-m", "pip", "install", "--no-input", "-r", _REQUIREMENTS],
                  env=process.environment(PIP_DISABLE_PIP_VERSION_CHECK="1"))
