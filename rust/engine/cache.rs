@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `current_path`: the path that was chosen last, one slot per possible node.
+//!
+//! The last member of a head, with as many slots as there are possible nodes; a head's allocation
+//! makes the room. A slot is a hint: whoever reads it looks at the path's state before using it.
+//! Readers fill slots, so a path must be made unusable, and a grace period pass, before its slots
+//! are cleared for good.
+
+use super::path::MpathDevice;
+use crate::nodes::Node;
+use crate::sync::AtomicPtr;
+use crate::wrap::numa;
+use core::alloc::Layout;
+use core::ptr::null_mut;
+
+/// The slots of a head.
+///
+/// # Invariants
+///
+/// `slots` is followed by `map.slots()` initialised slots, which end the allocation that the cache
+/// is in.
+#[repr(C)]
+pub(crate) struct CurrentPath {
+    map: &'static numa::Map,
+    slots: [AtomicPtr<MpathDevice>; 0],
+}
+
+impl CurrentPath {
+    /// The layout of `header`, which ends with a cache, and its slots on `map`.
+    pub(crate) fn layout(header: Layout, map: &numa::Map) -> Option<Layout> {
+        let slots = Layout::array::<AtomicPtr<MpathDevice>>(map.slots()).ok()?;
+        let (layout, offset) = header.extend(slots).ok()?;
+
+        (offset == header.size()).then_some(layout.pad_to_align())
+    }
+
+    /// Initialises the cache and its slots.
+    ///
+    /// # Safety
+    ///
+    /// `this` is in an allocation of [`CurrentPath::layout`] for the same map.
+    pub(crate) unsafe fn init(this: *mut Self, map: &'static numa::Map) {
+        // SAFETY: By this function's contract there is room for the slots.
+        unsafe {
+            (&raw mut (*this).map).write(map);
+
+            let first = (&raw mut (*this).slots).cast::<AtomicPtr<MpathDevice>>();
+            for index in 0..map.slots() {
+                first.add(index).write(AtomicPtr::new(null_mut()));
+            }
+        }
+    }
+
+    /// The slot of a node.
+    #[inline(always)]
+    pub(crate) fn slot(&self, node: Node) -> &AtomicPtr<MpathDevice> {
+        // SAFETY: By the invariant of the map a slot's index is less than `map.slots()`, so by the
+        // type invariant the slot is there.
+        unsafe { &*self.slots.as_ptr().add(self.map.slot(node).index()) }
+    }
+
+    /// All slots.
+    fn all(&self) -> &[AtomicPtr<MpathDevice>] {
+        // SAFETY: By the type invariant.
+        unsafe { core::slice::from_raw_parts(self.slots.as_ptr(), self.map.slots()) }
+    }
+
+    /// Clears the slots that name `path`. Returns whether there was one.
+    pub(crate) fn forget(&self, path: &MpathDevice) -> bool {
+        let path = core::ptr::from_ref(path).cast_mut();
+        let mut changed = false;
+
+        for slot in self.all() {
+            changed |= slot.load() == path && slot.cmpxchg(path, null_mut()).is_ok();
+        }
+        changed
+    }
+
+    /// Clears all slots.
+    pub(crate) fn forget_all(&self) {
+        for slot in self.all() {
+            slot.store(null_mut());
+        }
+    }
+}

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Operations that are carried out on one of the paths.
+
+use super::head::MpathHead;
+use super::ops::Ioctl;
+use super::path::MpathDevice;
+use kernel::prelude::*;
+
+/// What an operation returns when no path is usable: `-EWOULDBLOCK`.
+pub(crate) fn no_path() -> i32 {
+    EAGAIN.to_errno()
+}
+
+impl MpathHead {
+    /// Does something on the path that a bio would be sent to, inside a read-side section.
+    pub(crate) fn on_path(&self, f: impl FnOnce(&MpathDevice) -> i32) -> i32 {
+        match self.read().choose() {
+            Some(path) => f(path),
+            None => no_path(),
+        }
+    }
+
+    /// Carries an ioctl out: outside the read-side section when the driver says that it is not one
+    /// for that, and inside by `run` otherwise.
+    pub(crate) fn ioctl(&self, ioctl: Ioctl, run: impl FnOnce(&MpathDevice) -> i32) -> i32 {
+        let handle = {
+            let section = self.read();
+            let Some(path) = section.choose() else {
+                return no_path();
+            };
+
+            match self.ops.ioctl_begin(path, ioctl) {
+                Some(handle) => handle,
+                None => return run(path),
+            }
+        };
+        self.ops.ioctl_handle(handle, ioctl)
+    }
+}

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A policy that several heads follow: `struct mpath_iopolicy`.
+//!
+//! The driver embeds it in what the heads share. Its mutex serialises changes and guards the list
+//! of heads; the policy itself is one word that every submission reads.
+
+use super::head::MpathHead;
+use crate::bindings;
+use crate::policy::IoPolicy;
+use crate::wrap::list::RcuList;
+use kernel::prelude::*;
+use kernel::sync::atomic::{
+    Atomic,
+    Relaxed, //
+};
+use kernel::types::Opaque;
+
+/// A policy and the heads that follow it.
+///
+/// # Invariants
+///
+/// The mutex and the list are initialised.
+#[repr(transparent)]
+pub(crate) struct Group(Opaque<bindings::mpath_iopolicy>);
+
+impl Group {
+    /// The group in a driver's structure.
+    ///
+    /// # Safety
+    ///
+    /// `raw` is valid for `'a`, and [`Group::init`] has been called on it.
+    pub(crate) unsafe fn from_raw<'a>(raw: *mut bindings::mpath_iopolicy) -> &'a Self {
+        // SAFETY: By this function's contract.
+        unsafe { &*raw.cast() }
+    }
+
+    /// Initialises a group without heads. What is not supported becomes numa, with an error.
+    ///
+    /// # Safety
+    ///
+    /// `raw` is valid for writes, pinned, and nobody uses it.
+    pub(crate) unsafe fn init(
+        raw: *mut bindings::mpath_iopolicy,
+        policy: Option<IoPolicy>,
+        supported: u32,
+    ) -> Result {
+        let policy = policy.filter(|policy| supported & policy.bit() != 0);
+        let first = policy.unwrap_or(IoPolicy::Numa);
+
+        // SAFETY: By this function's contract.
+        unsafe {
+            (&raw mut (*raw).policy).write(first as u32);
+            (&raw mut (*raw).supported).write(supported);
+            bindings::mpath_helper_init_mutex(&raw mut (*raw).lock);
+
+            let heads = &raw mut (*raw).heads;
+            heads.write(bindings::list_head {
+                next: heads,
+                prev: heads,
+            });
+        }
+        policy.map(|_| ()).ok_or(EINVAL)
+    }
+
+    fn word(&self) -> &Atomic<u32> {
+        // SAFETY: The word is aligned, valid as long as `self`, and only accessed atomically.
+        unsafe { Atomic::from_ptr(&raw mut (*self.0.get()).policy) }
+    }
+
+    /// The policy in force.
+    #[inline(always)]
+    pub(crate) fn policy(&self) -> IoPolicy {
+        IoPolicy::from_raw(self.word().load(Relaxed)).unwrap_or(IoPolicy::Numa)
+    }
+
+    fn supports(&self, policy: IoPolicy) -> bool {
+        // SAFETY: Set before the group was used, and never changed.
+        unsafe { (*self.0.get()).supported & policy.bit() != 0 }
+    }
+
+    fn locked<R>(&self, f: impl FnOnce(&RcuList<MpathHead>) -> R) -> R {
+        let raw = self.0.get();
+
+        // SAFETY: By the type invariant; `RcuList` is a transparent `list_head`.
+        unsafe {
+            bindings::mutex_lock(&raw mut (*raw).lock);
+            let result = f(&*(&raw const (*raw).heads).cast());
+            bindings::mutex_unlock(&raw mut (*raw).lock);
+            result
+        }
+    }
+
+    /// Changes the policy and has every head concerned choose anew. Nothing happens when it is in
+    /// force already. Returns the policy that was. Sleeps.
+    pub(crate) fn set(&self, policy: IoPolicy) -> Result<IoPolicy> {
+        if !self.supports(policy) {
+            return Err(EINVAL);
+        }
+        Ok(self.locked(|heads| {
+            let old = self.policy();
+
+            if old != policy {
+                self.word().store(policy as u32, Relaxed);
+                // SAFETY: The group's mutex is held.
+                for head in unsafe { heads.iter() } {
+                    head.choose_anew();
+                }
+            }
+            old
+        }))
+    }
+
+    /// A head follows the group from now on. Sleeps.
+    pub(crate) fn join(&self, head: &MpathHead) {
+        // SAFETY: The group's mutex is held, and the head leaves before it is freed.
+        self.locked(|heads| unsafe { heads.push_back(head) });
+    }
+
+    /// A head that has joined does not follow any more. Sleeps.
+    pub(crate) fn leave(&self, head: &MpathHead) {
+        // SAFETY: The group's mutex is held, and the head has joined.
+        self.locked(|heads| unsafe { heads.remove(head) });
+    }
+}
+
+// SAFETY: The policy is atomic, the list is under the mutex.
+unsafe impl Sync for Group {}
+// SAFETY: As above.
+unsafe impl Send for Group {}

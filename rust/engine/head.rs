@@ -1,0 +1,424 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A head: its memory, its references, and its end.
+//!
+//! A head is one allocation: what C may see of it, what is read for every bio, what is written
+//! under load on lines of its own, what is rarely used, and at the end the cache with one slot per
+//! possible node.
+//!
+//! References are held by the driver, by every opener of the disk, by an armed removal timer and
+//! by a partition scan that is to come. The last one to go stops the works, ends what is parked,
+//! releases the disk, tells the driver, and frees the memory. That may sleep, and waits for nobody
+//! outside the kernel.
+
+use super::cache::CurrentPath;
+use super::group::Group;
+use super::ops::Ops;
+use super::path::MpathDevice;
+use crate::bindings;
+use crate::parking::ParkingLot;
+use crate::removal::Removal;
+use crate::state::{
+    AtomicHeadWord,
+    HeadState, //
+};
+use crate::wrap::bio::{
+    Bio,
+    Failure, //
+};
+use crate::wrap::disk::HeadDisk;
+use crate::wrap::list::{
+    Linked,
+    RcuList, //
+};
+use crate::wrap::numa;
+use crate::wrap::srcu::SrcuFast;
+use crate::wrap::work::{
+    ensure_queue,
+    DelayedWork,
+    HasWork,
+    Work, //
+};
+use core::alloc::Layout;
+use core::mem::offset_of;
+use core::ptr::NonNull;
+use kernel::alloc::allocator::Kmalloc;
+use kernel::alloc::{
+    Allocator,
+    NumaNode, //
+};
+use kernel::prelude::*;
+use kernel::sync::aref::{
+    ARef,
+    AlwaysRefCounted, //
+};
+use kernel::sync::atomic::{
+    Atomic,
+    Relaxed, //
+};
+use kernel::sync::{
+    new_mutex,
+    Mutex,
+    Refcount,
+    SetOnce, //
+};
+use kernel::types::Opaque;
+
+/// What is guarded by a head's `control` mutex, with the head's state and its list of paths.
+pub(crate) struct Control {
+    /// How many paths are on the list.
+    pub(crate) paths: usize,
+    /// The removal delay and its timer.
+    pub(crate) removal: Removal,
+}
+
+/// What is guarded by a head's `bring_up` mutex, with the links to the paths.
+pub(crate) struct BringUp {
+    /// Has the disk been added, and not been deleted?
+    pub(crate) disk_added: bool,
+    /// Is there a character device?
+    pub(crate) has_cdev: bool,
+}
+
+/// What is written under load.
+#[repr(C, align(64))]
+#[pin_data]
+pub(crate) struct Busy {
+    /// Bios that wait for a path.
+    pub(crate) lot: ParkingLot<bindings::bio>,
+    /// How often a bio was parked.
+    pub(crate) requeued: Atomic<i64>,
+    /// How often a bio failed for want of a path to wait for.
+    pub(crate) failed: Atomic<i64>,
+    /// Submits what is parked.
+    #[pin]
+    pub(crate) requeue: Work<MpathHead, REQUEUE>,
+    /// Gives paths that failed another try.
+    #[pin]
+    pub(crate) retry: DelayedWork<MpathHead, RETRY>,
+}
+
+pub(crate) const REQUEUE: u32 = 0;
+pub(crate) const RETRY: u32 = 1;
+pub(crate) const SCAN: u32 = 2;
+pub(crate) const REMOVE: u32 = 3;
+
+/// One block device over several paths: `struct mpath_head` and what is behind it.
+///
+/// # Invariants
+///
+/// Lives in an allocation of [`MpathHead::layout`] while `refs` is not 0.
+#[repr(C)]
+#[pin_data]
+pub struct MpathHead {
+    // `struct mpath_head`: `raw_disk` is `disk`, or null, for those who read C.
+    raw_disk: Atomic<*mut bindings::gendisk>,
+    drvdata: *mut kernel::ffi::c_void,
+
+    // Read for every bio.
+    pub(crate) word: AtomicHeadWord,
+    group: NonNull<bindings::mpath_iopolicy>,
+    #[pin]
+    pub(crate) srcu: SrcuFast,
+    #[pin]
+    pub(crate) paths: RcuList<MpathDevice>,
+
+    #[pin]
+    pub(crate) busy: Busy,
+
+    // Rarely used.
+    disk: SetOnce<HeadDisk>,
+    pub(crate) ops: Ops,
+    refs: Refcount,
+    #[pin]
+    pub(crate) control: Mutex<Control>,
+    #[pin]
+    pub(crate) bring_up: Mutex<BringUp>,
+    #[pin]
+    pub(crate) scan: Work<MpathHead, SCAN>,
+    #[pin]
+    pub(crate) remove: DelayedWork<MpathHead, REMOVE>,
+    in_group: Opaque<bindings::list_head>,
+
+    // The last member: the slots follow.
+    pub(crate) current_path: CurrentPath,
+}
+
+// The part that C sees is where C sees it.
+const _: () = {
+    assert!(offset_of!(MpathHead, raw_disk) == offset_of!(bindings::mpath_head, disk));
+    assert!(offset_of!(MpathHead, drvdata) == offset_of!(bindings::mpath_head, drvdata));
+    assert!(align_of::<MpathHead>() >= align_of::<bindings::mpath_head>());
+    assert!(
+        offset_of!(MpathHead, current_path) + size_of::<CurrentPath>() <= size_of::<MpathHead>()
+    );
+};
+
+impl MpathHead {
+    fn layout(map: &numa::Map) -> Result<Layout> {
+        CurrentPath::layout(Layout::new::<Self>(), map).ok_or(EOVERFLOW)
+    }
+
+    /// Allocates a head without paths and without a disk. Sleeps.
+    ///
+    /// # Safety
+    ///
+    /// `group` is initialised and outlives the head.
+    pub(crate) unsafe fn new(
+        ops: Ops,
+        group: NonNull<bindings::mpath_iopolicy>,
+        drvdata: *mut kernel::ffi::c_void,
+    ) -> Result<ARef<Self>> {
+        ensure_queue()?;
+
+        let map = numa::map();
+        let layout = Self::layout(map)?;
+        let memory = Kmalloc::alloc(layout, GFP_KERNEL, NumaNode::NO_NODE)?.cast::<Self>();
+        let init = Self::init(ops, group, drvdata, map);
+
+        // SAFETY: `memory` is valid for writes of a head and its slots, and is not moved.
+        if let Err(error) = unsafe { pin_init::raw_try_init(memory.as_ptr(), init) } {
+            // SAFETY: Allocated above with this layout; what failed has left nothing behind.
+            unsafe { Kmalloc::free(memory.cast(), layout) };
+            return Err(error);
+        }
+
+        // SAFETY: Initialised, with one reference, which is the caller's.
+        let head = unsafe { ARef::from_raw(memory) };
+        head.group().join(&head);
+        Ok(head)
+    }
+
+    fn init(
+        ops: Ops,
+        group: NonNull<bindings::mpath_iopolicy>,
+        drvdata: *mut kernel::ffi::c_void,
+        map: &'static numa::Map,
+    ) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            raw_disk: Atomic::new(core::ptr::null_mut()),
+            drvdata,
+            word: AtomicHeadWord::new(),
+            group,
+            srcu <- SrcuFast::new(),
+            paths <- RcuList::new(),
+            busy <- pin_init!(Busy {
+                lot: ParkingLot::new(),
+                requeued: Atomic::new(0),
+                failed: Atomic::new(0),
+                requeue <- Work::new(c"mpath_requeue"),
+                retry <- DelayedWork::new(c"mpath_retry"),
+            }),
+            disk: SetOnce::new(),
+            ops,
+            refs: Refcount::new(1),
+            control <- new_mutex!(
+                Control { paths: 0, removal: Removal::new() },
+                "MpathHead::control"
+            ),
+            bring_up <- new_mutex!(
+                BringUp { disk_added: false, has_cdev: false },
+                "MpathHead::bring_up"
+            ),
+            scan <- Work::new(c"mpath_scan"),
+            remove <- DelayedWork::new(c"mpath_remove"),
+            in_group: Opaque::uninit(),
+            current_path <- unsafe_init_cache(map),
+        }? Error)
+    }
+
+    /// The head behind a C pointer.
+    ///
+    /// # Safety
+    ///
+    /// `raw` came from [`MpathHead::as_raw`], and a reference to it is held for `'a`.
+    #[inline(always)]
+    pub(crate) unsafe fn from_raw<'a>(raw: *mut bindings::mpath_head) -> &'a Self {
+        // SAFETY: By this function's contract.
+        unsafe { &*raw.cast() }
+    }
+
+    /// The C structure.
+    pub(crate) fn as_raw(&self) -> *mut bindings::mpath_head {
+        core::ptr::from_ref(self).cast_mut().cast()
+    }
+
+    /// The policy that the head follows.
+    #[inline(always)]
+    pub(crate) fn group(&self) -> &Group {
+        // SAFETY: By the contract of `new()` it outlives the head.
+        unsafe { Group::from_raw(self.group.as_ptr()) }
+    }
+
+    /// The head's disk, if it has one.
+    #[inline(always)]
+    pub(crate) fn disk(&self) -> Option<&HeadDisk> {
+        self.disk.as_ref()
+    }
+
+    /// Gives the head its disk. Sleeps.
+    ///
+    /// # Safety
+    ///
+    /// `lim` is valid.
+    pub(crate) unsafe fn alloc_disk(
+        &self,
+        lim: *mut bindings::queue_limits,
+        parent: Option<crate::wrap::disk::Parent>,
+        node: i32,
+    ) -> Result {
+        let fops = self.ops.fops().ok_or(EINVAL)?;
+        // SAFETY: By this function's contract. The disk, which is ours, is gone before the head is.
+        let disk =
+            unsafe { HeadDisk::new(lim, node, parent, fops.as_ptr(), self.as_raw().cast()) }?;
+        let raw = disk.as_raw();
+
+        if !self.disk.populate(disk) {
+            return Err(EEXIST);
+        }
+        self.raw_disk.store(raw, Relaxed);
+        Ok(())
+    }
+
+    /// Takes one more reference, unless the last one has gone.
+    pub(crate) fn tryget(&self) -> Option<ARef<Self>> {
+        let refs = self.refs.as_atomic();
+        let mut old = refs.load(Relaxed);
+
+        while old > 0 {
+            match refs.cmpxchg(old, old + 1, Relaxed) {
+                // SAFETY: The increment is ours to give away.
+                Ok(_) => return Some(unsafe { ARef::from_raw(NonNull::from(self)) }),
+                Err(current) => old = current,
+            }
+        }
+        None
+    }
+
+    /// Waits for all read-side sections that have begun. Sleeps, not inside one.
+    pub(crate) fn synchronize(&self) {
+        self.srcu.synchronize();
+    }
+
+    /// Has what is parked submitted again, soon. Any context.
+    pub(crate) fn kick(&self) {
+        self.busy.requeue.schedule_on_kblockd();
+    }
+
+    /// Drops all cached choices and has what is parked submitted again. Any context.
+    pub(crate) fn choose_anew(&self) {
+        self.current_path.forget_all();
+        self.kick();
+    }
+
+    /// The end: nobody has a reference any more.
+    fn finish(&self) {
+        self.group().leave(self);
+        self.busy.retry.cancel_and_wait();
+        self.busy.requeue.cancel();
+        for bio in self.busy.lot.take() {
+            // SAFETY: What leaves the lot is ours.
+            unsafe { Bio::from_raw(bio) }.fail(Failure::IoError);
+        }
+    }
+}
+
+/// The initialiser of a cache that is the last member of a head's allocation.
+fn unsafe_init_cache(map: &'static numa::Map) -> impl Init<CurrentPath> {
+    // SAFETY: The closure initialises the whole cache. It is only used by `MpathHead::init()`,
+    // in an allocation of the layout for the same map.
+    unsafe {
+        pin_init::init_from_closure(move |slot| {
+            CurrentPath::init(slot, map);
+            Ok(())
+        })
+    }
+}
+
+// SAFETY: A head with references is not freed.
+unsafe impl AlwaysRefCounted for MpathHead {
+    fn inc_ref(&self) {
+        self.refs.inc();
+    }
+
+    unsafe fn dec_ref(head: NonNull<Self>) {
+        // SAFETY: The caller has a reference.
+        let this = unsafe { head.as_ref() };
+
+        if !this.refs.dec_and_test() {
+            return;
+        }
+        this.finish();
+
+        let ops = this.ops;
+        let map = numa::map();
+
+        // SAFETY: Nobody has a reference; the disk goes first, since its release looks at nothing
+        // of the head's, then the driver is told, then the memory goes.
+        unsafe {
+            this.word.advance(HeadState::Dead);
+            core::ptr::drop_in_place(&raw mut (*head.as_ptr()).disk);
+            (&raw mut (*head.as_ptr()).disk).write(SetOnce::new());
+            ops.release(head.as_ref());
+            core::ptr::drop_in_place(head.as_ptr());
+            if let Ok(layout) = Self::layout(map) {
+                Kmalloc::free(head.cast(), layout);
+            }
+        }
+    }
+}
+
+// SAFETY: Everything that changes is atomic or under a lock.
+unsafe impl Send for MpathHead {}
+// SAFETY: As above.
+unsafe impl Sync for MpathHead {}
+
+// SAFETY: The offset is that of `in_group`, which is only used as links.
+unsafe impl Linked for MpathHead {
+    const OFFSET: usize = offset_of!(MpathHead, in_group);
+}
+
+// SAFETY: The offset is that of `busy.requeue`.
+unsafe impl HasWork<REQUEUE> for MpathHead {
+    const OFFSET: usize = offset_of!(MpathHead, busy) + offset_of!(Busy, requeue);
+
+    fn run(&self) {
+        for bio in self.busy.lot.take() {
+            // SAFETY: What leaves the lot is ours.
+            unsafe { Bio::from_raw(bio) }.submit();
+        }
+    }
+}
+
+// SAFETY: The offset is that of `busy.retry`.
+unsafe impl HasWork<RETRY> for MpathHead {
+    const OFFSET: usize = offset_of!(MpathHead, busy) + offset_of!(Busy, retry);
+
+    fn run(&self) {
+        self.retry_failed_paths();
+    }
+}
+
+// SAFETY: The offset is that of `scan`.
+unsafe impl HasWork<SCAN> for MpathHead {
+    const OFFSET: usize = offset_of!(MpathHead, scan);
+
+    fn run(&self) {
+        // SAFETY: Whoever scheduled the scan gave it a reference.
+        let head = unsafe { ARef::from_raw(NonNull::from(self)) };
+
+        if let Some(disk) = head.disk() {
+            disk.scan_partitions();
+        }
+    }
+}
+
+// SAFETY: The offset is that of `remove`.
+unsafe impl HasWork<REMOVE> for MpathHead {
+    const OFFSET: usize = offset_of!(MpathHead, remove);
+
+    fn run(&self) {
+        // SAFETY: Whoever armed the timer gave it a reference.
+        self.removal_timer_expired(unsafe { ARef::from_raw(NonNull::from(self)) });
+    }
+}

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A driver's callbacks, `struct mpath_head_template`.
+
+use super::head::MpathHead;
+use super::path::MpathDevice;
+use crate::bindings;
+use core::ptr::NonNull;
+use kernel::error::to_result;
+use kernel::ffi::{
+    c_uint,
+    c_ulong,
+    c_void, //
+};
+use kernel::prelude::*;
+
+/// The callbacks of one driver.
+///
+/// # Invariants
+///
+/// A valid template that has passed [`Ops::new`] and outlives all heads that name it.
+#[derive(Clone, Copy)]
+pub(crate) struct Ops(NonNull<bindings::mpath_head_template>);
+
+/// An ioctl, apart from what it is to be carried out on.
+#[derive(Clone, Copy)]
+pub(crate) struct Ioctl {
+    /// May it change anything?
+    pub(crate) open_for_write: bool,
+    /// The command.
+    pub(crate) cmd: c_uint,
+    /// Its argument.
+    pub(crate) arg: c_ulong,
+}
+
+/// What `ioctl_begin` returned: something with a reference of its own.
+#[must_use = "the handle has a reference that only `ioctl_handle` drops"]
+pub(crate) struct Handle(NonNull<c_void>);
+
+impl Ops {
+    /// Looks a template over: what is required must be there, and pairs must be whole.
+    ///
+    /// # Safety
+    ///
+    /// `raw` is null or valid, and stays for as long as the result is used.
+    pub(crate) unsafe fn new(raw: *const bindings::mpath_head_template) -> Result<Self> {
+        let ops = NonNull::new(raw.cast_mut()).ok_or(EINVAL)?;
+        // SAFETY: By this function's contract.
+        let template = unsafe { ops.as_ref() };
+        let whole = template.add_cdev.is_some() == template.del_cdev.is_some()
+            && template.ioctl_begin.is_some() == template.ioctl_handle.is_some();
+
+        if template.release.is_none() || !whole {
+            pr_err!("a template needs release, and both or none of add_cdev and del_cdev, ioctl_begin and ioctl_handle\n");
+            return Err(EINVAL);
+        }
+        // INVARIANT: Looked over.
+        Ok(Self(ops))
+    }
+
+    fn template(&self) -> &bindings::mpath_head_template {
+        // SAFETY: By the type invariant.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// The driver's module.
+    pub(crate) fn owner(&self) -> *mut bindings::module {
+        self.template().owner
+    }
+
+    /// The operations of a head's disk.
+    pub(crate) fn fops(&self) -> Option<NonNull<bindings::block_device_operations>> {
+        NonNull::new(self.template().fops.cast_mut())
+    }
+
+    /// The attributes of a head's disk.
+    pub(crate) fn disk_groups(&self) -> *mut *const bindings::attribute_group {
+        self.template().disk_groups
+    }
+
+    /// Is there a callback to remove a head when its timer expires?
+    pub(crate) fn can_remove_later(&self) -> bool {
+        self.template().remove_head.is_some()
+    }
+
+    /// The head has no reference any more.
+    pub(crate) fn release(&self, head: &MpathHead) {
+        if let Some(release) = self.template().release {
+            // SAFETY: The callback gets a valid head.
+            unsafe { release(head.as_raw()) }
+        }
+    }
+
+    /// The removal timer has expired.
+    pub(crate) fn remove_head(&self, head: &MpathHead) {
+        if let Some(remove_head) = self.template().remove_head {
+            // SAFETY: The callback gets a valid head.
+            unsafe { remove_head(head.as_raw()) }
+        }
+    }
+
+    /// Makes the character device. Returns whether there is one now.
+    pub(crate) fn add_cdev(&self, head: &MpathHead) -> bool {
+        self.template().add_cdev.is_some_and(|add_cdev| {
+            // SAFETY: The callback gets a valid head.
+            unsafe { add_cdev(head.as_raw()) == 0 }
+        })
+    }
+
+    /// Removes the character device.
+    pub(crate) fn del_cdev(&self, head: &MpathHead) {
+        if let Some(del_cdev) = self.template().del_cdev {
+            // SAFETY: The callback gets a valid head.
+            unsafe { del_cdev(head.as_raw()) }
+        }
+    }
+
+    /// Takes hold of what `ioctl` needs, when it is not one for a read-side section.
+    pub(crate) fn ioctl_begin(&self, path: &MpathDevice, ioctl: Ioctl) -> Option<Handle> {
+        let begin = self.template().ioctl_begin?;
+
+        // SAFETY: The callback gets a path that a read-side section keeps.
+        NonNull::new(unsafe { begin(path.as_raw(), ioctl.cmd) }).map(Handle)
+    }
+
+    /// Carries `ioctl` out on `handle`, and lets go of it.
+    pub(crate) fn ioctl_handle(&self, handle: Handle, ioctl: Ioctl) -> i32 {
+        let Some(run) = self.template().ioctl_handle else {
+            return ENOTTY.to_errno();
+        };
+        let (open_for_write, cmd, arg) = (ioctl.open_for_write, ioctl.cmd, ioctl.arg);
+
+        // SAFETY: The callback gets what `ioctl_begin` returned, once.
+        unsafe { run(handle.0.as_ptr(), open_for_write, cmd, arg) }
+    }
+
+    /// Carries `ioctl` out for the character device on `path`.
+    pub(crate) fn cdev_ioctl(&self, path: &MpathDevice, ioctl: Ioctl) -> i32 {
+        let Some(run) = self.template().cdev_ioctl else {
+            return ENOTTY.to_errno();
+        };
+        let (open_for_write, cmd, arg) = (ioctl.open_for_write, ioctl.cmd, ioctl.arg);
+
+        // SAFETY: The callback gets a path that a read-side section keeps.
+        unsafe { run(path.as_raw(), open_for_write, cmd, arg) }
+    }
+
+    /// The driver's own block ioctl, if it has one.
+    pub(crate) fn bdev_ioctl(
+        &self,
+        path: &MpathDevice,
+        bdev: *mut bindings::block_device,
+        mode: bindings::blk_mode_t,
+        ioctl: Ioctl,
+    ) -> Option<i32> {
+        let run = self.template().bdev_ioctl?;
+
+        // SAFETY: The callback gets a path that a read-side section keeps, and the opener's device.
+        Some(unsafe { run(path.as_raw(), bdev, mode, ioctl.cmd, ioctl.arg) })
+    }
+
+    /// Issues an io_uring command on `path`.
+    ///
+    /// # Safety
+    ///
+    /// `ioucmd` is a command that the caller was given.
+    pub(crate) unsafe fn cdev_uring_cmd(
+        &self,
+        path: &MpathDevice,
+        ioucmd: *mut bindings::io_uring_cmd,
+        issue_flags: c_uint,
+    ) -> i32 {
+        let Some(run) = self.template().cdev_uring_cmd else {
+            return EOPNOTSUPP.to_errno();
+        };
+
+        // SAFETY: The callback gets a path that a read-side section keeps; the rest by contract.
+        unsafe { run(path.as_raw(), ioucmd, issue_flags) }
+    }
+
+    /// The driver's own identifier of `path`, if it has one.
+    ///
+    /// # Safety
+    ///
+    /// `id` is valid for 16 bytes.
+    pub(crate) unsafe fn get_unique_id(
+        &self,
+        path: &MpathDevice,
+        id: *mut u8,
+        kind: bindings::blk_unique_id,
+    ) -> Option<i32> {
+        let run = self.template().get_unique_id?;
+
+        // SAFETY: The callback gets a path that a read-side section keeps; the rest by contract.
+        Some(unsafe { run(path.as_raw(), id, kind) })
+    }
+
+    /// Pins the driver's module. Returns false when it is going.
+    pub(crate) fn pin_module(&self) -> bool {
+        // SAFETY: Null stands for what is built in.
+        unsafe { bindings::try_module_get(self.owner()) }
+    }
+
+    /// Undoes [`Ops::pin_module`].
+    pub(crate) fn unpin_module(owner: *mut bindings::module) {
+        // SAFETY: Null stands for what is built in; otherwise it was pinned.
+        unsafe { bindings::module_put(owner) }
+    }
+}
+
+// SAFETY: Templates are constant.
+unsafe impl Send for Ops {}
+// SAFETY: As above.
+unsafe impl Sync for Ops {}
+
+/// `result`, as what C calls an `int`.
+pub(crate) fn to_int(result: Result) -> i32 {
+    match result {
+        Ok(()) => 0,
+        Err(error) => error.to_errno(),
+    }
+}
+
+/// An errno as a `Result`.
+#[allow(dead_code)]
+pub(crate) fn from_int(errno: i32) -> Result {
+    to_result(errno)
+}

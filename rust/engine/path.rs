@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A path, and the port that it goes through: the memory that drivers embed.
+//!
+//! `head`, `port`, `disk` and `numa_node` are set before a path is published and do not change
+//! while it is on a head. The state words are atomics.
+
+use super::head::MpathHead;
+use crate::bindings;
+use crate::policy::Path;
+use crate::nodes::Node;
+use crate::state::{
+    Access,
+    AtomicPathState,
+    PathState,
+    PortState, //
+};
+use crate::wrap::disk::Disk;
+use crate::wrap::list::Linked;
+use crate::wrap::numa;
+use kernel::sync::atomic::{
+    Atomic,
+    Relaxed,
+    Release, //
+};
+use kernel::types::Opaque;
+
+/// What all paths through one controller share: `struct mpath_port`.
+#[repr(transparent)]
+pub struct MpathPort(Opaque<bindings::mpath_port>);
+
+impl MpathPort {
+    /// The port in a driver's structure.
+    ///
+    /// # Safety
+    ///
+    /// `raw` is valid for `'a`, and `mpath_port_init()` has been called on it.
+    #[inline(always)]
+    pub(crate) unsafe fn from_raw<'a>(raw: *mut bindings::mpath_port) -> &'a Self {
+        // SAFETY: By this function's contract.
+        unsafe { &*raw.cast() }
+    }
+
+    #[inline(always)]
+    fn state_word(&self) -> &Atomic<u32> {
+        // SAFETY: The word is aligned, valid as long as `self`, and only accessed atomically.
+        unsafe { Atomic::from_ptr(&raw mut (*self.0.get()).state) }
+    }
+
+    /// What the port can do.
+    #[inline(always)]
+    pub(crate) fn state(&self) -> PortState {
+        PortState::from_raw(self.state_word().load(Relaxed))
+    }
+
+    /// Says what the port can do from now on.
+    pub(crate) fn set_state(&self, state: PortState) {
+        self.state_word().store(state as u32, Release);
+    }
+
+    /// The requests in flight, as the driver counts them.
+    #[inline(always)]
+    fn depth(&self) -> u32 {
+        // SAFETY: An `atomic_t` that is valid as long as `self`.
+        let count = unsafe { Atomic::from_ptr(&raw mut (*self.0.get()).nr_active.counter) };
+
+        count.load(Relaxed).max(0) as u32
+    }
+}
+
+// SAFETY: Everything in it is atomic.
+unsafe impl Sync for MpathPort {}
+
+/// One path: `struct mpath_device`.
+///
+/// # Invariants
+///
+/// While it is on a head, and for a grace period after, its pointers are valid.
+#[repr(transparent)]
+pub struct MpathDevice(Opaque<bindings::mpath_device>);
+
+impl MpathDevice {
+    /// The path in a driver's structure.
+    ///
+    /// # Safety
+    ///
+    /// `raw` is valid for `'a`, and has been added to a head.
+    #[inline(always)]
+    pub(crate) unsafe fn from_raw<'a>(raw: *mut bindings::mpath_device) -> &'a Self {
+        // SAFETY: By this function's contract.
+        unsafe { &*raw.cast() }
+    }
+
+    /// The C structure.
+    pub(crate) fn as_raw(&self) -> *mut bindings::mpath_device {
+        self.0.get()
+    }
+
+    /// Fills a driver's structure in, for a path that is on no list yet.
+    ///
+    /// # Safety
+    ///
+    /// `raw` is valid for writes and nobody else uses it; the pointers fulfil the type invariant.
+    pub(crate) unsafe fn init<'a>(
+        raw: *mut bindings::mpath_device,
+        head: *mut bindings::mpath_head,
+        disk: *mut bindings::gendisk,
+        port: *mut bindings::mpath_port,
+        numa_node: i32,
+    ) -> &'a Self {
+        // SAFETY: By this function's contract.
+        unsafe {
+            raw.write(bindings::mpath_device {
+                siblings: bindings::list_head {
+                    next: core::ptr::null_mut(),
+                    prev: core::ptr::null_mut(),
+                },
+                state: PathState::new().to_raw(),
+                numa_node,
+                port,
+                disk,
+                head,
+                flags: 0,
+            });
+            Self::from_raw(raw)
+        }
+    }
+
+    /// The state word.
+    #[inline(always)]
+    pub(crate) fn state(&self) -> &AtomicPathState {
+        // SAFETY: `AtomicPathState` is a transparent `u32`, only accessed atomically.
+        unsafe { &*(&raw const (*self.0.get()).state).cast() }
+    }
+
+    /// The port.
+    #[inline(always)]
+    pub(crate) fn port(&self) -> &MpathPort {
+        // SAFETY: By the type invariant.
+        unsafe { MpathPort::from_raw((*self.0.get()).port) }
+    }
+
+    /// The path's own disk.
+    #[inline(always)]
+    pub(crate) fn disk(&self) -> &Disk {
+        // SAFETY: By the type invariant.
+        unsafe { Disk::from_raw((*self.0.get()).disk) }
+    }
+
+    /// The head that the path is on.
+    #[inline(always)]
+    pub(crate) fn head(&self) -> &MpathHead {
+        // SAFETY: By the type invariant.
+        unsafe { MpathHead::from_raw((*self.0.get()).head) }
+    }
+
+    /// Is the path on its head's list?
+    pub(crate) fn is_listed(&self) -> bool {
+        self.flag(Self::LISTED)
+    }
+
+    /// Notes whether the path is on its head's list. Under the head's `control` mutex.
+    pub(crate) fn set_listed(&self, listed: bool) {
+        self.set_flag(Self::LISTED, listed);
+    }
+
+    /// Has the path its link in the head's directory?
+    pub(crate) fn is_linked(&self) -> bool {
+        self.flag(Self::LINKED)
+    }
+
+    /// Notes whether the path has its link. Under the head's `bring_up` mutex.
+    pub(crate) fn set_linked(&self, linked: bool) {
+        self.set_flag(Self::LINKED, linked);
+    }
+
+    const LISTED: usize = 1 << 0;
+    const LINKED: usize = 1 << 1;
+
+    fn flags(&self) -> &Atomic<usize> {
+        // SAFETY: The word is aligned, valid as long as `self`, and only accessed atomically.
+        unsafe { Atomic::from_ptr(&raw mut (*self.0.get()).flags) }
+    }
+
+    fn flag(&self, flag: usize) -> bool {
+        self.flags().load(Relaxed) & flag != 0
+    }
+
+    fn set_flag(&self, flag: usize, value: bool) {
+        let mut old = self.flags().load(Relaxed);
+
+        loop {
+            let new = if value { old | flag } else { old & !flag };
+            match self.flags().cmpxchg(old, new, Relaxed) {
+                Ok(_) => return,
+                Err(current) => old = current,
+            }
+        }
+    }
+}
+
+impl Path for MpathDevice {
+    #[inline(always)]
+    fn access(&self) -> Access {
+        let access = self.state().load().access();
+
+        if access != Access::Unusable && !self.port().state().takes_io() {
+            return Access::Unusable;
+        }
+        access
+    }
+
+    fn distance(&self, node: Node) -> u32 {
+        // SAFETY: Set before the path was published.
+        numa::distance(node, unsafe { (*self.0.get()).numa_node })
+    }
+
+    #[inline(always)]
+    fn depth(&self) -> u32 {
+        self.port().depth()
+    }
+}
+
+// SAFETY: What changes is atomic, or under a lock of the head.
+unsafe impl Sync for MpathDevice {}
+// SAFETY: The memory is the driver's, which frees it from any thread.
+unsafe impl Send for MpathDevice {}
+
+// SAFETY: The offset is that of `siblings`, which is only used as links.
+unsafe impl Linked for MpathDevice {
+    const OFFSET: usize = core::mem::offset_of!(bindings::mpath_device, siblings);
+}

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What happens to a bio: it is sent to a path, parked, or failed; and how it comes back.
+
+use super::head::MpathHead;
+use super::path::MpathDevice;
+use super::select::Section;
+use crate::bindings;
+use crate::parking::{
+    park,
+    Chain, //
+};
+use crate::state::{
+    Reasons,
+    WithoutPath, //
+};
+use crate::wrap::bio::{
+    Bio,
+    Failure, //
+};
+use kernel::sync::atomic::Relaxed;
+use kernel::time::msecs_to_jiffies;
+
+/// When a path that failed a bio is tried again, if the driver has not said anything of it.
+const RETRY_MSECS: u32 = 100;
+
+impl MpathHead {
+    /// Sends a bio of the head's disk to a path, or parks it, or fails it. Process context.
+    #[inline(always)]
+    pub(crate) fn submit(&self, bio: Bio) {
+        let Some(mut bio) = bio.split_to_limits() else {
+            return;
+        };
+        let section = self.read();
+
+        match (section.choose(), self.disk()) {
+            (Some(path), Some(disk)) => {
+                bio.remap(disk, path.disk());
+                bio.submit();
+            }
+            _ => self.submit_without_path(&section, bio),
+        }
+    }
+
+    #[cold]
+    fn submit_without_path(&self, section: &Section<'_>, bio: Bio) {
+        match section.without_path() {
+            WithoutPath::Fail => {
+                if let Some(disk) = self.disk() {
+                    disk.warn_failing();
+                }
+                self.busy.failed.fetch_add(1, Relaxed);
+                bio.fail(Failure::IoError);
+            }
+            WithoutPath::Park if bio.is_nowait() => bio.fail(Failure::Again),
+            WithoutPath::Park => {
+                if let Some(disk) = self.disk() {
+                    disk.warn_requeuing();
+                }
+                self.busy.requeued.fetch_add(1, Relaxed);
+                // SAFETY: The bio is valid, and ours to give up.
+                unsafe { park(section, bio.into_raw()) };
+            }
+        }
+    }
+
+    /// Takes back bios that failed on a path for a reason of the path. Any context.
+    pub(crate) fn failover(&self, path: &MpathDevice, bios: Chain<bindings::bio>) {
+        path.state().update(|state| state.disabled(Reasons::FAILED));
+        self.current_path.forget(path);
+
+        for bio in bios {
+            // SAFETY: The chain owned the bio, and now we do.
+            let mut bio = unsafe { Bio::from_raw(bio) };
+
+            if let Some(disk) = self.disk() {
+                bio.take_back(disk);
+                // SAFETY: The bio is valid, and ours to give up.
+                unsafe { self.busy.lot.push(bio.into_raw()) };
+            }
+        }
+
+        self.busy.retry.schedule(msecs_to_jiffies(RETRY_MSECS));
+        self.kick();
+    }
+
+    /// Gives every path that failed a bio another try.
+    pub(crate) fn retry_failed_paths(&self) {
+        use crate::policy::Paths;
+
+        for path in self.read().iter() {
+            path.state().update(|state| state.enabled(Reasons::FAILED));
+        }
+        self.kick();
+    }
+}

@@ -1,0 +1,637 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The C face: the functions that `include/linux/multipath.h` declares, which is where they are
+//! documented. Each converts its arguments and calls the engine.
+//!
+//! Safety: every function here is called by C according to that header; where a `SAFETY` comment
+//! says "by the header", it means so.
+
+use crate::bindings;
+use crate::bindings::{
+    blk_mode_t,
+    blk_unique_id,
+    block_device,
+    gendisk,
+    mpath_device,
+    mpath_head,
+    mpath_head_template,
+    mpath_iopolicy,
+    mpath_port, //
+};
+use crate::engine::group::Group;
+use crate::engine::head::MpathHead;
+use crate::engine::ops::{
+    to_int,
+    Ioctl,
+    Ops, //
+};
+use crate::engine::path::{
+    MpathDevice,
+    MpathPort, //
+};
+use crate::engine::sysfs::GROUP_NAME;
+use crate::parking::Chain;
+use crate::policy::IoPolicy;
+use crate::state::{
+    AccessState,
+    HeadState,
+    PortState,
+    Reasons, //
+};
+use crate::wrap::bio::Bio;
+use crate::wrap::disk::{
+    Disk,
+    Parent, //
+};
+use core::ptr::NonNull;
+use kernel::ffi::{
+    c_char,
+    c_int,
+    c_uint,
+    c_ulong,
+    c_void, //
+};
+use kernel::prelude::*;
+use kernel::sync::aref::ARef;
+
+/// Defines a function for C, and checks that C declares it so.
+macro_rules! export {
+    ($(
+        unsafe fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $ret:ty)? $body:block
+    )*) => {$(
+        /// See `include/linux/multipath.h`.
+        ///
+        /// # Safety
+        ///
+        /// As the header says.
+        #[no_mangle]
+        pub unsafe extern "C" fn $name($($arg: $type),*) $(-> $ret)? $body
+
+        const _: () = {
+            // Does not compile unless both have the same type.
+            let _ = [bindings::$name, $name];
+        };
+    )*};
+}
+
+const DRAINED: *mut bindings::bio = core::ptr::null_mut();
+
+export! {
+    unsafe fn mpath_port_init(port: *mut mpath_port) {
+        // SAFETY: By the header nobody uses the port.
+        unsafe { port.write(mpath_port::default()) };
+        // SAFETY: Just initialised.
+        unsafe { MpathPort::from_raw(port) }.set_state(PortState::Dead);
+    }
+
+    unsafe fn mpath_port_set_state(port: *mut mpath_port, state: bindings::mpath_port_state) {
+        // SAFETY: By the header.
+        unsafe { MpathPort::from_raw(port) }.set_state(PortState::from_raw(state));
+    }
+
+    unsafe fn mpath_iopolicy_init(
+        iopolicy: *mut mpath_iopolicy,
+        policy: bindings::mpath_iopolicy_e,
+        supported: c_uint,
+    ) -> c_int {
+        // SAFETY: By the header.
+        to_int(unsafe { Group::init(iopolicy, IoPolicy::from_raw(policy), supported) })
+    }
+
+    unsafe fn mpath_iopolicy_parse(name: *const c_char) -> c_int {
+        // SAFETY: By the header a string.
+        let name = unsafe { CStr::from_char_ptr(name) };
+
+        match IoPolicy::parse(name.to_bytes()) {
+            Some(policy) => policy as c_int,
+            None => EINVAL.to_errno(),
+        }
+    }
+
+    unsafe fn mpath_iopolicy_name(policy: bindings::mpath_iopolicy_e) -> *const c_char {
+        match IoPolicy::from_raw(policy) {
+            Some(IoPolicy::Numa) => c"numa",
+            Some(IoPolicy::RoundRobin) => c"round-robin",
+            Some(IoPolicy::QueueDepth) => c"queue-depth",
+            None => c"unknown",
+        }
+        .as_char_ptr()
+    }
+
+    unsafe fn mpath_iopolicy_set(
+        iopolicy: *mut mpath_iopolicy,
+        policy: bindings::mpath_iopolicy_e,
+    ) -> c_int {
+        // SAFETY: By the header.
+        let group = unsafe { Group::from_raw(iopolicy) };
+
+        match IoPolicy::from_raw(policy).ok_or(EINVAL).and_then(|policy| group.set(policy)) {
+            Ok(old) => old as c_int,
+            Err(error) => error.to_errno(),
+        }
+    }
+
+    unsafe fn mpath_alloc_head(
+        mpdt: *const mpath_head_template,
+        iopolicy: *mut mpath_iopolicy,
+        drvdata: *mut c_void,
+    ) -> *mut mpath_head {
+        // SAFETY: By the header.
+        let head = unsafe { Ops::new(mpdt) }.and_then(|ops| {
+            let group = NonNull::new(iopolicy).ok_or(EINVAL)?;
+
+            // SAFETY: By the header.
+            unsafe { MpathHead::new(ops, group, drvdata) }
+        });
+
+        match head {
+            Ok(head) => ARef::into_raw(head).cast().as_ptr(),
+            Err(error) => error.to_ptr(),
+        }
+    }
+
+    unsafe fn mpath_get_head(head: *mut mpath_head) {
+        // SAFETY: By the header.
+        ARef::into_raw(ARef::from(unsafe { MpathHead::from_raw(head) }));
+    }
+
+    unsafe fn mpath_tryget_head(head: *mut mpath_head) -> bool {
+        // SAFETY: By the header the memory is there.
+        unsafe { MpathHead::from_raw(head) }.tryget().map(ARef::into_raw).is_some()
+    }
+
+    unsafe fn mpath_put_head(head: *mut mpath_head) {
+        // SAFETY: By the header the caller gives up a reference.
+        drop(unsafe { ARef::<MpathHead>::from_raw(NonNull::new_unchecked(head).cast()) });
+    }
+
+    unsafe fn mpath_alloc_head_disk(
+        head: *mut mpath_head,
+        lim: *mut bindings::queue_limits,
+        parent: *mut bindings::device,
+        numa_node: c_int,
+    ) -> c_int {
+        // SAFETY: By the header.
+        to_int(unsafe {
+            MpathHead::from_raw(head).alloc_disk(lim, Parent::get(parent), numa_node)
+        })
+    }
+
+    unsafe fn mpath_try_remove_head(head: *mut mpath_head) -> bool {
+        // SAFETY: By the header.
+        unsafe { MpathHead::from_raw(head) }.try_remove()
+    }
+
+    unsafe fn mpath_remove_head(head: *mut mpath_head) {
+        // SAFETY: By the header.
+        unsafe { MpathHead::from_raw(head) }.remove()
+    }
+
+    unsafe fn mpath_head_devices_empty(head: *mut mpath_head) -> bool {
+        // SAFETY: By the header.
+        unsafe { MpathHead::from_raw(head) }.paths.is_empty()
+    }
+
+    unsafe fn mpath_head_is_live(head: *mut mpath_head) -> bool {
+        // SAFETY: By the header.
+        unsafe { MpathHead::from_raw(head) }.word.load().state() == HeadState::Live
+    }
+
+    unsafe fn mpath_head_queue_if_no_path(head: *mut mpath_head) -> bool {
+        // SAFETY: By the header.
+        unsafe { MpathHead::from_raw(head) }.word.load().queue_if_no_path()
+    }
+
+    unsafe fn mpath_synchronize(head: *mut mpath_head) {
+        // SAFETY: By the header.
+        unsafe { MpathHead::from_raw(head) }.synchronize()
+    }
+
+    unsafe fn mpath_kick_requeue(head: *mut mpath_head) {
+        // SAFETY: By the header.
+        unsafe { MpathHead::from_raw(head) }.kick()
+    }
+
+    unsafe fn mpath_add_device(
+        dev: *mut mpath_device,
+        head: *mut mpath_head,
+        disk: *mut gendisk,
+        port: *mut mpath_port,
+        numa_node: c_int,
+    ) -> c_int {
+        // SAFETY: By the header the driver keeps all of them; nobody uses a path that is on no
+        // head.
+        to_int(unsafe {
+            MpathHead::from_raw(head).add_path(dev.cast(), || {
+                MpathDevice::init(dev, head, disk, port, numa_node)
+            })
+        })
+    }
+
+    unsafe fn mpath_quiesce_device(dev: *mut mpath_device) {
+        // SAFETY: By the header.
+        let path = unsafe { MpathDevice::from_raw(dev) };
+
+        path.head().quiesce(path)
+    }
+
+    unsafe fn mpath_delete_device(dev: *mut mpath_device) -> bool {
+        // SAFETY: By the header.
+        let path = unsafe { MpathDevice::from_raw(dev) };
+
+        path.head().delete_path(path)
+    }
+
+    unsafe fn mpath_enable_device(dev: *mut mpath_device, reason: c_uint) {
+        // SAFETY: By the header.
+        let path = unsafe { MpathDevice::from_raw(dev) };
+
+        path.head().enable(path, Reasons::of_driver(reason))
+    }
+
+    unsafe fn mpath_disable_device(dev: *mut mpath_device, reason: c_uint) {
+        // SAFETY: By the header.
+        let path = unsafe { MpathDevice::from_raw(dev) };
+
+        path.head().disable(path, Reasons::of_driver(reason))
+    }
+
+    unsafe fn mpath_device_set_access_state(
+        dev: *mut mpath_device,
+        state: bindings::mpath_access_state,
+    ) {
+        // SAFETY: By the header.
+        let path = unsafe { MpathDevice::from_raw(dev) };
+
+        path.head().set_access_state(path, AccessState::from_raw(state))
+    }
+
+    unsafe fn mpath_device_set_live(dev: *mut mpath_device) {
+        // SAFETY: By the header.
+        let path = unsafe { MpathDevice::from_raw(dev) };
+
+        path.head().set_live(path)
+    }
+
+    unsafe fn mpath_clear_current_path(dev: *mut mpath_device) -> bool {
+        // SAFETY: By the header.
+        let path = unsafe { MpathDevice::from_raw(dev) };
+
+        path.head().current_path.forget(path)
+    }
+
+    unsafe fn mpath_clear_paths(head: *mut mpath_head) {
+        // SAFETY: By the header.
+        unsafe { MpathHead::from_raw(head) }.current_path.forget_all()
+    }
+
+    unsafe fn mpath_revalidate_paths(head: *mut mpath_head) {
+        // SAFETY: By the header.
+        unsafe { MpathHead::from_raw(head) }.revalidate()
+    }
+
+    unsafe fn mpath_failover(dev: *mut mpath_device, bios: *mut bindings::bio_list) {
+        // SAFETY: By the header; the list gives its bios up, and is empty afterwards.
+        let (path, chain) = unsafe {
+            let first = core::mem::replace(&mut (*bios).head, DRAINED);
+
+            (*bios).tail = DRAINED;
+            (MpathDevice::from_raw(dev), Chain::from_raw(first))
+        };
+
+        path.head().failover(path, chain)
+    }
+
+    unsafe fn mpath_call_for_device(
+        head: *mut mpath_head,
+        cb: Option<unsafe extern "C" fn(*mut mpath_device, *mut c_void) -> c_int>,
+        data: *mut c_void,
+    ) -> c_int {
+        let Some(cb) = cb else {
+            return EINVAL.to_errno();
+        };
+
+        // SAFETY: By the header.
+        unsafe { MpathHead::from_raw(head).on_path(|path| cb(path.as_raw(), data)) }
+    }
+
+    unsafe fn mpath_cdev_ioctl(
+        head: *mut mpath_head,
+        open_for_write: bool,
+        cmd: c_uint,
+        arg: c_ulong,
+    ) -> c_int {
+        // SAFETY: By the header.
+        let head = unsafe { MpathHead::from_raw(head) };
+        let ioctl = Ioctl { open_for_write, cmd, arg };
+
+        head.ioctl(ioctl, |path| head.ops.cdev_ioctl(path, ioctl))
+    }
+
+    unsafe fn mpath_cdev_uring_cmd(
+        head: *mut mpath_head,
+        ioucmd: *mut bindings::io_uring_cmd,
+        issue_flags: c_uint,
+    ) -> c_int {
+        // SAFETY: By the header.
+        let head = unsafe { MpathHead::from_raw(head) };
+        let section = head.read();
+
+        match section.choose() {
+            // SAFETY: By the header.
+            Some(path) => unsafe { head.ops.cdev_uring_cmd(path, ioucmd, issue_flags) },
+            None => EINVAL.to_errno(),
+        }
+    }
+
+    unsafe fn mpath_bdev_submit_bio(bio: *mut bindings::bio) {
+        // SAFETY: The block layer hands over a bio of a disk whose operations are a head's.
+        unsafe { of_disk((*(*bio).bi_bdev).bd_disk).submit(Bio::from_raw(bio)) }
+    }
+
+    unsafe fn mpath_bdev_open(disk: *mut gendisk, _mode: blk_mode_t) -> c_int {
+        // SAFETY: The block layer passes a head's disk.
+        match unsafe { of_disk(disk) }.tryget() {
+            Some(head) => {
+                // Dropped by `mpath_bdev_release()`.
+                ARef::into_raw(head);
+                0
+            }
+            None => ENXIO.to_errno(),
+        }
+    }
+
+    unsafe fn mpath_bdev_release(disk: *mut gendisk) {
+        // SAFETY: The block layer passes a head's disk, and `mpath_bdev_open()` took the reference.
+        unsafe { mpath_put_head(of_disk(disk).as_raw()) }
+    }
+
+    unsafe fn mpath_bdev_ioctl(
+        bdev: *mut block_device,
+        mode: blk_mode_t,
+        cmd: c_uint,
+        arg: c_ulong,
+    ) -> c_int {
+        // SAFETY: By the header.
+        unsafe { bdev_ioctl(bdev, mode, cmd, arg, |disk| disk.fops().ioctl) }
+    }
+
+    unsafe fn mpath_bdev_compat_ioctl(
+        bdev: *mut block_device,
+        mode: blk_mode_t,
+        cmd: c_uint,
+        arg: c_ulong,
+    ) -> c_int {
+        // SAFETY: By the header; the helper extends a pointer of a compat task.
+        unsafe {
+            let arg = bindings::mpath_helper_compat_ptr(arg);
+
+            bdev_ioctl(bdev, mode, cmd, arg, |disk| disk.fops().compat_ioctl)
+        }
+    }
+
+    unsafe fn mpath_bdev_getgeo(disk: *mut gendisk, geo: *mut bindings::hd_geometry) -> c_int {
+        // SAFETY: By the header.
+        unsafe { of_disk(disk) }.on_path(|path| match path.disk().fops().getgeo {
+            // SAFETY: The operation gets its own disk; `geo` by the header.
+            Some(getgeo) => unsafe { getgeo(path.disk().as_raw(), geo) },
+            None => ENOTTY.to_errno(),
+        })
+    }
+
+    unsafe fn mpath_bdev_get_unique_id(
+        disk: *mut gendisk,
+        id: *mut u8,
+        kind: blk_unique_id,
+    ) -> c_int {
+        // SAFETY: By the header.
+        let head = unsafe { of_disk(disk) };
+
+        head.on_path(|path| {
+            // SAFETY: `id` by the header.
+            if let Some(result) = unsafe { head.ops.get_unique_id(path, id, kind) } {
+                return result;
+            }
+            match path.disk().fops().get_unique_id {
+                // SAFETY: The operation gets its own disk; `id` by the header.
+                Some(get_unique_id) => unsafe { get_unique_id(path.disk().as_raw(), id, kind) },
+                None => 0,
+            }
+        })
+    }
+
+    unsafe fn mpath_bdev_report_zones(
+        disk: *mut gendisk,
+        sector: bindings::sector_t,
+        nr_zones: c_uint,
+        args: *mut bindings::blk_report_zones_args,
+    ) -> c_int {
+        // SAFETY: By the header.
+        unsafe { of_disk(disk) }.on_path(|path| match path.disk().fops().report_zones {
+            // SAFETY: The operation gets its own disk; `args` by the header.
+            Some(report_zones) => unsafe {
+                report_zones(path.disk().as_raw(), sector, nr_zones, args)
+            },
+            None => EOPNOTSUPP.to_errno(),
+        })
+    }
+
+    unsafe fn mpath_add_sysfs_links(head: *mut mpath_head) {
+        // SAFETY: By the header.
+        let head = unsafe { MpathHead::from_raw(head) };
+
+        head.link_paths(&head.bring_up.lock())
+    }
+
+    unsafe fn mpath_remove_sysfs_link(dev: *mut mpath_device) {
+        // SAFETY: By the header.
+        let path = unsafe { MpathDevice::from_raw(dev) };
+
+        path.head().unlink_path(path)
+    }
+
+    unsafe fn mpath_numa_nodes_show(dev: *mut mpath_device, buf: *mut c_char) -> isize {
+        // SAFETY: By the header.
+        unsafe {
+            let path = MpathDevice::from_raw(dev);
+
+            path.head().show_nodes(path, buf)
+        }
+    }
+
+    unsafe fn mpath_delayed_removal_secs_show(head: *mut mpath_head, buf: *mut c_char) -> isize {
+        // SAFETY: By the header.
+        let secs = unsafe { MpathHead::from_raw(head) }.control.lock().removal.delay_secs();
+
+        // SAFETY: By the header.
+        unsafe { bindings::sysfs_emit(buf, c"%u\n".as_char_ptr(), secs) as isize }
+    }
+
+    unsafe fn mpath_delayed_removal_secs_store(
+        head: *mut mpath_head,
+        buf: *const c_char,
+        count: usize,
+    ) -> isize {
+        // SAFETY: By the header.
+        match unsafe { MpathHead::from_raw(head).store_removal_delay(buf) } {
+            Ok(()) => count as isize,
+            Err(error) => error.to_errno() as isize,
+        }
+    }
+
+    unsafe fn mpath_requeue_count(head: *mut mpath_head) -> *mut bindings::atomic_long_t {
+        // SAFETY: By the header.
+        unsafe { MpathHead::from_raw(head) }.busy.requeued.as_ptr().cast()
+    }
+
+    unsafe fn mpath_fail_count(head: *mut mpath_head) -> *mut bindings::atomic_long_t {
+        // SAFETY: By the header.
+        unsafe { MpathHead::from_raw(head) }.busy.failed.as_ptr().cast()
+    }
+}
+
+/// The head of a head's disk.
+///
+/// # Safety
+///
+/// `disk` is a head's, and stays for `'a`.
+#[inline(always)]
+unsafe fn of_disk<'a>(disk: *mut gendisk) -> &'a MpathHead {
+    // SAFETY: The private data of a head's disk is the head, which outlives it.
+    unsafe { MpathHead::from_raw((*disk).private_data.cast()) }
+}
+
+type DiskIoctl = unsafe extern "C" fn(*mut block_device, blk_mode_t, c_uint, c_ulong) -> c_int;
+
+/// An ioctl on a head's disk or on a partition of it: by the driver's callback, or else by `op` of
+/// the path's disk, which knows nothing of partitions of the head's.
+///
+/// # Safety
+///
+/// `bdev` is a head's disk, or a partition of one.
+unsafe fn bdev_ioctl(
+    bdev: *mut block_device,
+    mode: blk_mode_t,
+    cmd: c_uint,
+    arg: c_ulong,
+    op: impl FnOnce(&Disk) -> Option<DiskIoctl>,
+) -> c_int {
+    const OPEN_FOR_WRITE: blk_mode_t = 1 << 1;
+
+    // SAFETY: By this function's contract.
+    let (head, is_whole) = unsafe {
+        let disk = (*bdev).bd_disk;
+
+        (of_disk(disk), core::ptr::eq(bdev, (*disk).part0))
+    };
+    let ioctl = Ioctl {
+        open_for_write: mode & OPEN_FOR_WRITE != 0,
+        cmd,
+        arg,
+    };
+
+    head.ioctl(ioctl, |path| {
+        if let Some(result) = head.ops.bdev_ioctl(path, bdev, mode, ioctl) {
+            return result;
+        }
+        match op(path.disk()) {
+            // SAFETY: The operation gets its own disk.
+            Some(op) if is_whole => unsafe { op(path.disk().part0(), mode, cmd, arg) },
+            _ => ENOTTY.to_errno(),
+        }
+    })
+}
+
+/// Forwards an operation for persistent reservations: to the path's disk, whatever partition of the
+/// head's it came through.
+macro_rules! forward_pr {
+    ($($name:ident: $op:ident($($arg:ident: $type:ty),*);)*) => {$(
+        unsafe extern "C" fn $name(bdev: *mut block_device $(, $arg: $type)*) -> c_int {
+            // SAFETY: The block layer passes a head's disk, or a partition of one.
+            unsafe { of_disk((*bdev).bd_disk) }.on_path(|path| {
+                match path.disk().pr_ops().and_then(|ops| ops.$op) {
+                    // SAFETY: The operation gets its own disk.
+                    Some(op) => unsafe { op(path.disk().part0() $(, $arg)*) },
+                    None => EOPNOTSUPP.to_errno(),
+                }
+            })
+        }
+    )*};
+}
+
+forward_pr! {
+    pr_register: pr_register(old_key: u64, new_key: u64, flags: u32);
+    pr_reserve: pr_reserve(key: u64, kind: bindings::pr_type, flags: u32);
+    pr_release: pr_release(key: u64, kind: bindings::pr_type);
+    pr_preempt: pr_preempt(old_key: u64, new_key: u64, kind: bindings::pr_type, abort: bool);
+    pr_clear: pr_clear(key: u64);
+    pr_read_keys: pr_read_keys(keys: *mut bindings::pr_keys);
+    pr_read_reservation: pr_read_reservation(held: *mut bindings::pr_held_reservation);
+}
+
+/// See `include/linux/multipath.h`.
+#[no_mangle]
+pub static mpath_pr_ops: bindings::pr_ops = bindings::pr_ops {
+    pr_register: Some(pr_register),
+    pr_reserve: Some(pr_reserve),
+    pr_release: Some(pr_release),
+    pr_preempt: Some(pr_preempt),
+    pr_clear: Some(pr_clear),
+    pr_read_keys: Some(pr_read_keys),
+    pr_read_reservation: Some(pr_read_reservation),
+};
+
+/// What C code reads and nobody changes.
+#[repr(transparent)]
+pub struct Shared<T>(T);
+
+// SAFETY: What is in it is constant, and refers to constants only.
+unsafe impl<T> Sync for Shared<T> {}
+
+/// An attribute that is never shown: a group without attributes would not be asked whether it is
+/// visible.
+static HIDDEN: Shared<bindings::attribute> = Shared(bindings::attribute {
+    name: c"hidden".as_ptr().cast(),
+    ..pin_init::zeroed()
+});
+
+static ATTRIBUTES: Shared<[*const bindings::attribute; 2]> =
+    Shared([&raw const HIDDEN.0, core::ptr::null()]);
+
+/// Hides the attribute everywhere, and the whole directory on disks that are not a head's.
+unsafe extern "C" fn is_visible(
+    kobj: *mut bindings::kobject,
+    _attribute: *mut bindings::attribute,
+    _index: c_int,
+) -> bindings::umode_t {
+    const SYSFS_GROUP_INVISIBLE: bindings::umode_t = 0o20000;
+
+    // SAFETY: sysfs asks with the kobject of a disk's device, which is in its first block device.
+    let fops = unsafe {
+        let device = kernel::container_of!(kobj, bindings::device, kobj);
+        let part0 = kernel::container_of!(device, block_device, bd_device);
+
+        &*(*(*part0).bd_disk).fops
+    };
+    let submit_bio: Option<unsafe extern "C" fn(*mut bindings::bio)> = Some(mpath_bdev_submit_bio);
+
+    if fops.submit_bio.map(|op| op as usize) == submit_bio.map(|op| op as usize) {
+        0
+    } else {
+        SYSFS_GROUP_INVISIBLE
+    }
+}
+
+/// See `include/linux/multipath.h`.
+#[no_mangle]
+pub static mpath_attr_group: Shared<bindings::attribute_group> =
+    Shared(bindings::attribute_group {
+        name: GROUP_NAME.as_ptr().cast(),
+        __bindgen_anon_1: bindings::attribute_group__bindgen_ty_1 {
+            is_visible: Some(is_visible),
+        },
+        __bindgen_anon_2: bindings::attribute_group__bindgen_ty_2 {
+            attrs: (&raw const ATTRIBUTES.0).cast_mut().cast(),
+        },
+        ..pin_init::zeroed()
+    });

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Wrappers of inline functions and macros for the Rust side, and the exports
+ * of what it defines. No logic.
+ */
+#include <linux/compat.h>
+#include <linux/device.h>
+#include <linux/export.h>
+#include <linux/nodemask.h>
+#include <linux/sysfs.h>
+#include <linux/topology.h>
+#include <trace/events/block.h>
+
+#include "helpers.h"
+
+int mpath_helper_init_srcu(struct srcu_struct *ssp)
+{
+	return init_srcu_struct_fast(ssp);
+}
+
+struct srcu_ctr __percpu *mpath_helper_srcu_read_lock(struct srcu_struct *ssp)
+{
+	return srcu_read_lock_fast(ssp);
+}
+
+void mpath_helper_srcu_read_unlock(struct srcu_struct *ssp,
+				   struct srcu_ctr __percpu *scp)
+{
+	srcu_read_unlock_fast(ssp, scp);
+}
+
+int mpath_helper_numa_node_id(void)
+{
+	return numa_node_id();
+}
+
+int mpath_helper_node_distance(int from, int to)
+{
+	return node_distance(from, to);
+}
+
+bool mpath_helper_node_possible(int node)
+{
+	return node_possible(node);
+}
+
+bool mpath_helper_node_online(int node)
+{
+	return node_online(node);
+}
+
+void mpath_helper_trace_bio_remap(struct bio *bio, dev_t dev, sector_t sector)
+{
+	trace_block_bio_remap(bio, dev, sector);
+}
+
+struct gendisk *mpath_helper_alloc_disk(struct queue_limits *lim, int node)
+{
+	return blk_alloc_disk(lim, node);
+}
+
+void mpath_helper_suppress_part_scan(struct gendisk *disk)
+{
+	set_bit(GD_SUPPRESS_PART_SCAN, &disk->state);
+}
+
+bool mpath_helper_allow_part_scan(struct gendisk *disk)
+{
+	return test_and_clear_bit(GD_SUPPRESS_PART_SCAN, &disk->state);
+}
+
+bool mpath_helper_disk_added(struct gendisk *disk)
+{
+	return test_bit(GD_ADDED, &disk->state);
+}
+
+struct workqueue_struct *mpath_helper_alloc_workqueue(void)
+{
+	return alloc_workqueue("multipath", WQ_UNBOUND | WQ_MEM_RECLAIM, 0);
+}
+
+u64 mpath_helper_jiffies(void)
+{
+	return get_jiffies_64();
+}
+
+void mpath_helper_init_mutex(struct mutex *mutex)
+{
+	mutex_init(mutex);
+}
+
+ssize_t mpath_helper_emit_nodes(char *buf, const nodemask_t *nodes)
+{
+	return sysfs_emit(buf, "%*pbl\n", nodemask_pr_args(nodes));
+}
+
+unsigned long mpath_helper_compat_ptr(unsigned long arg)
+{
+#ifdef CONFIG_COMPAT
+	return (unsigned long)compat_ptr(arg);
+#else
+	return arg;
+#endif
+}
+
+void mpath_helper_warn_requeuing(struct gendisk *disk)
+{
+	dev_warn_ratelimited(disk_to_dev(disk),
+			     "no usable path - requeuing I/O\n");
+}
+
+void mpath_helper_warn_failing(struct gendisk *disk)
+{
+	dev_warn_ratelimited(disk_to_dev(disk),
+			     "no available path - failing I/O\n");
+}
+
+void mpath_helper_err_link(struct gendisk *disk, struct gendisk *path)
+{
+	dev_err(disk_to_dev(disk), "failed to create link to %s\n",
+		dev_name(disk_to_dev(path)));
+}
+
+EXPORT_SYMBOL_GPL(mpath_port_init);
+EXPORT_SYMBOL_GPL(mpath_port_set_state);
+EXPORT_SYMBOL_GPL(mpath_iopolicy_init);
+EXPORT_SYMBOL_GPL(mpath_iopolicy_parse);
+EXPORT_SYMBOL_GPL(mpath_iopolicy_name);
+EXPORT_SYMBOL_GPL(mpath_iopolicy_set);
+EXPORT_SYMBOL_GPL(mpath_alloc_head);
+EXPORT_SYMBOL_GPL(mpath_get_head);
+EXPORT_SYMBOL_GPL(mpath_tryget_head);
+EXPORT_SYMBOL_GPL(mpath_put_head);
+EXPORT_SYMBOL_GPL(mpath_alloc_head_disk);
+EXPORT_SYMBOL_GPL(mpath_try_remove_head);
+EXPORT_SYMBOL_GPL(mpath_remove_head);
+EXPORT_SYMBOL_GPL(mpath_head_devices_empty);
+EXPORT_SYMBOL_GPL(mpath_head_is_live);
+EXPORT_SYMBOL_GPL(mpath_head_queue_if_no_path);
+EXPORT_SYMBOL_GPL(mpath_synchronize);
+EXPORT_SYMBOL_GPL(mpath_kick_requeue);
+EXPORT_SYMBOL_GPL(mpath_add_device);
+EXPORT_SYMBOL_GPL(mpath_quiesce_device);
+EXPORT_SYMBOL_GPL(mpath_delete_device);
+EXPORT_SYMBOL_GPL(mpath_enable_device);
+EXPORT_SYMBOL_GPL(mpath_disable_device);
+EXPORT_SYMBOL_GPL(mpath_device_set_access_state);
+EXPORT_SYMBOL_GPL(mpath_device_set_live);
+EXPORT_SYMBOL_GPL(mpath_clear_current_path);
+EXPORT_SYMBOL_GPL(mpath_clear_paths);
+EXPORT_SYMBOL_GPL(mpath_revalidate_paths);
+EXPORT_SYMBOL_GPL(mpath_failover);
+EXPORT_SYMBOL_GPL(mpath_call_for_device);
+EXPORT_SYMBOL_GPL(mpath_cdev_ioctl);
+EXPORT_SYMBOL_GPL(mpath_cdev_uring_cmd);
+EXPORT_SYMBOL_GPL(mpath_bdev_submit_bio);
+EXPORT_SYMBOL_GPL(mpath_bdev_open);
+EXPORT_SYMBOL_GPL(mpath_bdev_release);
+EXPORT_SYMBOL_GPL(mpath_bdev_ioctl);
+EXPORT_SYMBOL_GPL(mpath_bdev_compat_ioctl);
+EXPORT_SYMBOL_GPL(mpath_bdev_getgeo);
+EXPORT_SYMBOL_GPL(mpath_bdev_get_unique_id);
+EXPORT_SYMBOL_GPL(mpath_bdev_report_zones);
+EXPORT_SYMBOL_GPL(mpath_pr_ops);
+EXPORT_SYMBOL_GPL(mpath_attr_group);
+EXPORT_SYMBOL_GPL(mpath_add_sysfs_links);
+EXPORT_SYMBOL_GPL(mpath_remove_sysfs_link);
+EXPORT_SYMBOL_GPL(mpath_numa_nodes_show);
+EXPORT_SYMBOL_GPL(mpath_delayed_removal_secs_show);
+EXPORT_SYMBOL_GPL(mpath_delayed_removal_secs_store);
+EXPORT_SYMBOL_GPL(mpath_requeue_count);
+EXPORT_SYMBOL_GPL(mpath_fail_count);

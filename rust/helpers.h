@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the Rust side needs of C: the library's own interface, and wrappers of
+ * inline functions and macros that bindgen cannot call. No logic.
+ */
+#ifndef _LIBMULTIPATH_HELPERS_H
+#define _LIBMULTIPATH_HELPERS_H
+
+#include <linux/io_uring/cmd.h>
+#include <linux/multipath.h>
+#include <linux/pr.h>
+#include <linux/srcu.h>
+#include <linux/workqueue.h>
+
+int mpath_helper_init_srcu(struct srcu_struct *ssp);
+struct srcu_ctr __percpu *mpath_helper_srcu_read_lock(struct srcu_struct *ssp);
+void mpath_helper_srcu_read_unlock(struct srcu_struct *ssp,
+				   struct srcu_ctr __percpu *scp);
+
+int mpath_helper_numa_node_id(void);
+int mpath_helper_node_distance(int from, int to);
+bool mpath_helper_node_possible(int node);
+bool mpath_helper_node_online(int node);
+
+void mpath_helper_trace_bio_remap(struct bio *bio, dev_t dev, sector_t sector);
+struct gendisk *mpath_helper_alloc_disk(struct queue_limits *lim, int node);
+void mpath_helper_suppress_part_scan(struct gendisk *disk);
+bool mpath_helper_allow_part_scan(struct gendisk *disk);
+bool mpath_helper_disk_added(struct gendisk *disk);
+
+struct workqueue_struct *mpath_helper_alloc_workqueue(void);
+u64 mpath_helper_jiffies(void);
+void mpath_helper_init_mutex(struct mutex *mutex);
+ssize_t mpath_helper_emit_nodes(char *buf, const nodemask_t *nodes);
+unsigned long mpath_helper_compat_ptr(unsigned long arg);
+
+void mpath_helper_warn_requeuing(struct gendisk *disk);
+void mpath_helper_warn_failing(struct gendisk *disk);
+void mpath_helper_err_link(struct gendisk *disk, struct gendisk *path);
+
+#endif /* _LIBMULTIPATH_HELPERS_H */

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The pure parts of libmultipath, as a crate for the host: what they decide is tested here, where
+//! a test takes microseconds and every interleaving can be tried.
+
+pub mod nodes;
+pub mod parking;
+pub mod policy;
+pub mod removal;
+pub mod state;
+pub mod sync;

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! libmultipath: one block device over several that lead to the same storage.
+//!
+//! The pure modules decide (`policy`, `state`, `removal`, `nodes`, `parking`), the engine carries
+//! out, the faces convert. C drivers use `include/linux/multipath.h`.
+
+mod bindings;
+mod engine;
+pub mod ffi;
+pub mod nodes;
+pub mod parking;
+pub mod policy;
+pub mod removal;
+pub mod state;
+pub mod sync;
+mod wrap;
+
+pub use engine::head::MpathHead;
+pub use engine::path::{
+    MpathDevice,
+    MpathPort, //
+};
+
+use kernel::prelude::*;
+
+module! {
+    type: Multipath,
+    name: "libmultipath",
+    authors: ["The libmultipath authors"],
+    description: "Multipath library for block drivers",
+    license: "GPL",
+}
+
+/// The module, which has nothing to do until a driver asks for a head.
+struct Multipath;
+
+impl kernel::Module for Multipath {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        Ok(Self)
+    }
+}
+
+impl Drop for Multipath {
+    fn drop(&mut self) {
+        // SAFETY: Drivers, which have the heads, keep this module in until they are gone.
+        unsafe { wrap::work::destroy_queue() }
+    }
+}

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Where bios wait for a path, and the protocol by which none is forgotten.
+//!
+//! Whoever parks a bio looks again after it is in the lot, and kicks the worker when the bio would
+//! not be parked now. Whoever changes something that bios wait for (a path, a port, the head's
+//! state, the policy) changes it first and kicks the worker afterwards. One of the two must see
+//! the other: if the worker emptied the lot before the bio was in it, then the look comes after
+//! the change (L-19, L-19b). No grace period is needed for that, so completion and interrupt
+//! context may change what bios wait for.
+//!
+//! The lot is a stack that is pushed with one `cmpxchg()` and taken as a whole; taking it turns it
+//! round, so that bios leave in the order in which they came.
+
+use core::marker::PhantomData;
+use core::ptr::null_mut;
+
+use crate::sync::AtomicPtr;
+
+/// What can be parked: something that has room for a pointer to the next one.
+///
+/// # Safety
+///
+/// `next` and `set_next` must access one and the same field of `*this`, which nobody else uses
+/// while the item is in a lot.
+pub unsafe trait Parkable {
+    /// The link to the next item.
+    ///
+    /// # Safety
+    ///
+    /// `this` is valid, and owned by the caller or in a lot that the caller has emptied.
+    unsafe fn next(this: *mut Self) -> *mut Self;
+
+    /// Sets the link to the next item.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Parkable::next`].
+    unsafe fn set_next(this: *mut Self, next: *mut Self);
+}
+
+/// A chain of items that one owner has, first in, first out.
+pub struct Chain<T: Parkable> {
+    first: *mut T,
+    _owns: PhantomData<T>,
+}
+
+impl<T: Parkable> Chain<T> {
+    /// The owner of the items from `first` on.
+    ///
+    /// # Safety
+    ///
+    /// `first` is null or the first of a list of valid items that ends with null, and the caller
+    /// gives up the ownership of all of them.
+    pub unsafe fn from_raw(first: *mut T) -> Self {
+        Self {
+            first,
+            _owns: PhantomData,
+        }
+    }
+}
+
+impl<T: Parkable> Iterator for Chain<T> {
+    type Item = *mut T;
+
+    fn next(&mut self) -> Option<*mut T> {
+        if self.first.is_null() {
+            return None;
+        }
+
+        let item = self.first;
+        // SAFETY: The chain owns its items, and `item` is one.
+        self.first = unsafe { T::next(item) };
+        // SAFETY: As above; from here on it is the caller's.
+        unsafe { T::set_next(item, null_mut()) };
+        Some(item)
+    }
+}
+
+/// Items that wait.
+///
+/// # Invariants
+///
+/// `newest` is null or the first of a list of valid items, newest first, that ends with null and
+/// that the lot owns.
+pub struct ParkingLot<T: Parkable> {
+    newest: AtomicPtr<T>,
+}
+
+impl<T: Parkable> ParkingLot<T> {
+    /// An empty lot.
+    #[cfg(CONFIG_RUST)]
+    pub const fn new() -> Self {
+        // INVARIANT: Null is allowed.
+        Self {
+            newest: AtomicPtr::new(null_mut()),
+        }
+    }
+
+    /// An empty lot.
+    #[cfg(not(CONFIG_RUST))]
+    pub fn new() -> Self {
+        // INVARIANT: Null is allowed.
+        Self {
+            newest: AtomicPtr::new(null_mut()),
+        }
+    }
+
+    /// Puts an item in, as the newest. Any context.
+    ///
+    /// # Safety
+    ///
+    /// `item` is valid, and the caller gives up its ownership.
+    pub unsafe fn push(&self, item: *mut T) {
+        let mut newest = self.newest.load();
+
+        loop {
+            // SAFETY: Nobody else has `item` before the exchange below succeeds.
+            unsafe { T::set_next(item, newest) };
+            // INVARIANT: `item` is followed by what the invariant says of `newest`.
+            match self.newest.cmpxchg(newest, item) {
+                Ok(_) => return,
+                Err(current) => newest = current,
+            }
+        }
+    }
+
+    /// Takes everything out, oldest first. Any context.
+    pub fn take(&self) -> Chain<T> {
+        // INVARIANT: Null is allowed.
+        let mut rest = self.newest.swap(null_mut());
+        let mut first = null_mut();
+
+        while !rest.is_null() {
+            let item = rest;
+
+            // SAFETY: By the invariant `item` is valid, and the exchange made it ours.
+            rest = unsafe { T::next(item) };
+            // SAFETY: As above.
+            unsafe { T::set_next(item, first) };
+            first = item;
+        }
+
+        // SAFETY: `first` is the first of the items that we took, turned round.
+        unsafe { Chain::from_raw(first) }
+    }
+}
+
+#[cfg(not(CONFIG_RUST))]
+impl<T: Parkable> Default for ParkingLot<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A head, as the protocol sees it.
+pub trait Waiting {
+    /// What waits.
+    type Item: Parkable;
+
+    /// Where it waits.
+    fn lot(&self) -> &ParkingLot<Self::Item>;
+
+    /// Is there a reason to submit again what waits: a path is usable, or waiting is over?
+    fn is_worth_another_try(&self) -> bool;
+
+    /// Has everything that waits submitted again, soon and elsewhere.
+    fn kick(&self);
+}
+
+/// Parks an item, and makes sure that it does not stay for ever.
+///
+/// # Safety
+///
+/// `item` is valid, and the caller gives up its ownership.
+pub unsafe fn park<W: Waiting>(head: &W, item: *mut W::Item) {
+    // SAFETY: By this function's contract.
+    unsafe { head.lot().push(item) };
+
+    if head.is_worth_another_try() {
+        head.kick();
+    }
+}

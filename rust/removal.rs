@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! When a head that has lost its last path is removed.
+//!
+//! The decision is one step, taken under the head's mutex with the number of paths at hand, so
+//! that no path can be added between "there is none" and "it goes" (L-24, L-29). Time is a number
+//! of ticks that the caller passes in.
+//!
+//! An armed timer owns references (to the head and to the driver's module). Whether they are taken
+//! and given back exactly once is the engine's business; this module says when a timer is armed.
+
+use crate::state::HeadState;
+
+/// The removal timer of a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Timer {
+    /// Not armed.
+    Idle,
+    /// Expires at this tick.
+    Armed(u64),
+    /// Has expired; the driver is being asked to remove the head.
+    Expired,
+}
+
+/// What is to be done with a head that a driver would like to remove.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Nothing: it has paths, or waits, or is being removed already.
+    Keep,
+    /// The timer is to expire in this many seconds.
+    Wait(u32),
+    /// It is removed now, by whoever asked.
+    Remove,
+}
+
+/// The delay before a head is removed, and the timer that keeps it.
+#[derive(Debug)]
+pub struct Removal {
+    delay_secs: u32,
+    timer: Timer,
+}
+
+impl Removal {
+    /// No delay.
+    pub const fn new() -> Self {
+        Self {
+            delay_secs: 0,
+            timer: Timer::Idle,
+        }
+    }
+
+    /// The delay in seconds, 0 for none.
+    pub const fn delay_secs(&self) -> u32 {
+        self.delay_secs
+    }
+
+    /// A driver would like to remove the head.
+    pub fn decide(&self, state: HeadState, paths: usize) -> Decision {
+        if paths > 0 || state >= HeadState::Dying {
+            return Decision::Keep;
+        }
+        match self.timer {
+            Timer::Expired => Decision::Remove,
+            Timer::Armed(_) => Decision::Keep,
+            Timer::Idle if self.delay_secs == 0 => Decision::Remove,
+            Timer::Idle => Decision::Wait(self.delay_secs),
+        }
+    }
+
+    /// The timer has been armed to expire at tick `until`.
+    pub fn armed(&mut self, until: u64) {
+        self.timer = Timer::Armed(until);
+    }
+
+    /// A path has been added. Returns whether a timer was armed, which must be cancelled.
+    pub fn path_added(&mut self) -> bool {
+        let was_armed = matches!(self.timer, Timer::Armed(_));
+
+        self.timer = Timer::Idle;
+        was_armed
+    }
+
+    /// The timer went off at tick `now`. Returns whether it is time: a timer that was disarmed or
+    /// moved in the meantime is not.
+    pub fn expire(&mut self, now: u64) -> bool {
+        match self.timer {
+            Timer::Armed(until) if until <= now => {
+                self.timer = Timer::Expired;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The driver has been asked, and has removed the head or not.
+    pub fn asked(&mut self) {
+        if self.timer == Timer::Expired {
+            self.timer = Timer::Idle;
+        }
+    }
+
+    /// Sets the delay. Returns whether a timer is armed, which must be moved to the new delay.
+    pub fn set_delay(&mut self, secs: u32) -> bool {
+        self.delay_secs = secs;
+        matches!(self.timer, Timer::Armed(_))
+    }
+}
+
+impl Default for Removal {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_delay_the_last_path_takes_the_head_with_it() {
+        let removal = Removal::new();
+
+        assert_eq!(removal.decide(HeadState::Live, 1), Decision::Keep);
+        assert_eq!(removal.decide(HeadState::Live, 0), Decision::Remove);
+        assert_eq!(removal.decide(HeadState::New, 0), Decision::Remove);
+    }
+
+    #[test]
+    fn a_head_is_removed_once() {
+        let removal = Removal::new();
+
+        assert_eq!(removal.decide(HeadState::Dying, 0), Decision::Keep);
+        assert_eq!(removal.decide(HeadState::Dead, 0), Decision::Keep);
+    }
+
+    #[test]
+    fn asking_again_does_not_arm_again() {
+        let mut removal = Removal::new();
+
+        assert!(!removal.set_delay(40));
+        assert_eq!(removal.decide(HeadState::Live, 0), Decision::Wait(40));
+        removal.armed(40);
+        assert_eq!(removal.decide(HeadState::Live, 0), Decision::Keep);
+    }
+
+    #[test]
+    fn a_path_that_returns_disarms_once() {
+        let mut removal = Removal::new();
+
+        removal.set_delay(40);
+        removal.armed(40);
+        assert!(removal.path_added());
+        assert!(!removal.path_added());
+        assert!(!removal.expire(100));
+        assert_eq!(removal.decide(HeadState::Live, 1), Decision::Keep);
+    }
+
+    #[test]
+    fn a_timer_that_was_armed_anew_does_not_expire_early() {
+        let mut removal = Removal::new();
+
+        removal.set_delay(40);
+        removal.armed(40);
+        removal.path_added();
+        removal.armed(90);
+        assert!(!removal.expire(40));
+        assert!(removal.expire(90));
+        assert_eq!(removal.decide(HeadState::Live, 0), Decision::Remove);
+    }
+
+    #[test]
+    fn a_path_that_came_during_expiry_keeps_the_head() {
+        let mut removal = Removal::new();
+
+        removal.set_delay(1);
+        removal.armed(1);
+        assert!(removal.expire(1));
+        assert!(!removal.path_added());
+        assert_eq!(removal.decide(HeadState::Live, 1), Decision::Keep);
+        removal.asked();
+        assert_eq!(removal.decide(HeadState::Live, 0), Decision::Wait(1));
+    }
+
+    #[test]
+    fn a_new_delay_moves_an_armed_timer() {
+        let mut removal = Removal::new();
+
+        removal.set_delay(40);
+        removal.armed(40);
+        assert!(removal.set_delay(0));
+        removal.armed(5);
+        assert!(removal.expire(5));
+        assert_eq!(removal.decide(HeadState::Live, 0), Decision::Remove);
+    }
+}

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Thin wrappers of what the kernel crate has no safe way to yet. They own nothing but the rules
+//! of the C side; no decision about multipath is made below here.
+
+pub(crate) mod bio;
+pub(crate) mod disk;
+pub(crate) mod list;
+pub(crate) mod numa;
+pub(crate) mod srcu;
+pub(crate) mod work;

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A bio that we own: it is submitted, parked or ended, exactly once.
+//!
+//! C headers: [`include/linux/bio.h`](srctree/include/linux/bio.h),
+//! [`include/linux/blkdev.h`](srctree/include/linux/blkdev.h)
+
+use super::disk::Disk;
+use crate::bindings;
+use crate::parking::Parkable;
+use core::mem::ManuallyDrop;
+use core::ptr::NonNull;
+
+/// How a bio ends when it was not carried out.
+#[derive(Clone, Copy)]
+#[repr(u8)]
+pub(crate) enum Failure {
+    /// `BLK_STS_IOERR`.
+    IoError = 10,
+    /// `BLK_STS_AGAIN`: it would have had to wait.
+    Again = 12,
+}
+
+/// A bio that has not been completed.
+///
+/// Dropping it ends it with an I/O error, so that none can be lost.
+///
+/// # Invariants
+///
+/// `0` points to a valid bio that is ours until it is submitted or ended.
+pub(crate) struct Bio(NonNull<bindings::bio>);
+
+impl Bio {
+    const NOWAIT: u32 = 1 << bindings::req_flag_bits___REQ_NOWAIT;
+    const DRIVER: u32 = 1 << bindings::req_flag_bits___REQ_DRV;
+    const REMAPPED: u16 = 1 << bindings::BIO_REMAPPED;
+    const BPS_THROTTLED: u16 = 1 << bindings::BIO_BPS_THROTTLED;
+
+    /// Takes a bio over.
+    ///
+    /// # Safety
+    ///
+    /// `raw` is valid, not completed, and the caller gives up its ownership.
+    #[inline(always)]
+    pub(crate) unsafe fn from_raw(raw: *mut bindings::bio) -> Self {
+        // SAFETY: A valid pointer is not null.
+        Self(unsafe { NonNull::new_unchecked(raw) })
+    }
+
+    /// Gives the bio up.
+    #[inline(always)]
+    pub(crate) fn into_raw(self) -> *mut bindings::bio {
+        ManuallyDrop::new(self).0.as_ptr()
+    }
+
+    /// What the limits of the bio's disk allow in one piece; the rest has been submitted again.
+    /// `None` when the bio failed and has been ended.
+    #[inline(always)]
+    pub(crate) fn split_to_limits(self) -> Option<Self> {
+        // SAFETY: By the type invariant; what comes back is ours, or null.
+        NonNull::new(unsafe { bindings::bio_split_to_limits(self.into_raw()) }).map(Self)
+    }
+
+    /// Must it not wait?
+    pub(crate) fn is_nowait(&self) -> bool {
+        // SAFETY: By the type invariant.
+        unsafe { (*self.0.as_ptr()).bi_opf & Self::NOWAIT != 0 }
+    }
+
+    /// `bio_set_dev()`.
+    #[inline(always)]
+    pub(crate) fn set_disk(&mut self, disk: &Disk) {
+        let bio = self.0.as_ptr();
+        let part0 = disk.part0();
+
+        // SAFETY: By the type invariant; `part0` lives as long as the disk, which those who send
+        // bios to it keep.
+        unsafe {
+            (*bio).bi_flags &= !Self::REMAPPED;
+            if (*bio).bi_bdev != part0 {
+                (*bio).bi_flags &= !Self::BPS_THROTTLED;
+            }
+            (*bio).bi_bdev = part0;
+            #[cfg(CONFIG_BLK_CGROUP)]
+            bindings::bio_associate_blkg(bio);
+        }
+    }
+
+    /// Turns a bio of the head's disk into one of a path's: to its disk, marked as ours, and with
+    /// the check against the end of the device done.
+    #[inline(always)]
+    pub(crate) fn remap(&mut self, head: &Disk, path: &Disk) {
+        self.set_disk(path);
+
+        let bio = self.0.as_ptr();
+        // SAFETY: By the type invariant.
+        unsafe {
+            (*bio).bi_flags |= Self::REMAPPED;
+            (*bio).bi_opf |= Self::DRIVER;
+            bindings::mpath_helper_trace_bio_remap(bio, head.devt(), (*bio).bi_iter.bi_sector);
+        }
+    }
+
+    /// Takes the bio back to the head's disk after it failed on a path, as if it had never been
+    /// submitted.
+    pub(crate) fn take_back(&mut self, head: &Disk) {
+        self.set_disk(head);
+        // SAFETY: By the type invariant.
+        unsafe { (*self.0.as_ptr()).bi_status = 0 };
+    }
+
+    /// Submits the bio to the disk that it is set to.
+    #[inline(always)]
+    pub(crate) fn submit(self) {
+        // SAFETY: By the type invariant; it is the block layer's from here on.
+        unsafe { bindings::submit_bio_noacct(self.into_raw()) }
+    }
+
+    /// Ends the bio.
+    pub(crate) fn fail(self, failure: Failure) {
+        let bio = self.into_raw();
+
+        // SAFETY: By the type invariant; nobody touches the bio after its end.
+        unsafe {
+            (*bio).bi_status = failure as u8;
+            bindings::bio_endio(bio);
+        }
+    }
+}
+
+impl Drop for Bio {
+    fn drop(&mut self) {
+        Self(self.0).fail(Failure::IoError);
+    }
+}
+
+// SAFETY: Both access `bi_next`, which is for the owner's use.
+unsafe impl Parkable for bindings::bio {
+    unsafe fn next(this: *mut Self) -> *mut Self {
+        // SAFETY: By the caller's contract.
+        unsafe { (*this).bi_next }
+    }
+
+    unsafe fn set_next(this: *mut Self, next: *mut Self) {
+        // SAFETY: By the caller's contract.
+        unsafe { (*this).bi_next = next }
+    }
+}

@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The disks of heads and of paths.
+//!
+//! C headers: [`include/linux/blkdev.h`](srctree/include/linux/blkdev.h),
+//! [`include/linux/pr.h`](srctree/include/linux/pr.h)
+
+use crate::bindings;
+use core::ptr::NonNull;
+use kernel::error::{
+    from_err_ptr,
+    to_result, //
+};
+use kernel::prelude::*;
+use kernel::types::Opaque;
+
+/// Anybody's disk.
+///
+/// # Invariants
+///
+/// A valid gendisk whose `part0`, `queue` and `fops` are set.
+#[repr(transparent)]
+pub(crate) struct Disk(Opaque<bindings::gendisk>);
+
+impl Disk {
+    /// The disk behind a pointer.
+    ///
+    /// # Safety
+    ///
+    /// `raw` is valid for `'a`, and its operations are set.
+    #[inline(always)]
+    pub(crate) unsafe fn from_raw<'a>(raw: *mut bindings::gendisk) -> &'a Self {
+        // SAFETY: `Disk` is a transparent `gendisk`.
+        unsafe { &*raw.cast() }
+    }
+
+    /// The C disk.
+    #[inline(always)]
+    pub(crate) fn as_raw(&self) -> *mut bindings::gendisk {
+        self.0.get()
+    }
+
+    /// The whole disk as a block device, never a partition of it.
+    #[inline(always)]
+    pub(crate) fn part0(&self) -> *mut bindings::block_device {
+        // SAFETY: By the type invariant.
+        unsafe { (*self.as_raw()).part0 }
+    }
+
+    /// The device number.
+    #[inline(always)]
+    pub(crate) fn devt(&self) -> bindings::dev_t {
+        // SAFETY: By the type invariant.
+        unsafe { (*self.part0()).bd_dev }
+    }
+
+    /// The capacity in sectors of 512 bytes.
+    pub(crate) fn capacity(&self) -> u64 {
+        // SAFETY: By the type invariant; a racing change gives the old or the new capacity.
+        unsafe { (&raw const (*self.part0()).bd_nr_sectors).read_volatile() }
+    }
+
+    /// Has the disk been added, so that it has a place in sysfs?
+    pub(crate) fn is_added(&self) -> bool {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::mpath_helper_disk_added(self.as_raw()) }
+    }
+
+    /// The disk's device.
+    pub(crate) fn device(&self) -> *mut bindings::device {
+        // SAFETY: By the type invariant.
+        unsafe { &raw mut (*self.part0()).bd_device }
+    }
+
+    fn kobject(&self) -> *mut bindings::kobject {
+        // SAFETY: By the type invariant.
+        unsafe { &raw mut (*self.device()).kobj }
+    }
+
+    fn name(&self) -> *const kernel::ffi::c_char {
+        // SAFETY: An added disk's kobject has a name.
+        unsafe { (*self.kobject()).name }
+    }
+
+    /// The operations.
+    pub(crate) fn fops(&self) -> &bindings::block_device_operations {
+        // SAFETY: By the type invariant.
+        unsafe { &*(*self.as_raw()).fops }
+    }
+
+    /// The operations for persistent reservations, if there are any.
+    pub(crate) fn pr_ops(&self) -> Option<&bindings::pr_ops> {
+        // SAFETY: `pr_ops` is null or valid for as long as the operations are.
+        unsafe { self.fops().pr_ops.cast::<bindings::pr_ops>().as_ref() }
+    }
+
+    /// Puts a link to `path`, named like it, into `group` of this disk. Both have been added.
+    pub(crate) fn add_link(&self, group: &CStr, path: &Disk) -> Result {
+        // SAFETY: Added disks have initialised, named kobjects.
+        to_result(unsafe {
+            bindings::sysfs_add_link_to_group(
+                self.kobject(),
+                group.as_char_ptr(),
+                path.kobject(),
+                path.name(),
+            )
+        })
+        .inspect_err(|_| {
+            // SAFETY: The helper prints the names of two added disks.
+            unsafe { bindings::mpath_helper_err_link(self.as_raw(), path.as_raw()) }
+        })
+    }
+
+    /// Removes the link that [`Disk::add_link`] made.
+    pub(crate) fn remove_link(&self, group: &CStr, path: &Disk) {
+        // SAFETY: As for `add_link()`.
+        unsafe {
+            bindings::sysfs_remove_link_from_group(
+                self.kobject(),
+                group.as_char_ptr(),
+                path.name(),
+            )
+        }
+    }
+
+    /// Says in the log, not too often, that bios wait.
+    pub(crate) fn warn_requeuing(&self) {
+        // SAFETY: The helper prints the name of the disk.
+        unsafe { bindings::mpath_helper_warn_requeuing(self.as_raw()) }
+    }
+
+    /// Says in the log, not too often, that bios fail.
+    pub(crate) fn warn_failing(&self) {
+        // SAFETY: The helper prints the name of the disk.
+        unsafe { bindings::mpath_helper_warn_failing(self.as_raw()) }
+    }
+}
+
+// SAFETY: What is accessed here does not change, or is accessed atomically.
+unsafe impl Send for Disk {}
+// SAFETY: As above.
+unsafe impl Sync for Disk {}
+
+/// A device that something of ours is a child of.
+///
+/// # Invariants
+///
+/// We own a reference to the device.
+pub(crate) struct Parent(NonNull<bindings::device>);
+
+impl Parent {
+    /// Takes a reference; `None` for no device.
+    ///
+    /// # Safety
+    ///
+    /// `raw` is null or valid.
+    pub(crate) unsafe fn get(raw: *mut bindings::device) -> Option<Self> {
+        // SAFETY: By this function's contract.
+        // INVARIANT: `get_device()` has taken the reference.
+        NonNull::new(unsafe { bindings::get_device(raw) }).map(Self)
+    }
+
+    fn as_raw(this: Option<&Self>) -> *mut bindings::device {
+        this.map_or(core::ptr::null_mut(), |parent| parent.0.as_ptr())
+    }
+}
+
+impl Drop for Parent {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::put_device(self.0.as_ptr()) }
+    }
+}
+
+// SAFETY: A device is refcounted, and may be released by any thread.
+unsafe impl Send for Parent {}
+// SAFETY: Nothing but the pointer is accessed.
+unsafe impl Sync for Parent {}
+
+/// A head's disk, which the head owns.
+///
+/// # Invariants
+///
+/// A valid bio-based gendisk that we own a reference to.
+pub(crate) struct HeadDisk(NonNull<bindings::gendisk>, Option<Parent>);
+
+impl HeadDisk {
+    /// Allocates a disk with operations `fops` and private data `head`. Sleeps.
+    ///
+    /// # Safety
+    ///
+    /// `lim` is valid; `fops`, and what it expects of `head`, stay until the disk is gone.
+    pub(crate) unsafe fn new(
+        lim: *mut bindings::queue_limits,
+        node: i32,
+        parent: Option<Parent>,
+        fops: *const bindings::block_device_operations,
+        head: *mut kernel::ffi::c_void,
+    ) -> Result<Self> {
+        // SAFETY: By this function's contract.
+        let raw = from_err_ptr(unsafe { bindings::mpath_helper_alloc_disk(lim, node) })?;
+
+        // SAFETY: Just allocated, and not known to anybody.
+        unsafe {
+            (*raw).fops = fops;
+            (*raw).private_data = head;
+            bindings::mpath_helper_suppress_part_scan(raw);
+        }
+        // INVARIANT: Just allocated.
+        Ok(Self(NonNull::new(raw).ok_or(ENOMEM)?, parent))
+    }
+
+    /// Makes the disk visible. Sleeps.
+    ///
+    /// # Safety
+    ///
+    /// `groups` is null or valid, and stays until the disk is gone. The disk has not been added.
+    pub(crate) unsafe fn add(
+        &self,
+        groups: *mut *const bindings::attribute_group,
+    ) -> Result {
+        let parent = Parent::as_raw(self.1.as_ref());
+
+        // SAFETY: By this function's contract and the type invariant.
+        to_result(unsafe { bindings::device_add_disk(parent, self.0.as_ptr(), groups) })
+    }
+
+    /// Takes the disk away from its users. Sleeps, but does not wait for those who have it open.
+    ///
+    /// # Safety
+    ///
+    /// The disk has been added, and not been deleted.
+    pub(crate) unsafe fn delete(&self) {
+        // SAFETY: By this function's contract.
+        unsafe { bindings::del_gendisk(self.0.as_ptr()) }
+    }
+
+    /// Scans the partitions for the first time. Sleeps, and does I/O.
+    pub(crate) fn scan_partitions(&self) {
+        let raw = self.0.as_ptr();
+
+        // SAFETY: By the type invariant; a disk that is not live any more is noticed.
+        unsafe {
+            if !bindings::mpath_helper_allow_part_scan(raw) {
+                return;
+            }
+            bindings::mutex_lock(&raw mut (*raw).open_mutex);
+            bindings::bdev_disk_changed(raw, false);
+            bindings::mutex_unlock(&raw mut (*raw).open_mutex);
+        }
+    }
+}
+
+impl core::ops::Deref for HeadDisk {
+    type Target = Disk;
+
+    #[inline(always)]
+    fn deref(&self) -> &Disk {
+        // SAFETY: By the type invariant.
+        unsafe { Disk::from_raw(self.0.as_ptr()) }
+    }
+}
+
+impl Drop for HeadDisk {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::put_disk(self.0.as_ptr()) }
+    }
+}
+
+// SAFETY: A gendisk may be used from any thread.
+unsafe impl Send for HeadDisk {}
+// SAFETY: As above, also at the same time.
+unsafe impl Sync for HeadDisk {}

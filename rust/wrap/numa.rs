@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The machine's NUMA nodes, and the map from their ids to slots.
+
+use crate::bindings;
+use crate::nodes::{
+    Node,
+    NodeMap, //
+};
+use kernel::sync::SetOnce;
+
+/// The map for every id that this kernel can have.
+pub(crate) type Map = NodeMap<{ bindings::MAX_NUMNODES as usize }>;
+
+/// `NUMA_NO_NODE`.
+pub(crate) const NO_NODE: i32 = -1;
+
+/// `LOCAL_DISTANCE` of the SLIT.
+const LOCAL_DISTANCE: u32 = 10;
+
+static MAP: SetOnce<Map> = SetOnce::new();
+
+/// The map of this machine. Which nodes are possible is settled early in boot and does not change.
+pub(crate) fn map() -> &'static Map {
+    loop {
+        if let Some(map) = MAP.as_ref() {
+            return map;
+        }
+        // A false return means that another CPU is at it: look again.
+        MAP.populate(Map::new(|node| {
+            // SAFETY: The helper reads a mask; any id up to `MAX_NUMNODES` may be asked for.
+            unsafe { bindings::mpath_helper_node_possible(node.0 as i32) }
+        }));
+    }
+}
+
+/// The node of the CPU that we run on; a hint unless preemption is off.
+#[inline(always)]
+pub(crate) fn current() -> Node {
+    // SAFETY: May be called from any context.
+    Node(unsafe { bindings::mpath_helper_numa_node_id() } as u32)
+}
+
+/// All nodes that are online.
+pub(crate) fn online() -> impl Iterator<Item = Node> {
+    (0..bindings::MAX_NUMNODES).map(Node).filter(|node| {
+        // SAFETY: The helper reads a mask.
+        unsafe { bindings::mpath_helper_node_online(node.0 as i32) }
+    })
+}
+
+/// All nodes that there may ever be.
+pub(crate) fn possible() -> impl Iterator<Item = Node> {
+    (0..bindings::MAX_NUMNODES).map(Node).filter(|node| {
+        // SAFETY: The helper reads a mask.
+        unsafe { bindings::mpath_helper_node_possible(node.0 as i32) }
+    })
+}
+
+/// How far `to` is from `from`; [`NO_NODE`] is local everywhere.
+pub(crate) fn distance(from: Node, to: i32) -> u32 {
+    if to == NO_NODE {
+        return LOCAL_DISTANCE;
+    }
+    // SAFETY: The architecture's table is read, with a check of the bounds.
+    unsafe { bindings::mpath_helper_node_distance(from.0 as i32, to) as u32 }
+}
