@@ -14,7 +14,11 @@ pub(crate) fn no_path() -> i32 {
 
 impl MpathHead {
     /// Does something on the path that a bio would be sent to, inside a read-side section.
+    /// A head without a disk has no usable path.
     pub(crate) fn on_path(&self, f: impl FnOnce(&MpathDevice) -> i32) -> i32 {
+        if self.disk().is_none() {
+            return no_path();
+        }
         match self.read().choose() {
             Some(path) => f(path),
             None => no_path(),

@@ -296,8 +296,13 @@ impl MpathHead {
     }
 
     /// Waits for all read-side sections that have begun. Sleeps, not inside one.
+    ///
+    /// Without a disk there are none: bios and operations come through it, and nothing else looks
+    /// at paths ([`MpathHead::on_path`] sees to that).
     pub(crate) fn synchronize(&self) {
-        self.srcu.synchronize();
+        if self.disk().is_some() {
+            self.srcu.synchronize();
+        }
     }
 
     /// Has what is parked submitted again, soon. Any context.

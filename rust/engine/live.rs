@@ -24,7 +24,8 @@ use kernel::sync::aref::ARef;
 impl MpathHead {
     /// Makes sure that no I/O is sent to a path any more. Sleeps.
     pub(crate) fn quiesce(&self, path: &MpathDevice) {
-        path.state().update(|state| state.disabled(Reasons::REMOVING));
+        path.state()
+            .update(|state| state.disabled(Reasons::REMOVING));
         // Whoever saw the path usable has put it into a slot by the end of this.
         self.synchronize();
         if self.current_path.forget(path) {

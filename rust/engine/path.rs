@@ -7,8 +7,8 @@
 
 use super::head::MpathHead;
 use crate::bindings;
-use crate::policy::Path;
 use crate::nodes::Node;
+use crate::policy::Path;
 use crate::state::{
     Access,
     AtomicPathState,

@@ -4,6 +4,7 @@
 
 use super::head::MpathHead;
 use super::path::MpathDevice;
+use crate::bindings;
 use crate::nodes::Node;
 use crate::parking::{
     ParkingLot,
@@ -11,7 +12,6 @@ use crate::parking::{
 };
 use crate::policy::Paths;
 use crate::state::WithoutPath;
-use crate::bindings;
 use crate::wrap::numa;
 use crate::wrap::srcu;
 

@@ -115,11 +115,7 @@ impl Disk {
     pub(crate) fn remove_link(&self, group: &CStr, path: &Disk) {
         // SAFETY: As for `add_link()`.
         unsafe {
-            bindings::sysfs_remove_link_from_group(
-                self.kobject(),
-                group.as_char_ptr(),
-                path.name(),
-            )
+            bindings::sysfs_remove_link_from_group(self.kobject(), group.as_char_ptr(), path.name())
         }
     }
 
@@ -215,10 +211,7 @@ impl HeadDisk {
     /// # Safety
     ///
     /// `groups` is null or valid, and stays until the disk is gone. The disk has not been added.
-    pub(crate) unsafe fn add(
-        &self,
-        groups: *mut *const bindings::attribute_group,
-    ) -> Result {
+    pub(crate) unsafe fn add(&self, groups: *mut *const bindings::attribute_group) -> Result {
         let parent = Parent::as_raw(self.1.as_ref());
 
         // SAFETY: By this function's contract and the type invariant.

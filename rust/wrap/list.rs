@@ -64,9 +64,7 @@ impl<T: Linked> RcuList<T> {
     /// # Safety
     ///
     /// `links` is valid, and its `next` is accessed atomically only, or by a writer.
-    unsafe fn next_of<'a>(
-        links: *mut bindings::list_head,
-    ) -> &'a Atomic<*mut bindings::list_head> {
+    unsafe fn next_of<'a>(links: *mut bindings::list_head) -> &'a Atomic<*mut bindings::list_head> {
         // SAFETY: By this function's contract.
         unsafe { Atomic::from_ptr(&raw mut (*links).next) }
     }

@@ -192,7 +192,9 @@ static QUEUE: SetOnce<Queue> = SetOnce::new();
 
 fn queue() -> *mut bindings::workqueue_struct {
     // Heads, which have all the work, are not made without a queue.
-    QUEUE.as_ref().map_or(core::ptr::null_mut(), |queue| queue.0)
+    QUEUE
+        .as_ref()
+        .map_or(core::ptr::null_mut(), |queue| queue.0)
 }
 
 /// Makes sure that the library's queue is there. May sleep.
