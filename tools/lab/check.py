@@ -7,7 +7,6 @@ from pathlib import Path
 
 from lab import log
 from lab import paths
-from lab import process
 from lab import source
 from lab import toolchain
 

@@ -19,7 +19,7 @@ _PATCH = paths.ROOT / "drivers" / "nvme" / "in-tree.patch"
 _GLUE = paths.ROOT / "drivers" / "nvme" / "host"
 _NVME = Path("drivers/nvme")
 #: What is copied of the tree's NVMe, and so never what make left there.
-_SOURCES = ("*.c", "*.h", "Makefile")
+_SOURCES = ("*.c", "*.h", "Makefile", "Kconfig")
 #: Modules of a kernel may be built in instead; then there is nothing to replace.
 _NVME_OPTIONS = ("CONFIG_NVME_CORE", "CONFIG_BLK_DEV_NVME", "CONFIG_NVME_FABRICS", "CONFIG_NVME_TCP")
 
