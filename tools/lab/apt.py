@@ -44,8 +44,8 @@ def install(packages) -> None:
     with log.step("apt-install", "installing " + " ".join(packages)) as step:
         quiet = process.environment(DEBIAN_FRONTEND="noninteractive")
         step.run(["dpkg", "--configure", "-a"], env=quiet)
-        step.run(["apt-get", "-q", "-oDPkg::Lock::Timeout=300", "install", "-y", "--no-install-recommends", *packages],
-                 env=quiet)
+        step.run(["apt-get", "-q", "-oDPkg::Lock::Timeout=300", "-oDpkg::Options::=--force-unsafe-io",
+                  "install", "-y", "--no-install-recommends", *packages], env=quiet)
 
 
 def fetch(package: str, version: str, into: Path, step) -> str | None:

@@ -56,7 +56,8 @@ def _need(command: str, where: str) -> None:
 
 def _rustfmt(step, tree: Path) -> None:
     _need("rustfmt", "`rustup component add rustfmt` or Debian's rustfmt-web")
-    step.run(["rustfmt", "--check", "--color=never", "--config-path", tree / ".rustfmt.toml", *_files(".rs")])
+    step.run(["rustfmt", "--check", "--color=never", "--config-path", tree / ".rustfmt.toml",
+              *_files(".rs")])
 
 
 def _clippy(step) -> None:
@@ -66,8 +67,8 @@ def _clippy(step) -> None:
 
 def _checkpatch(step, tree: Path) -> None:
     _need("perl", "Debian's perl")
-    script = [tree / "scripts" / "checkpatch.pl", "--no-tree", "--root", tree, "--show-types", "--terse", "--color=never",
-              "--ignore", ",".join(IGNORED)]
+    script = [tree / "scripts" / "checkpatch.pl", "--no-tree", "--root", tree, "--show-types", "--terse",
+              "--color=never", "--ignore", ",".join(IGNORED)]
     step.run([*script, "--file", *_files(".c", ".h")])
     for patch in _files(".patch"):
         step.run([*script, "--patch", patch])

@@ -8,6 +8,7 @@ configured and built; it is used as it is.
 """
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -27,6 +28,11 @@ from lab import toolchain
 #: The option that only a clang of rustc's own LLVM major makes possible.
 INLINE_HELPERS = "CONFIG_RUST_INLINE_HELPERS"
 SPACE_GIB = 3
+#: What must be built in for a kernel to find its root in the guest, and to be heard.
+GUEST_OPTIONS = (
+    "CONFIG_9P_FS", "CONFIG_NET_9P_VIRTIO", "CONFIG_OVERLAY_FS", "CONFIG_SERIAL_8250_CONSOLE", "CONFIG_VIRTIO_CONSOLE",
+    "CONFIG_VIRTIO_PCI",
+)
 _IMAGE = Path("arch/x86/boot/bzImage")
 
 
@@ -60,13 +66,21 @@ def ensure(name: str = "x86_64") -> KernelBuild:
     if given := os.environ.get("KDIR"):
         return _users(Path(given).expanduser().resolve())
     tree = source.kernel()
-    library = source.rust_library()
     fragment = _fragment(name)
-    home = paths.CACHE / "kernel" / f"{name}-{_key(tree, library, fragment)}"
+    home = paths.CACHE / "kernel" / f"{name}-{_key(tree, fragment)}"
     with cache.lock(home, f"kernel {name}"):
         if tree.mutable or not cache.finished(home):
-            _build(name, home, tree, library, fragment)
+            _build(name, home, tree, fragment)
     return _built(home, tree.tree)
+
+
+def check_bootable(built: KernelBuild) -> None:
+    """Fails when a guest could not run this kernel, which is possible of a kernel that KDIR= names."""
+    if not built.image.exists():
+        log.fail(f"{built.build_dir} has no {_IMAGE} to boot")
+    options = built.options()
+    if missing := [option for option in GUEST_OPTIONS if options.get(option) != "y"]:
+        log.fail(f"{built.build_dir} cannot be booted in a guest: it was configured without {' '.join(missing)}")
 
 
 def environment(**changes: str) -> dict:
@@ -74,25 +88,26 @@ def environment(**changes: str) -> dict:
     return toolchain.find().environment(**changes)
 
 
-def _fragment(name: str) -> str:
+def _fragment(name: str) -> dict:
     """The options of a configuration, layer by layer, later ones winning."""
-    layers = [paths.CONFIGS / f"{layer}.config" for layer in name.split("+")]
-    for layer in layers:
-        if not layer.exists():
+    options = {}
+    for layer in name.split("+"):
+        file = paths.CONFIGS / f"{layer}.config"
+        if not file.exists():
             known = ", ".join(sorted(file.stem for file in paths.CONFIGS.glob("*.config")))
-            log.fail(f"there is no kernel configuration {layer.stem} (there are: {known})")
-    options = "".join(layer.read_text() for layer in layers)
+            log.fail(f"there is no kernel configuration {layer} (there are: {known})")
+        options |= _options(file.read_text())
     if not toolchain.find().inline_helpers:
-        options = options.replace(f"{INLINE_HELPERS}=y\n", "")
+        options.pop(INLINE_HELPERS, None)
     return options
 
 
-def _key(tree: source.Source, library: Path, fragment: str) -> str:
-    everything = "\0".join([tree.identity, str(library), fragment, toolchain.find().identity])
+def _key(tree: source.Source, fragment: dict) -> str:
+    everything = json.dumps([tree.identity, fragment, toolchain.find().identity], sort_keys=True)
     return hashlib.sha256(everything.encode()).hexdigest()[:12]
 
 
-def _build(name: str, home: Path, tree: source.Source, library: Path, fragment: str) -> None:
+def _build(name: str, home: Path, tree: source.Source, fragment: dict) -> None:
     """Builds in place; make takes up an interrupted build where it was left."""
     tools = toolchain.find()
     if not tools.inline_helpers:
@@ -101,7 +116,7 @@ def _build(name: str, home: Path, tree: source.Source, library: Path, fragment: 
     if not (home / "vmlinux").exists():
         cache.need_space(home, SPACE_GIB, "the kernel build")
     home.mkdir(parents=True, exist_ok=True)
-    variables = environment(RUST_LIB_SRC=str(library))
+    variables = environment(RUST_LIB_SRC=str(source.rust_library()))
     make = ["make", "-C", tree.tree, f"O={home}", "LLVM=1", f"-j{os.cpu_count()}"]
     with log.step(f"kernel-{name}", f"building Linux {tree.identity}") as step:
         _configure(step, make, home, fragment, variables)
@@ -111,21 +126,19 @@ def _build(name: str, home: Path, tree: source.Source, library: Path, fragment: 
     cache.finish(home)
 
 
-def _configure(step, make: list, home: Path, fragment: str, variables: dict) -> None:
-    """Writes .config, and only when it changes: make compares times."""
-    wanted = home / "fragment.config"
-    if wanted.exists() and wanted.read_text() == fragment and (home / ".config").exists():
+def _configure(step, make: list, home: Path, fragment: dict, variables: dict) -> None:
+    """Writes .config, once; the fragment is part of the directory's name."""
+    if (home / "fragment").exists():
         return
-    wanted.unlink(missing_ok=True)
-    allnoconfig = home / "allnoconfig.config"
-    allnoconfig.write_text(fragment)
+    part = home / "fragment.part"
+    part.write_text("".join(f"{option}={value}\n" for option, value in fragment.items()))
     step.run([*make, "rustavailable"], env=variables)
-    step.run([*make, "allnoconfig"], env=variables | {"KCONFIG_ALLCONFIG": str(allnoconfig)})
+    step.run([*make, "allnoconfig"], env=variables | {"KCONFIG_ALLCONFIG": str(part)})
     got = _options((home / ".config").read_text())
-    lost = [option for option, value in _options(fragment).items() if got.get(option, "n") != value]
+    lost = [option for option, value in fragment.items() if got.get(option, "n") != value]
     if lost:
         log.fail(f"{step.name}: Kconfig dropped options of the fragment: {' '.join(lost)}")
-    allnoconfig.rename(wanted)
+    part.rename(home / "fragment")
 
 
 def _options(text: str) -> dict:
@@ -179,7 +192,12 @@ def _users(build_dir: Path) -> KernelBuild:
         log.fail(f"{where} is not built (no {missing[0]}): run `make` and `make modules_prepare` there")
     _check_rustc(where, options)
     tree = build_dir / "source"
-    return _built(build_dir, tree.resolve() if tree.exists() else build_dir)
+    if os.environ.get("KSRC"):
+        tree = source.kernel().tree
+    built = _built(build_dir, tree.resolve() if tree.exists() else build_dir)
+    if not built.release.startswith(f"{source.WANTED}."):
+        log.fail(f"{where} is Linux {built.release}; Linux {source.WANTED} is needed")
+    return built
 
 
 def _check_rustc(where: str, options: dict) -> None:

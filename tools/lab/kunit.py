@@ -45,6 +45,7 @@ def run() -> Counts:
     """Boots, loads, reads; a guest that died or ran nothing is a failure."""
     setup.ensure()
     built = kernel.ensure()
+    kernel.check_bootable(built)
     library = modules.ensure_library(variables=_VARIABLES)
     shared = paths.BUILD / "kunit"
     shutil.rmtree(shared, ignore_errors=True)

@@ -59,8 +59,8 @@ def start(argv, **options) -> subprocess.Popen:
         if os.getppid() != parent:
             os._exit(1)
 
-    return subprocess.Popen(["sh", "-c", _LEADER, "sh", *argv], stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=bind,
-                            **{"env": environment(), **options})
+    return subprocess.Popen(["sh", "-c", _LEADER, "sh", *argv], stdin=subprocess.DEVNULL, start_new_session=True,
+                            preexec_fn=bind, **{"env": environment(), **options})
 
 
 def stop(child: subprocess.Popen) -> None:

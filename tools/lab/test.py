@@ -5,6 +5,8 @@ A part is a function that returns `Counts`. One that could not run at all, becau
 build or boot, counts as a failure.
 """
 
+import traceback
+
 from lab import e2e
 from lab import kunit
 from lab import log
@@ -41,4 +43,7 @@ def attempt(name: str, part) -> Counts:
         return part()
     except log.Failure as failure:
         log.error(f"{name}: {failure}")
-        return Counts(failed=1)
+    except Exception as fault:  # a part that is broken must not hide the others
+        traceback.print_exc()
+        log.error(f"{name}: {fault!r}")
+    return Counts(failed=1)
