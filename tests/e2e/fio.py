@@ -16,11 +16,12 @@ from pathlib import Path
 
 from tests.e2e import wait
 
-GLOBAL = """\
+BLOCK = 4096
+GLOBAL = f"""\
 [global]
 ioengine=libaio
 direct=1
-bs=4k
+bs={BLOCK}
 iodepth=8
 rw=randwrite
 verify=crc32c
@@ -36,9 +37,8 @@ class Report:
     bytes_written: int = 0
     bytes_verified: int = 0
     errors: int = 0
-
-    def __add__(self, other):
-        return Report(*(a + b for a, b in zip(vars(self).values(), vars(other).values())))
+    #: How long the slowest of all I/Os took.
+    slowest_ms: int = 0
 
 
 class Load:
@@ -86,11 +86,13 @@ class Load:
         report = _report(written)
         again = _report(verified)
         assert again.bytes_verified == report.bytes_written, f"wrote {report}, verified {again}"
-        # A verify_only run counts the writes that it only pretends to do.
-        total = report + Report(again.bytes_verified // 4096, 0, again.bytes_verified, again.errors)
+        # A verify_only run counts the writes that it only pretends to do; its reads are blocks.
+        report.ios += again.bytes_verified // BLOCK
+        report.bytes_verified += again.bytes_verified
+        report.errors += again.errors
         messages = self._messages("write") + self._messages("verify")
-        assert total.errors == 0, f"fio: {total}\n{messages}"
-        return total
+        assert report.errors == 0, f"fio: {report}\n{messages}"
+        return report
 
     def failed(self, seconds=60) -> Report:
         """Waits for a load that has lost its device to end by itself; what it says is returned."""
@@ -132,4 +134,5 @@ def _report(jobs) -> Report:
         sum(job["read"]["total_ios"] + job["write"]["total_ios"] for job in jobs),
         sum(job["write"]["io_bytes"] for job in jobs),
         sum(job["read"]["io_bytes"] for job in jobs),
-        sum(job["total_err"] for job in jobs) + sum(bool(job["error"]) for job in jobs))
+        sum(job["total_err"] for job in jobs) + sum(bool(job["error"]) for job in jobs),
+        round(max(job[way]["lat_ns"]["max"] for job in jobs for way in ("read", "write")) / 1e6))

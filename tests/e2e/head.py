@@ -100,6 +100,17 @@ def controller_state(name) -> str:
         return "gone"
 
 
+def address(controller) -> str:
+    """Where a controller is, in a few words that are the same when it comes back there."""
+    directory = CONTROLLERS / controller
+    transport = (directory / "transport").read_text().strip()
+    where = (directory / "address").read_text().strip()
+    if transport == "pcie":
+        return f"pcie {where.removeprefix('0000:')} on node {(directory / 'numa_node').read_text().strip()}"
+    parts = dict(part.split("=", 1) for part in where.split(",") if "=" in part)
+    return f"{transport} " + ":".join(parts[key] for key in ("traddr", "trsvcid") if key in parts)
+
+
 def delete_controller(name) -> None:
     """Disconnects a fabrics controller, as `nvme disconnect` does."""
     try:

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The demonstration's guest side: takes paths away under verified I/O and says what happens.
+
+Everything goes to standard output as records, one JSON object a line; tools/lab/demo.py shows
+them. Times are seconds since the start of this program.
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import threading
+import time
+
+from tests.demo.watch import Watch
+from tests.e2e import fio
+from tests.e2e import head as heads
+from tests.e2e import host
+from tests.e2e import kernel_log
+from tests.e2e import modules
+from tests.e2e import wait
+from tests.e2e.slot import Slot
+from tests.e2e.target import Target
+
+PCIE_NQN = "nqn.2019-08.org.qemu:demo"
+#: How long each state of affairs is kept for the onlooker.
+PACE = 1.5
+#: Writes per second and CPU, so that there is CPU left for an emulated machine's other work.
+RATE = 800
+MIB_PER_CPU = 256
+
+_start = time.monotonic()
+_output = threading.Lock()
+
+
+def now() -> float:
+    return round(time.monotonic() - _start, 3)
+
+
+def report(record) -> None:
+    with _output:
+        print(json.dumps(record), flush=True)
+
+
+def say(text) -> None:
+    report({"type": "text", "text": text})
+
+
+class Act:
+    """Verified I/O on one head while things happen to its paths."""
+
+    def __init__(self, title, head):
+        self._head = head
+        self.losses = 0
+        report({"type": "act", "t": now(), "title": title, "head": head.name})
+        show_paths(head)
+
+    def __enter__(self):
+        self._load = fio.Load(self._head.device, mib=MIB_PER_CPU, rate=RATE)
+        self._load.wait_for_io(self._head)
+        report({"type": "io", "t": now()})
+        self._watch = Watch(self._head, report, now)
+        self._watch.start()
+        time.sleep(PACE)
+        return self
+
+    def __exit__(self, *exception):
+        self._watch.stop()
+        with self._load:
+            if not exception[0]:
+                report({"type": "verifying", "t": now()})
+                done = vars(self._load.finish())
+                report({"type": "verified", "t": now(), "losses": self.losses, **done})
+
+    def event(self, text, action, expected=None, loss=False) -> None:
+        """Does something to the paths and waits until I/O runs on the one at the address `expected`."""
+        report({"type": "event", "t": now(), "text": text, "loss": loss})
+        action()
+        disk = wait.until(lambda: self._path(expected), f"the path {expected}") if expected else self._head
+        self._load.wait_for_io(disk, ios=50)
+        report({"type": "settled", "t": now(), "path": expected})
+        self.losses += loss
+        time.sleep(PACE)
+
+    def _path(self, address):
+        for path in self._head.paths():
+            try:
+                if heads.address(path.controller) == address:
+                    return path
+            except OSError:
+                pass  # it is going
+        return None
+
+
+def show_paths(head) -> None:
+    """Says what leads to a head, in its own words and in nvme-cli's."""
+    done = subprocess.run(["nvme", "list-subsys", head.device], capture_output=True, text=True)
+    for line in (done.stdout or done.stderr).splitlines():
+        say(line)
+    for path in head.paths():
+        nodes = path.read("numa_nodes")
+        say(f"{path.name}: {heads.address(path.controller)}, serves "
+            + (f"NUMA node {nodes}" if nodes else "no node"))
+
+
+def over_pcie() -> None:
+    """Two controllers, each near one half of the CPUs; each is lost once."""
+    modules.load("nvme")
+    head = wait.until(lambda: heads.of_subsystem(PCIE_NQN), "the PCIe namespace")[0]
+    wait.until(lambda: len(head.paths()) == 2 and all(path.read("numa_nodes") for path in head.paths()),
+               "a path for each node")
+    near = {path.read("numa_nodes"): path.controller for path in head.paths()}
+    address = {node: heads.address(controller) for node, controller in near.items()}
+    with Act("two PCIe controllers, one on each NUMA node, one namespace", head) as act:
+        act.event("controller on node 1 torn out", Slot(near["1"]).yank, address["0"], loss=True)
+        act.event("and plugged in again", lambda: host.put_back("c1"), address["1"])
+        act.event("button of node 0's slot pressed", lambda: pull(head, near["0"]), address["1"], loss=True)
+        act.event("and plugged in again", lambda: host.put_back("c0"), address["0"])
+
+
+def pull(head, controller) -> None:
+    """Takes a controller out in the orderly way; pciehp gives the user five seconds to think."""
+    host.pull("c0")
+    wait.until(lambda: controller not in (path.controller for path in head.paths()), f"{controller} to go")
+
+
+def over_fabrics() -> None:
+    """Four ports of a target in the same kernel, each with its own ANA state."""
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    mib = MIB_PER_CPU * os.cpu_count()
+    with Target("demo", ports=("loop", "loop", "tcp", "tcp"), mib=mib) as target:
+        loop1, loop2, tcp1, tcp2 = target.ports
+        loop2.ana_state = tcp2.ana_state = "non-optimized"
+        names = dict(zip(target.ports, target.connect_all()))
+        address = {port: heads.address(name) for port, name in names.items()}
+        with Act("four nvmet ports with ANA, two over loop and two over tcp", target.head) as act:
+            def set_state(port, state, expected):
+                act.event(f"{address[port]}: {state}", lambda: setattr(port, "ana_state", state), address[expected])
+
+            set_state(loop1, "non-optimized", expected=tcp1)
+            act.event(f"{address[tcp1]}: port closed", tcp1.stop, address[loop1], loss=True)
+            set_state(loop1, "inaccessible", expected=loop2)
+            act.event(f"{address[tcp1]}: port open again", tcp1.start, address[tcp1])
+            set_state(tcp1, "change", expected=loop2)
+            set_state(tcp1, "optimized", expected=tcp1)
+            set_state(loop1, "optimized", expected=loop1)
+            act.event(f"{address[loop1]}: disconnected", lambda: heads.delete_controller(names[loop1]),
+                      address[tcp1], loss=True)
+            act.event(f"{address[loop1]}: connected again", lambda: target.connect(loop1))
+
+
+def describe_kernel() -> None:
+    symbols = pathlib.Path("/proc/kallsyms").read_text()
+    report({"type": "kernel", "release": os.uname().release, "modules": modules.lines(),
+            "nvme_find_path": " nvme_find_path" in symbols,
+            "libmultipath": "[libmultipath]" in symbols})
+
+
+def main() -> int:
+    log = kernel_log.KernelLog()
+    modules.install()
+    over_pcie()
+    over_fabrics()
+    describe_kernel()
+    problems = kernel_log.problems(log.new_lines())
+    report({"type": "end", "t": now(), "kernel_log": problems})
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
