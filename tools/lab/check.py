@@ -7,11 +7,12 @@ from pathlib import Path
 
 from lab import log
 from lab import paths
+from lab import process
 from lab import source
 from lab import toolchain
 
 #: Decisions (which path, park or fail, may it be removed) are safe Rust.
-DECISIONS = ("rust/policy/*.rs", "rust/state.rs", "rust/removal.rs", "rust/nodes.rs")
+DECISIONS = ("rust/policy.rs", "rust/policy/*.rs", "rust/state.rs", "rust/removal.rs", "rust/nodes.rs")
 
 #: What checkpatch must not complain about, and why.
 IGNORED = {
@@ -62,7 +63,8 @@ def _rustfmt(step, tree: Path) -> None:
 
 def _clippy(step) -> None:
     _need("cargo-clippy", "`rustup component add clippy` or Debian's rust-web-clippy")
-    step.run(["cargo", "clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], cwd=paths.ROOT)
+    step.run(["cargo", "clippy", "--workspace", "--all-targets", "--", "-D", "warnings"],
+             cwd=paths.ROOT, env=process.environment(CARGO_TARGET_DIR=str(paths.CARGO)))
 
 
 def _checkpatch(step, tree: Path) -> None:

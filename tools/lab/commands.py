@@ -71,7 +71,6 @@ def _report(counts) -> tuple:
 
 def _clean() -> str:
     shutil.rmtree(paths.BUILD, ignore_errors=True)
-    shutil.rmtree(paths.ROOT / "target", ignore_errors=True)
     return "build/ is gone; sources, tools and kernels are still in the cache"
 
 

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The host tests: the library's pure parts under cargo."""
+"""The host tests: the library's pure parts under cargo, as they are and under loom.
+
+Under `--cfg loom` the atomics are loom's, which only work inside a model; so that build has the
+models and none of the other tests.
+"""
 
 import re
 
@@ -10,23 +14,38 @@ from lab import toolchain
 from lab.counts import Counts
 
 _RESULT = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored", re.MULTILINE)
-_TEST = re.compile(r"^test (\S+) \.\.\. (\w+)", re.MULTILINE)
+_TEST = re.compile(r"^test (\S+)(?: - should panic)? \.\.\. (\w+)", re.MULTILINE)
 
 
 def run() -> Counts:
-    """Runs `cargo test` on the workspace."""
+    """Runs `cargo test`, and once more under loom where there are models."""
     if not toolchain.have("cargo"):
         log.fail("there is no cargo in PATH (rustup or Debian's cargo-web has it)")
-    with log.step("model", "testing on the host") as step:
-        status = process.logged(step, ["cargo", "test", "--workspace", "--no-fail-fast"], cwd=paths.ROOT)
-        text = step.log.read_text(errors="replace")
-        counts = Counts()
-        for passed, failed, _ in _RESULT.findall(text):
-            counts += Counts(int(passed), int(failed))
-        counts.skipped = [f"{name} is ignored" for name, result in _TEST.findall(text) if result == "ignored"]
+    counts = _cargo_test("model", "testing on the host", [])
+    if any("loom::model" in file.read_text() for file in (paths.ROOT / "rust").rglob("*.rs")):
+        counts += _cargo_test("model-loom", "trying every interleaving", ["--release"], RUSTFLAGS="--cfg loom")
+    return counts
+
+
+def _cargo_test(name: str, doing: str, options: list, **variables: str) -> Counts:
+    with log.step(name, doing) as step:
+        environment = process.environment(CARGO_TARGET_DIR=str(paths.CARGO / name), **variables)
+        status = process.logged(step, ["cargo", "test", "--workspace", "--no-fail-fast", *options],
+                                cwd=paths.ROOT, env=environment)
+        counts = _count(step)
         if status and not counts.failed or not counts.passed:
             step.failed(f"`cargo test` exited with {status} after {counts}")
-    for name, result in _TEST.findall(text):
+    return counts
+
+
+def _count(step) -> Counts:
+    text = step.log.read_text(errors="replace")
+    counts = Counts()
+    for passed, failed, _ in _RESULT.findall(text):
+        counts += Counts(int(passed), int(failed))
+    for test, result in _TEST.findall(text):
         if result == "FAILED":
-            log.info(f"model: {name} failed, see {step.log}")
+            log.info(f"{step.name}: {test} failed, see {step.log}")
+        elif result == "ignored":
+            counts.skipped.append(f"{test} is ignored")
     return counts

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build"
 LOGS = BUILD / "logs"
 REPORTS = BUILD / "reports"
-MODULES = BUILD / "modules"
+CARGO = BUILD / "cargo"
 #: Sources, tools and kernel images, shared by all trees of one user; `make distclean` removes it.
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "libmultipath"
 #: The kernel configurations, one fragment each.
