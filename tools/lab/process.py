@@ -129,7 +129,7 @@ def _copy(child, log, step, show) -> None:
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in lines:
                     text = show(line.decode(errors="replace")) or text
-            step.progress(text)
+            step.progress(text or "working")
 
 
 def _children() -> list:
