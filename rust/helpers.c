@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Wrappers of inline functions and macros for the Rust side, and the exports
- * of what it defines. No logic.
+ * Wrappers of inline functions and macros for the Rust side. No logic.
  */
 #include <linux/compat.h>
 #include <linux/device.h>
-#include <linux/export.h>
 #include <linux/nodemask.h>
 #include <linux/sysfs.h>
 #include <linux/topology.h>
@@ -120,53 +118,3 @@ void mpath_helper_err_link(struct gendisk *disk, struct gendisk *path)
 	dev_err(disk_to_dev(disk), "failed to create link to %s\n",
 		dev_name(disk_to_dev(path)));
 }
-
-EXPORT_SYMBOL_GPL(mpath_port_init);
-EXPORT_SYMBOL_GPL(mpath_port_set_state);
-EXPORT_SYMBOL_GPL(mpath_iopolicy_init);
-EXPORT_SYMBOL_GPL(mpath_iopolicy_parse);
-EXPORT_SYMBOL_GPL(mpath_iopolicy_name);
-EXPORT_SYMBOL_GPL(mpath_iopolicy_set);
-EXPORT_SYMBOL_GPL(mpath_alloc_head);
-EXPORT_SYMBOL_GPL(mpath_get_head);
-EXPORT_SYMBOL_GPL(mpath_tryget_head);
-EXPORT_SYMBOL_GPL(mpath_put_head);
-EXPORT_SYMBOL_GPL(mpath_alloc_head_disk);
-EXPORT_SYMBOL_GPL(mpath_try_remove_head);
-EXPORT_SYMBOL_GPL(mpath_remove_head);
-EXPORT_SYMBOL_GPL(mpath_head_devices_empty);
-EXPORT_SYMBOL_GPL(mpath_head_is_live);
-EXPORT_SYMBOL_GPL(mpath_head_queue_if_no_path);
-EXPORT_SYMBOL_GPL(mpath_synchronize);
-EXPORT_SYMBOL_GPL(mpath_kick_requeue);
-EXPORT_SYMBOL_GPL(mpath_add_device);
-EXPORT_SYMBOL_GPL(mpath_quiesce_device);
-EXPORT_SYMBOL_GPL(mpath_delete_device);
-EXPORT_SYMBOL_GPL(mpath_enable_device);
-EXPORT_SYMBOL_GPL(mpath_disable_device);
-EXPORT_SYMBOL_GPL(mpath_device_set_access_state);
-EXPORT_SYMBOL_GPL(mpath_device_set_live);
-EXPORT_SYMBOL_GPL(mpath_clear_current_path);
-EXPORT_SYMBOL_GPL(mpath_clear_paths);
-EXPORT_SYMBOL_GPL(mpath_revalidate_paths);
-EXPORT_SYMBOL_GPL(mpath_failover);
-EXPORT_SYMBOL_GPL(mpath_call_for_device);
-EXPORT_SYMBOL_GPL(mpath_cdev_ioctl);
-EXPORT_SYMBOL_GPL(mpath_cdev_uring_cmd);
-EXPORT_SYMBOL_GPL(mpath_bdev_submit_bio);
-EXPORT_SYMBOL_GPL(mpath_bdev_open);
-EXPORT_SYMBOL_GPL(mpath_bdev_release);
-EXPORT_SYMBOL_GPL(mpath_bdev_ioctl);
-EXPORT_SYMBOL_GPL(mpath_bdev_compat_ioctl);
-EXPORT_SYMBOL_GPL(mpath_bdev_getgeo);
-EXPORT_SYMBOL_GPL(mpath_bdev_get_unique_id);
-EXPORT_SYMBOL_GPL(mpath_bdev_report_zones);
-EXPORT_SYMBOL_GPL(mpath_pr_ops);
-EXPORT_SYMBOL_GPL(mpath_attr_group);
-EXPORT_SYMBOL_GPL(mpath_add_sysfs_links);
-EXPORT_SYMBOL_GPL(mpath_remove_sysfs_link);
-EXPORT_SYMBOL_GPL(mpath_numa_nodes_show);
-EXPORT_SYMBOL_GPL(mpath_delayed_removal_secs_show);
-EXPORT_SYMBOL_GPL(mpath_delayed_removal_secs_store);
-EXPORT_SYMBOL_GPL(mpath_requeue_count);
-EXPORT_SYMBOL_GPL(mpath_fail_count);

@@ -27,12 +27,13 @@
  * Locking, lock order and lifetime
  *
  * The head's list of paths and its cached choices are read under the head's
- * SRCU and written under the head's mutex. The library takes its mutex inside
- * the driver's own locks and calls no driver callback with it held. Grace
- * periods are waited for with no lock of the library held; a driver must not
- * call a function below that says "waits for readers" from inside a callback
- * that runs in a read-side section, which are those that take a
- * struct mpath_device.
+ * SRCU and written under the head's mutex, which the library takes inside the
+ * driver's own locks and never holds when it calls the driver. A second mutex
+ * orders adding and deleting the head's disk; add_cdev and del_cdev are called
+ * with it held, and mpath_device_set_live(), mpath_remove_head() and the
+ * functions for the links take it. A driver must not call a function below that
+ * says "waits for readers" from inside a callback that takes a
+ * struct mpath_device, since those run in a read-side section.
  *
  * A head is refcounted. The driver holds the reference that mpath_alloc_head()
  * returned, every opener of the disk holds one, and so does an armed removal
@@ -167,7 +168,10 @@ struct mpath_iopolicy {
  *
  * Embedded in the driver's per-path structure and initialised by
  * mpath_add_device(). The memory must stay until mpath_delete_device() and
- * then mpath_synchronize() have returned.
+ * then mpath_synchronize() have returned, and the head for as long as the
+ * memory does. Until then every function below may be called on the path: after
+ * mpath_delete_device() it is never chosen, but requests that were in flight
+ * still end in mpath_failover(), and what the driver learns of it does no harm.
  */
 struct mpath_device {
 	struct list_head	siblings;
@@ -188,9 +192,10 @@ struct mpath_device {
  *	by mpath_alloc_head_disk().
  * @disk_groups: sysfs attributes of the head's disk, NULL-terminated, among
  *	them &mpath_attr_group if the links to the paths are wanted. Optional.
- * @release: the last reference to the head is gone: free what the driver keeps
- *	for it. The head itself is freed afterwards, by the library. May sleep.
- *	Required.
+ * @release: the last reference to the head is gone, its disk is, and it does
+ *	not follow its policy any more: free what the driver keeps for it, the
+ *	struct mpath_iopolicy if need be. The head itself is freed afterwards, by
+ *	the library. May sleep. Required.
  * @remove_head: the removal timer has expired. The driver takes the lock under
  *	which it looks heads up, calls mpath_try_remove_head(), and when that
  *	says true unlinks the head, drops the lock, calls mpath_remove_head()
@@ -202,7 +207,8 @@ struct mpath_device {
  * @bdev_ioctl: an ioctl on the head's disk or, when bdev_is_partition(@bdev),
  *	on a partition of it, to be carried out on @dev. Runs inside a
  *	read-side section of the head; may sleep, must not wait for readers.
- *	Also called for compat ioctls. When it is NULL the ioctl goes to the
+ *	Also called for compat ioctls, with compat_ptr() of the argument. When it
+ *	is NULL the ioctl goes to the
  *	path's own operations, and one on a partition is refused with -ENOTTY.
  * @cdev_ioctl: the same for the character device.
  * @ioctl_begin: decide whether @cmd is too long, or too far-reaching, for a
@@ -527,7 +533,7 @@ int mpath_add_device(struct mpath_device *dev, struct mpath_head *head,
 
 /**
  * mpath_quiesce_device() - make sure that no new I/O is sent to a path
- * @dev: a path on a head
+ * @dev: a path that has been added to a head
  *
  * The first step of taking a path away: it is disabled for good, and when this
  * returns no CPU is submitting to it and no cached choice names it.
@@ -538,7 +544,7 @@ void mpath_quiesce_device(struct mpath_device *dev);
 
 /**
  * mpath_delete_device() - unlink a path from its head
- * @dev: a path on a head, after mpath_quiesce_device()
+ * @dev: a path, after mpath_quiesce_device()
  *
  * Readers may still see the path; mpath_synchronize() before it is freed.
  * Deleting a path that is on no head does nothing but WARN.
@@ -551,11 +557,12 @@ bool mpath_delete_device(struct mpath_device *dev);
 
 /**
  * mpath_enable_device() - one reason less not to use a path
- * @dev: a path on a head
- * @reason: an enum mpath_disable_reason, or several
+ * @dev: a path that has been added to a head
+ * @reason: an enum mpath_disable_reason, or several, or 0
  *
  * When no reason is left the path may be chosen, and bios that wait for a path
- * are submitted again.
+ * are submitted again. Also ends what mpath_failover() began, with 0 that only:
+ * for every path of a controller that has come back.
  *
  * Context: any.
  */
@@ -563,7 +570,7 @@ void mpath_enable_device(struct mpath_device *dev, unsigned int reason);
 
 /**
  * mpath_disable_device() - one reason more not to use a path
- * @dev: a path on a head
+ * @dev: a path that has been added to a head
  * @reason: an enum mpath_disable_reason, or several
  *
  * Bios that are submitted after this returned do not use the path.
@@ -574,7 +581,7 @@ void mpath_disable_device(struct mpath_device *dev, unsigned int reason);
 
 /**
  * mpath_device_set_access_state() - say how storage is reached through a path
- * @dev: a path on a head
+ * @dev: a path that has been added to a head
  * @state: an enum mpath_access_state
  *
  * Also ends what mpath_failover() began: the path's state has been evaluated
@@ -587,7 +594,7 @@ void mpath_device_set_access_state(struct mpath_device *dev,
 
 /**
  * mpath_device_set_live() - a path can carry I/O
- * @dev: a path on a head, set up, with its access state set
+ * @dev: a path that has been added, set up, with its access state set
  *
  * The first path of a head adds the head's disk and its character device, and
  * has partitions scanned later, from another context, so that a path that fails
@@ -603,7 +610,7 @@ void mpath_device_set_live(struct mpath_device *dev);
 
 /**
  * mpath_clear_current_path() - drop the cached choices that name a path
- * @dev: a path on a head
+ * @dev: a path that has been added to a head
  *
  * Return: whether there was one.
  *
@@ -640,7 +647,7 @@ void mpath_revalidate_paths(struct mpath_head *head);
  * again from another context. The path is not chosen again before its state was
  * evaluated anew: mpath_device_set_access_state(), mpath_enable_device() or
  * mpath_device_set_live() say that the driver has done so, otherwise the
- * library tries it again after 100 ms.
+ * library tries it again after at most 100 ms.
  *
  * Context: any, hard interrupt included.
  */

@@ -362,6 +362,7 @@ unsafe impl AlwaysRefCounted for MpathHead {
         // of the head's, then the driver is told, then the memory goes.
         unsafe {
             this.word.advance(HeadState::Dead);
+            this.raw_disk.store(core::ptr::null_mut(), Relaxed);
             core::ptr::drop_in_place(&raw mut (*head.as_ptr()).disk);
             (&raw mut (*head.as_ptr()).disk).write(SetOnce::new());
             ops.release(head.as_ref());
