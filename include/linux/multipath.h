@@ -344,6 +344,8 @@ int mpath_iopolicy_set(struct mpath_iopolicy *iopolicy,
  * mpath_iopolicy_read() - the policy in force
  * @iopolicy: the shared policy
  *
+ * Return: an enum mpath_iopolicy_e.
+ *
  * Context: any.
  */
 static inline enum mpath_iopolicy_e
@@ -355,6 +357,8 @@ mpath_iopolicy_read(const struct mpath_iopolicy *iopolicy)
 /**
  * mpath_iopolicy_is_qd() - must the driver count requests in flight?
  * @iopolicy: the shared policy
+ *
+ * Return: whether the policy is MPATH_IOPOLICY_QD.
  *
  * Context: any.
  */
@@ -470,6 +474,8 @@ void mpath_remove_head(struct mpath_head *head);
  * The answer is stable only under the driver's lock that serialises adding and
  * deleting paths.
  *
+ * Return: whether the list of paths is empty.
+ *
  * Context: any.
  */
 bool mpath_head_devices_empty(struct mpath_head *head);
@@ -477,6 +483,8 @@ bool mpath_head_devices_empty(struct mpath_head *head);
 /**
  * mpath_head_is_live() - has the disk been added, and not been removed?
  * @head: the head
+ *
+ * Return: whether the head is Live.
  *
  * Context: any.
  */
@@ -734,12 +742,12 @@ int mpath_bdev_report_zones(struct gendisk *disk, sector_t sector,
 	.report_zones	= IS_ENABLED(CONFIG_BLK_DEV_ZONED) ?		\
 			  mpath_bdev_report_zones : NULL
 
-/** mpath_pr_ops - persistent reservations, forwarded to a path */
+/* mpath_pr_ops - persistent reservations, forwarded to a path */
 extern const struct pr_ops mpath_pr_ops;
 
 /* sysfs */
 
-/**
+/*
  * mpath_attr_group - the directory "multipath" of a head's disk
  *
  * Holds a link to each path. Shown on disks whose operations are those of a
@@ -830,6 +838,8 @@ atomic_long_t *mpath_fail_count(struct mpath_head *head);
  * mpath_gendisk_to_head() - the head of a head's disk
  * @disk: is_mpath_disk()
  *
+ * Return: the head; no reference is taken.
+ *
  * Context: any.
  */
 static inline struct mpath_head *mpath_gendisk_to_head(struct gendisk *disk)
@@ -840,6 +850,8 @@ static inline struct mpath_head *mpath_gendisk_to_head(struct gendisk *disk)
 /**
  * is_mpath_disk() - is this disk a head's?
  * @disk: any disk
+ *
+ * Return: whether its operations are those of MPATH_BDEV_OPS().
  *
  * Context: any.
  */
