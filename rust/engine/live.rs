@@ -18,6 +18,7 @@ use crate::state::{
     HeadState,
     Reasons, //
 };
+use core::ptr::NonNull;
 use kernel::prelude::*;
 use kernel::sync::aref::ARef;
 
@@ -117,6 +118,14 @@ impl MpathHead {
         if self.scan.schedule() {
             // The scan drops it.
             ARef::into_raw(head);
+        }
+    }
+
+    /// Makes sure that no scan is to come or going on. Sleeps.
+    pub(crate) fn cancel_scan(&self) {
+        if self.scan.cancel() {
+            // SAFETY: The reference of the scan that will not be; the caller has one, too.
+            drop(unsafe { ARef::from_raw(NonNull::from(self)) });
         }
     }
 

@@ -167,6 +167,8 @@ impl MpathHead {
         }
         self.kick();
         self.busy.requeue.flush();
+        // The driver's module may go after this: a scan must not be the last to have a reference.
+        self.cancel_scan();
     }
 }
 
