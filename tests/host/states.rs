@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The states of paths, ports and heads, against tables and after any sequence of changes.
+
+use libmultipath::state::{
+    Access,
+    AccessState,
+    AtomicHeadWord,
+    AtomicPathState,
+    HeadState,
+    PathState,
+    PortState,
+    Reasons,
+    WithoutPath, //
+};
+use proptest::prelude::*;
+use proptest::sample::select;
+use std::collections::BTreeSet;
+
+const REASONS: [Reasons; 4] = [
+    Reasons::NOT_READY,
+    Reasons::STATE_PENDING,
+    Reasons::FAILED,
+    Reasons::REMOVING,
+];
+const FAILED: usize = 2;
+const REMOVING: usize = 3;
+
+const HEAD_STATES: [HeadState; 4] = [
+    HeadState::New,
+    HeadState::Live,
+    HeadState::Dying,
+    HeadState::Dead,
+];
+
+/// A change of a path's state; reasons are indices into [`REASONS`].
+#[derive(Clone, Copy, Debug)]
+enum Change {
+    Disable(usize),
+    Enable(usize),
+    Reach(AccessState),
+}
+
+fn any_change() -> impl Strategy<Value = Change> {
+    let access = select(vec![
+        AccessState::Optimized,
+        AccessState::NonOptimized,
+        AccessState::Other,
+    ]);
+
+    prop_oneof![
+        (0..REASONS.len()).prop_map(Change::Disable),
+        (0..REASONS.len()).prop_map(Change::Enable),
+        access.prop_map(Change::Reach),
+    ]
+}
+
+fn expected(reasons: &BTreeSet<usize>, access: AccessState) -> Access {
+    match access {
+        _ if !reasons.is_empty() => Access::Unusable,
+        AccessState::Optimized => Access::Optimized,
+        AccessState::NonOptimized => Access::NonOptimized,
+        AccessState::Other => Access::Unusable,
+    }
+}
+
+proptest! {
+    /// Shows L-12.
+    #[test]
+    fn a_path_is_as_good_as_its_access_state_when_no_reason_is_left(
+        changes in prop::collection::vec(any_change(), 0..40)
+    ) {
+        let word = AtomicPathState::new();
+        let mut reasons = BTreeSet::from([0]);
+        let mut access = AccessState::Other;
+
+        for change in changes {
+            let old = word.load();
+            let returned = word.update(|state| match change {
+                Change::Disable(reason) => state.disabled(REASONS[reason]),
+                Change::Enable(reason) => state.enabled(REASONS[reason]),
+                Change::Reach(access) => state.reaching(access),
+            });
+
+            prop_assert_eq!(returned, old);
+            match change {
+                Change::Disable(reason) => {
+                    reasons.insert(reason);
+                }
+                Change::Enable(reason) => {
+                    reasons.remove(&reason);
+                }
+                Change::Reach(reached) => {
+                    access = reached;
+                    reasons.remove(&FAILED);
+                }
+            }
+            prop_assert_eq!(word.load().access(), expected(&reasons, access));
+        }
+    }
+
+    /// Shows L-9.
+    #[test]
+    fn a_driver_can_give_no_reason_that_is_the_library_s(raw in any::<u32>()) {
+        let good = PathState::new().reaching(AccessState::Optimized).enabled(Reasons::NOT_READY);
+        let given = good.disabled(Reasons::of_driver(raw));
+        let undone = given.enabled(Reasons::NOT_READY).enabled(Reasons::STATE_PENDING);
+
+        prop_assert_eq!(given.access() == Access::Optimized, raw & 3 == 0);
+        prop_assert_eq!(undone, good);
+    }
+
+    /// Shows L-9.
+    #[test]
+    fn a_driver_cannot_bring_back_a_path_that_is_being_removed(raw in any::<u32>()) {
+        let state = PathState::new()
+            .disabled(REASONS[REMOVING])
+            .enabled(Reasons::of_driver(raw).and(Reasons::FAILED))
+            .reaching(AccessState::Optimized);
+
+        prop_assert_eq!(state.access(), Access::Unusable);
+    }
+
+    /// Shows L-12.
+    #[test]
+    fn an_unknown_value_of_the_driver_s_is_never_used_for_io(raw in 4u32..) {
+        prop_assert_eq!(AccessState::from_raw(raw), AccessState::Other);
+        prop_assert_eq!(PortState::from_raw(raw), PortState::Dead);
+    }
+
+    /// Shows L-5.
+    #[test]
+    fn a_head_never_goes_back(
+        steps in prop::collection::vec(
+            (select(HEAD_STATES.to_vec()), any::<bool>()), 0..20
+        )
+    ) {
+        let word = AtomicHeadWord::new();
+        let mut state = HeadState::New;
+
+        for (to, wait) in steps {
+            prop_assert_eq!(word.advance(to), to > state);
+            state = state.max(to);
+            word.set_queue_if_no_path(wait);
+            prop_assert_eq!(word.load().state(), state);
+            prop_assert_eq!(word.load().queue_if_no_path(), wait);
+        }
+    }
+}
+
+/// Shows X-1.
+#[test]
+fn a_path_that_failed_is_usable_again_once_its_state_is_evaluated() {
+    let good = PathState::new()
+        .reaching(AccessState::NonOptimized)
+        .enabled(Reasons::NOT_READY);
+    let failed = good.disabled(Reasons::FAILED);
+
+    assert_eq!(failed.access(), Access::Unusable);
+    assert_eq!(failed.enabled(Reasons::FAILED), good);
+    assert_eq!(failed.reaching(AccessState::NonOptimized), good);
+}
+
+/// Shows L-41.
+#[test]
+fn a_new_path_is_not_usable() {
+    assert_eq!(PathState::new().access(), Access::Unusable);
+    assert_eq!(PathState::default(), PathState::new());
+    assert_eq!(
+        PathState::new().enabled(Reasons::NOT_READY).access(),
+        Access::Unusable
+    );
+}
+
+/// Shows L-12.
+#[test]
+fn what_a_port_does_is_what_the_table_says() {
+    use PortState::*;
+
+    for (state, raw, takes_io, is_worth_waiting_for) in [
+        (Dead, 0, false, false),
+        (Recovering, 1, false, true),
+        (Draining, 2, true, false),
+        (Live, 3, true, true),
+    ] {
+        assert_eq!(PortState::from_raw(raw), state);
+        assert_eq!(state as u32, raw);
+        assert_eq!(state.takes_io(), takes_io);
+        assert_eq!(state.is_worth_waiting_for(), is_worth_waiting_for);
+    }
+}
+
+/// Shows L-19, L-19b.
+#[test]
+fn a_bio_waits_only_on_a_live_head_that_has_something_to_wait_for() {
+    for state in HEAD_STATES {
+        for (wait, worth_waiting) in [(false, false), (false, true), (true, false), (true, true)] {
+            let word = AtomicHeadWord::new();
+
+            word.advance(state);
+            word.set_queue_if_no_path(wait);
+
+            let expected = match state == HeadState::Live && (wait || worth_waiting) {
+                true => WithoutPath::Park,
+                false => WithoutPath::Fail,
+            };
+            assert_eq!(word.load().without_path(worth_waiting), expected);
+        }
+    }
+}
+
+/// Shows L-5.
+#[test]
+fn a_head_whose_disk_could_not_be_added_is_new_again_unless_it_is_to_be_removed() {
+    for (from, to) in [
+        (HeadState::New, HeadState::New),
+        (HeadState::Live, HeadState::New),
+        (HeadState::Dying, HeadState::Dying),
+        (HeadState::Dead, HeadState::Dead),
+    ] {
+        let word = AtomicHeadWord::new();
+
+        word.advance(from);
+        word.set_queue_if_no_path(true);
+        word.add_failed();
+        assert_eq!(word.load().state(), to);
+        assert!(word.load().queue_if_no_path());
+    }
+}
