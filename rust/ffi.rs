@@ -30,7 +30,6 @@ use crate::engine::path::{
     MpathPort, //
 };
 use crate::engine::sysfs::GROUP_NAME;
-use crate::parking::Chain;
 use crate::policy::IoPolicy;
 use crate::state::{
     AccessState,
@@ -38,7 +37,10 @@ use crate::state::{
     PortState,
     Reasons, //
 };
-use crate::wrap::bio::Bio;
+use crate::wrap::bio::{
+    Bio,
+    Bios, //
+};
 use crate::wrap::disk::{
     Disk,
     Parent, //
@@ -73,8 +75,6 @@ macro_rules! export {
         };
     )*};
 }
-
-const DRAINED: *mut bindings::bio = core::ptr::null_mut();
 
 export! {
     unsafe fn mpath_port_init(port: *mut mpath_port) {
@@ -291,15 +291,10 @@ export! {
     }
 
     unsafe fn mpath_failover(dev: *mut mpath_device, bios: *mut bindings::bio_list) {
-        // SAFETY: By the header; the list gives its bios up, and is empty afterwards.
-        let (path, chain) = unsafe {
-            let first = core::mem::replace(&mut (*bios).head, DRAINED);
+        // SAFETY: By the header; the list gives its bios up.
+        let (path, bios) = unsafe { (MpathDevice::from_raw(dev), Bios::take(bios)) };
 
-            (*bios).tail = DRAINED;
-            (MpathDevice::from_raw(dev), Chain::from_raw(first))
-        };
-
-        path.head().failover(path, chain)
+        path.head().failover(path, bios)
     }
 
     unsafe fn mpath_call_for_device(

@@ -16,16 +16,12 @@ use super::group::Group;
 use super::ops::Ops;
 use super::path::MpathDevice;
 use crate::bindings;
-use crate::parking::ParkingLot;
 use crate::removal::Removal;
 use crate::state::{
     AtomicHeadWord,
     HeadState, //
 };
-use crate::wrap::bio::{
-    Bio,
-    Failure, //
-};
+use crate::wrap::bio::BioLot;
 use crate::wrap::disk::HeadDisk;
 use crate::wrap::list::{
     Linked,
@@ -85,7 +81,7 @@ pub(crate) struct BringUp {
 #[pin_data]
 pub(crate) struct Busy {
     /// Bios that wait for a path.
-    pub(crate) lot: ParkingLot<bindings::bio>,
+    pub(crate) lot: BioLot,
     /// How often a bio was parked.
     pub(crate) requeued: Atomic<i64>,
     /// How often a bio failed for want of a path to wait for.
@@ -203,7 +199,7 @@ impl MpathHead {
             srcu <- SrcuFast::new(),
             paths <- RcuList::new(),
             busy <- pin_init!(Busy {
-                lot: ParkingLot::new(),
+                lot: BioLot::new(),
                 requeued: Atomic::new(0),
                 failed: Atomic::new(0),
                 requeue <- Work::new(c"mpath_requeue"),
@@ -321,10 +317,8 @@ impl MpathHead {
         self.group().leave(self);
         self.busy.retry.cancel_and_wait();
         self.busy.requeue.cancel();
-        for bio in self.busy.lot.take() {
-            // SAFETY: What leaves the lot is ours.
-            unsafe { Bio::from_raw(bio) }.fail(Failure::IoError);
-        }
+        // What is dropped fails.
+        drop(self.busy.lot.take());
     }
 }
 
@@ -390,8 +384,7 @@ unsafe impl HasWork<REQUEUE> for MpathHead {
 
     fn run(&self) {
         for bio in self.busy.lot.take() {
-            // SAFETY: What leaves the lot is ours.
-            unsafe { Bio::from_raw(bio) }.submit();
+            bio.submit();
         }
     }
 }

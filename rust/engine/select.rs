@@ -99,7 +99,7 @@ impl Waiting for Section<'_> {
     type Item = bindings::bio;
 
     fn lot(&self) -> &ParkingLot<bindings::bio> {
-        &self.head.busy.lot
+        self.head.busy.lot.as_lot()
     }
 
     fn is_worth_another_try(&self) -> bool {

@@ -5,17 +5,13 @@
 use super::head::MpathHead;
 use super::path::MpathDevice;
 use super::select::Section;
-use crate::bindings;
-use crate::parking::{
-    park,
-    Chain, //
-};
 use crate::state::{
     Reasons,
     WithoutPath, //
 };
 use crate::wrap::bio::{
     Bio,
+    Bios,
     Failure, //
 };
 use kernel::sync::atomic::Relaxed;
@@ -58,25 +54,20 @@ impl MpathHead {
                     disk.warn_requeuing();
                 }
                 self.busy.requeued.fetch_add(1, Relaxed);
-                // SAFETY: The bio is valid, and ours to give up.
-                unsafe { park(section, bio.into_raw()) };
+                bio.park(section);
             }
         }
     }
 
     /// Takes back bios that failed on a path for a reason of the path. Any context.
-    pub(crate) fn failover(&self, path: &MpathDevice, bios: Chain<bindings::bio>) {
+    pub(crate) fn failover(&self, path: &MpathDevice, bios: Bios) {
         path.state().update(|state| state.disabled(Reasons::FAILED));
         self.current_path.forget(path);
 
-        for bio in bios {
-            // SAFETY: The chain owned the bio, and now we do.
-            let mut bio = unsafe { Bio::from_raw(bio) };
-
-            if let Some(disk) = self.disk() {
+        if let Some(disk) = self.disk() {
+            for mut bio in bios {
                 bio.take_back(disk);
-                // SAFETY: The bio is valid, and ours to give up.
-                unsafe { self.busy.lot.push(bio.into_raw()) };
+                self.busy.lot.push(bio);
             }
         }
 

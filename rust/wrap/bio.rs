@@ -7,7 +7,13 @@
 
 use super::disk::Disk;
 use crate::bindings;
-use crate::parking::Parkable;
+use crate::parking::{
+    park,
+    Chain,
+    Parkable,
+    ParkingLot,
+    Waiting, //
+};
 use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 
@@ -131,6 +137,75 @@ impl Bio {
 impl Drop for Bio {
     fn drop(&mut self) {
         Self(self.0).fail(Failure::IoError);
+    }
+}
+
+/// Bios in order.
+pub(crate) struct Bios(Chain<bindings::bio>);
+
+impl Bios {
+    /// Takes the bios of a list over, which is empty afterwards.
+    ///
+    /// # Safety
+    ///
+    /// `list` is valid, and its bios have not been completed and are the caller's to give up.
+    pub(crate) unsafe fn take(list: *mut bindings::bio_list) -> Self {
+        // SAFETY: By this function's contract.
+        unsafe {
+            let list = core::mem::replace(&mut *list, bindings::bio_list::default());
+
+            Self(Chain::from_raw(list.head))
+        }
+    }
+}
+
+impl Iterator for Bios {
+    type Item = Bio;
+
+    fn next(&mut self) -> Option<Bio> {
+        // SAFETY: The chain owned the bio, and now we do.
+        self.0.next().map(|bio| unsafe { Bio::from_raw(bio) })
+    }
+}
+
+impl Drop for Bios {
+    fn drop(&mut self) {
+        // Each ends as a bio that is dropped does.
+        self.for_each(drop);
+    }
+}
+
+/// Where bios wait.
+pub(crate) struct BioLot(ParkingLot<bindings::bio>);
+
+impl BioLot {
+    /// An empty lot.
+    pub(crate) const fn new() -> Self {
+        Self(ParkingLot::new())
+    }
+
+    /// Puts a bio in, as the newest. Any context.
+    pub(crate) fn push(&self, bio: Bio) {
+        // SAFETY: A valid bio that is ours to give up.
+        unsafe { self.0.push(bio.into_raw()) }
+    }
+
+    /// Takes everything out, oldest first. Any context.
+    pub(crate) fn take(&self) -> Bios {
+        Bios(self.0.take())
+    }
+
+    /// The lot itself, for the protocol.
+    pub(crate) fn as_lot(&self) -> &ParkingLot<bindings::bio> {
+        &self.0
+    }
+}
+
+impl Bio {
+    /// Waits in `head`'s lot, by the protocol that forgets none.
+    pub(crate) fn park(self, head: &impl Waiting<Item = bindings::bio>) {
+        // SAFETY: A valid bio that is ours to give up.
+        unsafe { park(head, self.into_raw()) }
     }
 }
 
