@@ -112,10 +112,13 @@ def over_pcie() -> None:
                "a path for each node")
     near = {path.read("numa_nodes"): path.controller for path in head.paths()}
     address = {node: heads.address(controller) for node, controller in near.items()}
+    slots = {node: Slot(controller) for node, controller in near.items()}
     with Act("two PCIe controllers, one on each NUMA node, one namespace", head) as act:
-        act.event("controller on node 1 torn out", Slot(near["1"]).yank, address["0"], loss=True)
+        act.event("controller on node 1 torn out", slots["1"].yank, address["0"], loss=True)
+        slots["1"].wait_until_free()
         act.event("and plugged in again", lambda: host.put_back("c1"), address["1"])
         act.event("button of node 0's slot pressed", lambda: pull(head, near["0"]), address["1"], loss=True)
+        slots["0"].wait_until_free()
         act.event("and plugged in again", lambda: host.put_back("c0"), address["0"])
 
 
@@ -142,7 +145,8 @@ def over_fabrics() -> None:
             act.event(f"{address[tcp1]}: port closed", tcp1.stop, address[loop1], loss=True)
             set_state(loop1, "inaccessible", expected=loop2)
             act.event(f"{address[tcp1]}: port open again", tcp1.start, address[tcp1])
-            set_state(tcp1, "change", expected=loop2)
+            set_state(loop2, "inaccessible", expected=tcp1)
+            set_state(tcp1, "change", expected=tcp2)
             set_state(tcp1, "optimized", expected=tcp1)
             set_state(loop1, "optimized", expected=loop1)
             act.event(f"{address[loop1]}: disconnected", lambda: heads.delete_controller(names[loop1]),

@@ -48,13 +48,13 @@ class Load:
     fast machine does not run out of blocks.
     """
 
-    def __init__(self, device, jobs=None, mib=64, rate=1000):
+    def __init__(self, device, jobs=None, mib=64, rate=500):
         self._device = device
         self._jobs = jobs or os.cpu_count()
         self._mib = mib
         self._directory = tempfile.TemporaryDirectory(prefix="fio-")
         self._fio = self._start("write", f"verify_backlog=64\nrate_iops={rate},{rate}\n",
-                                [""] * self._jobs)
+                                dict.fromkeys(range(self._jobs), ""))
 
     def __enter__(self):
         return self
@@ -73,14 +73,26 @@ class Load:
                    f"{ios} more I/Os on {disk}", seconds)
         assert self.running, f"fio ended early:\n{self._messages('write')}"
 
+    def carriers(self, head) -> set[str]:
+        """The controllers whose paths carry I/O now."""
+        paths = head.paths()
+        before = [path.completed()[0] for path in paths]
+        self.wait_for_io(head, ios=50)
+        return {path.controller for path, count in zip(paths, before) if path.completed()[0] > count}
+
+    def wait_for_carriers(self, head, *controllers) -> None:
+        """Waits until these carry all I/O, each its share."""
+        wait.until(lambda: self.carriers(head) == set(controllers), f"I/O to run through {' and '.join(controllers)}")
+
     def finish(self, seconds=60) -> Report:
         """Stops the load, verifies all that it wrote, and fails when anything went wrong."""
         assert self.running, f"fio ended early:\n{self._messages('write')}"
         self._fio.send_signal(signal.SIGINT)
         wait.until(lambda: not self.running, "fio to end its I/O", seconds)
         written = self._results("write")
-        self._fio = self._start("verify", "verify_only=1\n", [
-            f"io_size={job['write']['io_bytes']}\n" for job in written])
+        self._fio = self._start("verify", "verify_only=1\n", {
+            number: f"io_size={job['write']['io_bytes']}\n"
+            for number, job in enumerate(written) if job["write"]["io_bytes"]})
         wait.until(lambda: not self.running, "fio to verify what it wrote", seconds)
         verified = self._results("verify")
         report = _report(written)
@@ -106,10 +118,11 @@ class Load:
         self._directory.cleanup()
 
     def _start(self, name, options, each):
+        """Starts fio with a job for each number in `each`, which has further options for it."""
         jobs = "".join(
             f"[cpu{number}]\ncpus_allowed={number}\nrandseed={number + 1}\n"
             f"offset={number * self._mib}m\nsize={self._mib}m\n{extra}"
-            for number, extra in enumerate(each))
+            for number, extra in each.items())
         file = self._file(name, "fio")
         file.write_text(f"{GLOBAL}filename={self._device}\n{options}{jobs}")
         with open(self._file(name, "messages"), "w") as messages:

@@ -60,13 +60,7 @@ class Head(Disk):
 
     def paths(self) -> list[Path]:
         subsystem, namespace = re.fullmatch(r"nvme(\d+)n(\d+)", self.name).groups()
-        found = []
-        for entry in sorted(BLOCK.glob(f"nvme{subsystem}c*n{namespace}")):
-            try:
-                found.append(Path(entry.name))
-            except FileNotFoundError:
-                pass  # it went between the two looks
-        return found
+        return _present(Path, sorted(entry.name for entry in BLOCK.glob(f"nvme{subsystem}c*n{namespace}")))
 
     @property
     def subsystem(self) -> pathlib.Path:
@@ -77,7 +71,7 @@ def of_subsystem(nqn) -> list[Head]:
     """The heads of a subsystem, by the number of their namespace."""
     names = {entry.name for directory in _directories(nqn)
              for entry in directory.glob("nvme*n*") if re.fullmatch(r"nvme\d+n\d+", entry.name)}
-    return [Head(name) for name in sorted(names)]
+    return _present(Head, sorted(names))
 
 
 def controllers_of_subsystem(nqn) -> list[str]:
@@ -90,6 +84,11 @@ def controllers_of_subsystem(nqn) -> list[str]:
         except OSError:
             pass  # it went between the two looks
     return sorted(found)
+
+
+def fabrics_controllers() -> list[str]:
+    """All controllers that somebody connected."""
+    return sorted(entry.parent.name for entry in CONTROLLERS.glob("nvme*/delete_controller"))
 
 
 def controller_state(name) -> str:
@@ -119,9 +118,25 @@ def delete_controller(name) -> None:
         assert not (CONTROLLERS / name).exists(), f"{name} cannot be deleted"
 
 
+def reset_controller(name) -> None:
+    """Does what `nvme reset` does, and returns when it is done."""
+    (CONTROLLERS / name / "reset_controller").write_text("1")
+
+
 def wait_for_state(controller, *states) -> None:
     wait.until(lambda: controller_state(controller) in states,
                f"{controller} to be {' or '.join(states)}")
+
+
+def _present(kind, names) -> list:
+    """The disks of these names, without those that are only coming or already going."""
+    found = []
+    for name in names:
+        try:
+            found.append(kind(name))
+        except OSError:
+            pass
+    return found
 
 
 def _directories(nqn):

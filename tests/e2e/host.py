@@ -5,7 +5,7 @@ PORT = "/run/host"
 
 
 def pull(controller) -> None:
-    """Presses the button of a PCIe controller's slot: it goes a few seconds later."""
+    """Presses the button of the slot of a PCIe controller, which goes a few seconds later."""
     _ask(f"pull {controller}")
 
 

@@ -30,6 +30,11 @@ def unload() -> None:
         subprocess.run(["rmmod", *idle], check=True, capture_output=True, text=True)
 
 
+def ours() -> bool:
+    """Whether NVMe is the one on the library, and not the kernel's own."""
+    return Path(os.environ["MODULES"], "libmultipath.ko").exists()
+
+
 def references(name) -> int:
     """How many times a module is held."""
     return int(Path("/sys/module", name, "refcnt").read_text())

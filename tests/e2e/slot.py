@@ -5,8 +5,7 @@ import os
 import pathlib
 import time
 
-PCI = pathlib.Path("/sys/bus/pci/devices")
-NVME_CLASS = "0x010802"
+from tests.e2e import wait
 
 #: Seconds for QEMU to end what a card without power was doing; dropping a busy one crashes it (7.2).
 QEMU_SETTLES = 0.1
@@ -34,14 +33,32 @@ class Slot:
         QEMU has no command for this, but it drops a card whose slot is powered down. So that the
         kernel's hotplug driver only sees the empty slot, its interrupt is off meanwhile.
         """
+        before = self._control
+        silent = before & ~_INTERRUPT_ENABLE
+        self._control = silent | _POWER_OFF
+        time.sleep(QEMU_SETTLES)
+        self._control = silent | _POWER_OFF | _POWER_INDICATOR_OFF
+        self._control = before | _PRESENCE_CHANGED_ENABLE
+
+    def wait_until_free(self) -> None:
+        """Waits until the kernel is done with what was in the slot, so that something can be put in.
+
+        The last that it does, a second after the power, is to switch the light off. QEMU drops what
+        is in the slot then.
+        """
+        dark = _POWER_OFF | _POWER_INDICATOR_OFF
+        wait.until(lambda: self._control & dark == dark, "the slot to be free")
+
+    @property
+    def _control(self) -> int:
+        with open(self._port / "config", "rb", buffering=0) as config:
+            return _read(config, _find_capability(config, _PCI_EXPRESS) + _SLOT_CONTROL, 2)
+
+    @_control.setter
+    def _control(self, value) -> None:
         with open(self._port / "config", "r+b", buffering=0) as config:
-            register = _find_capability(config, _PCI_EXPRESS) + _SLOT_CONTROL
-            before = _read(config, register, 2)
-            silent = before & ~_INTERRUPT_ENABLE
-            _write(config, register, silent | _POWER_OFF)
-            time.sleep(QEMU_SETTLES)
-            _write(config, register, silent | _POWER_OFF | _POWER_INDICATOR_OFF)
-            _write(config, register, before | _PRESENCE_CHANGED_ENABLE)
+            offset = _find_capability(config, _PCI_EXPRESS) + _SLOT_CONTROL
+            os.pwrite(config.fileno(), value.to_bytes(2, "little"), offset)
 
 
 def _find_capability(config, wanted) -> int:
@@ -56,6 +73,3 @@ def _find_capability(config, wanted) -> int:
 def _read(config, offset, size) -> int:
     return int.from_bytes(os.pread(config.fileno(), size, offset), "little")
 
-
-def _write(config, offset, value) -> None:
-    os.pwrite(config.fileno(), value.to_bytes(2, "little"), offset)

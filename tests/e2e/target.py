@@ -22,6 +22,9 @@ NULL_BLK = Path("/sys/kernel/config/nullb")
 HOST_NQN = "nqn.2014-08.org.nvmexpress:uuid:2cd2c43b-a90a-45c1-a8cd-86b33ab273b5"
 HOST_ID = "2cd2c43b-a90a-45c1-a8cd-86b33ab273b6"
 
+#: A subsystem that nvmet always has.
+DISCOVERY = "nqn.2014-08.org.nvmexpress.discovery"
+
 #: The only ANA group that namespaces are in; each port has its own state for it.
 GROUP = 1
 
@@ -29,11 +32,13 @@ _port_numbers = itertools.count(1)
 
 
 class Target:
-    """An nvmet subsystem with namespaces in memory."""
+    """An nvmet subsystem with namespaces in memory: a null_blk disk each, or a file that can grow."""
 
-    def __init__(self, name, ports, mib=256, namespaces=1):
+    def __init__(self, name, ports, mib=256, namespaces=1, reservations=False, file_backed=False):
         self.nqn = f"nqn.2014-08.org.nvmexpress:{name}"
         self._name = name
+        self._reservations = reservations
+        self._file_backed = file_backed
         self._mib = mib
         self._namespaces = namespaces
         self._transports = ports
@@ -88,22 +93,41 @@ class Target:
         wait.until(lambda: not head.controllers_of_subsystem(self.nqn), "the controllers to go")
 
     def disable_namespace(self, number=1) -> None:
-        (self._directory / "namespaces" / str(number) / "enable").write_text("0")
+        (self._namespace(number) / "enable").write_text("0")
 
     def enable_namespace(self, number=1) -> None:
-        (self._directory / "namespaces" / str(number) / "enable").write_text("1")
+        (self._namespace(number) / "enable").write_text("1")
+
+    def grow(self, factor, namespace=1) -> None:
+        """Makes a namespace that is a file larger."""
+        directory = self._namespace(namespace)
+        os.truncate((directory / "device_path").read_text().strip(), factor * self._mib << 20)
+        (directory / "revalidate_size").write_text("1")
+
+    def _namespace(self, number) -> Path:
+        return self._directory / "namespaces" / str(number)
 
     def _make_subsystem(self, stack) -> None:
         modules.load("nvmet")
         _mkdir(stack, self._directory)
         (self._directory / "attr_allow_any_host").write_text("1")
         for number in range(1, self._namespaces + 1):
-            device = self._make_memory(stack, f"{self._name}{number}")
-            namespace = _mkdir(stack, self._directory / "namespaces" / str(number))
+            make = self._make_file if self._file_backed else self._make_disk
+            device = make(stack, f"{self._name}{number}")
+            namespace = _mkdir(stack, self._namespace(number))
             (namespace / "device_path").write_text(device)
+            (namespace / "buffered_io").write_text(str(int(self._file_backed)))
+            (namespace / "resv_enable").write_text(str(int(self._reservations)))
             (namespace / "enable").write_text("1")
 
-    def _make_memory(self, stack, name) -> str:
+    def _make_file(self, stack, name) -> str:
+        file = Path("/dev/shm", name)
+        file.touch()
+        stack.callback(file.unlink)
+        os.truncate(file, self._mib << 20)
+        return str(file)
+
+    def _make_disk(self, stack, name) -> str:
         disk = _mkdir(stack, NULL_BLK / name)
         for key, value in {"size": self._mib, "blocksize": 512, "memory_backed": 1,
                            "power": 1}.items():
@@ -120,6 +144,12 @@ class Target:
         return port
 
 
+def subsystems() -> list[Path]:
+    """The targets that exist."""
+    directory = NVMET / "subsystems"
+    return [entry for entry in directory.iterdir() if entry.name != DISCOVERY] if directory.exists() else []
+
+
 class Port:
     """A port of a target: one path to it."""
 
@@ -129,9 +159,14 @@ class Port:
         self._subsystem = subsystem
         self._link = self.directory / "subsystems" / subsystem.name
         #: What a host must say to connect here.
-        self.address = {"transport": transport, "traddr": f"loop{number}"}
+        self.address = {"transport": transport, "traddr": str(number)}
         if transport == "tcp":
             self.address |= {"traddr": "127.0.0.1", "trsvcid": str(4420 + number)}
+
+    @property
+    def where(self) -> str:
+        """The address as `head.address()` puts it."""
+        return ":".join(self.address[key] for key in ("traddr", "trsvcid") if key in self.address)
 
     def configure(self) -> None:
         (self.directory / "addr_trtype").write_text(self.transport)

@@ -83,11 +83,12 @@ class Result:
 
 
 def run(kernel, command, modules_dir, topology, timeout, console_log, rwdir,
-        append="", smp=4, icount=False, output=print) -> Result:
+        append="", smp=4, icount=False, output=print, silence=None) -> Result:
     """Boots `kernel`, runs the words of `command` in it, calls `output` with every line it prints.
 
     The command finds its modules in $MODULES and may leave files in `rwdir`. `append` is added to
-    the kernel's command line. The kernel's own messages go to the file `console_log`.
+    the kernel's command line. The kernel's own messages go to the file `console_log`. The time is up
+    after `timeout` seconds, or after `silence` seconds in which the command printed nothing.
     """
     rwdir, console_log = Path(rwdir).resolve(), Path(console_log).resolve()
     rwdir.mkdir(parents=True, exist_ok=True)
@@ -103,7 +104,7 @@ def run(kernel, command, modules_dir, topology, timeout, console_log, rwdir,
         parameters = (f"{KERNEL_PARAMETERS} {append} init=/bin/sh -- "
                       f"\"{Path(__file__).with_name('init.sh')}\" \"{rwdir}\"")
         machine.boot(kernel.image, parameters, console_log)
-        result = _Session(machine, output).follow(timeout)
+        result = _Session(machine, output).follow(timeout, silence or timeout)
     if result.status is None:
         _show_tail(console_log, result)
     return result
@@ -173,13 +174,13 @@ class _Machine:
         except ConnectionError:
             log.fail("QEMU did not start, see its message above")
 
-    def pull(self, name) -> None:
+    def pull(self, name) -> str | None:
         """Asks the guest to let go of a controller, as the button of its slot would."""
-        self._execute("device_del", id=name)
+        return self._execute("device_del", id=name)
 
-    def put_back(self, name) -> None:
+    def put_back(self, name) -> str | None:
         """Plugs a controller in again."""
-        self._execute("device_add", **self._controllers[name])
+        return self._execute("device_add", **self._controllers[name])
 
     def _kill(self) -> None:
         self._qemu.kill()
@@ -243,7 +244,8 @@ class _Machine:
         self._fds.append(fd)
         return fd
 
-    def _execute(self, command, **arguments) -> None:
+    def _execute(self, command, **arguments) -> str | None:
+        """Has QEMU do something; returns what is wrong when it does not."""
         self._monitor.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
         self._monitor.flush()
         while True:
@@ -252,9 +254,9 @@ class _Machine:
                 raise ConnectionError("QEMU is gone")
             answer = json.loads(line)
             if "error" in answer:
-                raise RuntimeError(f"QEMU: {command}: {answer['error']['desc']}")
+                return answer["error"]["desc"]
             if "return" in answer:
-                return
+                return None
 
 
 class _Session:
@@ -268,18 +270,19 @@ class _Session:
         self._status = None
         self._partial = {machine.output: b"", machine.requests: b""}
 
-    def follow(self, timeout) -> Result:
+    def follow(self, timeout, silence) -> Result:
         with selectors.DefaultSelector() as selector:
             for channel in self._partial:
                 selector.register(channel, selectors.EVENT_READ)
             while self._status is None:
-                limit = timeout if self._boot is not None else min(timeout, BOOT_LIMIT)
-                ready = selector.select(max(self._begun + limit - time.monotonic(), 0))
+                heard = time.monotonic()
+                limit = min(self._begun + timeout, heard + (BOOT_LIMIT if self._boot is None else silence))
+                ready = {key.fileobj for key, _ in selector.select(max(limit - heard, 0))}
                 if not ready:
                     return self._result(timed_out=True)
                 # The output comes first, so that none is lost when the status follows it.
-                for channel in (self._machine.output, self._machine.requests):
-                    if any(key.fileobj is channel for key, _ in ready) and not self._read(channel):
+                for channel in self._partial:
+                    if channel in ready and not self._read(channel):
                         return self._result()
         while self._read(self._machine.output, socket.MSG_DONTWAIT):
             pass
@@ -309,5 +312,5 @@ class _Session:
         elif request == "exit":
             self._status = int(words[0])
         elif request in ("pull", "return"):
-            (self._machine.pull if request == "pull" else self._machine.put_back)(*words)
-            self._machine.requests.sendall(b"done\n")
+            error = (self._machine.pull if request == "pull" else self._machine.put_back)(*words)
+            self._machine.requests.sendall(f"{error or 'done'}\n".encode())

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What a test is: a function whose name is a sentence about behaviour, and how long it may take.
+
+    @test
+    def a_lost_path_costs_no_io(): ...
+
+    @test(over=("loop", "tcp"))
+    def a_lost_path_costs_no_io(transport): ...     # two tests, ..._over_loop and ..._over_tcp
+
+A test passes when it returns, fails when it raises, and is skipped when it raises Skip.
+"""
+
+from dataclasses import dataclass
+from typing import Callable
+
+#: Seconds that a test may take, on a slow and busy machine.
+LIMIT = 90
+
+#: Every test by name, in the order of the source.
+cases = {}
+
+
+class Skip(Exception):
+    """Why a test could not be done."""
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    function: Callable
+    arguments: tuple
+    limit: int
+
+    def run(self) -> None:
+        self.function(*self.arguments)
+
+
+def test(function=None, *, over=(), limit=LIMIT):
+    """Makes a function a test, or one test for each of the arguments in `over`."""
+    if function is None:
+        return lambda function: test(function, over=over, limit=limit)
+    for argument in over or (None,):
+        name = function.__name__ + (f"_over_{argument}" if over else "")
+        assert name not in cases, f"two tests are called {name}"
+        cases[name] = Case(name, function, (argument,) if over else (), limit)
+    return function

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The guest's side of the end-to-end tests: runs those that are named, prints KTAP.
+
+A test that fails ends the run with status 2, as nobody knows what state it left the kernel in; the
+host goes on with the others in a new boot. One that hangs past its limit does too.
+"""
+
+import subprocess
+import sys
+import threading
+import traceback
+
+from tests.e2e import head
+from tests.e2e import host
+from tests.e2e import modules
+from tests.e2e import suite
+from tests.e2e import target
+from tests.e2e.case import Skip
+from tests.e2e.kernel_log import KernelLog
+from tests.e2e.kernel_log import problems
+
+FAILED = 2
+#: How much of the kernel's log goes with a failure.
+TAIL_LINES = 60
+
+
+def main(names) -> int:
+    modules.install()
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    print("KTAP version 1")
+    print(f"1..{len(names)}", flush=True)
+    for number, name in enumerate(names, 1):
+        if not _run(number, suite.CASES[name]):
+            return FAILED
+    return 0
+
+
+def _run(number, case) -> bool:
+    """Runs one test; True when the next one can be run after it."""
+    print(f"# {case.name}: started", flush=True)
+    log = KernelLog()
+    watchdog = threading.Timer(case.limit, _give_up, (number, case, log))
+    watchdog.daemon = True
+    watchdog.start()
+    fault = skip = None
+    try:
+        case.run()
+    except Skip as reason:
+        skip = reason
+    except Exception:
+        fault = traceback.format_exc()
+    lines = log.new_lines()
+    fault = fault or _leftovers() or "\n".join(problems(lines))
+    watchdog.cancel()
+    if fault:
+        _fail(number, case, fault, lines)
+        return False
+    print(f"ok {number} {case.name}" + (f" # SKIP {skip}" if skip else ""), flush=True)
+    return True
+
+
+def _leftovers() -> str:
+    """What a test should have taken apart."""
+    found = [f"controller {name}" for name in head.fabrics_controllers()]
+    found += [f"target {entry.name}" for entry in target.subsystems()]
+    return f"the test left behind: {', '.join(found)}" if found else ""
+
+
+def _fail(number, case, fault, lines) -> None:
+    for line in fault.splitlines():
+        print(f"# {line}")
+    for line in lines[-TAIL_LINES:]:
+        print(f"# kernel: {line}")
+    print(f"not ok {number} {case.name}", flush=True)
+
+
+def _give_up(number, case, log) -> None:
+    """Fails a test that hangs, in whatever way, and leaves the kernel that it hangs in."""
+    with open("/proc/sysrq-trigger", "w") as trigger:
+        trigger.write("w")
+    stacks = "".join(traceback.format_stack(sys._current_frames()[threading.main_thread().ident]))
+    _fail(number, case, f"still not done after {case.limit} s, here:\n{stacks}", log.new_lines())
+    host.leave(FAILED)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

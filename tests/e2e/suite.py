@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: GPL-2.0
+"""All end-to-end tests, in the order in which they run."""
+
+from tests.e2e import test_io
+from tests.e2e import test_loss
+from tests.e2e import test_ana
+from tests.e2e import test_delayed_removal
+from tests.e2e import test_pcie
+from tests.e2e import test_sysfs
+from tests.e2e import test_operations
+from tests.e2e import test_modules
+from tests.e2e.case import cases
+
+assert test_io and test_loss and test_ana and test_delayed_removal
+assert test_pcie and test_sysfs and test_operations and test_modules
+
+CASES = cases

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Asymmetric access: what the states of the paths mean for the I/O."""
+
+import itertools
+import os
+
+from tests.e2e import fio
+from tests.e2e import modules
+from tests.e2e import wait
+from tests.e2e.case import Skip
+from tests.e2e.case import test
+from tests.e2e.reader import Reader
+from tests.e2e.target import Target
+
+TRANSPORTS = ("loop", "tcp")
+
+
+@test(over=TRANSPORTS)
+def io_follows_the_optimized_path(transport):
+    with Target("ana", ports=(transport,) * 2) as target:
+        first, second = target.connect_all()
+        one, other = target.ports
+        with fio.Load(target.head.device) as load:
+            other.ana_state = "non-optimized"
+            load.wait_for_carriers(target.head, first)
+            one.ana_state, other.ana_state = "non-optimized", "optimized"
+            load.wait_for_carriers(target.head, second)
+            one.ana_state, other.ana_state = "optimized", "inaccessible"
+            load.wait_for_carriers(target.head, first)
+            load.finish()
+
+
+@test(over=TRANSPORTS)
+def a_non_optimized_path_is_used_when_there_is_no_better(transport):
+    with Target("ana", ports=(transport,) * 2) as target:
+        first, second = target.connect_all()
+        one, other = target.ports
+        with fio.Load(target.head.device) as load:
+            one.ana_state, other.ana_state = "inaccessible", "non-optimized"
+            load.wait_for_carriers(target.head, second)
+            load.finish()
+
+
+@test(over=TRANSPORTS)
+def io_waits_while_every_path_is_inaccessible(transport):
+    with Target("ana", ports=(transport,) * 2) as target:
+        target.connect_all()
+        head = target.head
+        with fio.Load(head.device) as load:
+            load.wait_for_io(head)
+            _set_all(target, "inaccessible")
+            _wait_until_parked(head)
+            assert load.running, "fio did not wait"
+            target.ports[1].ana_state = "optimized"
+            load.wait_for_io(head)
+            load.finish()
+
+
+@test
+def a_read_that_waited_for_a_path_returns_data():
+    with Target("ana", ports=("loop", "tcp")) as target:
+        target.connect_all()
+        with Reader(target.head.device) as reader:
+            _set_all(target, "inaccessible")
+            reader.start()
+            _wait_until_parked(target.head)
+            assert reader.done is None, "the read did not wait"
+            target.ports[0].ana_state = "non-optimized"
+            assert reader.outcome() == "data"
+
+
+@test
+def a_nowait_read_does_not_wait_for_a_path():
+    if not modules.ours():
+        raise Skip("the in-tree driver parks it")
+    with Target("ana", ports=("loop", "loop")) as target:
+        target.connect_all()
+        with Reader(target.head.device, nowait=True) as reader:
+            _set_all(target, "inaccessible")
+            reader.start()
+            outcome = reader.outcome()
+            _set_all(target, "optimized")
+            assert outcome == "EAGAIN", f"it returned {outcome}"
+
+
+@test
+def parked_io_fails_when_the_last_path_is_disconnected():
+    with Target("ana", ports=("loop", "tcp")) as target:
+        target.connect_all()
+        head = target.head
+        with Reader(head.device) as reader:
+            _set_all(target, "inaccessible")
+            reader.start()
+            _wait_until_parked(head)
+            target.disconnect()
+            assert reader.outcome() == "EIO"
+        wait.until(lambda: not os.path.exists(head.device), "the head to go")
+
+
+@test(over=TRANSPORTS)
+def a_change_of_state_that_lasts_costs_no_io(transport):
+    with Target("ana", ports=(transport,) * 2) as target:
+        first, second = target.connect_all()
+        one, other = target.ports
+        with fio.Load(target.head.device) as load:
+            other.ana_state = "non-optimized"
+            load.wait_for_carriers(target.head, first)
+            one.ana_state = "change"
+            load.wait_for_carriers(target.head, second)
+            one.ana_state = "optimized"
+            load.wait_for_carriers(target.head, first)
+            load.finish()
+
+
+@test(over=TRANSPORTS)
+def restless_states_cost_no_io(transport):
+    states = ("non-optimized", "inaccessible", "change", "optimized")
+    with Target("ana", ports=(transport,) * 3) as target:
+        target.connect_all()
+        with fio.Load(target.head.device) as load:
+            for state, port in itertools.product(states * 3, target.ports):
+                port.ana_state = state
+                # Sometimes no path is left, so only whether I/O still runs in between is looked at.
+                if state == "optimized":
+                    load.wait_for_io(target.head, ios=20)
+            load.finish()
+
+
+@test
+def a_head_appears_only_with_a_path_that_can_be_used():
+    with Target("ana", ports=("loop",)) as target:
+        target.ports[0].ana_state = "inaccessible"
+        target.connect(target.ports[0])
+        assert not os.path.exists("/dev/nvme0n1") and not target.heads()
+        target.ports[0].ana_state = "optimized"
+        wait.until(target.heads, "the head to appear")
+        with Reader(target.head.device) as reader:
+            reader.start()
+            assert reader.outcome() == "data"
+
+
+def _set_all(target, state):
+    for port in target.ports:
+        port.ana_state = state
+
+
+def _wait_until_parked(head):
+    wait.until(lambda: int(head.read("diag/io_requeue_no_usable_path_count")) > 0, "I/O to be parked")

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Heads that stay for a while after their last path, as delayed_removal_secs asks."""
+
+import os
+
+from tests.e2e import modules
+from tests.e2e import wait
+from tests.e2e.case import Skip
+from tests.e2e.case import test
+from tests.e2e.reader import Reader
+from tests.e2e.target import Target
+
+ATTRIBUTE = "delayed_removal_secs"
+
+
+@test
+def a_head_outlives_its_paths_for_the_time_asked():
+    with Target("delay", ports=("loop",)) as target:
+        target.connect_all()
+        head = target.head
+        references = modules.references("nvme_core")
+        head.write(ATTRIBUTE, 60)
+        with Reader(head.device) as reader:
+            target.disconnect()
+            assert os.path.exists(head.device), "the head is gone"
+            reader.start()
+            wait.until(lambda: int(head.read("diag/io_requeue_no_usable_path_count")) > 0, "the read to be parked")
+            assert reader.done is None, "a read without a path did not wait"
+            target.connect(target.ports[0])
+            assert reader.outcome() == "data"
+        wait.until(lambda: modules.references("nvme_core") == references,
+                   f"nvme_core to be held {references} times again")
+        head.write(ATTRIBUTE, 0)
+
+
+@test
+def a_head_goes_when_its_time_is_over():
+    with Target("delay", ports=("loop",)) as target:
+        target.connect_all()
+        head = target.head
+        head.write(ATTRIBUTE, 2)
+        with Reader(head.device) as reader:
+            target.disconnect()
+            reader.start()
+            assert reader.outcome() == "EIO"
+        wait.until(lambda: not os.path.exists(head.device), "the head to go")
+    modules.unload()
+
+
+@test
+def storing_zero_removes_a_head_without_paths():
+    if not modules.ours():
+        raise Skip("the in-tree driver keeps it until the time is over, with the parked I/O")
+    with Target("delay", ports=("loop",)) as target:
+        target.connect_all()
+        head = target.head
+        head.write(ATTRIBUTE, 600)
+        with Reader(head.device) as reader:
+            target.disconnect()
+            reader.start()
+            wait.until(lambda: int(head.read("diag/io_requeue_no_usable_path_count")) > 0, "the read to be parked")
+            head.write(ATTRIBUTE, 0)
+            assert reader.outcome() == "EIO"
+        wait.until(lambda: not os.path.exists(head.device), "the head to go")
+    modules.unload()
+
+
+@test
+def a_head_with_a_path_stays_whatever_is_stored():
+    with Target("delay", ports=("loop",)) as target:
+        target.connect_all()
+        for seconds in (5, 1, 0):
+            target.head.write(ATTRIBUTE, seconds)
+            assert target.head.read(ATTRIBUTE) == str(seconds)
+        try:
+            target.head.write(ATTRIBUTE, "soon")
+        except OSError:
+            pass
+        else:
+            raise AssertionError("a time that is no number was accepted")
+        with Reader(target.head.device) as reader:
+            reader.start()
+            assert reader.outcome() == "data"

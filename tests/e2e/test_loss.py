@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Paths that go away under I/O and come back, or do not."""
+
+import os
+
+from tests.e2e import fio
+from tests.e2e import head as heads
+from tests.e2e import modules
+from tests.e2e import wait
+from tests.e2e.case import test
+from tests.e2e.reader import Reader
+from tests.e2e.target import Target
+
+TRANSPORTS = ("loop", "tcp")
+
+
+@test(over=TRANSPORTS)
+def a_disconnected_path_costs_no_io(transport):
+    with Target("loss", ports=(transport,) * 2) as target:
+        target.connect_all()
+        head = target.head
+        with fio.Load(head.device) as load:
+            for _ in range(3):
+                (carrier,) = load.carriers(head)
+                port = _port_of(target, carrier)
+                heads.delete_controller(carrier)
+                load.wait_for_io(head)
+                target.connect(port)
+                wait.until(lambda: len(head.paths()) == 2, "the path to be back")
+            load.finish()
+
+
+@test(over=TRANSPORTS)
+def a_port_that_closes_costs_no_io(transport):
+    with Target("loss", ports=(transport,) * 2) as target:
+        target.connect_all()
+        head = target.head
+        with fio.Load(head.device) as load:
+            (carrier,) = load.carriers(head)
+            (other,) = {path.controller for path in head.paths()} - {carrier}
+            _port_of(target, carrier).stop()
+            load.wait_for_carriers(head, other)
+            load.finish()
+
+
+@test
+def a_path_that_reconnects_is_used_again():
+    with Target("loss", ports=("tcp",)) as target:
+        (controller,) = target.connect_all()
+        with fio.Load(target.head.device) as load:
+            for _ in range(2):
+                load.wait_for_io(target.head)
+                target.ports[0].stop()
+                heads.wait_for_state(controller, "connecting")
+                target.ports[0].start()
+                heads.wait_for_state(controller, "live")
+            load.wait_for_io(target.head)
+            load.finish()
+
+
+@test
+def io_waits_while_every_path_reconnects():
+    with Target("loss", ports=("tcp", "tcp")) as target:
+        controllers = target.connect_all()
+        head = target.head
+        with fio.Load(head.device) as load:
+            load.wait_for_io(head)
+            for port, controller in zip(target.ports, controllers):
+                port.stop()
+                heads.wait_for_state(controller, "connecting")
+            wait.until(lambda: int(head.read("diag/io_requeue_no_usable_path_count")) > 0, "I/O to be parked")
+            assert load.running, "fio did not wait"
+            target.ports[1].start()
+            load.wait_for_io(head)
+            load.finish()
+
+
+@test(over=TRANSPORTS)
+def io_fails_when_every_path_is_disconnected(transport):
+    with Target("loss", ports=(transport,) * 2) as target:
+        target.connect_all()
+        head = target.head
+        with fio.Load(head.device) as load:
+            load.wait_for_io(head)
+            target.disconnect()
+            assert load.failed().errors, "I/O on no path did not fail"
+        wait.until(lambda: not os.path.exists(head.device), "the head to go")
+    modules.unload()
+
+
+@test
+def parked_io_fails_when_reconnecting_is_given_up():
+    with Target("loss", ports=("tcp",)) as target:
+        target.connect_all(ctrl_loss_tmo=3)
+        head = target.head
+        with Reader(head.device) as reader:
+            target.ports[0].stop()
+            reader.start()
+            assert reader.outcome() != "data", "a read on no path did not fail"
+        wait.until(lambda: not os.path.exists(head.device), "the head to go")
+
+
+@test
+def parked_io_fails_when_it_was_to_fail_fast():
+    with Target("loss", ports=("tcp",)) as target:
+        (controller,) = target.connect_all(fast_io_fail_tmo=2)
+        with Reader(target.head.device) as reader:
+            target.ports[0].stop()
+            heads.wait_for_state(controller, "connecting")
+            reader.start()
+            assert reader.outcome() == "EIO"
+        assert heads.controller_state(controller) == "connecting", "it did not fail any faster"
+        target.ports[0].start()
+        heads.wait_for_state(controller, "live")
+        with Reader(target.head.device) as reader:
+            reader.start()
+            assert reader.outcome() == "data", "the head did not recover"
+
+
+@test(over=TRANSPORTS)
+def a_controller_reset_costs_no_io(transport):
+    with Target("loss", ports=(transport,) * 2) as target:
+        controllers = target.connect_all()
+        with fio.Load(target.head.device) as load:
+            for controller in controllers * 2:
+                load.wait_for_io(target.head)
+                heads.reset_controller(controller)
+                heads.wait_for_state(controller, "live")
+            load.finish()
+
+
+@test(over=TRANSPORTS)
+def a_reset_of_the_only_controller_costs_no_io(transport):
+    with Target("loss", ports=(transport,)) as target:
+        (controller,) = target.connect_all()
+        with fio.Load(target.head.device) as load:
+            for _ in range(3):
+                load.wait_for_io(target.head)
+                heads.reset_controller(controller)
+                heads.wait_for_state(controller, "live")
+            load.finish()
+
+
+@test
+def a_namespace_that_goes_fails_its_io_and_comes_back():
+    with Target("loss", ports=("loop", "tcp")) as target:
+        target.connect_all()
+        head = target.head
+        with fio.Load(head.device) as load:
+            load.wait_for_io(head)
+            target.disable_namespace()
+            assert load.failed().errors, "I/O on no namespace did not fail"
+        wait.until(lambda: not target.heads(), "the head to go")
+        target.enable_namespace()
+        wait.until(lambda: target.heads() and len(target.head.paths()) == 2, "the head to be back")
+        with fio.Load(target.head.device) as load:
+            load.wait_for_io(target.head)
+            load.finish()
+
+
+def _port_of(target, controller):
+    (port,) = (port for port in target.ports if f"{port.transport} {port.where}" == heads.address(controller))
+    return port

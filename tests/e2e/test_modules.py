@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Loading, unloading, and what an open head has to say about it."""
+
+import os
+import subprocess
+import time
+
+from tests.e2e import modules
+from tests.e2e import wait
+from tests.e2e.case import test
+from tests.e2e.reader import Reader
+from tests.e2e.target import Target
+
+TRANSPORTS = ("loop", "tcp")
+LOADS = 50
+
+
+@test(limit=240)
+def the_modules_load_and_unload_fifty_times():
+    for _ in range(LOADS):
+        modules.load("nvme-core")
+        modules.unload()
+
+
+@test(limit=180)
+def the_modules_unload_after_every_use():
+    for transport in TRANSPORTS * 3:
+        with Target("modules", ports=(transport,) * 2) as target:
+            target.connect_all()
+        modules.unload()
+
+
+@test
+def an_open_head_pins_the_driver():
+    with Target("modules", ports=("loop",)) as target:
+        target.connect_all()
+        before = modules.references("nvme_core")
+        with Reader(target.head.device):
+            assert modules.references("nvme_core") > before, "an open head does not hold the driver"
+            target.disconnect()
+            refused = subprocess.run(["rmmod", "nvme-core"], capture_output=True)
+            assert refused.returncode, "the driver went away under an open head"
+        wait.until(lambda: modules.references("nvme_core") < before, "the driver to be let go")
+    modules.unload()
+
+
+@test(over=TRANSPORTS)
+def an_open_head_does_not_delay_its_removal(transport):
+    alone = _time_of_removal(transport, hold=False)
+    held = _time_of_removal(transport, hold=True)
+    # A removal that waits for the holder never ends, so that the noise of a busy machine may be large.
+    assert held < 5 * alone + 5, f"removal took {held:.1f} s instead of {alone:.1f} s"
+
+
+def _time_of_removal(transport, hold) -> float:
+    with Target("modules", ports=(transport,) * 2) as target:
+        target.connect_all()
+        device = target.head.device
+        if not hold:
+            return _remove(target, device)
+        with Reader(device) as block, open(device.replace("nvme", "ng"), "rb"):
+            seconds = _remove(target, device)
+            block.start()
+            assert block.outcome() in ("EIO", "ENXIO", "ENODEV"), "the holder got no error"
+            return seconds
+
+
+def _remove(target, device) -> float:
+    begun = time.monotonic()
+    target.disconnect()
+    wait.until(lambda: not os.path.exists(device), "the head to go")
+    return time.monotonic() - begun
+
+
+@test
+def a_head_that_is_held_open_makes_room_for_its_successor():
+    with Target("modules", ports=("loop",)) as target:
+        target.connect_all()
+        with Reader(target.head.device) as old:
+            target.disconnect()
+            target.connect_all()
+            with Reader(target.head.device) as new:
+                new.start()
+                assert new.outcome() == "data"
+            old.start()
+            assert old.outcome() != "data", "a file of the head that went reads from its successor"

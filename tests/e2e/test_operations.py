@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What can be done with a head besides reading and writing."""
+
+import ctypes
+import errno
+import fcntl
+import itertools
+import json
+import os
+import pathlib
+import struct
+import subprocess
+import threading
+
+from tests.e2e import head as heads
+from tests.e2e import wait
+from tests.e2e.case import test
+from tests.e2e.reader import Reader
+from tests.e2e.target import Target
+
+BLKRRPART = 0x125F
+NVME_IOCTL_ID = 0x4E40
+NVME_IOCTL_ADMIN_CMD = 0xC0484E41
+IOC_PR_REGISTER = 0x401870C8
+IOC_PR_RESERVE = 0x401070C9
+IOC_PR_RELEASE = 0x401070CA
+PR_WRITE_EXCLUSIVE = 1
+KEY = 0x1234
+IDENTIFY = 6
+TRACING = pathlib.Path("/sys/kernel/tracing")
+
+
+@test
+def nvme_cli_finds_the_namespace_and_its_paths():
+    with Target("operations", ports=("loop", "tcp")) as target:
+        target.connect_all()
+        head = target.head
+        listed = json.loads(_nvme("list", "-o", "json"))["Devices"]
+        assert head.device in [device["DevicePath"] for device in listed], f"nvme list says {listed}"
+        shown = _nvme("list-subsys", head.device)
+        assert all(path.controller in shown for path in head.paths()), f"nvme list-subsys says {shown}"
+
+
+@test
+def both_device_nodes_answer_identify():
+    with Target("operations", ports=("loop", "tcp")) as target:
+        target.connect_all()
+        head = target.head
+        blocks = int(head.read("size")) // (int(head.read("queue/logical_block_size")) // 512)
+        for device in (head.device, _character_device(head)):
+            assert json.loads(_nvme("id-ns", device, "-o", "json"))["nsze"] == blocks
+            assert json.loads(_nvme("id-ctrl", device, "-o", "json"))["subnqn"] == target.nqn
+
+
+@test
+def both_device_nodes_answer_ioctls():
+    with Target("operations", ports=("loop",)) as target:
+        target.connect_all()
+        for device in (target.head.device, _character_device(target.head)):
+            with open(device, "rb") as file:
+                assert fcntl.ioctl(file, NVME_IOCTL_ID) == 1
+                assert _refusal(file, 0x1234) == errno.ENOTTY
+
+
+@test
+def ioctls_survive_paths_that_come_and_go():
+    with Target("operations", ports=("loop", "tcp")) as target:
+        controllers = target.connect_all()
+        ended = threading.Event()
+        answers = []
+        with open(_character_device(target.head), "rb") as device:
+            worker = threading.Thread(target=_identify_until, args=(ended, device, answers))
+            worker.start()
+            for _, port in zip(range(8), itertools.cycle(target.ports)):
+                asked = len(answers)
+                wait.until(lambda: len(answers) > asked + 20, "20 answers")
+                index = target.ports.index(port)
+                heads.delete_controller(controllers[index])
+                wait.until(lambda: heads.controller_state(controllers[index]) == "gone", "the path to go")
+                controllers[index] = target.connect(port)
+                wait.until(lambda: len(target.head.paths()) == 2, "the path to be back")
+            ended.set()
+            worker.join()
+        assert 0 in answers, f"no ioctl succeeded: {set(answers)}"
+
+
+def _identify_until(ended, device, answers):
+    """Identifies the controller behind the head again and again, and keeps the error numbers."""
+    while not ended.is_set():
+        answers.append(_identify(device))
+
+
+def _identify(device) -> int:
+    """Identifies a controller through the head; returns 0 or the number of the error."""
+    buffer = ctypes.create_string_buffer(4096)
+    # struct nvme_passthru_cmd: the opcode first, the address, its length, and the kind of identity.
+    command = struct.pack("=B23xQ4xII28x", IDENTIFY, ctypes.addressof(buffer), len(buffer), 1)
+    try:
+        return fcntl.ioctl(device, NVME_IOCTL_ADMIN_CMD, command) and errno.EIO
+    except OSError as error:
+        return error.errno
+
+
+@test
+def partitions_are_found_when_the_head_appears():
+    with Target("operations", ports=("loop", "tcp")) as target:
+        target.connect_all()
+        with open(target.head.device, "r+b") as disk:
+            disk.write(_partition_table(first=2048, size=4096))
+            os.fsync(disk.fileno())
+        target.disconnect()
+        target.connect_all()
+        partition = pathlib.Path(f"{target.head.directory}/{target.head.name}p1")
+        wait.until(partition.exists, "the partition to be found")
+        assert (partition / "size").read_text() == "4096\n"
+        with Reader(f"{target.head.device}p1") as reader:
+            reader.start()
+            assert reader.outcome() == "data"
+        with open(target.head.device, "r+b") as disk:
+            disk.write(bytes(512))
+            os.fsync(disk.fileno())
+            fcntl.ioctl(disk, BLKRRPART)
+        assert not partition.exists(), "a partition that is gone stays"
+
+
+def _partition_table(first, size) -> bytes:
+    """A sector with one primary partition."""
+    entry = struct.pack("<B3sB3sII", 0, b"\0\2\0", 0x83, b"\0\2\0", first, size)
+    return bytes(446) + entry + bytes(48) + b"\x55\xaa"
+
+
+@test
+def reservations_are_made_on_the_disk_and_not_on_a_partition():
+    with Target("operations", ports=("loop", "tcp"), reservations=True) as target:
+        target.connect_all()
+        with open(target.head.device, "r+b") as disk:
+            disk.write(_partition_table(first=2048, size=4096))
+            os.fsync(disk.fileno())
+            fcntl.ioctl(disk, BLKRRPART)
+            fcntl.ioctl(disk, IOC_PR_REGISTER, struct.pack("=QQII", 0, KEY, 0, 0))
+            reservation = struct.pack("=QII", KEY, PR_WRITE_EXCLUSIVE, 0)
+            fcntl.ioctl(disk, IOC_PR_RESERVE, reservation)
+            fcntl.ioctl(disk, IOC_PR_RELEASE, reservation)
+            fcntl.ioctl(disk, IOC_PR_REGISTER, struct.pack("=QQII", KEY, 0, 0, 0))
+            with open(f"{target.head.device}p1", "r+b") as partition:
+                refusal = _refusal(partition, IOC_PR_REGISTER, struct.pack("=QQII", 0, KEY, 0, 0))
+        assert refusal in (errno.EPERM, errno.ENOTTY, errno.EOPNOTSUPP), f"a partition answered {refusal}"
+
+
+@test
+def the_remap_trace_shows_the_head_as_the_old_device():
+    with Target("operations", ports=("loop",)) as target:
+        target.connect_all()
+        (path,) = target.head.paths()
+        event = TRACING / "events/block/block_bio_remap/enable"
+        (TRACING / "trace").write_text("")
+        event.write_text("1")
+        try:
+            with Reader(target.head.device) as reader:
+                reader.start()
+                assert reader.outcome() == "data"
+        finally:
+            event.write_text("0")
+        lines = [line for line in (TRACING / "trace").read_text().splitlines() if "block_bio_remap" in line]
+        new, old = (disk.read("dev").replace(":", ",") for disk in (path, target.head))
+        assert any(f": {new} " in line and f"<- ({old})" in line for line in lines), \
+            f"{new} <- ({old}) is not in:\n" + "\n".join(lines)
+
+
+@test
+def a_namespace_that_grows_grows_its_head():
+    with Target("operations", ports=("loop", "tcp"), file_backed=True) as target:
+        target.connect_all()
+        before = int(target.head.read("size"))
+        target.grow(2)
+        wait.until(lambda: int(target.head.read("size")) == 2 * before, "the head to grow")
+        wait.until(lambda: all(int(path.read("size")) == 2 * before for path in target.head.paths()),
+                   "its paths to grow")
+        with Reader(target.head.device) as reader:
+            reader.start()
+            assert reader.outcome() == "data"
+
+
+def _nvme(*words) -> str:
+    return subprocess.run(["nvme", *words], check=True, capture_output=True, text=True).stdout
+
+
+def _character_device(head) -> str:
+    device = head.device.replace("nvme", "ng")
+    wait.until(lambda: os.path.exists(device), device)
+    return device
+
+
+def _refusal(file, *request):
+    try:
+        fcntl.ioctl(file, *request)
+    except OSError as error:
+        return error.errno
+    return None

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: GPL-2.0
+"""PCIe controllers: one on each NUMA node, both leading to one namespace."""
+
+import os
+import pathlib
+from contextlib import contextmanager
+
+from tests.e2e import fio
+from tests.e2e import head as heads
+from tests.e2e import host
+from tests.e2e import modules
+from tests.e2e import wait
+from tests.e2e.case import test
+from tests.e2e.slot import Slot
+
+NQN = "nqn.2019-08.org.qemu:e2e"
+
+
+@test
+def each_node_uses_the_path_that_is_near():
+    with _driver() as head:
+        for path in head.paths():
+            assert path.read("numa_nodes") == str(_node(path)), f"{path} serves {path.read('numa_nodes')}"
+        before = {path.name: path.completed()[0] for path in head.paths()}
+        with fio.Load(head.device) as load:
+            load.wait_for_carriers(head, *(path.controller for path in head.paths()))
+            load.finish()
+        assert all(path.completed()[0] > before[path.name] for path in head.paths())
+
+
+@test
+def a_controller_torn_out_costs_no_io():
+    with _driver() as head:
+        with fio.Load(head.device) as load:
+            for node in (0, 1):
+                load.wait_for_io(head)
+                slot = _tear_out(head, node)
+                load.wait_for_io(head)
+                _put_back(slot, node)
+                wait.until(lambda: _settled(head), "the controller to be back")
+            load.wait_for_carriers(head, *(path.controller for path in head.paths()))
+            load.finish()
+
+
+@test
+def a_controller_pulled_in_order_costs_no_io():
+    with _driver() as head:
+        with fio.Load(head.device) as load:
+            load.wait_for_io(head)
+            slot = Slot(_path_on(head, 1).controller)
+            host.pull("c1")
+            wait.until(lambda: len(head.paths()) == 1, "the controller to go")
+            load.wait_for_io(head)
+            _put_back(slot, 1)
+            wait.until(lambda: _settled(head), "the controller to be back")
+            load.wait_for_carriers(head, *(path.controller for path in head.paths()))
+            load.finish()
+
+
+@test
+def a_controller_unplugged_in_software_costs_no_io():
+    with _driver() as head:
+        with fio.Load(head.device) as load:
+            load.wait_for_io(head)
+            device = (heads.CONTROLLERS / _path_on(head, 1).controller / "device").resolve()
+            (device / "remove").write_text("1")
+            wait.until(lambda: len(head.paths()) == 1, "the controller to go")
+            load.wait_for_io(head)
+            pathlib.Path("/sys/bus/pci/rescan").write_text("1")
+            wait.until(lambda: len(head.paths()) == 2, "the controller to be back")
+            load.wait_for_carriers(head, *(path.controller for path in head.paths()))
+            load.finish()
+
+
+@test
+def a_pcie_reset_costs_no_io():
+    with _driver() as head:
+        with fio.Load(head.device) as load:
+            for path in head.paths() * 2:
+                load.wait_for_io(head)
+                heads.reset_controller(path.controller)
+                heads.wait_for_state(path.controller, "live")
+            load.finish()
+
+
+@test
+def io_fails_when_every_controller_is_torn_out():
+    with _driver() as head:
+        with fio.Load(head.device) as load:
+            load.wait_for_io(head)
+            slots = [_tear_out(head, node) for node in (0, 1)]
+            assert load.failed().errors, "I/O on no controller did not fail"
+        wait.until(lambda: not os.path.exists(head.device), "the head to go")
+        for node, slot in enumerate(slots):
+            _put_back(slot, node)
+        with fio.Load(_head().device) as load:
+            load.wait_for_io(_head())
+            load.finish()
+
+
+@contextmanager
+def _driver():
+    """The PCIe driver, loaded for the time of a test."""
+    modules.load("nvme")
+    yield _head()
+    modules.unload()
+
+
+def _head():
+    """The head, once both nodes have a path of their own."""
+    head = wait.until(lambda: heads.of_subsystem(NQN), "the namespace")[0]
+    wait.until(lambda: _settled(head), "a path for each node")
+    return head
+
+
+def _settled(head) -> bool:
+    try:
+        return sorted(path.read("numa_nodes") for path in head.paths()) == ["0", "1"]
+    except OSError:
+        return False  # it is still coming
+
+
+def _node(path) -> int:
+    return int((heads.CONTROLLERS / path.controller / "numa_node").read_text())
+
+
+def _path_on(head, node):
+    (path,) = (path for path in head.paths() if _node(path) == node)
+    return path
+
+
+def _tear_out(head, node) -> Slot:
+    path = _path_on(head, node)
+    slot = Slot(path.controller)
+    slot.yank()
+    wait.until(lambda: path.name not in (other.name for other in head.paths()), f"{path} to go")
+    return slot
+
+
+def _put_back(slot, node):
+    slot.wait_until_free()
+    host.put_back(f"c{node}")

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The names and values that userspace finds in sysfs."""
+
+import errno
+import os
+import pathlib
+import threading
+
+from tests.e2e import kernel_log
+from tests.e2e import modules
+from tests.e2e import wait
+from tests.e2e.case import test
+from tests.e2e.target import Target
+from tests.e2e.test_io import set_policy
+
+PATH_ATTRIBUTES = ("ana_state", "ana_grpid", "numa_nodes", "queue_depth", "diag/multipath_failover_count",
+                   "diag/command_retry_count", "diag/command_error_count")
+HEAD_ATTRIBUTES = ("diag/io_requeue_no_usable_path_count", "diag/io_fail_no_available_path_count",
+                   "delayed_removal_secs", "wwid", "nsid", "queue/nr_requests", "queue/iostats")
+PARAMETERS = ("multipath", "multipath_always_on", "iopolicy")
+
+#: What the in-tree driver's head has in queue/, over nvme-loop.
+QUEUE = pathlib.Path(__file__).with_name("head-queue.txt")
+
+
+@test
+def the_attributes_of_heads_and_paths_can_be_read():
+    with Target("sysfs", ports=("loop", "tcp")) as target:
+        target.connect_all()
+        for name in HEAD_ATTRIBUTES:
+            target.head.read(name)
+        for path in target.head.paths():
+            for name in PATH_ATTRIBUTES:
+                path.read(name)
+            assert path.read("ana_state") == "optimized"
+            assert path.read("ana_grpid") == "1"
+        assert (target.head.subsystem / "iopolicy").read_text() == "numa\n"
+        for name in PARAMETERS:
+            pathlib.Path("/sys/module/nvme_core/parameters", name).read_text()
+
+
+@test
+def heads_have_no_path_attributes_and_paths_no_head_attributes():
+    with Target("sysfs", ports=("loop",)) as target:
+        target.connect_all()
+        (path,) = target.head.paths()
+        for name in ("ana_state", "ana_grpid", "numa_nodes", "queue_depth", "diag/multipath_failover_count"):
+            assert not (target.head.directory / name).exists(), f"a head has {name}"
+        for name in ("delayed_removal_secs", "multipath", "diag/io_requeue_no_usable_path_count"):
+            assert not (path.directory / name).exists(), f"a path has {name}"
+
+
+@test
+def the_counters_can_be_reset():
+    with Target("sysfs", ports=("loop",)) as target:
+        target.connect_all()
+        for disk in (target.head, *target.head.paths()):
+            for counter in (disk.directory / "diag").iterdir():
+                counter.write_text("7")
+                assert counter.read_text() == "7\n", f"{counter} cannot be set"
+                counter.write_text("0")
+
+
+@test
+def every_path_has_a_link_below_its_head():
+    with Target("sysfs", ports=("loop", "tcp", "loop", "tcp")) as target:
+        for _ in range(3):
+            _connect_at_once(target)
+            directory = target.head.directory / "multipath"
+            links = {entry.name: entry.resolve().name for entry in directory.iterdir()}
+            assert links == {path.name: path.name for path in target.head.paths()}, f"the links are {links}"
+            target.disconnect()
+
+
+def _connect_at_once(target):
+    threads = [threading.Thread(target=target.connect, args=(port,)) for port in target.ports]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    wait.until(lambda: target.heads() and len(target.head.paths()) == len(threads), "all paths")
+    wait.until(lambda: len(list((target.head.directory / "multipath").iterdir())) == len(threads), "all links")
+
+
+@test
+def the_link_of_a_path_goes_with_it():
+    with Target("sysfs", ports=("loop", "tcp")) as target:
+        target.connect_all()
+        gone, left = target.head.paths()
+        (pathlib.Path("/sys/class/nvme") / gone.controller / "delete_controller").write_text("1")
+        wait.until(lambda: os.listdir(target.head.directory / "multipath") == [left.name], "its link to go")
+
+
+@test
+def a_policy_that_does_not_exist_is_refused():
+    with Target("sysfs", ports=("loop",)) as target:
+        target.connect_all()
+        file = target.head.subsystem / "iopolicy"
+        for nonsense in ("fastest", "", "numa2", "nu"):
+            assert _refusal(file, nonsense) == errno.EINVAL, f"{nonsense!r} was accepted"
+        assert file.read_text() == "numa\n"
+
+
+def _refusal(file, value):
+    try:
+        # An empty write() does not get to the driver.
+        file.write_text(value or "\n")
+    except OSError as error:
+        return error.errno
+    return None
+
+
+@test
+def storing_the_same_policy_does_nothing():
+    with Target("sysfs", ports=("loop", "tcp")) as target:
+        target.connect_all()
+        before = [path.read("numa_nodes") for path in target.head.paths()]
+        log = kernel_log.KernelLog()
+        (target.head.subsystem / "iopolicy").write_text("numa")
+        assert [path.read("numa_nodes") for path in target.head.paths()] == before
+        assert not log.new_lines()
+
+
+@test
+def the_log_names_the_subsystem_whose_policy_changed():
+    with Target("sysfs", ports=("loop",)) as target:
+        target.connect_all()
+        log = kernel_log.KernelLog()
+        set_policy(target.head, "round-robin")
+        assert any(f"subsysnqn {target.nqn} iopolicy changed from numa to round-robin" in line
+                   for line in log.new_lines())
+
+
+@test
+def a_head_without_a_choice_says_which_nodes_it_serves():
+    with Target("sysfs", ports=("loop",)) as target:
+        target.connect_all()
+        (path,) = target.head.paths()
+        nodes = pathlib.Path("/sys/devices/system/node/online").read_text().strip()
+        assert path.read("numa_nodes") == nodes
+
+
+@test
+def the_head_has_the_limits_that_it_always_had():
+    with Target("sysfs", ports=("loop",)) as target:
+        target.connect_all()
+        found = "".join(sorted(f"{entry.name} {_value(entry)}\n" for entry in (target.head.directory / "queue").iterdir()
+                               if entry.is_file()))
+        assert found == QUEUE.read_text(), f"queue/ is not as it was:\n{found}"
+
+
+def _value(entry):
+    try:
+        return entry.read_text().strip()
+    except OSError as error:
+        return errno.errorcode[error.errno]
+
+
+@test
+def hidden_paths_have_no_device_node():
+    with Target("sysfs", ports=("loop",)) as target:
+        target.connect_all()
+        (path,) = target.head.paths()
+        assert path.read("hidden") == "1" and not os.path.exists(path.device)
+        assert target.head.read("hidden") == "0" and os.path.exists(target.head.device)
+
+
+@test
+def without_multipath_there_is_no_head():
+    modules.unload()
+    modules.load("nvme-core", multipath="N")
+    with Target("sysfs", ports=("loop",)) as target:
+        target.connect(target.ports[0])
+        disk = wait.until(lambda: list(pathlib.Path("/sys/block").glob("nvme*n*")), "a disk")[0]
+        assert "c" not in disk.name and not (disk / "multipath").exists()
+    modules.unload()
