@@ -36,7 +36,11 @@ fn a_name_is_parsed_as_it_is_printed_with_and_without_a_newline() {
 
 /// A name with something done to it, which is most likely no name any more.
 fn nearly_a_name() -> impl Strategy<Value = Vec<u8>> {
-    let name = prop::sample::select(IoPolicy::ALL.map(|policy| policy.name().as_bytes()).to_vec());
+    let name = prop::sample::select(
+        IoPolicy::ALL
+            .map(|policy| policy.name().as_bytes())
+            .to_vec(),
+    );
 
     (name, any::<prop::sample::Index>(), any::<u8>(), 0..4).prop_map(|(name, at, byte, change)| {
         let mut name = name.to_vec();

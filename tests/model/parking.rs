@@ -1,0 +1,598 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Parking: whatever happens while a bio is being parked, none stays for ever.
+//!
+//! The library's own: [`park`], the lot, the words of head, path and port, and the policy. After
+//! `rust/engine/submit.rs` and `select.rs`: submitting, failing over, and what the look after
+//! parking looks at. There is no SRCU in these models: the protocol must do without.
+
+use crate::explore::{
+    holds,
+    is_caught,
+    Preemptions::AtMost, //
+};
+use crate::kernel::Work;
+use libmultipath::nodes::Node;
+use libmultipath::parking::{
+    park,
+    Parkable,
+    ParkingLot,
+    Waiting, //
+};
+use libmultipath::policy::{
+    IoPolicy,
+    Path,
+    Paths, //
+};
+use libmultipath::state::{
+    Access,
+    AccessState,
+    AtomicHeadWord,
+    AtomicPathState,
+    HeadState,
+    PortState,
+    Reasons,
+    WithoutPath, //
+};
+use loom::cell::UnsafeCell;
+use loom::sync::atomic::{
+    AtomicPtr,
+    AtomicU32,
+    Ordering, //
+};
+use loom::thread;
+use std::ptr::null_mut;
+use std::sync::{
+    Arc,
+    Mutex, //
+};
+
+/// A bio: a link, and a number to know it by.
+struct Bio {
+    next: UnsafeCell<*mut Bio>,
+    number: usize,
+}
+
+impl Bio {
+    fn new(number: usize) -> *mut Self {
+        Box::into_raw(Box::new(Self {
+            next: UnsafeCell::new(null_mut()),
+            number,
+        }))
+    }
+
+    /// Frees the bio and returns its number.
+    fn end(this: *mut Self) -> usize {
+        // SAFETY: Made by `new()`, and owned by whoever ends it.
+        unsafe { Box::from_raw(this) }.number
+    }
+}
+
+// SAFETY: Both access `next`.
+unsafe impl Parkable for Bio {
+    unsafe fn next(this: *mut Self) -> *mut Self {
+        // SAFETY: By this function's contract.
+        unsafe { (*this).next.with(|next| *next) }
+    }
+
+    unsafe fn set_next(this: *mut Self, next: *mut Self) {
+        // SAFETY: By this function's contract.
+        unsafe { (*this).next.with_mut(|field| *field = next) }
+    }
+}
+
+/// A path through a port of its own.
+struct FakePath {
+    state: AtomicPathState,
+    port: AtomicU32,
+}
+
+impl FakePath {
+    fn new(port: PortState) -> Self {
+        Self {
+            state: AtomicPathState::new(),
+            port: AtomicU32::new(port as u32),
+        }
+    }
+
+    fn port(&self) -> PortState {
+        PortState::from_raw(self.port.load(Ordering::Relaxed))
+    }
+}
+
+impl Path for FakePath {
+    fn access(&self) -> Access {
+        let access = self.state.load().access();
+
+        if access != Access::Unusable && !self.port().takes_io() {
+            return Access::Unusable;
+        }
+        access
+    }
+
+    fn distance(&self, _node: Node) -> u32 {
+        10
+    }
+
+    fn depth(&self) -> u32 {
+        0
+    }
+}
+
+/// A head with one path.
+struct Head {
+    word: AtomicHeadWord,
+    path: FakePath,
+    lot: ParkingLot<Bio>,
+    requeue: Work,
+    retry: Work,
+    /// The numbers of the bios that came to an end.
+    ended: Mutex<Vec<usize>>,
+    mutant: Mutant,
+}
+
+/// What is wrong with a head.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mutant {
+    Nothing,
+    /// A bio is parked, and that is it.
+    DoesNotLookAgain,
+    /// The second look comes before the bio is in the lot.
+    LooksBeforeParking,
+    /// The worker is kicked before what it is kicked for has happened.
+    KicksBeforeTheChange,
+}
+
+impl Paths for Head {
+    type Path = FakePath;
+
+    fn iter(&self) -> impl Iterator<Item = &FakePath> {
+        core::iter::once(&self.path)
+    }
+
+    fn iter_after<'a>(&'a self, _path: &'a FakePath) -> impl Iterator<Item = &'a FakePath> {
+        core::iter::empty()
+    }
+
+    fn cached(&self, _node: Node) -> Option<&FakePath> {
+        None
+    }
+
+    fn cache(&self, _node: Node, _path: &FakePath) {}
+}
+
+impl Waiting for Head {
+    type Item = Bio;
+
+    fn lot(&self) -> &ParkingLot<Bio> {
+        &self.lot
+    }
+
+    fn is_worth_another_try(&self) -> bool {
+        self.choose().is_some() || self.without_path() == WithoutPath::Fail
+    }
+
+    fn kick(&self) {
+        self.requeue.queue();
+    }
+}
+
+impl Head {
+    /// A Live head whose only path is optimized, and not ready.
+    fn new(port: PortState, mutant: Mutant) -> Self {
+        let head = Self {
+            word: AtomicHeadWord::new(),
+            path: FakePath::new(port),
+            lot: ParkingLot::new(),
+            requeue: Work::new(),
+            retry: Work::new(),
+            ended: Mutex::new(Vec::new()),
+            mutant,
+        };
+
+        head.word.advance(HeadState::Live);
+        head.path
+            .state
+            .update(|state| state.reaching(AccessState::Optimized));
+        head
+    }
+
+    fn choose(&self) -> Option<&FakePath> {
+        IoPolicy::Numa.choose(self, Node(0))
+    }
+
+    fn without_path(&self) -> WithoutPath {
+        let worth_waiting = self.iter().any(|path| path.port().is_worth_waiting_for());
+
+        self.word.load().without_path(worth_waiting)
+    }
+
+    fn submit(&self, bio: *mut Bio) {
+        if self.choose().is_none() && self.without_path() == WithoutPath::Park {
+            self.park(bio);
+        } else {
+            self.ended.lock().unwrap().push(Bio::end(bio));
+        }
+    }
+
+    fn park(&self, bio: *mut Bio) {
+        if self.mutant == Mutant::LooksBeforeParking && self.is_worth_another_try() {
+            self.kick();
+        }
+        match self.mutant {
+            Mutant::DoesNotLookAgain | Mutant::LooksBeforeParking => {
+                // SAFETY: The bio is valid, and ours to give up.
+                unsafe { self.lot.push(bio) }
+            }
+            // SAFETY: As above.
+            _ => unsafe { park(self, bio) },
+        }
+    }
+
+    /// Changes something that bios wait for.
+    fn change(&self, change: impl FnOnce(&Self)) {
+        if self.mutant == Mutant::KicksBeforeTheChange {
+            self.kick();
+            change(self);
+        } else {
+            change(self);
+            self.kick();
+        }
+    }
+
+    /// `MpathHead::failover()`, in which the retry is a work like any other.
+    fn failover(&self, bio: *mut Bio) {
+        self.path
+            .state
+            .update(|state| state.disabled(Reasons::FAILED));
+        if self.mutant == Mutant::KicksBeforeTheChange {
+            self.retry.queue();
+            self.kick();
+        }
+        // SAFETY: The bio is valid, and ours to give up.
+        unsafe { self.lot.push(bio) };
+        if self.mutant != Mutant::KicksBeforeTheChange {
+            self.retry.queue();
+            self.kick();
+        }
+    }
+
+    fn run_requeue(&self) -> bool {
+        self.requeue.run(|| {
+            for bio in self.lot.take() {
+                self.submit(bio);
+            }
+        })
+    }
+
+    fn run_retry(&self) -> bool {
+        self.retry.run(|| {
+            self.path
+                .state
+                .update(|state| state.enabled(Reasons::FAILED));
+            self.kick();
+        })
+    }
+
+    /// Has the works run as often as they were asked for, when all threads are done.
+    fn settle(&self) {
+        while self.run_retry() | self.run_requeue() {}
+    }
+
+    /// Nothing is parked, and `bios` bios have come to an end once.
+    fn assert_all_ended(&self, bios: usize) {
+        let mut ended = self.ended.lock().unwrap().clone();
+        let parked: Vec<_> = self.lot.take().map(Bio::end).collect();
+
+        ended.sort_unstable();
+        assert!(parked.is_empty(), "bios {parked:?} stayed");
+        assert_eq!(ended, (0..bios).collect::<Vec<_>>());
+    }
+}
+
+/// Bios are submitted by two threads while a third makes a change after which none may wait any
+/// more, and the worker runs whenever it likes.
+fn nothing_stays(
+    port: PortState,
+    mutant: Mutant,
+    before: fn(&Head),
+    change: fn(&Head),
+) -> impl Fn() + Send + Sync {
+    move || {
+        let head = Arc::new(Head::new(port, mutant));
+        before(&head);
+
+        let submitters = [0, 1].map(|number| {
+            let head = head.clone();
+            thread::spawn(move || head.submit(Bio::new(number)))
+        });
+        let changer = {
+            let head = head.clone();
+            thread::spawn(move || head.change(change))
+        };
+
+        head.run_requeue();
+        for thread in submitters.into_iter().chain([changer]) {
+            thread.join().unwrap();
+        }
+        head.settle();
+        head.assert_all_ended(2);
+    }
+}
+
+/// Tries `change` on a head that is right, and on all that are not.
+fn nothing_stays_unless_there_is_a_mistake(port: PortState, before: fn(&Head), change: fn(&Head)) {
+    holds(
+        AtMost(3),
+        nothing_stays(port, Mutant::Nothing, before, change),
+    );
+    for mutant in [
+        Mutant::DoesNotLookAgain,
+        Mutant::LooksBeforeParking,
+        Mutant::KicksBeforeTheChange,
+    ] {
+        is_caught(
+            "stayed",
+            AtMost(3),
+            nothing_stays(port, mutant, before, change),
+        );
+    }
+}
+
+/// Shows L-19.
+#[test]
+fn nothing_stays_parked_when_the_head_leaves_live() {
+    nothing_stays_unless_there_is_a_mistake(
+        PortState::Recovering,
+        |_| {},
+        |head| {
+            head.word.advance(HeadState::Dying);
+        },
+    );
+}
+
+/// Shows L-19.
+#[test]
+fn nothing_stays_parked_when_a_path_becomes_ready() {
+    nothing_stays_unless_there_is_a_mistake(
+        PortState::Live,
+        |_| {},
+        |head| {
+            head.path
+                .state
+                .update(|state| state.enabled(Reasons::NOT_READY));
+        },
+    );
+}
+
+/// Shows L-19.
+#[test]
+fn nothing_stays_parked_when_a_port_comes_back() {
+    nothing_stays_unless_there_is_a_mistake(
+        PortState::Recovering,
+        |head| {
+            head.path
+                .state
+                .update(|state| state.enabled(Reasons::NOT_READY));
+        },
+        |head| {
+            head.path
+                .port
+                .store(PortState::Live as u32, Ordering::Release)
+        },
+    );
+}
+
+/// Shows L-19b.
+#[test]
+fn nothing_stays_parked_when_the_removal_delay_becomes_0() {
+    nothing_stays_unless_there_is_a_mistake(
+        PortState::Dead,
+        |head| head.word.set_queue_if_no_path(true),
+        |head| head.word.set_queue_if_no_path(false),
+    );
+}
+
+/// Shows L-19b.
+#[test]
+fn nothing_stays_parked_when_the_last_port_dies() {
+    nothing_stays_unless_there_is_a_mistake(
+        PortState::Recovering,
+        |_| {},
+        |head| {
+            head.path
+                .port
+                .store(PortState::Dead as u32, Ordering::Release)
+        },
+    );
+}
+
+/// Two changes at the same time, each of which alone would let the bio wait: the port dies, and
+/// the removal delay becomes 0.
+fn two_changes(mutant: Mutant) -> impl Fn() + Send + Sync {
+    move || {
+        let head = Arc::new(Head::new(PortState::Recovering, mutant));
+        head.word.set_queue_if_no_path(true);
+
+        let threads = [
+            |head: &Head| head.submit(Bio::new(0)),
+            |head: &Head| head.change(|head| head.word.set_queue_if_no_path(false)),
+            |head: &Head| {
+                head.change(|head| {
+                    head.path
+                        .port
+                        .store(PortState::Dead as u32, Ordering::Release)
+                })
+            },
+        ]
+        .map(|act| {
+            let head = head.clone();
+            thread::spawn(move || act(&head))
+        });
+
+        head.run_requeue();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        head.settle();
+        head.assert_all_ended(1);
+    }
+}
+
+/// Shows L-19, L-19b.
+#[test]
+fn nothing_stays_parked_when_two_reasons_to_wait_go_at_the_same_time() {
+    holds(AtMost(3), two_changes(Mutant::Nothing));
+    is_caught("stayed", AtMost(3), two_changes(Mutant::DoesNotLookAgain));
+    is_caught(
+        "stayed",
+        AtMost(3),
+        two_changes(Mutant::KicksBeforeTheChange),
+    );
+}
+
+/// A path that works fails two bios, while the retry and the worker run whenever they like.
+fn failing_over(mutant: Mutant) -> impl Fn() + Send + Sync {
+    move || {
+        let head = Arc::new(Head::new(PortState::Live, mutant));
+        head.path
+            .state
+            .update(|state| state.enabled(Reasons::NOT_READY));
+
+        let failures = [0, 1].map(|number| {
+            let head = head.clone();
+            thread::spawn(move || head.failover(Bio::new(number)))
+        });
+        let retry = {
+            let head = head.clone();
+            thread::spawn(move || {
+                head.run_retry();
+            })
+        };
+
+        head.run_requeue();
+        for thread in failures.into_iter().chain([retry]) {
+            thread.join().unwrap();
+        }
+        head.settle();
+        assert_eq!(head.path.access(), Access::Optimized);
+        head.assert_all_ended(2);
+    }
+}
+
+/// Shows L-19, X-1.
+#[test]
+fn bios_that_failed_are_tried_again_and_so_is_the_path() {
+    holds(AtMost(2), failing_over(Mutant::Nothing));
+    is_caught(
+        "stayed",
+        AtMost(2),
+        failing_over(Mutant::KicksBeforeTheChange),
+    );
+}
+
+/// Where bios are put and taken, for a mutant of it.
+trait Lot {
+    fn push(&self, bio: *mut Bio);
+    fn take(&self) -> Vec<usize>;
+}
+
+impl Lot for ParkingLot<Bio> {
+    fn push(&self, bio: *mut Bio) {
+        // SAFETY: The bio is valid, and ours to give up.
+        unsafe { self.push(bio) }
+    }
+
+    fn take(&self) -> Vec<usize> {
+        self.take().map(Bio::end).collect()
+    }
+}
+
+/// A lot that is pushed with a load and a store, or taken with a load and a store.
+struct Torn {
+    newest: AtomicPtr<Bio>,
+    in_push: bool,
+}
+
+impl Torn {
+    fn new(in_push: bool) -> Self {
+        Self {
+            newest: AtomicPtr::new(null_mut()),
+            in_push,
+        }
+    }
+}
+
+impl Lot for Torn {
+    fn push(&self, bio: *mut Bio) {
+        let newest = self.newest.load(Ordering::Acquire);
+
+        // SAFETY: Nobody else has the bio.
+        unsafe { Bio::set_next(bio, newest) };
+        if self.in_push {
+            self.newest.store(bio, Ordering::Release);
+        } else if self
+            .newest
+            .compare_exchange(newest, bio, Ordering::AcqRel, Ordering::Acquire)
+            .is_err()
+        {
+            self.push(bio);
+        }
+    }
+
+    fn take(&self) -> Vec<usize> {
+        let mut taken = Vec::new();
+        let mut bio = if self.in_push {
+            self.newest.swap(null_mut(), Ordering::AcqRel)
+        } else {
+            let newest = self.newest.load(Ordering::Acquire);
+            self.newest.store(null_mut(), Ordering::Release);
+            newest
+        };
+
+        while !bio.is_null() {
+            // SAFETY: It was in the lot, and is freed by nobody: the mutant may take it twice.
+            unsafe {
+                taken.insert(0, (*bio).number);
+                bio = Bio::next(bio);
+            }
+        }
+        taken
+    }
+}
+
+/// One thread pushes 0, 1 and 2, another one 10 and 11, and a third takes whenever it likes.
+fn in_order<L: Lot + Send + Sync + 'static>(
+    lot: impl Fn() -> L + Send + Sync,
+) -> impl Fn() + Send + Sync {
+    move || {
+        let lot = Arc::new(lot());
+        let pushers = [vec![0, 1, 2], vec![10, 11]].map(|numbers| {
+            let lot = lot.clone();
+            thread::spawn(move || {
+                for number in numbers {
+                    lot.push(Bio::new(number));
+                }
+            })
+        });
+
+        let mut taken = lot.take();
+        taken.extend(lot.take());
+        for pusher in pushers {
+            pusher.join().unwrap();
+        }
+        taken.extend(lot.take());
+
+        let (first, second): (Vec<_>, Vec<_>) = taken.into_iter().partition(|number| *number < 10);
+        assert_eq!(first, [0, 1, 2]);
+        assert_eq!(second, [10, 11]);
+    }
+}
+
+/// Shows S-8.
+#[test]
+fn bios_leave_the_lot_once_and_in_the_order_in_which_each_thread_parked_them() {
+    holds(AtMost(3), in_order(ParkingLot::new));
+    is_caught("left == right", AtMost(3), in_order(|| Torn::new(true)));
+    is_caught("left == right", AtMost(3), in_order(|| Torn::new(false)));
+}
