@@ -4,7 +4,7 @@
 //!
 //! A [`Policy`] looks at a head's paths as one read-side section sees them and names the one that
 //! the next bio goes to. It never names a path that is not usable, prefers optimized paths to
-//! non-optimized ones, and looks at every path at most once, whatever is added or unlinked
+//! non-optimized ones, and looks at no path more than twice, whatever is added or unlinked
 //! meanwhile. It is pure: paths are whatever implements [`Path`], so the host's tests run the very
 //! code that the kernel runs.
 //!
