@@ -522,3 +522,25 @@ fn nothing_is_chosen_from_a_list_whose_last_path_has_been_unlinked() {
         assert!(policy.choose(&head, Node(1)).is_none());
     }
 }
+
+/// Shows L-9.
+#[test]
+fn the_first_of_equal_paths_is_chosen_and_elected_when_nothing_is_cached() {
+    for policy in IoPolicy::ALL {
+        let head = FakeHead::new(vec![
+            Told {
+                depth: 1,
+                ..Told::good()
+            };
+            3
+        ]);
+        let first = policy
+            .choose(&head, Node(0))
+            .and_then(|path| head.index(path));
+        let elected = policy
+            .elect(&head, Node(1))
+            .and_then(|path| head.index(path));
+
+        assert_eq!((first, elected), (Some(0), Some(0)));
+    }
+}

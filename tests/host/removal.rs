@@ -132,7 +132,13 @@ impl Head {
             Running::No => Running::No,
             Running::Begun if self.removal.expire(self.now) => Running::Asking,
             Running::Asking => {
+                let removed = self.removed;
+
                 self.ask();
+                if self.removed > removed {
+                    let is_time = self.pending.is_none_or(|until| until <= self.now);
+                    assert!(is_time, "the timer has been moved");
+                }
                 Running::Asked
             }
             Running::Begun | Running::Asked => {
@@ -269,4 +275,39 @@ fn storing_0_removes_a_waiting_head_at_once() {
     }
     head.settle();
     assert_eq!((head.removed, head.now), (1, 0));
+}
+
+/// Shows L-26.
+#[test]
+fn a_driver_that_does_not_ask_when_the_timer_expires_has_to_wait_again() {
+    let mut removal = Removal::new();
+
+    removal.set_delay(5);
+    removal.armed(5);
+    assert!(removal.expire(5));
+    removal.asked();
+    assert_eq!(removal.decide(HeadState::Live, 0), Decision::Wait(5));
+}
+
+/// Shows L-22, L-24.
+#[test]
+fn a_timer_whose_work_has_begun_does_not_remove_a_head_that_waits_anew() {
+    let mut head = Head::new();
+
+    head.take(Step::SetDelay(10));
+    for step in [
+        Step::Ask,
+        Step::Pass(10),
+        Step::Begin,
+        Step::AddPath,
+        Step::DeletePath,
+        Step::Ask,
+        Step::GoOn,
+        Step::GoOn,
+    ] {
+        head.take(step);
+    }
+    assert_eq!((head.removed, head.references), (0, 1));
+    head.settle();
+    assert_eq!((head.removed, head.now, head.references), (1, 20, 0));
 }

@@ -139,7 +139,10 @@ proptest! {
         let mut state = HeadState::New;
 
         for (to, wait) in steps {
+            let waited = word.load().queue_if_no_path();
+
             prop_assert_eq!(word.advance(to), to > state);
+            prop_assert_eq!(word.load().queue_if_no_path(), waited);
             state = state.max(to);
             word.set_queue_if_no_path(wait);
             prop_assert_eq!(word.load().state(), state);
