@@ -43,9 +43,9 @@ def _kunit():
     return _report(kunit.run())
 
 
-def _e2e():
+def _e2e(stock: bool, only: str | None):
     from lab import e2e
-    return _report(e2e.run())
+    return _report(e2e.run("stock" if stock else "", only))
 
 
 def _demo():
@@ -97,15 +97,14 @@ COMMANDS = {
 
 def main(arguments: list) -> int:
     """Runs one command; whatever happens, no process of it is left behind."""
-    parser = argparse.ArgumentParser(prog="lab.py", description=__doc__.splitlines()[0])
-    parser.add_argument("command", choices=sorted(COMMANDS))
-    command = parser.parse_args(arguments).command
+    options = vars(_parser().parse_args(arguments))
+    command = COMMANDS[options.pop("command")]
     process.bind_to_make()
     process.adopt_orphans()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:
-        last, status = _outcome(COMMANDS[command]())
+        last, status = _outcome(command(**options))
         print(last, flush=True)
         return status
     except log.Failure as failure:
@@ -119,6 +118,17 @@ def main(arguments: list) -> int:
         return 130
     finally:
         process.stop_all()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="lab.py", description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in COMMANDS:
+        commands.add_parser(name)
+    e2e = commands.choices["e2e"]
+    e2e.add_argument("--stock", action="store_true", help="the kernel's own modules instead of ours")
+    e2e.add_argument("-k", dest="only", metavar="pattern", help="only tests whose name contains this")
+    return parser
 
 
 def _outcome(result) -> tuple:

@@ -42,7 +42,7 @@ def attempt(name: str, part) -> Counts:
     try:
         return part()
     except log.Failure as failure:
-        log.error(f"{name}: {failure}")
+        log.error(str(failure))
     except Exception as fault:  # a part that is broken must not hide the others
         traceback.print_exc()
         log.error(f"{name}: {fault!r}")
