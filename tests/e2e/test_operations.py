@@ -94,7 +94,7 @@ def _identify(device) -> int:
     """Identifies a controller through the head; returns 0 or the number of the error."""
     buffer = ctypes.create_string_buffer(4096)
     # struct nvme_passthru_cmd: the opcode first, the address, its length, and the kind of identity.
-    command = struct.pack("=B23xQ4xII28x", IDENTIFY, ctypes.addressof(buffer), len(buffer), 1)
+    command = bytearray(struct.pack("=B23xQ4xII28x", IDENTIFY, ctypes.addressof(buffer), len(buffer), 1))
     try:
         return fcntl.ioctl(device, NVME_IOCTL_ADMIN_CMD, command) and errno.EIO
     except OSError as error:
