@@ -540,11 +540,12 @@ int mpath_add_device(struct mpath_device *dev, struct mpath_head *head,
 		     int numa_node);
 
 /**
- * mpath_quiesce_device() - make sure that no new I/O is sent to a path
+ * mpath_quiesce_device() - make sure that a path is not chosen any more
  * @dev: a path that has been added to a head
  *
  * The first step of taking a path away: it is disabled for good, and when this
- * returns no CPU is submitting to it and no cached choice names it.
+ * returns no bio that is submitted will be sent to it. Bios that are being
+ * submitted may be, until mpath_synchronize() after mpath_delete_device().
  *
  * Context: process, may sleep. Waits for readers.
  */

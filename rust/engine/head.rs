@@ -50,8 +50,10 @@ use kernel::sync::aref::{
 };
 use kernel::sync::atomic::{
     Atomic,
+    Full,
     Relaxed, //
 };
+use kernel::sync::barrier::smp_mb;
 use kernel::sync::{
     new_mutex,
     Mutex,
@@ -293,9 +295,11 @@ impl MpathHead {
 
     /// Waits for all read-side sections that have begun. Sleeps, not inside one.
     ///
-    /// Without a disk there are none: bios and operations come through it, and nothing else looks
-    /// at paths ([`MpathHead::on_path`] sees to that).
+    /// Without a disk there are none in which a path could be kept: bios and operations come
+    /// through it ([`MpathHead::on_path`] sees to that), and who else walks the paths does so for
+    /// a disk's sake. What the caller stored is seen by those who read once there is a disk.
     pub(crate) fn synchronize(&self) {
+        smp_mb(Full);
         if self.disk().is_some() {
             self.srcu.synchronize();
         }

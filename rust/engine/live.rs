@@ -23,15 +23,13 @@ use kernel::prelude::*;
 use kernel::sync::aref::ARef;
 
 impl MpathHead {
-    /// Makes sure that no I/O is sent to a path any more. Sleeps.
+    /// Makes sure that a path is not chosen any more, and that no slot names it. Sleeps.
     pub(crate) fn quiesce(&self, path: &MpathDevice) {
         path.state()
             .update(|state| state.disabled(Reasons::REMOVING));
         // Whoever saw the path usable has put it into a slot by the end of this.
         self.synchronize();
-        if self.current_path.forget(path) {
-            self.synchronize();
-        }
+        self.current_path.forget(path);
     }
 
     /// A reason less, or several, not to use a path. Any context.
@@ -50,9 +48,8 @@ impl MpathHead {
     /// The storage is reached through a path in another way. Any context.
     pub(crate) fn set_access_state(&self, path: &MpathDevice, access: AccessState) {
         let old = path.state().update(|state| state.reaching(access));
-        let new = path.state().load();
 
-        if new.access() > old.access() {
+        if old.reaching(access).access() > old.access() {
             self.choose_anew();
         }
     }
