@@ -70,8 +70,9 @@ class Act:
         with self._load:
             if not exception[0]:
                 report({"type": "verifying", "t": now()})
-                done = vars(self._load.finish())
-                report({"type": "verified", "t": now(), "losses": self.losses, **done})
+                done = self._load.end()
+                report({"type": "verified", "t": now(), "ios": done.ios, "bytes_verified": done.bytes_verified,
+                        "errors": done.errors, "slowest_io_ms": done.slowest_ms, "losses": self.losses})
 
     def event(self, text, action, expected=None, loss=False) -> None:
         """Does something to the paths and waits until I/O runs on the one at the address `expected`."""

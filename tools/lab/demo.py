@@ -14,7 +14,6 @@ from lab import kernel
 from lab import log
 from lab import modules
 from lab import paths
-from lab import process
 from lab import setup
 from lab import vm
 
@@ -40,11 +39,12 @@ def run() -> tuple:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(report, indent=1) + "\n")
     picture = file.with_suffix(".svg")
-    _draw(file, picture)
+    if any(act["samples"] for act in report["acts"]):
+        _draw(file, picture)
     _summarize(report)
     if faults:
         return f"demo failed: {'; '.join(faults)}", 1
-    return f"demo passed: {report['path_losses']} path losses, no I/O lost; see {picture}", 0
+    return f"demo passed: {report['path_losses']} path losses, no I/O lost; see {os.path.relpath(picture)}", 0
 
 
 def _play(which, story) -> vm.Result:
@@ -76,8 +76,7 @@ def _faults(result, report) -> list:
 
 def _draw(report, picture) -> None:
     with log.step("plot", f"drawing {picture.name}") as step:
-        process.logged(step, [str(setup.venv() / "bin" / "python3"), str(paths.ROOT / "tools" / "lab" / "plot.py"),
-                              str(report), str(picture)])
+        step.run([setup.venv() / "bin" / "python3", paths.ROOT / "tools" / "lab" / "plot.py", report, picture])
 
 
 class _Story:
@@ -110,6 +109,7 @@ class _Story:
             "errors": sum(act["errors"] for act in acts),
             "path_losses": sum(act["losses"] for act in acts),
             "longest_stall_ms": _longest(stalls),
+            "slowest_io_ms": max((act["slowest_io_ms"] for act in acts), default=0),
             "kernel_log": end["kernel_log"],
             "loaded_modules": about.get("modules", []),
             "nvme_find_path_in_kallsyms": about.get("nvme_find_path"),
@@ -127,7 +127,7 @@ class _Story:
             kind = record["type"]
             if kind == "act":
                 acts.append({"title": record["title"], "head": record["head"], "events": [], "samples": [],
-                             "stalls": [], "ios": 0, "bytes_verified": 0, "errors": 0, "losses": 0})
+                             "stalls": [], "ios": 0, "bytes_verified": 0, "errors": 0, "losses": 0, "slowest_io_ms": 0})
             elif kind == "io":
                 acts[-1]["begin"] = record["t"]
             elif kind == "sample":
@@ -139,7 +139,7 @@ class _Story:
             elif kind == "settled":
                 acts[-1]["events"][-1] |= {"settled": record["t"], "path": record["path"]}
             elif kind == "verified":
-                acts[-1] |= {key: record[key] for key in ("ios", "bytes_verified", "errors", "losses")}
+                acts[-1] |= {key: record[key] for key in ("ios", "bytes_verified", "errors", "losses", "slowest_io_ms")}
         for act in acts:
             _judge(act)
         return acts
@@ -243,7 +243,8 @@ def _summarize(report) -> None:
             ("bytes verified", *(column["bytes_verified"] for column in columns)),
             ("errors", *(column["errors"] for column in columns)),
             ("path losses survived", *(column["path_losses"] for column in columns)),
-            ("longest stall", *(f"{column['longest_stall_ms']} ms" for column in columns))]
+            ("longest stall", *(f"{column['longest_stall_ms']} ms" for column in columns)),
+            ("slowest I/O", *(f"{column['slowest_io_ms']} ms" for column in columns))]
     print()
     for name, *values in rows:
         print(f"    {name:24}" + "".join(f"{value or 0!s:>18}" for value in values))

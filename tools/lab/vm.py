@@ -69,6 +69,8 @@ class Result:
     elapsed: float
     #: Seconds until the command was started.
     boot: float | None
+    #: QEMU's own exit status, when it ended by itself.
+    qemu: int | None = None
 
     @property
     def ok(self) -> bool:
@@ -77,6 +79,8 @@ class Result:
     def __str__(self) -> str:
         if self.timed_out:
             return f"stopped after {self.elapsed:.0f} s, its time limit"
+        if self.qemu:
+            return f"QEMU itself failed after {self.elapsed:.0f} s, with status {self.qemu}"
         if self.status is None:
             return f"the kernel died after {self.elapsed:.0f} s"
         return f"exit status {self.status} after {self.elapsed:.0f} s"
@@ -173,6 +177,10 @@ class _Machine:
             self._execute("qmp_capabilities")
         except ConnectionError:
             log.fail("QEMU did not start, see its message above")
+
+    def wait(self) -> int:
+        """QEMU's exit status, once its sockets were found closed."""
+        return self._qemu.wait()
 
     def pull(self, name) -> str | None:
         """Asks the guest to let go of a controller, as the button of its slot would."""
@@ -289,7 +297,9 @@ class _Session:
         return self._result()
 
     def _result(self, timed_out=False) -> Result:
-        return Result(self._status, timed_out, time.monotonic() - self._begun, self._boot)
+        died = self._status is None and not timed_out
+        return Result(self._status, timed_out, time.monotonic() - self._begun, self._boot,
+                      self._machine.wait() if died else None)
 
     def _read(self, channel, flags=0) -> bool:
         """Handles what a channel has to say; False when that is nothing."""
