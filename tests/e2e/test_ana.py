@@ -3,6 +3,7 @@
 
 import itertools
 import os
+import time
 
 from tests.e2e import fio
 from tests.e2e import modules
@@ -13,6 +14,8 @@ from tests.e2e.reader import Reader
 from tests.e2e.target import Target
 
 TRANSPORTS = ("loop", "tcp")
+#: How long a state that is to be quiet is watched, in seconds.
+OBSERVED = 2
 
 
 @test(over=TRANSPORTS)
@@ -67,6 +70,29 @@ def a_read_that_waited_for_a_path_returns_data():
             assert reader.done is None, "the read did not wait"
             target.ports[0].ana_state = "non-optimized"
             assert reader.outcome() == "data"
+
+
+@test
+def parked_io_does_not_spin():
+    with Target("ana", ports=("loop", "loop")) as target:
+        target.connect_all()
+        head = target.head
+        with Reader(head.device) as reader:
+            _set_all(target, "inaccessible")
+            reader.start()
+            _wait_until_parked(head)
+            before = _tries(head)
+            time.sleep(OBSERVED)
+            tries = _tries(head) - before
+            assert tries < 20, f"a parked read was tried {tries} times in {OBSERVED} s"
+            _set_all(target, "optimized")
+            assert reader.outcome() == "data"
+
+
+def _tries(head) -> int:
+    """How often I/O was sent to a path in vain, or found none."""
+    return int(head.read("diag/io_requeue_no_usable_path_count")) + sum(
+        int(path.read("diag/multipath_failover_count")) for path in head.paths())
 
 
 @test

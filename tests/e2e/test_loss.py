@@ -141,6 +141,27 @@ def a_reset_of_the_only_controller_costs_no_io(transport):
             load.finish()
 
 
+@test(over=TRANSPORTS, limit=180)
+def heads_come_and_go_with_readers_on_them(transport):
+    with Target("loss", ports=(transport,) * 2) as target:
+        for round in range(8):
+            target.connect_all()
+            device = target.head.device
+            readers = [Reader(device) for _ in range(4)]
+            if round % 2:
+                for port in target.ports:
+                    port.ana_state = "inaccessible"
+            for reader in readers:
+                reader.start()
+            target.disconnect()
+            for reader in readers:
+                with reader:
+                    reader.outcome()
+            wait.until(lambda: not os.path.exists(device), "the head to go")
+            for port in target.ports:
+                port.ana_state = "optimized"
+
+
 @test
 def a_namespace_that_goes_fails_its_io_and_comes_back():
     with Target("loss", ports=("loop", "tcp")) as target:

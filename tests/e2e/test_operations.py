@@ -21,12 +21,15 @@ from tests.e2e.target import Target
 BLKRRPART = 0x125F
 NVME_IOCTL_ID = 0x4E40
 NVME_IOCTL_ADMIN_CMD = 0xC0484E41
+NVME_IOCTL_IO_CMD = 0xC0484E43
 IOC_PR_REGISTER = 0x401870C8
 IOC_PR_RESERVE = 0x401070C9
 IOC_PR_RELEASE = 0x401070CA
 PR_WRITE_EXCLUSIVE = 1
 KEY = 0x1234
 IDENTIFY = 6
+READ = 2
+NOBODY = 65534
 TRACING = pathlib.Path("/sys/kernel/tracing")
 
 
@@ -92,13 +95,41 @@ def _identify_until(ended, device, answers):
 
 def _identify(device) -> int:
     """Identifies a controller through the head; returns 0 or the number of the error."""
-    buffer = ctypes.create_string_buffer(4096)
-    # struct nvme_passthru_cmd: the opcode first, the address, its length, and the kind of identity.
-    command = bytearray(struct.pack("=B23xQ4xII28x", IDENTIFY, ctypes.addressof(buffer), len(buffer), 1))
+    return _pass_through(device, NVME_IOCTL_ADMIN_CMD, IDENTIFY, nsid=0, first_dword=1)
+
+
+def _pass_through(device, request, opcode, nsid, first_dword) -> int:
+    """Sends a command that fetches a page of identity or a block; returns 0 or the number of the error."""
+    size = 4096 if request == NVME_IOCTL_ADMIN_CMD else 512
+    buffer = ctypes.create_string_buffer(size)
+    # struct nvme_passthru_cmd: opcode, nsid, address and length of the data, dword 10.
+    command = bytearray(struct.pack("=B3xI16xQ4xII28x", opcode, nsid, ctypes.addressof(buffer), size, first_dword))
     try:
-        return fcntl.ioctl(device, NVME_IOCTL_ADMIN_CMD, command) and errno.EIO
+        return fcntl.ioctl(device, request, command) and errno.EIO
     except OSError as error:
         return error.errno
+
+
+@test
+def a_partition_refuses_passthrough_where_its_disk_does_not():
+    with Target("operations", ports=("loop",)) as target:
+        target.connect_all()
+        with open(target.head.device, "r+b", buffering=0) as disk:
+            disk.write(_partition_table(first=2048, size=4096))
+            os.fsync(disk.fileno())
+            fcntl.ioctl(disk, BLKRRPART)
+        with open(target.head.device, "rb") as disk, open(f"{target.head.device}p1", "rb") as partition:
+            assert _read_as_nobody(disk) == 0, "an unprivileged reader was refused on the disk"
+            assert _read_as_nobody(partition) == errno.EACCES, "it was not on the partition"
+
+
+def _read_as_nobody(device) -> int:
+    """Reads the first block by a passthrough command and without privileges."""
+    child = os.fork()
+    if child == 0:
+        os.setuid(NOBODY)
+        os._exit(_pass_through(device, NVME_IOCTL_IO_CMD, READ, nsid=1, first_dword=0))
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 @test
