@@ -202,6 +202,11 @@ export! {
         unsafe { MpathHead::from_raw(head) }.word.load().queue_if_no_path()
     }
 
+    unsafe fn mpath_set_delayed_removal_secs(head: *mut mpath_head, secs: c_uint) {
+        // SAFETY: By the header.
+        unsafe { MpathHead::from_raw(head) }.set_removal_delay(secs)
+    }
+
     unsafe fn mpath_synchronize(head: *mut mpath_head) {
         // SAFETY: By the header.
         unsafe { MpathHead::from_raw(head) }.synchronize()

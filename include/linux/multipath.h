@@ -501,6 +501,17 @@ bool mpath_head_is_live(struct mpath_head *head);
 bool mpath_head_queue_if_no_path(struct mpath_head *head);
 
 /**
+ * mpath_set_delayed_removal_secs() - set the removal delay of a head
+ * @head: the head
+ * @secs: seconds, 0 means at once
+ *
+ * See mpath_delayed_removal_secs_store().
+ *
+ * Context: process, may sleep. Takes the head's mutex.
+ */
+void mpath_set_delayed_removal_secs(struct mpath_head *head, unsigned int secs);
+
+/**
  * mpath_synchronize() - wait for readers
  * @head: the head
  *
