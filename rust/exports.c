@@ -5,6 +5,8 @@
 #include <linux/export.h>
 #include <linux/multipath.h>
 
+#include "helpers.h"
+
 EXPORT_SYMBOL_GPL(mpath_port_init);
 EXPORT_SYMBOL_GPL(mpath_port_set_state);
 EXPORT_SYMBOL_GPL(mpath_iopolicy_init);
@@ -55,3 +57,12 @@ EXPORT_SYMBOL_GPL(mpath_delayed_removal_secs_show);
 EXPORT_SYMBOL_GPL(mpath_delayed_removal_secs_store);
 EXPORT_SYMBOL_GPL(mpath_requeue_count);
 EXPORT_SYMBOL_GPL(mpath_fail_count);
+
+/* The Rust face, which is inlined into the drivers' modules, calls these. */
+EXPORT_SYMBOL_GPL(mpath_helper_alloc_path_disk);
+EXPORT_SYMBOL_GPL(mpath_helper_bio_enter_again);
+EXPORT_SYMBOL_GPL(mpath_helper_disk_leave);
+EXPORT_SYMBOL_GPL(mpath_helper_bio_segment);
+EXPORT_SYMBOL_GPL(mpath_helper_fill_segment);
+EXPORT_SYMBOL_GPL(mpath_helper_zero_segment);
+EXPORT_SYMBOL_GPL(mpath_helper_store_segment);

@@ -4,6 +4,7 @@
  */
 #include <linux/compat.h>
 #include <linux/device.h>
+#include <linux/highmem.h>
 #include <linux/nodemask.h>
 #include <linux/sysfs.h>
 #include <linux/topology.h>
@@ -99,6 +100,46 @@ unsigned long mpath_helper_compat_ptr(unsigned long arg)
 #else
 	return arg;
 #endif
+}
+
+struct gendisk *mpath_helper_alloc_path_disk(struct queue_limits *lim, int node)
+{
+	return blk_alloc_disk(lim, node);
+}
+
+void mpath_helper_bio_enter_again(struct bio *bio)
+{
+	percpu_ref_get(&bdev_get_queue(bio->bi_bdev)->q_usage_counter);
+}
+
+void mpath_helper_disk_leave(struct gendisk *disk)
+{
+	percpu_ref_put(&disk->queue->q_usage_counter);
+}
+
+bool mpath_helper_bio_segment(const struct bio *bio, struct bvec_iter *iter,
+			      struct bio_vec *bv)
+{
+	if (!iter->bi_size)
+		return false;
+	*bv = bio_iter_iovec(bio, *iter);
+	bio_advance_iter_single(bio, iter, bv->bv_len);
+	return true;
+}
+
+void mpath_helper_fill_segment(const struct bio_vec *bv, const char *from)
+{
+	memcpy_to_page(bv->bv_page, bv->bv_offset, from, bv->bv_len);
+}
+
+void mpath_helper_zero_segment(const struct bio_vec *bv)
+{
+	memzero_page(bv->bv_page, bv->bv_offset, bv->bv_len);
+}
+
+void mpath_helper_store_segment(const struct bio_vec *bv, char *to)
+{
+	memcpy_from_page(to, bv->bv_page, bv->bv_offset, bv->bv_len);
 }
 
 void mpath_helper_warn_requeuing(struct gendisk *disk)

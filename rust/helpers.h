@@ -34,6 +34,23 @@ void mpath_helper_init_mutex(struct mutex *mutex);
 ssize_t mpath_helper_emit_nodes(char *buf, const nodemask_t *nodes);
 unsigned long mpath_helper_compat_ptr(unsigned long arg);
 
+/* Features of a disk, whose macros have casts that bindgen does not evaluate. */
+enum mpath_helper_features {
+	MPATH_FEAT_WRITE_CACHE	= (__force unsigned int)BLK_FEAT_WRITE_CACHE,
+	MPATH_FEAT_FUA		= (__force unsigned int)BLK_FEAT_FUA,
+	MPATH_FEAT_NOWAIT	= (__force unsigned int)BLK_FEAT_NOWAIT,
+};
+
+/* Called by the Rust face from within the drivers' modules, so exported. */
+struct gendisk *mpath_helper_alloc_path_disk(struct queue_limits *lim, int node);
+void mpath_helper_bio_enter_again(struct bio *bio);
+void mpath_helper_disk_leave(struct gendisk *disk);
+bool mpath_helper_bio_segment(const struct bio *bio, struct bvec_iter *iter,
+			      struct bio_vec *bv);
+void mpath_helper_fill_segment(const struct bio_vec *bv, const char *from);
+void mpath_helper_zero_segment(const struct bio_vec *bv);
+void mpath_helper_store_segment(const struct bio_vec *bv, char *to);
+
 void mpath_helper_warn_requeuing(struct gendisk *disk);
 void mpath_helper_warn_failing(struct gendisk *disk);
 void mpath_helper_err_link(struct gendisk *disk, struct gendisk *path);

@@ -3,9 +3,11 @@
 //! libmultipath: one block device over several that lead to the same storage.
 //!
 //! The pure modules decide (`policy`, `state`, `removal`, `nodes`, `parking`), the engine carries
-//! out, the faces convert. C drivers use `include/linux/multipath.h`.
+//! out, the faces convert. C drivers use `include/linux/multipath.h`, Rust drivers what is exported
+//! here: see [`MpathDriver`].
 
 mod bindings;
+mod driver;
 mod engine;
 pub mod ffi;
 pub mod nodes;
@@ -16,11 +18,32 @@ pub mod state;
 pub mod sync;
 mod wrap;
 
-pub use engine::head::MpathHead;
-pub use engine::path::{
+pub use driver::{
+    Added,
+    BioOp,
+    DisableReason,
+    DiskParams,
+    Fill,
+    IdKind,
+    Live,
+    MpathBio,
+    MpathBioQueue,
     MpathDevice,
-    MpathPort, //
+    MpathDriver,
+    MpathHead,
+    MpathIoPolicy,
+    MpathPort,
+    Registration,
+    Segment,
+    Segments,
+    Store, //
 };
+pub use policy::IoPolicy;
+pub use state::{
+    AccessState,
+    PortState, //
+};
+pub use wrap::bio::Failure;
 
 use kernel::prelude::*;
 

@@ -108,7 +108,7 @@ pub(crate) const REMOVE: u32 = 3;
 /// Lives in an allocation of [`MpathHead::layout`] while `refs` is not 0.
 #[repr(C)]
 #[pin_data]
-pub struct MpathHead {
+pub(crate) struct MpathHead {
     // `struct mpath_head`: `raw_disk` is `disk`, or null, for those who read C.
     raw_disk: Atomic<*mut bindings::gendisk>,
     drvdata: *mut kernel::ffi::c_void,

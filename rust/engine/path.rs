@@ -27,7 +27,7 @@ use kernel::types::Opaque;
 
 /// What all paths through one controller share: `struct mpath_port`.
 #[repr(transparent)]
-pub struct MpathPort(Opaque<bindings::mpath_port>);
+pub(crate) struct MpathPort(Opaque<bindings::mpath_port>);
 
 impl MpathPort {
     /// The port in a driver's structure.
@@ -77,7 +77,7 @@ unsafe impl Sync for MpathPort {}
 ///
 /// While it is on a head, and for a grace period after, its pointers are valid.
 #[repr(transparent)]
-pub struct MpathDevice(Opaque<bindings::mpath_device>);
+pub(crate) struct MpathDevice(Opaque<bindings::mpath_device>);
 
 impl MpathDevice {
     /// The path in a driver's structure.

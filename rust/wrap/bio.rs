@@ -16,15 +16,30 @@ use crate::parking::{
 };
 use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
+use kernel::prelude::*;
 
 /// How a bio ends when it was not carried out.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Failure {
-    /// `BLK_STS_IOERR`.
+pub enum Failure {
+    /// `BLK_STS_NOTSUPP`: it cannot be done.
+    NotSupported = 1,
+    /// `BLK_STS_TIMEOUT`: it took too long.
+    Timeout = 2,
+    /// `BLK_STS_NOSPC`: there is no room.
+    NoSpace = 3,
+    /// `BLK_STS_TARGET`: the storage is broken in a way that no path mends.
+    Target = 5,
+    /// `BLK_STS_MEDIUM`: what is stored cannot be read.
+    Medium = 7,
+    /// `BLK_STS_RESOURCE`: there is no memory for it.
+    Resource = 9,
+    /// `BLK_STS_IOERR`: anything else.
     IoError = 10,
     /// `BLK_STS_AGAIN`: it would have had to wait.
     Again = 12,
+    /// `BLK_STS_INVAL`: it makes no sense.
+    Invalid = 19,
 }
 
 /// A bio that has not been completed.
@@ -51,6 +66,12 @@ impl Bio {
     pub(crate) unsafe fn from_raw(raw: *mut bindings::bio) -> Self {
         // SAFETY: A valid pointer is not null.
         Self(unsafe { NonNull::new_unchecked(raw) })
+    }
+
+    /// The C bio, which stays ours.
+    #[inline(always)]
+    pub(crate) fn as_raw(&self) -> *mut bindings::bio {
+        self.0.as_ptr()
     }
 
     /// Gives the bio up.
@@ -122,7 +143,29 @@ impl Bio {
         unsafe { bindings::submit_bio_noacct(self.into_raw()) }
     }
 
+    /// Ends the bio, which has been carried out.
+    #[inline]
+    pub(crate) fn end(self) {
+        // SAFETY: By the type invariant; nobody touches the bio after its end.
+        unsafe { bindings::bio_endio(self.into_raw()) }
+    }
+
+    /// Ends the bio, with the status that comes nearest to `result`.
+    #[inline]
+    pub(crate) fn end_with(self, result: Result) {
+        let bio = self.into_raw();
+
+        // SAFETY: By the type invariant; nobody touches the bio after its end.
+        unsafe {
+            if let Err(error) = result {
+                (*bio).bi_status = bindings::errno_to_blk_status(error.to_errno());
+            }
+            bindings::bio_endio(bio);
+        }
+    }
+
     /// Ends the bio.
+    #[inline]
     pub(crate) fn fail(self, failure: Failure) {
         let bio = self.into_raw();
 
@@ -135,6 +178,7 @@ impl Bio {
 }
 
 impl Drop for Bio {
+    #[inline]
     fn drop(&mut self) {
         Self(self.0).fail(Failure::IoError);
     }

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The Rust face: multipath for a block driver that is written in Rust.
+//!
+//! A driver implements [`MpathDriver`], whose one required function carries a bio out on a path, and
+//!
+//! 1. makes an [`MpathIoPolicy`] for what its heads share and an [`MpathPort`] for every controller;
+//! 2. makes an [`MpathHead`] for every piece of storage, with the parameters of its disk;
+//! 3. adds a path to it with [`MpathHead::add_path`], and says with [`Registration::set_live`] how the
+//!    storage is reached through it: the first path that is live brings the head's disk up;
+//! 4. says what it learns of paths ([`MpathDevice::set_access_state`], [`MpathDevice::disable`]) and
+//!    of ports ([`MpathPort::set_state`]), and gives bios that failed for a reason of the path back
+//!    with [`MpathBio::failover`];
+//! 5. drops the [`Registration`]: the path goes, and with the last path the head.
+//!
+//! What goes wrong easily does not compile, or is a defined error:
+//!
+//! - A bio knows the path that it came to, so it cannot be failed over on another. It is ended once,
+//!   by a method that consumes it, or with an I/O error when it is dropped.
+//! - A path belongs to the head that made it, and holds a reference to it. It goes live once, since
+//!   going live consumes what it was before. The one who has the [`Registration`] owns its being on
+//!   the head; all others borrow it, or come to it by a bio, which the path waits for before it goes.
+//!   So nobody has a path that is gone, and nobody can forget to synchronize.
+//! - What may sleep is a method of the registration, the head or the policy. Through a path or a bio,
+//!   which is what callbacks and interrupts have, only what any context may do can be reached.
+//! - Adding a path to a head that is being removed is `ENXIO`; a policy that is not supported is
+//!   `EINVAL`.
+//!
+//! Paths have disks of their own, hidden ones, to which nobody but their head can send a bio.
+//!
+//! The engine is not generic: everything here is inlined into the driver and calls the functions of
+//! `include/linux/multipath.h` and helpers beside them, which this module exports. A driver is built
+//! with `--extern libmultipath`; see `samples/Kbuild`.
+
+mod bio;
+mod device;
+mod disk;
+mod group;
+mod head;
+mod port;
+mod queue;
+mod registration;
+mod shims;
+
+#[cfg(CONFIG_LIBMULTIPATH_KUNIT_TEST)]
+mod tests;
+
+pub use bio::{
+    BioOp,
+    Fill,
+    MpathBio,
+    Segment,
+    Segments,
+    Store, //
+};
+pub use device::{
+    DisableReason,
+    MpathDevice, //
+};
+pub use disk::DiskParams;
+pub use group::MpathIoPolicy;
+pub use head::MpathHead;
+pub use port::MpathPort;
+pub use queue::MpathBioQueue;
+pub use registration::{
+    Added,
+    Live,
+    Registration, //
+};
+
+use kernel::error::VTABLE_DEFAULT_ERROR;
+use kernel::prelude::*;
+
+/// A block driver whose paths take bios.
+///
+/// Implement it with `#[vtable]`, which also says which module the driver is: it stays in memory
+/// while a disk of its heads is open and while a removal timer is armed.
+#[vtable]
+pub trait MpathDriver: Sized + Send + Sync + 'static {
+    /// What the driver keeps for a head: [`MpathHead::data`]. Dropped with the last reference to the
+    /// head, in a context that may sleep.
+    type HeadData: Send + Sync;
+
+    /// What the driver keeps for a path: [`MpathDevice::data`]. Dropped by whoever drops the path's
+    /// [`Registration`].
+    type PathData: Send + Sync;
+
+    /// Carries out a bio that was sent to `path`, now or later: [`MpathBio::end`],
+    /// [`MpathBio::fail`] or [`MpathBio::failover`], from any context. The bio is within the limits
+    /// of the head's disk.
+    ///
+    /// Process context; may sleep, unless [`MpathBio::is_nowait`].
+    fn submit(path: &MpathDevice<Self>, bio: MpathBio<Self>);
+
+    /// No bio comes to `path` any more: those that it has not ended yet are to be ended soon, or
+    /// failed over, since the one who drops the path's [`Registration`] is about to wait for them.
+    ///
+    /// Process context, may sleep. Optional: nothing is done.
+    fn stop(path: &MpathDevice<Self>) {
+        let _ = path;
+    }
+
+    /// `head` has lost its last path for good, at once or after the removal delay: no path can be
+    /// added to it any more. The driver takes it off the list where it looks heads up. Its disk is
+    /// deleted afterwards. Called at most once for each head.
+    ///
+    /// Process context, may sleep. Optional: nothing is done.
+    fn unlink(head: &MpathHead<Self>) {
+        let _ = head;
+    }
+
+    /// The storage's identifier as `path` tells it, for who asks the head's disk. Returns how many
+    /// of the 16 bytes are the identifier, or an error when there is none of this kind.
+    ///
+    /// Process context, inside a read-side section of the head: may sleep, must not drop a
+    /// [`Registration`] of the same head. Optional: there is none.
+    fn unique_id(path: &MpathDevice<Self>, kind: IdKind, id: &mut [u8; 16]) -> Result<usize> {
+        let _ = (path, kind, id);
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+}
+
+/// Kinds of identifiers of storage, `enum blk_unique_id`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum IdKind {
+    /// A T10 vendor identifier, `BLK_UID_T10`.
+    T10 = 1,
+    /// An EUI-64, 8, 12 or 16 bytes, `BLK_UID_EUI64`.
+    Eui64 = 2,
+    /// A name address authority identifier, `BLK_UID_NAA`.
+    Naa = 3,
+}

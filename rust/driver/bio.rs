@@ -1,0 +1,372 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A bio on its way through a path.
+
+use super::device::MpathDevice;
+use super::MpathDriver;
+use crate::bindings;
+use crate::ffi;
+use crate::policy::IoPolicy;
+use crate::wrap::bio::{
+    Bio,
+    Failure, //
+};
+use core::marker::PhantomData;
+use core::mem::ManuallyDrop;
+use core::ops::Range;
+use core::ptr::{
+    null_mut,
+    NonNull, //
+};
+use kernel::block::SECTOR_SHIFT;
+use kernel::prelude::*;
+use kernel::sync::atomic::Relaxed;
+
+/// A bio that a path has been given, and that its driver has not ended.
+///
+/// It is ended exactly once: each method that ends it consumes it, and one that is dropped ends with
+/// an I/O error. Until then its path stays: a path that goes waits for it. While the policy is
+/// queue-depth it counts as in flight through the path's port.
+///
+/// May be kept, sent to other contexts and ended in any, hard interrupt included.
+///
+/// # Invariants
+///
+/// `bio` is a bio of the disk of `path`, whose queue has been entered for it; when `counted`, so has
+/// the port.
+#[must_use = "a bio that is dropped ends with an I/O error"]
+pub struct MpathBio<T: MpathDriver> {
+    bio: ManuallyDrop<Bio>,
+    path: NonNull<MpathDevice<T>>,
+    counted: bool,
+}
+
+impl<T: MpathDriver> MpathBio<T> {
+    /// The bio that the block layer hands to a path's disk.
+    ///
+    /// # Safety
+    ///
+    /// `raw` is of a path's disk, whose queue has been entered; the caller gives it up.
+    #[inline]
+    pub(super) unsafe fn arrive(raw: *mut bindings::bio) -> Self {
+        // SAFETY: By this function's contract; the queue has been entered, so it can be once more.
+        let mut bio = unsafe {
+            bindings::mpath_helper_bio_enter_again(raw);
+            Self::from_raw(raw, false)
+        };
+
+        if bio.path().head().policy().get() == IoPolicy::QueueDepth {
+            bio.path().port().active().add(1, Relaxed);
+            // INVARIANT: The port counts it.
+            bio.counted = true;
+        }
+        bio
+    }
+
+    /// The bio behind a pointer.
+    ///
+    /// # Safety
+    ///
+    /// `raw` and `counted` came from [`MpathBio::into_raw`], or fulfil the type invariant.
+    #[inline]
+    pub(super) unsafe fn from_raw(raw: *mut bindings::bio, counted: bool) -> Self {
+        // SAFETY: By this function's contract.
+        // INVARIANT: As above.
+        unsafe {
+            Self {
+                bio: ManuallyDrop::new(Bio::from_raw(raw)),
+                path: NonNull::from(MpathDevice::of_bio(raw)),
+                counted,
+            }
+        }
+    }
+
+    /// Gives the bio up without ending it; what it has entered stays entered.
+    #[inline]
+    pub(super) fn into_raw(self) -> (*mut bindings::bio, bool) {
+        let this = ManuallyDrop::new(self);
+
+        (this.bio.as_raw(), this.counted)
+    }
+
+    #[inline]
+    fn as_raw(&self) -> *mut bindings::bio {
+        self.bio.as_raw()
+    }
+
+    /// The path that the bio came to.
+    #[inline]
+    pub fn path(&self) -> &MpathDevice<T> {
+        // SAFETY: By the type invariant the queue has been entered, and the path, when it goes,
+        // waits for those who have.
+        unsafe { self.path.as_ref() }
+    }
+
+    /// What is to be done.
+    #[inline]
+    pub fn op(&self) -> BioOp<'_> {
+        // SAFETY: By the type invariant the bio is ours.
+        let op = unsafe { (*self.as_raw()).bi_opf } & ((1 << bindings::REQ_OP_BITS) - 1);
+
+        match op {
+            bindings::req_op_REQ_OP_READ => BioOp::Read(Segments::new(&self.bio)),
+            bindings::req_op_REQ_OP_WRITE => BioOp::Write(Segments::new(&self.bio)),
+            bindings::req_op_REQ_OP_FLUSH => BioOp::Flush,
+            bindings::req_op_REQ_OP_DISCARD => BioOp::Discard,
+            bindings::req_op_REQ_OP_WRITE_ZEROES => BioOp::WriteZeroes,
+            _ => BioOp::Other,
+        }
+    }
+
+    /// The first sector of 512 bytes.
+    #[inline]
+    pub fn sector(&self) -> u64 {
+        // SAFETY: By the type invariant the bio is ours.
+        unsafe { (*self.as_raw()).bi_iter.bi_sector }
+    }
+
+    /// The length in bytes, a multiple of the logical block size; 0 for a flush.
+    #[inline]
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        // SAFETY: By the type invariant the bio is ours.
+        unsafe { (*self.as_raw()).bi_iter.bi_size as usize }
+    }
+
+    /// Must what is written be on stable storage before the bio ends?
+    #[inline]
+    pub fn is_fua(&self) -> bool {
+        self.has_flag(bindings::req_flag_bits___REQ_FUA)
+    }
+
+    /// Must what has been written before be on stable storage before the bio is carried out?
+    #[inline]
+    pub fn is_preflush(&self) -> bool {
+        self.has_flag(bindings::req_flag_bits___REQ_PREFLUSH)
+    }
+
+    /// Must [`MpathDriver::submit`] not sleep? Then, where it would have to, it fails the bio with
+    /// [`Failure::Again`].
+    #[inline]
+    pub fn is_nowait(&self) -> bool {
+        self.has_flag(bindings::req_flag_bits___REQ_NOWAIT)
+    }
+
+    #[inline]
+    fn has_flag(&self, bit: bindings::req_flag_bits) -> bool {
+        // SAFETY: By the type invariant the bio is ours.
+        unsafe { (*self.as_raw()).bi_opf & (1 << bit) != 0 }
+    }
+
+    /// The bio has been carried out. Any context.
+    #[inline]
+    pub fn end(self) {
+        self.leave(|bio, _| bio.end());
+    }
+
+    /// The bio has been carried out, or could not be and could not on another path: an error is
+    /// turned into what comes nearest to it. Any context.
+    #[inline]
+    pub fn end_with(self, result: Result) {
+        self.leave(|bio, _| bio.end_with(result));
+    }
+
+    /// The bio could not be carried out, and could not on another path. Any context.
+    #[inline]
+    pub fn fail(self, failure: Failure) {
+        self.leave(|bio, _| bio.fail(failure));
+    }
+
+    /// The bio could not be carried out for a reason of the path: the head takes it back, and sends
+    /// it to another path, or parks it, or fails it. The path is not chosen again before its state
+    /// has been looked at ([`MpathDevice::set_access_state`], [`MpathDevice::enable`],
+    /// [`MpathDevice::try_again`]), or 100 ms have passed. Any context.
+    #[inline]
+    pub fn failover(self) {
+        self.leave(|bio, path| {
+            let raw = bio.into_raw();
+            let mut bios = bindings::bio_list {
+                head: raw,
+                tail: raw,
+            };
+
+            // SAFETY: A list of one bio, which is the head's from here on. The path has been added.
+            unsafe {
+                (*raw).bi_next = null_mut();
+                ffi::mpath_failover(path.as_raw(), &mut bios)
+            }
+        });
+    }
+
+    /// Hands the bio over to `f`, and leaves what has been entered for it.
+    #[inline]
+    fn leave(self, f: impl FnOnce(Bio, &MpathDevice<T>)) {
+        let mut this = ManuallyDrop::new(self);
+
+        this.leave_by_ref(f);
+    }
+
+    /// As [`MpathBio::leave`]; the bio is not used afterwards.
+    #[inline]
+    fn leave_by_ref(&mut self, f: impl FnOnce(Bio, &MpathDevice<T>)) {
+        // SAFETY: The bio is not used afterwards.
+        let bio = unsafe { ManuallyDrop::take(&mut self.bio) };
+        let disk = self.path().disk.as_raw();
+
+        if self.counted {
+            self.path().port().active().add(-1, Relaxed);
+        }
+        f(bio, self.path());
+        // SAFETY: Entered by `arrive()`. Nothing of the path's is touched afterwards.
+        unsafe { bindings::mpath_helper_disk_leave(disk) };
+    }
+}
+
+impl<T: MpathDriver> Drop for MpathBio<T> {
+    #[inline]
+    fn drop(&mut self) {
+        self.leave_by_ref(|bio, _| bio.fail(Failure::IoError));
+    }
+}
+
+// SAFETY: A bio may be ended by any thread, and the path is `Sync`.
+unsafe impl<T: MpathDriver> Send for MpathBio<T> {}
+// SAFETY: Through a shared reference the bio is only read; the path is `Sync`.
+unsafe impl<T: MpathDriver> Sync for MpathBio<T> {}
+
+/// What a bio asks for.
+pub enum BioOp<'a> {
+    /// To fill these with what is stored.
+    Read(Segments<'a, Fill>),
+    /// To store what is in these.
+    Write(Segments<'a, Store>),
+    /// To bring what has been written to stable storage.
+    Flush,
+    /// To forget what is stored, or not.
+    Discard,
+    /// To store zeroes.
+    WriteZeroes,
+    /// What a driver whose [`DiskParams`](super::DiskParams) do not ask for it does not get:
+    /// [`Failure::NotSupported`].
+    Other,
+}
+
+/// Memory that a read fills.
+pub enum Fill {}
+
+/// Memory that a write stores.
+pub enum Store {}
+
+/// The memory of a bio, piece by piece in order: an iterator of [`Segment`]s.
+pub struct Segments<'a, D> {
+    bio: &'a Bio,
+    at: bindings::bvec_iter,
+    /// Where the bio ends on the disk, in bytes.
+    end: usize,
+    _direction: PhantomData<D>,
+}
+
+impl<'a, D> Segments<'a, D> {
+    #[inline]
+    fn new(bio: &'a Bio) -> Self {
+        // SAFETY: The bio is valid for as long as it is borrowed.
+        let at = unsafe { (*bio.as_raw()).bi_iter };
+
+        Self {
+            bio,
+            at,
+            end: ((at.bi_sector as usize) << SECTOR_SHIFT) + at.bi_size as usize,
+            _direction: PhantomData,
+        }
+    }
+}
+
+impl<'a, D> Iterator for Segments<'a, D> {
+    type Item = Segment<'a, D>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Segment<'a, D>> {
+        let mut memory = bindings::bio_vec::default();
+        let begin = self.end - self.at.bi_size as usize;
+        // SAFETY: The bio is valid for as long as it is borrowed, and has data, by its operation.
+        let is_one = unsafe {
+            bindings::mpath_helper_bio_segment(self.bio.as_raw(), &mut self.at, &mut memory)
+        };
+
+        if !is_one {
+            return None;
+        }
+        // INVARIANT: A segment of the bio, within one page.
+        Some(Segment {
+            memory,
+            begin,
+            _bio: PhantomData,
+        })
+    }
+}
+
+/// A piece of a bio's memory, at most one page.
+///
+/// It is copied to and from, not referred to: whoever submitted the bio may be looking at it, or even
+/// writing to it, at the same time.
+///
+/// # Invariants
+///
+/// `memory` is within one page, and valid for `'a`.
+pub struct Segment<'a, D> {
+    memory: bindings::bio_vec,
+    begin: usize,
+    _bio: PhantomData<(&'a Bio, fn(D))>,
+}
+
+impl<D> Segment<'_, D> {
+    /// The bytes of the disk that the segment is for. They are within the disk's capacity.
+    #[inline]
+    pub fn range(&self) -> Range<usize> {
+        self.begin..self.begin + self.len()
+    }
+
+    /// The length in bytes, not 0.
+    #[inline]
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.memory.bv_len as usize
+    }
+}
+
+impl Segment<'_, Fill> {
+    /// Fills the segment with `data`.
+    ///
+    /// Fails with `EINVAL` when `data` is not as long as the segment. Any context.
+    #[inline]
+    pub fn fill(&self, data: &[u8]) -> Result {
+        if data.len() != self.len() {
+            return Err(EINVAL);
+        }
+        // SAFETY: By the type invariant, and the lengths are the same.
+        unsafe { bindings::mpath_helper_fill_segment(&self.memory, data.as_ptr().cast()) };
+        Ok(())
+    }
+
+    /// Fills the segment with zeroes. Any context.
+    #[inline]
+    pub fn zero(&self) {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::mpath_helper_zero_segment(&self.memory) };
+    }
+}
+
+impl Segment<'_, Store> {
+    /// Copies what is in the segment to `data`.
+    ///
+    /// Fails with `EINVAL` when `data` is not as long as the segment. Any context.
+    #[inline]
+    pub fn store(&self, data: &mut [u8]) -> Result {
+        if data.len() != self.len() {
+            return Err(EINVAL);
+        }
+        // SAFETY: By the type invariant, and the lengths are the same.
+        unsafe { bindings::mpath_helper_store_segment(&self.memory, data.as_mut_ptr().cast()) };
+        Ok(())
+    }
+}

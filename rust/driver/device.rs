@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A path, as all may see it who have come by it.
+
+use super::disk::PathDisk;
+use super::head::MpathHead;
+use super::port::MpathPort;
+use super::MpathDriver;
+use crate::bindings;
+use crate::ffi;
+use crate::state::AccessState;
+use kernel::prelude::*;
+use kernel::sync::aref::ARef;
+use kernel::sync::Arc;
+use kernel::types::Opaque;
+
+/// Why a driver does not want a path to be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum DisableReason {
+    /// It is not set up, or its capacity is not the head's; [`Registration::set_live`] ends it for
+    /// the first time.
+    ///
+    /// [`Registration::set_live`]: super::Registration::set_live
+    NotReady = bindings::mpath_disable_reason_MPATH_DISABLE_NOT_READY,
+    /// Its access state is out of date and being read.
+    StatePending = bindings::mpath_disable_reason_MPATH_DISABLE_STATE_PENDING,
+}
+
+/// A path: one way to the storage of a head.
+///
+/// Made by [`MpathHead::add_path`]. Whoever has a reference to it got it from the path's
+/// [`Registration`](super::Registration), from a [bio](super::MpathBio), or inside a read-side
+/// section, all of which a path that goes waits for. So whatever is done through this type may be
+/// done in any context, and cannot be done to a path that is gone.
+///
+/// # Invariants
+///
+/// `raw` is a path of `head`, or was; its disk is `disk`, its port is `port`.
+#[pin_data]
+pub struct MpathDevice<T: MpathDriver> {
+    #[pin]
+    pub(super) raw: Opaque<bindings::mpath_device>,
+    #[pin]
+    data: T::PathData,
+    pub(super) disk: PathDisk,
+    port: Arc<MpathPort>,
+    // The last to go: the head's end is the end of its driver's data.
+    head: ARef<MpathHead<T>>,
+}
+
+impl<T: MpathDriver> MpathDevice<T> {
+    /// A path that is on no head yet.
+    #[inline]
+    pub(super) fn new<'a, E: 'a>(
+        head: &'a MpathHead<T>,
+        port: &'a Arc<MpathPort>,
+        disk: PathDisk,
+        data: impl PinInit<T::PathData, E> + 'a,
+    ) -> impl PinInit<Self, Error> + 'a
+    where
+        Error: From<E>,
+    {
+        try_pin_init!(Self {
+            raw <- Opaque::zeroed(),
+            data <- data,
+            disk,
+            port: port.clone(),
+            head: ARef::from(head),
+        }? Error)
+    }
+
+    /// The path around what C has of it.
+    ///
+    /// # Safety
+    ///
+    /// `raw` is in a `MpathDevice` of this driver, which stays for `'a`.
+    #[inline]
+    pub(super) unsafe fn from_raw<'a>(raw: *mut bindings::mpath_device) -> &'a Self {
+        // SAFETY: By this function's contract; `Opaque` is transparent.
+        unsafe { &*kernel::container_of!(Opaque::cast_from(raw), Self, raw) }
+    }
+
+    /// The path whose disk a bio was sent to.
+    ///
+    /// # Safety
+    ///
+    /// `bio` is valid, and of the disk of a path of this driver, which stays for `'a`.
+    #[inline]
+    pub(super) unsafe fn of_bio<'a>(bio: *mut bindings::bio) -> &'a Self {
+        // SAFETY: By this function's contract; the private data of the disk is the path.
+        unsafe { &*(*(*(*bio).bi_bdev).bd_disk).private_data.cast() }
+    }
+
+    #[inline]
+    pub(super) fn as_raw(&self) -> *mut bindings::mpath_device {
+        self.raw.get()
+    }
+
+    /// What the driver keeps for the path.
+    #[inline]
+    pub fn data(&self) -> &T::PathData {
+        &self.data
+    }
+
+    /// The head that the path is on.
+    #[inline]
+    pub fn head(&self) -> &MpathHead<T> {
+        &self.head
+    }
+
+    /// The port that the path goes through.
+    #[inline]
+    pub fn port(&self) -> &Arc<MpathPort> {
+        &self.port
+    }
+
+    /// Says how the storage is reached through the path from now on. Also ends what [`MpathBio::failover`] began: the path has
+    /// been looked at since.
+    ///
+    /// Any context, hard interrupt included.
+    ///
+    /// [`MpathBio::failover`]: super::MpathBio::failover
+    #[inline]
+    pub fn set_access_state(&self, state: AccessState) {
+        // SAFETY: By the type invariant the path has been added.
+        unsafe { ffi::mpath_device_set_access_state(self.as_raw(), state as u32) }
+    }
+
+    /// A reason more not to use the path: bios that are submitted after this returned do not.
+    ///
+    /// Any context, hard interrupt included.
+    #[inline]
+    pub fn disable(&self, reason: DisableReason) {
+        // SAFETY: By the type invariant the path has been added.
+        unsafe { ffi::mpath_disable_device(self.as_raw(), reason as u32) }
+    }
+
+    /// A reason less not to use the path. When none is left it may be chosen, and bios that wait are
+    /// submitted again. Also ends what [`MpathBio::failover`] began.
+    ///
+    /// Any context, hard interrupt included.
+    ///
+    /// [`MpathBio::failover`]: super::MpathBio::failover
+    #[inline]
+    pub fn enable(&self, reason: DisableReason) {
+        // SAFETY: By the type invariant the path has been added.
+        unsafe { ffi::mpath_enable_device(self.as_raw(), reason as u32) }
+    }
+
+    /// The controller has come back: ends what [`MpathBio::failover`] began, before the library does
+    /// so by itself (after 100 ms), and has bios that wait submitted again.
+    ///
+    /// Any context, hard interrupt included.
+    ///
+    /// [`MpathBio::failover`]: super::MpathBio::failover
+    #[inline]
+    pub fn try_again(&self) {
+        // SAFETY: By the type invariant the path has been added.
+        unsafe { ffi::mpath_enable_device(self.as_raw(), 0) }
+    }
+}
+
+// SAFETY: What changes in `raw` is atomic, or under a lock of the head; the rest is as the driver's
+// data, which has to be both.
+unsafe impl<T: MpathDriver> Send for MpathDevice<T> {}
+// SAFETY: As above.
+unsafe impl<T: MpathDriver> Sync for MpathDevice<T> {}

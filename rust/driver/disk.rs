@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The disks of heads and paths, as far as a driver has a say.
+
+use super::device::MpathDevice;
+use super::shims::Shims;
+use super::MpathDriver;
+use crate::bindings;
+use core::ptr::NonNull;
+use kernel::error::{
+    from_err_ptr,
+    to_result, //
+};
+use kernel::fmt;
+use kernel::fmt::Write;
+use kernel::prelude::*;
+use kernel::str::NullTerminatedFormatter;
+
+/// `GENHD_FL_HIDDEN`: nobody can open the disk.
+const HIDDEN: i32 = 1 << 1;
+
+const WRITE_CACHE: u32 = bindings::mpath_helper_features_MPATH_FEAT_WRITE_CACHE;
+const FUA: u32 = bindings::mpath_helper_features_MPATH_FEAT_FUA;
+const NOWAIT: u32 = bindings::mpath_helper_features_MPATH_FEAT_NOWAIT;
+
+/// What a head's disk, and so the disks of its paths, are like.
+///
+/// ```ignore
+/// let params = DiskParams::new(2048).logical_block_size(4096)?.chunk_sectors(256);
+/// ```
+#[derive(Clone, Copy)]
+#[must_use = "parameters do nothing until a head is made with them"]
+pub struct DiskParams {
+    capacity: u64,
+    limits: bindings::queue_limits,
+}
+
+impl DiskParams {
+    /// A disk of `capacity` sectors of 512 bytes, which are also its blocks.
+    #[inline]
+    pub fn new(capacity: u64) -> Self {
+        Self {
+            capacity,
+            limits: pin_init::zeroed(),
+        }
+    }
+
+    /// The smallest unit that can be addressed in bytes: a power of two, 512 to the size of a page.
+    ///
+    /// Fails with `EINVAL` for another size.
+    #[inline]
+    pub fn logical_block_size(mut self, bytes: u32) -> Result<Self> {
+        if !bytes.is_power_of_two() || !(512..=kernel::page::PAGE_SIZE as u32).contains(&bytes) {
+            return Err(EINVAL);
+        }
+        self.limits.logical_block_size = bytes;
+        Ok(self)
+    }
+
+    /// No bio crosses a multiple of this many sectors.
+    #[inline]
+    pub fn chunk_sectors(mut self, sectors: u32) -> Self {
+        self.limits.chunk_sectors = sectors;
+        self
+    }
+
+    /// No bio is larger than this many sectors.
+    #[inline]
+    pub fn max_sectors(mut self, sectors: u32) -> Self {
+        self.limits.max_hw_sectors = sectors;
+        self
+    }
+
+    /// There is a volatile write cache: flushes are sent, and writes may be
+    /// [forced through it](super::MpathBio::is_fua). Without this the block layer sends neither.
+    #[inline]
+    pub fn write_cache(mut self) -> Self {
+        self.limits.features |= WRITE_CACHE | FUA;
+        self
+    }
+
+    /// Discards of up to `sectors` sectors, in units of `granularity` bytes, are sent.
+    #[inline]
+    pub fn discard(mut self, sectors: u32, granularity: u32) -> Self {
+        self.limits.max_hw_discard_sectors = sectors;
+        self.limits.discard_granularity = granularity;
+        self
+    }
+
+    /// Bios that must not wait are sent: [`MpathDriver::submit`] heeds
+    /// [`MpathBio::is_nowait`](super::MpathBio::is_nowait).
+    #[inline]
+    pub fn nowait(mut self) -> Self {
+        self.limits.features |= NOWAIT;
+        self
+    }
+
+    #[inline]
+    pub(super) fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    #[inline]
+    pub(super) fn limits(&self) -> bindings::queue_limits {
+        self.limits
+    }
+}
+
+/// Names a disk: at most 31 bytes.
+///
+/// Fails with `EINVAL` when the name is longer.
+///
+/// # Safety
+///
+/// `disk` is valid, and has not been added.
+#[inline]
+pub(super) unsafe fn set_name(disk: *mut bindings::gendisk, name: fmt::Arguments<'_>) -> Result {
+    // SAFETY: By this function's contract nobody else uses the name.
+    let buffer = unsafe { &mut (*disk).disk_name };
+
+    NullTerminatedFormatter::new(buffer)
+        .ok_or(EINVAL)?
+        .write_fmt(name)
+        .map_err(|_| EINVAL)
+}
+
+/// A path's own disk, which its head sends bios to and which nobody else sees.
+///
+/// # Invariants
+///
+/// A valid bio-based gendisk, which we own a reference to.
+pub(super) struct PathDisk(NonNull<bindings::gendisk>);
+
+impl PathDisk {
+    /// Allocates a disk. Sleeps.
+    #[inline]
+    pub(super) fn new<T: MpathDriver>(
+        params: &DiskParams,
+        name: fmt::Arguments<'_>,
+        node: i32,
+    ) -> Result<Self> {
+        let mut limits = params.limits();
+        // SAFETY: The limits are valid for the time of the call.
+        let raw = unsafe { bindings::mpath_helper_alloc_path_disk(&mut limits, node) };
+        // INVARIANT: Just allocated.
+        let disk = Self(NonNull::new(from_err_ptr(raw)?).ok_or(ENOMEM)?);
+
+        // SAFETY: Nobody knows the disk yet.
+        unsafe {
+            let raw = disk.as_raw();
+
+            (*raw).fops = Shims::<T>::path_operations();
+            (*raw).flags |= HIDDEN;
+            set_name(raw, name)?;
+            bindings::set_capacity(raw, params.capacity());
+        }
+        Ok(disk)
+    }
+
+    #[inline]
+    pub(super) fn as_raw(&self) -> *mut bindings::gendisk {
+        self.0.as_ptr()
+    }
+
+    /// Bios of the disk are `path`'s from now on. Sleeps.
+    ///
+    /// # Safety
+    ///
+    /// The disk has not been added. `path` stays until the disk has been deleted.
+    #[inline]
+    pub(super) unsafe fn add<T: MpathDriver>(&self, path: *const MpathDevice<T>) -> Result {
+        let raw = self.as_raw();
+
+        // SAFETY: By the type invariant and this function's contract.
+        to_result(unsafe {
+            (*raw).private_data = path.cast_mut().cast();
+            bindings::device_add_disk(core::ptr::null_mut(), raw, core::ptr::null_mut())
+        })
+    }
+
+    /// Takes the disk away, after waiting for the bios that it has taken. Sleeps.
+    ///
+    /// # Safety
+    ///
+    /// The disk has been added, and not been deleted.
+    #[inline]
+    pub(super) unsafe fn delete(&self) {
+        // SAFETY: By this function's contract.
+        unsafe { bindings::del_gendisk(self.as_raw()) }
+    }
+}
+
+impl Drop for PathDisk {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::put_disk(self.as_raw()) }
+    }
+}
+
+// SAFETY: A gendisk may be used from any thread.
+unsafe impl Send for PathDisk {}
+// SAFETY: As above, also at the same time.
+unsafe impl Sync for PathDisk {}

@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A head: one block device over the paths to one piece of storage.
+
+use super::device::MpathDevice;
+use super::disk::{
+    set_name,
+    DiskParams,
+    PathDisk, //
+};
+use super::group::MpathIoPolicy;
+use super::port::MpathPort;
+use super::registration::{
+    Added,
+    Registration, //
+};
+use super::shims::Shims;
+use super::MpathDriver;
+use crate::bindings;
+use crate::ffi;
+use core::marker::PhantomData;
+use core::ptr::NonNull;
+use kernel::alloc::NumaNode;
+use kernel::error::{
+    from_err_ptr,
+    to_result, //
+};
+use kernel::fmt;
+use kernel::prelude::*;
+use kernel::sync::aref::{
+    ARef,
+    AlwaysRefCounted, //
+};
+use kernel::sync::atomic::{
+    Atomic,
+    Relaxed, //
+};
+use kernel::sync::Arc;
+use kernel::task::might_sleep;
+use kernel::types::{
+    ForeignOwnable,
+    Opaque, //
+};
+
+/// What is kept for a head on the driver's side: its `drvdata`.
+#[pin_data]
+pub(super) struct HeadData<T: MpathDriver> {
+    #[pin]
+    data: T::HeadData,
+    params: DiskParams,
+    // The last to go: the head follows it.
+    group: Arc<MpathIoPolicy>,
+}
+
+/// One block device over several paths to the same storage.
+///
+/// Counted: an [`ARef`] of it is kept by each of its paths, by whoever has its disk open, and by an
+/// armed removal timer; those of the driver come on top. Its disk is there from the time that its
+/// first path is live until its last path is gone (and the removal delay over); then no path can be
+/// added to it any more. The memory goes with the last reference.
+///
+/// The last reference must not be dropped in atomic context, which is reported whichever reference
+/// it is.
+///
+/// # Invariants
+///
+/// `raw` is a head of this driver, with a disk, and its `drvdata` is a `Pin<KBox<HeadData<T>>>`.
+#[repr(transparent)]
+pub struct MpathHead<T: MpathDriver> {
+    raw: Opaque<bindings::mpath_head>,
+    _driver: PhantomData<HeadData<T>>,
+}
+
+impl<T: MpathDriver> MpathHead<T> {
+    /// Makes a head without paths that follows `policy`, with a disk called `name` (at most 31
+    /// bytes) that is like `params`; nobody sees the disk until a path is live. The driver's data is
+    /// initialised in place.
+    ///
+    /// Fails with `ENOMEM`, with `EINVAL` when the name is too long or the parameters contradict each
+    /// other, or with what initialising the data failed with.
+    ///
+    /// Process context, may sleep.
+    #[inline]
+    pub fn new<E>(
+        policy: &Arc<MpathIoPolicy>,
+        name: fmt::Arguments<'_>,
+        params: DiskParams,
+        data: impl PinInit<T::HeadData, E>,
+    ) -> Result<ARef<Self>>
+    where
+        Error: From<E>,
+    {
+        let data = KBox::try_pin_init::<Error>(
+            try_pin_init!(HeadData::<T> {
+                data <- data,
+                params,
+                group: policy.clone(),
+            }? Error),
+            GFP_KERNEL,
+        )?
+        .into_foreign();
+
+        // SAFETY: The template is constant, and the group is kept by the data, which goes with the
+        // head.
+        let head = unsafe { ffi::mpath_alloc_head(Shims::<T>::template(), policy.as_raw(), data) };
+        let head = from_err_ptr(head).inspect_err(|_| {
+            // SAFETY: Without a head nobody has the data but we.
+            drop(unsafe { Pin::<KBox<HeadData<T>>>::from_foreign(data) });
+        })?;
+        // SAFETY: The reference that has been returned is ours. From here on the data goes with the
+        // head.
+        // INVARIANT: A new head, with the data; nobody gets it before it has its disk.
+        let head: ARef<Self> = unsafe { ARef::from_raw(NonNull::new_unchecked(head.cast())) };
+
+        let mut limits = params.limits();
+        let node = bindings::NUMA_NO_NODE;
+        // SAFETY: The head is new, the limits are valid, and there is no parent.
+        to_result(unsafe {
+            ffi::mpath_alloc_head_disk(head.as_raw(), &mut limits, core::ptr::null_mut(), node)
+        })?;
+        // SAFETY: The disk was allocated just now, and has not been added.
+        unsafe {
+            let disk = head.disk();
+
+            set_name(disk, name)?;
+            bindings::set_capacity(disk, params.capacity());
+        }
+        Ok(head)
+    }
+
+    /// The head behind a C pointer.
+    ///
+    /// # Safety
+    ///
+    /// `raw` is a head of this driver, and stays for `'a`.
+    #[inline]
+    pub(super) unsafe fn from_raw<'a>(raw: *mut bindings::mpath_head) -> &'a Self {
+        // SAFETY: By this function's contract.
+        unsafe { &*raw.cast() }
+    }
+
+    #[inline]
+    pub(super) fn as_raw(&self) -> *mut bindings::mpath_head {
+        self.raw.get()
+    }
+
+    #[inline]
+    fn disk(&self) -> *mut bindings::gendisk {
+        // SAFETY: By the type invariant.
+        unsafe { (*self.as_raw()).disk }
+    }
+
+    #[inline]
+    fn head_data(&self) -> &HeadData<T> {
+        // SAFETY: By the type invariant; nobody changes it before the head is gone.
+        unsafe { &*(*self.as_raw()).drvdata.cast() }
+    }
+
+    /// Frees what is kept for a head.
+    ///
+    /// # Safety
+    ///
+    /// `raw` is a head of this driver, whose last reference has gone. Called once.
+    #[inline]
+    pub(super) unsafe fn release(raw: *mut bindings::mpath_head) {
+        // SAFETY: By the type invariant, and this function's contract.
+        drop(unsafe { Pin::<KBox<HeadData<T>>>::from_foreign((*raw).drvdata) });
+    }
+
+    /// What the driver keeps for the head.
+    #[inline]
+    pub fn data(&self) -> &T::HeadData {
+        &self.head_data().data
+    }
+
+    /// The policy that the head follows.
+    #[inline]
+    pub fn policy(&self) -> &Arc<MpathIoPolicy> {
+        &self.head_data().group
+    }
+
+    /// Adds a path that goes through `port`, with a hidden disk called `name` (at most 31 bytes),
+    /// near to `node` or, with [`NumaNode::NO_NODE`], to all. The driver's data is initialised in
+    /// place. The path is not used before [`Registration::set_live`].
+    ///
+    /// An armed removal timer is disarmed.
+    ///
+    /// Fails with `ENXIO` when the head is being removed, with `ENOMEM`, with `EINVAL` when the name
+    /// is too long, with `EEXIST` when another disk has it, or with what initialising the data failed
+    /// with.
+    ///
+    /// Process context, may sleep.
+    #[inline]
+    pub fn add_path<E>(
+        &self,
+        port: &Arc<MpathPort>,
+        name: fmt::Arguments<'_>,
+        node: Option<i32>,
+        data: impl PinInit<T::PathData, E>,
+    ) -> Result<Registration<T, Added>>
+    where
+        Error: From<E>,
+    {
+        let node = match node {
+            Some(node) => NumaNode::new(node).map(|_| node)?,
+            None => bindings::NUMA_NO_NODE,
+        };
+        let disk = PathDisk::new::<T>(&self.head_data().params, name, node)?;
+        let path =
+            KBox::try_pin_init::<Error>(MpathDevice::new(self, port, disk, data), GFP_KERNEL)?;
+
+        Registration::new(path, node)
+    }
+
+    /// Calls `f` with the path that a bio would be sent to now, in a read-side section: the path
+    /// stays until `f` returns. `f` may sleep; it must not drop a [`Registration`] of this head.
+    ///
+    /// Fails with `EAGAIN` when no path is usable.
+    ///
+    /// Process context.
+    #[inline]
+    pub fn on_path<R, F: FnOnce(&MpathDevice<T>) -> R>(&self, f: F) -> Result<R> {
+        let mut call = (Some(f), None::<R>);
+
+        // SAFETY: `call` is what the callback expects, and stays until this has returned.
+        let error = unsafe {
+            ffi::mpath_call_for_device(
+                self.as_raw(),
+                Some(Shims::<T>::on_path::<R, F>),
+                (&raw mut call).cast(),
+            )
+        };
+        to_result(error)?;
+        call.1.ok_or(EAGAIN)
+    }
+
+    /// Has what waits for a path submitted again: after [`MpathPort::set_state`]. Any context.
+    #[inline]
+    pub fn kick(&self) {
+        // SAFETY: By the type invariant.
+        unsafe { ffi::mpath_kick_requeue(self.as_raw()) }
+    }
+
+    /// Is the head's disk there? Any context.
+    #[inline]
+    pub fn is_live(&self) -> bool {
+        // SAFETY: By the type invariant.
+        unsafe { ffi::mpath_head_is_live(self.as_raw()) }
+    }
+
+    /// Sets for how many seconds the head stays after it has lost its last path, with bios waiting
+    /// for one to come back; 0 is not at all. A removal that is armed starts anew.
+    ///
+    /// Process context, may sleep.
+    #[inline]
+    pub fn set_removal_delay(&self, secs: u32) {
+        // SAFETY: By the type invariant.
+        unsafe { ffi::mpath_set_delayed_removal_secs(self.as_raw(), secs) }
+    }
+
+    /// How often a bio was parked since no path was usable. Any context.
+    #[inline]
+    pub fn requeue_count(&self) -> i64 {
+        // SAFETY: By the type invariant.
+        unsafe { Self::count(ffi::mpath_requeue_count(self.as_raw())) }
+    }
+
+    /// How often a bio failed since no path was usable or worth waiting for. Any context.
+    #[inline]
+    pub fn fail_count(&self) -> i64 {
+        // SAFETY: By the type invariant.
+        unsafe { Self::count(ffi::mpath_fail_count(self.as_raw())) }
+    }
+
+    /// # Safety
+    ///
+    /// `counter` is valid for the time of the call.
+    #[inline]
+    unsafe fn count(counter: *mut bindings::atomic_long_t) -> i64 {
+        // SAFETY: By this function's contract; only accessed atomically.
+        unsafe { Atomic::<i64>::from_ptr(&raw mut (*counter).counter) }.load(Relaxed)
+    }
+
+    /// Removes the head if it has no path and no time to wait for one. Sleeps.
+    #[inline]
+    pub(super) fn try_remove(&self) {
+        // SAFETY: By the type invariant; removed once, when it has been decided, which happens once.
+        unsafe {
+            if ffi::mpath_try_remove_head(self.as_raw()) {
+                T::unlink(self);
+                ffi::mpath_remove_head(self.as_raw());
+            }
+        }
+    }
+}
+
+// SAFETY: The engine counts, and frees a head with its last reference.
+unsafe impl<T: MpathDriver> AlwaysRefCounted for MpathHead<T> {
+    #[inline]
+    fn inc_ref(&self) {
+        // SAFETY: By the type invariant; whoever has `&self` has a reference, or borrows one.
+        unsafe { ffi::mpath_get_head(self.as_raw()) }
+    }
+
+    #[inline]
+    unsafe fn dec_ref(head: NonNull<Self>) {
+        might_sleep();
+        // SAFETY: The caller gives up a reference.
+        unsafe { ffi::mpath_put_head(head.cast().as_ptr()) }
+    }
+}
+
+// SAFETY: The engine's head may be used from any thread, and the driver's data, too.
+unsafe impl<T: MpathDriver> Send for MpathHead<T> {}
+// SAFETY: As above, also at the same time.
+unsafe impl<T: MpathDriver> Sync for MpathHead<T> {}

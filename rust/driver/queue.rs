@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Bios that a driver keeps until it can end them.
+
+use super::bio::MpathBio;
+use super::MpathDriver;
+use crate::bindings;
+use crate::parking::{
+    Chain,
+    Parkable,
+    ParkingLot, //
+};
+use core::marker::PhantomData;
+use kernel::prelude::*;
+
+/// A bio and whether it is counted, in one word: bios are aligned, so the lowest bit is free.
+///
+/// Never a value, only pointed to.
+struct Tagged(());
+
+const COUNTED: usize = 1;
+
+impl Tagged {
+    #[inline]
+    fn tag<T: MpathDriver>(bio: MpathBio<T>) -> *mut Self {
+        const _: () = assert!(align_of::<bindings::bio>() > COUNTED);
+        let (bio, counted) = bio.into_raw();
+
+        bio.map_addr(|addr| addr | usize::from(counted)).cast()
+    }
+
+    #[inline]
+    fn bio(this: *mut Self) -> *mut bindings::bio {
+        this.map_addr(|addr| addr & !COUNTED).cast()
+    }
+
+    /// # Safety
+    ///
+    /// `this` came from [`Tagged::tag`] of the same driver, and is used once.
+    #[inline]
+    unsafe fn untag<T: MpathDriver>(this: *mut Self) -> MpathBio<T> {
+        // SAFETY: By this function's contract.
+        unsafe { MpathBio::from_raw(Self::bio(this), this.addr() & COUNTED != 0) }
+    }
+}
+
+// SAFETY: Both access `bi_next` of the bio, which is for the owner's use.
+unsafe impl Parkable for Tagged {
+    #[inline]
+    unsafe fn next(this: *mut Self) -> *mut Self {
+        // SAFETY: By the caller's contract.
+        unsafe { (*Self::bio(this)).bi_next.cast() }
+    }
+
+    #[inline]
+    unsafe fn set_next(this: *mut Self, next: *mut Self) {
+        // SAFETY: By the caller's contract.
+        unsafe { (*Self::bio(this)).bi_next = next.cast() }
+    }
+}
+
+/// Bios that wait in the driver, first in, first out, without an allocation and without a lock.
+///
+/// Bios that are in it when it is dropped end with an I/O error.
+pub struct MpathBioQueue<T: MpathDriver> {
+    lot: ParkingLot<Tagged>,
+    _bios: PhantomData<MpathBio<T>>,
+}
+
+impl<T: MpathDriver> MpathBioQueue<T> {
+    /// An empty queue.
+    #[inline]
+    pub const fn new() -> Self {
+        Self {
+            lot: ParkingLot::new(),
+            _bios: PhantomData,
+        }
+    }
+
+    /// Puts a bio in, as the last. Any context, hard interrupt included.
+    #[inline]
+    pub fn push(&self, bio: MpathBio<T>) {
+        // SAFETY: The bio is ours, and given up.
+        unsafe { self.lot.push(Tagged::tag(bio)) }
+    }
+
+    /// Takes all bios out, in the order in which they were put in. Any context, hard interrupt
+    /// included.
+    #[inline]
+    pub fn take(&self) -> impl Iterator<Item = MpathBio<T>> {
+        Taken {
+            chain: self.lot.take(),
+            _bios: PhantomData,
+        }
+    }
+}
+
+impl<T: MpathDriver> Default for MpathBioQueue<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T: MpathDriver> Drop for MpathBioQueue<T> {
+    #[inline]
+    fn drop(&mut self) {
+        self.take().for_each(drop);
+    }
+}
+
+// SAFETY: The lot is a word, and bios may be ended by any thread.
+unsafe impl<T: MpathDriver> Send for MpathBioQueue<T> {}
+// SAFETY: The word is atomic.
+unsafe impl<T: MpathDriver> Sync for MpathBioQueue<T> {}
+
+/// Bios that have been taken out of a queue.
+struct Taken<T: MpathDriver> {
+    chain: Chain<Tagged>,
+    _bios: PhantomData<MpathBio<T>>,
+}
+
+impl<T: MpathDriver> Iterator for Taken<T> {
+    type Item = MpathBio<T>;
+
+    #[inline]
+    fn next(&mut self) -> Option<MpathBio<T>> {
+        // SAFETY: All that is in a queue has been tagged by it, and leaves it once.
+        self.chain.next().map(|bio| unsafe { Tagged::untag(bio) })
+    }
+}
+
+impl<T: MpathDriver> Drop for Taken<T> {
+    #[inline]
+    fn drop(&mut self) {
+        self.for_each(drop);
+    }
+}

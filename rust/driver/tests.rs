@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The Rust face, as a driver sees it. The driver in `example` is the README's.
+
+mod example;
+mod io;
+mod kept;
+
+/// Ends the test unless a condition holds.
+macro_rules! check {
+    ($condition:expr) => {
+        if !$condition {
+            ::kernel::prelude::pr_err!("{}:{}: {}\n", file!(), line!(), stringify!($condition));
+            return Err(EINVAL);
+        }
+    };
+}
+
+#[kernel::macros::kunit_tests(mpath_driver)]
+mod suite {
+    use super::io::Io;
+    use super::kept::{
+        Counts,
+        Kept,
+        Mode, //
+    };
+    use crate::{
+        AccessState,
+        DisableReason,
+        DiskParams,
+        IdKind,
+        IoPolicy,
+        Live,
+        MpathHead,
+        MpathIoPolicy,
+        MpathPort,
+        PortState,
+        Registration, //
+    };
+    use kernel::prelude::*;
+    use kernel::sync::aref::ARef;
+    use kernel::sync::Arc;
+
+    fn live_port() -> Result<Arc<MpathPort>> {
+        Arc::pin_init(MpathPort::new(PortState::Live), GFP_KERNEL)
+    }
+
+    fn head(policy: IoPolicy, counts: &Arc<Counts>) -> Result<ARef<MpathHead<Kept>>> {
+        let policy = Arc::pin_init(MpathIoPolicy::new(policy), GFP_KERNEL)?;
+
+        MpathHead::new(
+            &policy,
+            fmt!("mpkept"),
+            DiskParams::new(2048),
+            counts.clone(),
+        )
+    }
+
+    fn path(
+        head: &MpathHead<Kept>,
+        port: &Arc<MpathPort>,
+        number: u32,
+    ) -> Result<Registration<Kept, Live>> {
+        head.add_path(port, fmt!("mpkeptc{number}"), None, Kept::path())?
+            .set_live(AccessState::Optimized)
+    }
+
+    #[test]
+    fn the_example_keeps_what_is_written() -> Result {
+        let ram = KVVec::from_elem(0, 1 << 20, GFP_KERNEL)?;
+        let path = super::example::bring_up(ram, DiskParams::new(2048))?;
+        let head = ARef::from(path.head());
+
+        check!(head.is_live());
+        check!(Io::write(&head, 8, 0x5a)?.wait() == 0);
+        let io = Io::read(&head, 8)?;
+        check!(io.wait() == 0);
+        check!(io.holds(0x5a)?);
+        let io = Io::read(&head, 0)?;
+        check!(io.wait() == 0);
+        check!(io.holds(0)?);
+
+        drop(path);
+        check!(!head.is_live());
+        check!(Io::read(&head, 0)?.wait() != 0);
+        Ok(())
+    }
+
+    #[test]
+    fn a_bio_that_fails_on_one_path_is_carried_out_on_another() -> Result {
+        let (port, counts) = (live_port()?, Counts::new()?);
+        let head = head(IoPolicy::RoundRobin, &counts)?;
+        let bad = path(&head, &port, 0)?;
+        let good = path(&head, &port, 1)?;
+
+        bad.data().set(Mode::FailOver);
+        for _ in 0..8 {
+            check!(Io::write(&head, 0, 0)?.wait() == 0);
+        }
+        check!(good.data().arrived() >= 8);
+
+        // With no path left that is any good bios wait, until one has come back.
+        good.data().set(Mode::FailOver);
+        let io = Io::write(&head, 0, 0)?;
+        check!(good.data().eventually(|_| head.requeue_count() > 0));
+        check!(!io.is_done());
+        good.data().set(Mode::End);
+        good.try_again();
+        check!(io.wait() == 0);
+        check!(head.fail_count() == 0);
+        Ok(())
+    }
+
+    #[test]
+    fn a_bio_that_is_forgotten_ends_with_an_error() -> Result {
+        const IOERR: u32 = 10;
+        let (port, counts) = (live_port()?, Counts::new()?);
+        let head = head(IoPolicy::Numa, &counts)?;
+        let path = path(&head, &port, 0)?;
+
+        path.data().set(Mode::Drop);
+        check!(Io::write(&head, 0, 0)?.wait() == IOERR);
+        Ok(())
+    }
+
+    #[test]
+    fn a_path_that_goes_waits_for_the_bios_that_it_has() -> Result {
+        let (port, counts) = (live_port()?, Counts::new()?);
+        let head = head(IoPolicy::Numa, &counts)?;
+        let path = path(&head, &port, 0)?;
+
+        path.data().set(Mode::Keep);
+        let ios = [
+            Io::write(&head, 0, 0)?,
+            Io::write(&head, 8, 0)?,
+            Io::write(&head, 16, 0)?,
+        ];
+        check!(path.data().eventually(|path| path.arrived() == 3));
+        check!(ios.iter().all(|io| !io.is_done()));
+
+        // `stop()` ends them.
+        drop(path);
+        check!(ios.iter().all(|io| io.is_done() && io.wait() == 0));
+        check!(counts.stopped() == 1);
+        Ok(())
+    }
+
+    #[test]
+    fn bios_are_counted_while_the_policy_is_queue_depth() -> Result {
+        let (port, counts) = (live_port()?, Counts::new()?);
+        let head = head(IoPolicy::QueueDepth, &counts)?;
+        let path = path(&head, &port, 0)?;
+
+        path.data().set(Mode::Keep);
+        let counted = Io::write(&head, 0, 0)?;
+        check!(path.data().eventually(|path| path.arrived() == 1));
+        check!(port.in_flight() == 1);
+
+        check!(head.policy().set(IoPolicy::Numa)? == IoPolicy::QueueDepth);
+        let uncounted = Io::write(&head, 8, 0)?;
+        check!(path.data().eventually(|path| path.arrived() == 2));
+        check!(port.in_flight() == 1);
+
+        path.data().end_kept();
+        check!(counted.wait() == 0 && uncounted.wait() == 0);
+        check!(port.in_flight() == 0);
+        Ok(())
+    }
+
+    #[test]
+    fn a_head_goes_with_its_last_path_and_takes_no_other() -> Result {
+        let (port, counts) = (live_port()?, Counts::new()?);
+        let head = head(IoPolicy::Numa, &counts)?;
+        let first = path(&head, &port, 0)?;
+        let second = path(&head, &port, 1)?;
+
+        drop(first);
+        check!(head.is_live() && counts.unlinked() == 0);
+        drop(second);
+        check!(!head.is_live() && counts.unlinked() == 1);
+
+        let late = head.add_path(&port, fmt!("mpkeptc2"), None, Kept::path());
+        check!(matches!(late, Err(error) if error == ENXIO));
+
+        check!(Arc::into_unique_or_drop(counts.clone()).is_none());
+        drop(head);
+        // The head's data went with it.
+        check!(Arc::into_unique_or_drop(counts).is_some());
+        Ok(())
+    }
+
+    #[test]
+    fn a_path_that_never_went_live_goes_too() -> Result {
+        let (port, counts) = (live_port()?, Counts::new()?);
+        let head = head(IoPolicy::Numa, &counts)?;
+
+        drop(head.add_path(&port, fmt!("mpkeptc0"), None, Kept::path())?);
+        check!(counts.stopped() == 1 && counts.unlinked() == 1);
+        check!(head
+            .add_path(&port, fmt!("mpkeptc0"), None, Kept::path())
+            .is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn a_head_with_a_removal_delay_waits_for_a_path() -> Result {
+        const SECONDS: u32 = 3600;
+        let (port, counts) = (live_port()?, Counts::new()?);
+        let head = head(IoPolicy::Numa, &counts)?;
+        let first = path(&head, &port, 0)?;
+
+        head.set_removal_delay(SECONDS);
+        drop(first);
+        check!(head.is_live() && counts.unlinked() == 0);
+        let io = Io::write(&head, 0, 0)?;
+        check!(!io.is_done());
+        let second = path(&head, &port, 0)?;
+        check!(io.wait() == 0);
+
+        head.set_removal_delay(0);
+        drop(second);
+        check!(!head.is_live() && counts.unlinked() == 1);
+        Ok(())
+    }
+
+    #[test]
+    fn a_disabled_path_takes_no_bio() -> Result {
+        let (port, counts) = (live_port()?, Counts::new()?);
+        let head = head(IoPolicy::RoundRobin, &counts)?;
+        let first = path(&head, &port, 0)?;
+        let second = path(&head, &port, 1)?;
+
+        first.disable(DisableReason::StatePending);
+        let before = first.data().arrived();
+        for _ in 0..4 {
+            check!(Io::write(&head, 0, 0)?.wait() == 0);
+        }
+        check!(first.data().arrived() == before);
+
+        // `on_path()` sees what a bio would see.
+        check!(head.on_path(|path| core::ptr::eq(path, &*second))?);
+        second.disable(DisableReason::StatePending);
+        check!(head.on_path(|_| ()) == Err(EAGAIN));
+        first.enable(DisableReason::StatePending);
+        check!(head.on_path(|path| core::ptr::eq(path, &*first))?);
+        Ok(())
+    }
+
+    #[test]
+    fn the_identifier_is_asked_of_a_path() -> Result {
+        let (port, counts) = (live_port()?, Counts::new()?);
+        let head = head(IoPolicy::Numa, &counts)?;
+        let _path = path(&head, &port, 0)?;
+
+        let (length, id) = Io::unique_id(&head, IdKind::Eui64);
+        check!(length == 8 && id[..8] == *b"multipat");
+        check!(Io::unique_id(&head, IdKind::Naa).0 == EINVAL.to_errno());
+        Ok(())
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() -> Result {
+        let counts = Counts::new()?;
+        let policy = Arc::pin_init(
+            MpathIoPolicy::with_supported(IoPolicy::Numa, &[IoPolicy::Numa]),
+            GFP_KERNEL,
+        )?;
+        let params = DiskParams::new(2048);
+
+        check!(policy.set(IoPolicy::RoundRobin) == Err(EINVAL));
+        check!(Arc::pin_init(
+            MpathIoPolicy::with_supported(IoPolicy::QueueDepth, &[IoPolicy::Numa]),
+            GFP_KERNEL,
+        )
+        .is_err());
+        check!(params.logical_block_size(513).is_err());
+
+        let long = fmt!("a-name-that-is-longer-than-what-a-disk-may-have");
+        let head = MpathHead::<Kept>::new(&policy, long, params, counts.clone());
+        check!(matches!(head, Err(error) if error == EINVAL));
+        // Nothing was left behind.
+        check!(Arc::into_unique_or_drop(counts).is_some());
+        Ok(())
+    }
+}
