@@ -663,8 +663,9 @@ void mpath_revalidate_paths(struct mpath_head *head);
  * @dev: the path; on a head with a disk
  * @bios: the bios in order, for example from blk_steal_bios(); empty afterwards
  *
- * The bios are parked, in order and with their status clean, and submitted
- * again from another context. The path is not chosen again before its state was
+ * The bios are parked, in order and with their status clean (but for the error
+ * of a part that was split off and has ended), and submitted again from another
+ * context. The path is not chosen again before its state was
  * evaluated anew: mpath_device_set_access_state(), mpath_enable_device() or
  * mpath_device_set_live() say that the driver has done so, otherwise the
  * library tries it again after at most 100 ms.

@@ -54,6 +54,7 @@ pub(crate) struct Bio(NonNull<bindings::bio>);
 impl Bio {
     const NOWAIT: u32 = 1 << bindings::req_flag_bits___REQ_NOWAIT;
     const DRIVER: u32 = 1 << bindings::req_flag_bits___REQ_DRV;
+    const CHAIN: u16 = 1 << bindings::BIO_CHAIN;
     const REMAPPED: u16 = 1 << bindings::BIO_REMAPPED;
     const BPS_THROTTLED: u16 = 1 << bindings::BIO_BPS_THROTTLED;
 
@@ -130,10 +131,19 @@ impl Bio {
 
     /// Takes the bio back to the head's disk after it failed on a path, as if it had never been
     /// submitted.
+    ///
+    /// The status of a bio that others are chained to is theirs as well: it may be the error of
+    /// one that has ended, which must not get lost.
     pub(crate) fn take_back(&mut self, head: &Disk) {
+        let bio = self.0.as_ptr();
+
         self.set_disk(head);
         // SAFETY: By the type invariant.
-        unsafe { (*self.0.as_ptr()).bi_status = 0 };
+        unsafe {
+            if (*bio).bi_flags & Self::CHAIN == 0 {
+                (*bio).bi_status = 0;
+            }
+        }
     }
 
     /// Submits the bio to the disk that it is set to.
