@@ -4,6 +4,7 @@
  */
 #include <linux/compat.h>
 #include <linux/device.h>
+#include <linux/module.h>
 #include <linux/highmem.h>
 #include <linux/nodemask.h>
 #include <linux/sysfs.h>
@@ -71,6 +72,16 @@ bool mpath_helper_allow_part_scan(struct gendisk *disk)
 bool mpath_helper_disk_added(struct gendisk *disk)
 {
 	return test_bit(GD_ADDED, &disk->state);
+}
+
+bool mpath_helper_get_module(struct module *module)
+{
+	return try_module_get(module);
+}
+
+void mpath_helper_put_module(struct module *module)
+{
+	module_put(module);
 }
 
 struct workqueue_struct *mpath_helper_alloc_workqueue(void)

@@ -28,6 +28,8 @@ void mpath_helper_suppress_part_scan(struct gendisk *disk);
 bool mpath_helper_allow_part_scan(struct gendisk *disk);
 bool mpath_helper_disk_added(struct gendisk *disk);
 
+bool mpath_helper_get_module(struct module *module);
+void mpath_helper_put_module(struct module *module);
 struct workqueue_struct *mpath_helper_alloc_workqueue(void);
 u64 mpath_helper_jiffies(void);
 void mpath_helper_init_mutex(struct mutex *mutex);

@@ -198,13 +198,13 @@ impl Ops {
     /// Pins the driver's module. Returns false when it is going.
     pub(crate) fn pin_module(&self) -> bool {
         // SAFETY: Null stands for what is built in.
-        unsafe { bindings::try_module_get(self.owner()) }
+        unsafe { bindings::mpath_helper_get_module(self.owner()) }
     }
 
     /// Undoes [`Ops::pin_module`].
     pub(crate) fn unpin_module(owner: *mut bindings::module) {
         // SAFETY: Null stands for what is built in; otherwise it was pinned.
-        unsafe { bindings::module_put(owner) }
+        unsafe { bindings::mpath_helper_put_module(owner) }
     }
 }
 
