@@ -10,6 +10,8 @@ mod bindings;
 mod driver;
 mod engine;
 pub mod ffi;
+#[cfg(CONFIG_LIBMULTIPATH_KUNIT_TEST)]
+mod kunit;
 pub mod nodes;
 pub mod parking;
 pub mod policy;
