@@ -14,7 +14,7 @@ from tests.e2e.target import Target
 from tests.e2e.test_io import set_policy
 
 PATH_ATTRIBUTES = ("ana_state", "ana_grpid", "numa_nodes", "queue_depth", "diag/multipath_failover_count",
-                   "diag/command_retry_count", "diag/command_error_count")
+                   "diag/command_retries_count", "diag/command_error_count")
 HEAD_ATTRIBUTES = ("diag/io_requeue_no_usable_path_count", "diag/io_fail_no_available_path_count",
                    "delayed_removal_secs", "wwid", "nsid", "queue/logical_block_size", "queue/iostats")
 PARAMETERS = ("multipath", "multipath_always_on", "iopolicy")
