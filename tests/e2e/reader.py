@@ -34,7 +34,8 @@ class Reader:
         return self
 
     def __exit__(self, *exception):
-        os.close(self._orders)  # which ends it, if it still waits
+        os.write(self._orders, b"q")
+        os.close(self._orders)
         os.close(self._outcome)
         os.waitpid(self._pid, 0)
 
@@ -62,7 +63,7 @@ class Reader:
         try:
             file = os.open(device, os.O_RDONLY | os.O_DIRECT)
             os.write(outcome, b"open")
-            while os.read(orders, 1):
+            while os.read(orders, 1) == b"r":
                 os.write(outcome, self._read_once(file, buffer).encode())
         finally:
             os._exit(0)

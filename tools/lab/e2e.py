@@ -7,6 +7,7 @@ rest go on in a new boot. The results of all boots together are build/reports/e2
 
 import argparse
 import fnmatch
+import itertools
 import os
 import re
 import shutil
@@ -51,10 +52,15 @@ def run(which="", only=None) -> Counts:
     if not names:
         log.fail(f"no end-to-end test is called {only}")
     setup.ensure()
-    kernel.ensure()
-    modules.ensure(which)
+    built, directory = kernel.ensure(), modules.ensure(which)
+    outcomes = []
     with log.step(f"e2e {which}", f"{len(names)} tests") as step:
-        outcomes = _run_all(which, names, step)
+        for number in itertools.count(1):
+            console = paths.LOGS / f"e2e-{which}-console-{number}.log"
+            boot = _Boot(names[len(outcomes):], console, step, done=len(outcomes))
+            outcomes += boot.run(built, directory)
+            if len(outcomes) == len(names):
+                break
     _write_ktap(outcomes, "" if which == "ours" else "-stock")
     return _count(outcomes)
 
@@ -70,35 +76,24 @@ def main(arguments) -> int:
     return 1 if counts.failed else 0
 
 
-def _run_all(which, names, step) -> list:
-    outcomes = []
-    boot = 0
-    while len(outcomes) < len(names):
-        boot += 1
-        outcomes += _Boot(which, names[len(outcomes):], boot, step).run(len(outcomes), len(names))
-    return outcomes
-
-
 class _Boot:
     """One guest and the tests that are run in it: up to the first that fails."""
 
-    def __init__(self, which, names, number, step):
+    def __init__(self, names, console, step, done):
         self._names = names
+        self._console = console
         self._step = step
-        self._which = which
-        self._console = paths.LOGS / f"e2e-{which}-console-{number}.log"
+        self._done = done
         self._outcomes = []
         self._remarks = []
 
-    def run(self, done, total) -> list:
-        self._done, self._total = done, total
+    def run(self, built, directory) -> list:
         shared = paths.BUILD / "e2e"
         shutil.rmtree(shared, ignore_errors=True)
         limits = [suite.CASES[name].limit for name in self._names]
-        result = vm.run(
-            kernel.ensure(), ["python3", "-m", "tests.e2e.run", *self._names], modules.ensure(self._which),
-            TOPOLOGY, sum(limits) + GRACE_SECONDS, self._console, shared, smp=CPUS, output=self._take,
-            silence=max(limits) + GRACE_SECONDS)
+        result = vm.run(built, ["python3", "-m", "tests.e2e.run", *self._names], directory, TOPOLOGY,
+                        sum(limits) + GRACE_SECONDS, self._console, shared, smp=CPUS, output=self._take,
+                        silence=max(limits) + GRACE_SECONDS)
         if len(self._outcomes) < len(self._names) and not self._failed():
             self._fail(self._names[len(self._outcomes)], f"the guest: {result}, see {self._console}")
         return self._outcomes
@@ -111,7 +106,8 @@ class _Boot:
             file.write(line + "\n")
         if started := _STARTED.fullmatch(line):
             self._remarks = []
-            self._step.progress(f"{self._done + len(self._outcomes) + 1} of {self._total}: {started[1]}")
+            done = self._done + len(self._outcomes)
+            self._step.progress(f"{done + 1} of {self._done + len(self._names)}: {started[1]}")
         elif result := _RESULT.fullmatch(line):
             verdict, name, reason = result.groups()
             if verdict == "not ok":
