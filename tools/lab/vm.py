@@ -30,6 +30,8 @@ from lab import paths
 
 #: Seconds without a sign of life from a guest that is booting.
 BOOT_LIMIT = 120
+#: Seconds that QEMU may take to answer.
+MONITOR_LIMIT = 60
 #: How much of the kernel's log is shown when a guest fails.
 TAIL_LINES = 40
 
@@ -168,14 +170,11 @@ class _Machine:
         # A guest must not outlive whoever waits for it, however that one ends.
         self._qemu = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", *self._arguments],
-            stdin=subprocess.DEVNULL, pass_fds=self._fds, process_group=0)
+            stdin=subprocess.DEVNULL, pass_fds=self._fds, start_new_session=True)
         self._stack.callback(self._kill)
         for fd in self._fds:
             os.close(fd)
-        try:
-            self._monitor.readline()
-            self._execute("qmp_capabilities")
-        except ConnectionError:
+        if self._execute("qmp_capabilities"):
             log.fail("QEMU did not start, see its message above")
 
     def wait(self) -> int:
@@ -240,6 +239,7 @@ class _Machine:
 
     def _add_monitor(self):
         ours, fd = self._socket()
+        ours.settimeout(MONITOR_LIMIT)
         self._add("-chardev", f"socket,id=monitor,fd={fd}", "-mon", "chardev=monitor,mode=control")
         return self._stack.enter_context(ours.makefile("rw"))
 
@@ -254,17 +254,18 @@ class _Machine:
 
     def _execute(self, command, **arguments) -> str | None:
         """Has QEMU do something; returns what is wrong when it does not."""
-        self._monitor.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
-        self._monitor.flush()
-        while True:
-            line = self._monitor.readline()
-            if not line:
-                raise ConnectionError("QEMU is gone")
-            answer = json.loads(line)
-            if "error" in answer:
-                return answer["error"]["desc"]
-            if "return" in answer:
-                return None
+        try:
+            self._monitor.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
+            self._monitor.flush()
+            for line in self._monitor:
+                answer = json.loads(line)
+                if "error" in answer:
+                    return answer["error"]["desc"]
+                if "return" in answer:
+                    return None
+        except OSError as error:
+            return f"QEMU does not answer: {error}"
+        return "QEMU is gone"
 
 
 class _Session:
@@ -283,10 +284,10 @@ class _Session:
             for channel in self._partial:
                 selector.register(channel, selectors.EVENT_READ)
             while self._status is None:
-                heard = time.monotonic()
-                limit = min(self._begun + timeout, heard + (BOOT_LIMIT if self._boot is None else silence))
-                ready = {key.fileobj for key, _ in selector.select(max(limit - heard, 0))}
-                if not ready:
+                left = self._begun + timeout - time.monotonic()
+                patience = min(left, BOOT_LIMIT if self._boot is None else silence)
+                ready = {key.fileobj for key, _ in selector.select(max(patience, 0))}
+                if not ready or left < 0:
                     return self._result(timed_out=True)
                 # The output comes first, so that none is lost when the status follows it.
                 for channel in self._partial:
