@@ -20,8 +20,8 @@ from tests.e2e.target import Target
 
 BLKRRPART = 0x125F
 NVME_IOCTL_ID = 0x4E40
-NVME_IOCTL_ADMIN_CMD = 0xC0484E41
-NVME_IOCTL_IO_CMD = 0xC0484E43
+NVME_IOCTL_ADMIN64_CMD = 0xC0504E47
+NVME_IOCTL_IO64_CMD = 0xC0504E48
 IOC_PR_REGISTER = 0x401870C8
 IOC_PR_RESERVE = 0x401070C9
 IOC_PR_RELEASE = 0x401070CA
@@ -95,15 +95,14 @@ def _identify_until(ended, device, answers):
 
 def _identify(device) -> int:
     """Identifies a controller through the head; returns 0 or the number of the error."""
-    return _pass_through(device, NVME_IOCTL_ADMIN_CMD, IDENTIFY, nsid=0, first_dword=1)
+    return _pass_through(device, NVME_IOCTL_ADMIN64_CMD, IDENTIFY, nsid=0, size=4096, first_dword=1)
 
 
-def _pass_through(device, request, opcode, nsid, first_dword) -> int:
-    """Sends a command that fetches a page of identity or a block; returns 0 or the number of the error."""
-    size = 4096 if request == NVME_IOCTL_ADMIN_CMD else 512
+def _pass_through(device, request, opcode, nsid, size, first_dword) -> int:
+    """Sends a command that fetches data; returns 0 or the number of the error."""
     buffer = ctypes.create_string_buffer(size)
-    # struct nvme_passthru_cmd: opcode, nsid, address and length of the data, dword 10.
-    command = bytearray(struct.pack("=B3xI16xQ4xII28x", opcode, nsid, ctypes.addressof(buffer), size, first_dword))
+    # struct nvme_passthru_cmd64: opcode, nsid, address and length of the data, dword 10.
+    command = bytearray(struct.pack("=B3xI16xQ4xII36x", opcode, nsid, ctypes.addressof(buffer), size, first_dword))
     try:
         return fcntl.ioctl(device, request, command) and errno.EIO
     except OSError as error:
@@ -125,11 +124,14 @@ def a_partition_refuses_passthrough_where_its_disk_does_not():
 
 
 def _read_as_nobody(device) -> int:
-    """Reads the first block by a passthrough command and without privileges."""
+    """Reads the first block by a passthrough command and without privileges.
+
+    By the 64 bit command: the in-tree driver does not look for partitions in NVME_IOCTL_IO_CMD.
+    """
     child = os.fork()
     if child == 0:
         os.setuid(NOBODY)
-        os._exit(_pass_through(device, NVME_IOCTL_IO_CMD, READ, nsid=1, first_dword=0))
+        os._exit(_pass_through(device, NVME_IOCTL_IO64_CMD, READ, nsid=1, size=512, first_dword=0))
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 

@@ -144,8 +144,8 @@ def a_head_without_a_choice_says_which_nodes_it_serves():
 def the_head_has_the_limits_that_it_always_had():
     with Target("sysfs", ports=("loop",)) as target:
         target.connect_all()
-        found = "".join(sorted(f"{entry.name} {_value(entry)}\n" for entry in (target.head.directory / "queue").iterdir()
-                               if entry.is_file()))
+        entries = sorted((target.head.directory / "queue").iterdir())
+        found = "".join(f"{entry.name} {_value(entry)}\n" for entry in entries if entry.is_file())
         assert found == QUEUE.read_text(), f"queue/ is not as it was:\n{found}"
 
 
