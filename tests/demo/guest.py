@@ -27,7 +27,7 @@ PCIE_NQN = "nqn.2019-08.org.qemu:demo"
 #: How long each state of affairs is kept for the onlooker.
 PACE = 1.5
 #: Writes per second and CPU, so that there is CPU left for an emulated machine's other work.
-RATE = 800
+RATE = 700
 MIB_PER_CPU = 256
 
 _start = time.monotonic()
@@ -74,12 +74,12 @@ class Act:
                 report({"type": "verified", "t": now(), "ios": done.ios, "bytes_verified": done.bytes_verified,
                         "errors": done.errors, "slowest_io_ms": done.slowest_ms, "losses": self.losses})
 
-    def event(self, text, action, expected=None, loss=False) -> None:
+    def event(self, text, action, expected, loss=False) -> None:
         """Does something to the paths and waits until I/O runs on the one at the address `expected`."""
         report({"type": "event", "t": now(), "text": text, "loss": loss})
         action()
-        disk = wait.until(lambda: self._path(expected), f"the path {expected}") if expected else self._head
-        self._load.wait_for_io(disk, ios=50)
+        path = wait.until(lambda: self._path(expected), f"the path {expected}")
+        self._load.wait_for_io(path, ios=50)
         report({"type": "settled", "t": now(), "path": expected})
         self.losses += loss
         time.sleep(PACE)
@@ -152,7 +152,8 @@ def over_fabrics() -> None:
             set_state(loop1, "optimized", expected=loop1)
             act.event(f"{address[loop1]}: disconnected", lambda: heads.delete_controller(names[loop1]),
                       address[tcp1], loss=True)
-            act.event(f"{address[loop1]}: connected again", lambda: target.connect(loop1))
+            act.event(f"{address[loop1]}: connected again", lambda: target.connect(loop1), address[tcp1])
+            set_state(tcp1, "non-optimized", expected=loop1)
 
 
 def describe_kernel() -> None:

@@ -184,7 +184,7 @@ class _Screen:
         self._line(f"{record['t']:6.1f} s  >> {record['text']}")
 
     def _show_settled(self, record) -> None:
-        self._line(f"{record['t']:6.1f} s     I/O runs" + (f" on {record['path']}" if record["path"] else ""))
+        self._line(f"{record['t']:6.1f} s     I/O runs on {record['path']}")
 
     def _show_stall(self, record) -> None:
         seconds = record["end"] - record["begin"]
