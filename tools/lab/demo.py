@@ -244,7 +244,7 @@ def _summarize(report) -> None:
             ("errors", *(column["errors"] for column in columns)),
             ("path losses survived", *(column["path_losses"] for column in columns)),
             ("longest stall", *(f"{column['longest_stall_ms']} ms" for column in columns)),
-            ("slowest I/O", *(f"{column['slowest_io_ms']} ms" for column in columns))]
+            ("slowest I/O", *(f"{column.get('slowest_io_ms', '?')} ms" for column in columns))]
     print()
     for name, *values in rows:
         print(f"    {name:24}" + "".join(f"{value or 0!s:>18}" for value in values))
