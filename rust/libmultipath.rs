@@ -47,6 +47,29 @@ pub use state::{
 };
 pub use wrap::bio::Failure;
 
+/// What a driver uses: `use libmultipath::prelude::*`.
+pub mod prelude {
+    pub use crate::{
+        AccessState,
+        Added,
+        BioOp,
+        DisableReason,
+        DiskParams,
+        Failure,
+        IdKind,
+        IoPolicy,
+        MpathBio,
+        MpathBioQueue,
+        MpathDevice,
+        MpathDriver,
+        MpathHead,
+        MpathIoPolicy,
+        MpathPort,
+        PortState,
+        Registration, //
+    };
+}
+
 use kernel::prelude::*;
 
 module! {

@@ -85,6 +85,7 @@ impl IoPolicy {
     pub const ALL: [Self; 3] = [Self::Numa, Self::RoundRobin, Self::QueueDepth];
 
     /// The policy of a C value.
+    #[inline]
     pub const fn from_raw(raw: u32) -> Option<Self> {
         match raw {
             0 => Some(Self::Numa),
@@ -95,11 +96,13 @@ impl IoPolicy {
     }
 
     /// The policy's bit in a mask of policies.
+    #[inline]
     pub const fn bit(self) -> u32 {
         1 << self as u32
     }
 
     /// The name in sysfs and in module parameters.
+    #[inline]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Numa => Numa::NAME,
@@ -109,6 +112,7 @@ impl IoPolicy {
     }
 
     /// The policy of a name, which one newline may follow.
+    #[inline]
     pub fn parse(name: &[u8]) -> Option<Self> {
         let name = name.strip_suffix(b"\n").unwrap_or(name);
 

@@ -48,6 +48,7 @@ pub enum AccessState {
 
 impl AccessState {
     /// The state of a C value; what is unknown is not used for I/O.
+    #[inline]
     pub const fn from_raw(raw: u32) -> Self {
         match raw {
             0 => Self::Optimized,
@@ -200,6 +201,7 @@ impl PortState {
     }
 
     /// May a bio wait for it?
+    #[inline]
     pub const fn is_worth_waiting_for(self) -> bool {
         matches!(self, Self::Live | Self::Recovering)
     }

@@ -2,20 +2,7 @@
 
 //! The example of the README, all but the imports: a RAM disk behind a path.
 
-use crate::{
-    AccessState,
-    BioOp,
-    DiskParams,
-    IoPolicy,
-    MpathBio,
-    MpathDevice,
-    MpathDriver,
-    MpathHead,
-    MpathIoPolicy,
-    MpathPort,
-    PortState,
-    Registration, //
-};
+use crate::prelude::*;
 use kernel::new_mutex;
 use kernel::prelude::*;
 use kernel::sync::{
