@@ -80,9 +80,9 @@ def _write_events(act, axes) -> None:
     handles.append(pyplot.Rectangle((0, 0), 1, 1, color=STALL, alpha=0.8))
     labels.append("nothing completed")
     axes.legend(handles, labels, loc="upper left", fontsize=8, frameon=False, bbox_to_anchor=(-0.1, 1.12))
-    top = 1.0 - 0.075 * len(labels)
+    top = 1.03 - 0.072 * len(labels)
     for number, event in enumerate(act["events"], 1):
-        axes.text(-0.07, top - 0.078 * number,
+        axes.text(-0.07, top - 0.072 * number,
                   f"{number}  {event['text']}  ({_stall(event)})", fontsize=8, transform=axes.transAxes,
                   color=LOSS if event["loss"] else EVENT)
 
