@@ -301,6 +301,7 @@ impl<'a, D> Iterator for Segments<'a, D> {
             memory,
             begin,
             _bio: PhantomData,
+            _direction: PhantomData,
         })
     }
 }
@@ -316,7 +317,8 @@ impl<'a, D> Iterator for Segments<'a, D> {
 pub struct Segment<'a, D> {
     memory: bindings::bio_vec,
     begin: usize,
-    _bio: PhantomData<(&'a Bio, fn(D))>,
+    _bio: PhantomData<&'a Bio>,
+    _direction: PhantomData<D>,
 }
 
 impl<D> Segment<'_, D> {

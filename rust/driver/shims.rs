@@ -47,12 +47,13 @@ impl<T: MpathDriver> Shims<T> {
         ..pin_init::zeroed()
     };
 
-    const GROUPS: Groups = Groups([(&raw const ffi::mpath_attr_group).cast(), core::ptr::null()]);
+    const GROUPS: &'static Groups =
+        &Groups([(&raw const ffi::mpath_attr_group).cast(), core::ptr::null()]);
 
     const TEMPLATE: bindings::mpath_head_template = bindings::mpath_head_template {
         owner: Self::OWNER,
         fops: &Self::HEAD_OPERATIONS,
-        disk_groups: (&raw const (*(&Self::GROUPS)).0).cast_mut().cast(),
+        disk_groups: Self::GROUPS.0.as_ptr().cast_mut(),
         release: Some(Self::release),
         remove_head: Some(Self::remove_head),
         get_unique_id: if T::HAS_UNIQUE_ID {
