@@ -432,7 +432,9 @@ impl FakePath {
             unsafe {
                 let next = core::mem::replace(&mut (*bio).bi_next, core::ptr::null_mut());
 
-                (*bio).bi_status = status as u8;
+                if status != io::OK {
+                    (*bio).bi_status = status as u8;
+                }
                 bindings::bio_endio(bio);
                 bio = next;
             }
