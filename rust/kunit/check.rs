@@ -74,6 +74,11 @@ pub(super) fn failed(file: &'static CStr, line: u32, condition: &'static CStr) -
     }
 }
 
+/// Tells KUnit, from a destructor, of a condition that does not hold.
+pub(super) fn complain(condition: &'static CStr) {
+    failed(c"rust/kunit", 0, condition);
+}
+
 /// Tells KUnit of two integers that are not the same.
 pub(super) fn failed_eq(
     file: &'static CStr,

@@ -2,10 +2,14 @@
 
 //! A driver of the library's: a policy, a template whose callbacks count, and a head.
 
-use super::check::eventually;
+use super::check::{
+    complain,
+    eventually, //
+};
 use super::fake::{
     FakePath,
-    Options, //
+    Options,
+    GARBAGE, //
 };
 use super::io::{
     Io,
@@ -102,9 +106,12 @@ impl FakePolicy {
     pub(super) fn new(policy: IoPolicy, supported: u32) -> Result<Arc<Self>> {
         Arc::pin_init(
             try_pin_init!(Self {
-                raw <- Opaque::try_ffi_init(|raw| {
+                raw <- Opaque::try_ffi_init(|raw: *mut bindings::mpath_iopolicy| {
                     // SAFETY: `raw` is valid for writes, and pinned.
-                    to_result(unsafe { ffi::mpath_iopolicy_init(raw, policy as u32, supported) })
+                    to_result(unsafe {
+                        raw.write_bytes(GARBAGE, 1);
+                        ffi::mpath_iopolicy_init(raw, policy as u32, supported)
+                    })
                 }),
             }),
             GFP_KERNEL,
@@ -536,7 +543,7 @@ impl Drop for TestHead {
             eventually(|| self.try_remove() || !*self.driver.owns.lock());
         }
         if !eventually(|| self.driver.released.get() == 1) {
-            pr_err!("a head has not been released\n");
+            complain(c"the head has been released");
         }
     }
 }

@@ -11,6 +11,10 @@ use super::fake::{
     FakePath,
     Options, //
 };
+use super::io::{
+    OK,
+    PENDING, //
+};
 use super::sysfs::has_link;
 use super::thread::Thread;
 use crate::bindings;
@@ -60,6 +64,26 @@ mod tests {
         Ok(())
     }
 
+    /// Shows L-41.
+    #[test]
+    fn what_a_driver_embeds_need_not_be_zeroed() -> Result {
+        let head = TestHead::new(Setup::default())?;
+        let path = FakePath::new(Options::default())?;
+
+        // Path, port and policy were full of garbage until the library initialised them.
+        path.add(&head)?;
+        check_eq!(path.port().active(), 0);
+        path.go_live();
+        check_eq!(head.write_many(1)?, 1);
+        // What was left of the last time does not matter either.
+        path.remove();
+        path.add(&head)?;
+        check_eq!(head.write(0)?.status(), PENDING);
+        path.go_live();
+        check_eq!(head.write_many(1)?, 1);
+        Ok(())
+    }
+
     #[test]
     fn a_path_that_was_just_added_is_not_used() -> Result {
         let head = TestHead::new(Setup::default())?;
@@ -74,7 +98,7 @@ mod tests {
         head.kick();
         check_eq!(other.bios(), 0);
         other.go_live();
-        check_eq!(io.wait(), super::super::io::OK);
+        check_eq!(io.wait(), OK);
         Ok(())
     }
 
