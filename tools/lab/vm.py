@@ -23,6 +23,7 @@ import time
 from contextlib import ExitStack
 from contextlib import contextmanager
 from dataclasses import dataclass
+from dataclasses import field
 from pathlib import Path
 
 from lab import log
@@ -43,14 +44,26 @@ KERNEL_PARAMETERS = (
 
 
 @dataclass(frozen=True)
+class Namespace:
+    """A namespace of a PCIe subsystem."""
+
+    #: Its size in MiB.
+    mib: int
+    #: Properties of QEMU's device, such as {"zoned": "on"} or {"ms": 8, "pi": 1}.
+    properties: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Subsystem:
     """A PCIe NVMe subsystem whose controllers all lead to all its namespaces."""
 
     name: str
     #: The NUMA node of each controller, by the controller's name.
     controllers: dict[str, int]
-    #: The size of each namespace in MiB.
-    namespaces: tuple[int, ...] = (1024,)
+    #: The size of each namespace in MiB, or more about it.
+    namespaces: tuple["int | Namespace", ...] = (1024,)
+    #: More properties of each controller, such as {"cmb_size_mb": 16}.
+    properties: dict[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -143,7 +156,7 @@ class _Machine:
         self._fds = []
         self._arguments = [
             "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
-            "-M", "q35", "-cpu", "max", "-smp", str(smp), "-m", f"{topology.nodes * topology.node_mib}M",
+            "-M", "q35", "-cpu", "max", "-smp", _cpus(topology, smp), "-m", f"{topology.nodes * topology.node_mib}M",
             "-accel", "tcg,thread=single" if icount else "tcg,thread=multi",
             "-fsdev", "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap",
             "-device", "virtio-9p-pci,bus=pcie.0,fsdev=host,mount_tag=host",
@@ -213,15 +226,18 @@ class _Machine:
                                  f"slot={slot}")
             self._controllers[name] = {
                 "driver": "nvme", "id": name, "serial": subsystem.name, "subsys": subsystem.name,
-                "bus": f"port-{name}"}
+                "bus": f"port-{name}", **subsystem.properties}
             self._add("-device", ",".join(
                 f"{key}={value}" for key, value in self._controllers[name].items()))
         first = next(iter(subsystem.controllers))
-        for nsid, mib in enumerate(subsystem.namespaces, 1):
+        for nsid, namespace in enumerate(subsystem.namespaces, 1):
+            if isinstance(namespace, int):
+                namespace = Namespace(namespace)
             drive = f"{subsystem.name}-{nsid}"
-            self._add("-drive", f"file=/dev/fd/{self._image(mib)},id={drive},format=raw,if=none,"
+            more = "".join(f",{key}={value}" for key, value in namespace.properties.items())
+            self._add("-drive", f"file=/dev/fd/{self._image(namespace.mib)},id={drive},format=raw,if=none,"
                                 "cache=unsafe,discard=unmap",
-                      "-device", f"nvme-ns,drive={drive},bus={first},nsid={nsid},shared=on")
+                      "-device", f"nvme-ns,drive={drive},bus={first},nsid={nsid},shared=on{more}")
 
     def _image(self, mib) -> int:
         """A sparse file without a name."""
@@ -266,6 +282,12 @@ class _Machine:
         except OSError as error:
             return f"QEMU does not answer: {error}"
         return "QEMU is gone"
+
+
+def _cpus(topology, smp) -> str:
+    """The CPUs, with a socket for each node that has some: no socket is in two nodes."""
+    sockets = min(topology.nodes, smp)
+    return f"{smp},sockets={sockets},cores={smp // sockets}" if smp % sockets == 0 else str(smp)
 
 
 class _Session:
