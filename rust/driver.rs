@@ -22,7 +22,9 @@
 //!   the head; all others borrow it, or come to it by a bio, which the path waits for before it goes.
 //!   So nobody has a path that is gone, and nobody can forget to synchronize.
 //! - What may sleep is a method of the registration, the head or the policy. Through a path or a bio,
-//!   which is what callbacks and interrupts have, only what any context may do can be reached.
+//!   which is what callbacks and interrupts have, only what any context may do can be reached: of the
+//!   head that is [`AnyContextHead`]. Where the last reference to a head, or a registration, is
+//!   dropped in atomic context all the same, the kernel says so.
 //! - Adding a path to a head that is being removed is `ENXIO`; a policy that is not supported is
 //!   `EINVAL`.
 //!
@@ -59,7 +61,10 @@ pub use device::{
 };
 pub use disk::DiskParams;
 pub use group::MpathIoPolicy;
-pub use head::MpathHead;
+pub use head::{
+    AnyContextHead,
+    MpathHead, //
+};
 pub use port::MpathPort;
 pub use queue::MpathBioQueue;
 pub use registration::{
@@ -75,6 +80,10 @@ use kernel::prelude::*;
 ///
 /// Implement it with `#[vtable]`, which also says which module the driver is: it stays in memory
 /// while a disk of its heads is open and while a removal timer is armed.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a multipath driver",
+    note = "implement `MpathDriver` for it, with `#[vtable]` above the `impl`"
+)]
 #[vtable]
 pub trait MpathDriver: Sized + Send + Sync + 'static {
     /// What the driver keeps for a head: [`MpathHead::data`]. Dropped with the last reference to the

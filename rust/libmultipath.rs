@@ -22,6 +22,7 @@ mod wrap;
 
 pub use driver::{
     Added,
+    AnyContextHead,
     BioOp,
     DisableReason,
     DiskParams,
@@ -52,6 +53,7 @@ pub mod prelude {
     pub use crate::{
         AccessState,
         Added,
+        AnyContextHead,
         BioOp,
         DisableReason,
         DiskParams,

@@ -55,7 +55,7 @@ impl<T: MpathDriver> MpathBio<T> {
             Self::from_raw(raw, false)
         };
 
-        if bio.path().head().policy().get() == IoPolicy::QueueDepth {
+        if bio.path().head().io_policy() == IoPolicy::QueueDepth {
             bio.path().port().active().add(1, Relaxed);
             // INVARIANT: The port counts it.
             bio.counted = true;

@@ -3,7 +3,10 @@
 //! A path, as all may see it who have come by it.
 
 use super::disk::PathDisk;
-use super::head::MpathHead;
+use super::head::{
+    AnyContextHead,
+    MpathHead, //
+};
 use super::port::MpathPort;
 use super::MpathDriver;
 use crate::bindings;
@@ -103,9 +106,15 @@ impl<T: MpathDriver> MpathDevice<T> {
         &self.data
     }
 
-    /// The head that the path is on.
+    /// The head that the path is on, as far as any context may use it.
     #[inline]
-    pub fn head(&self) -> &MpathHead<T> {
+    pub fn head(&self) -> &AnyContextHead<T> {
+        &self.head
+    }
+
+    /// The head that the path is on, for those who may sleep.
+    #[inline]
+    pub(super) fn sleepable_head(&self) -> &MpathHead<T> {
         &self.head
     }
 
@@ -115,8 +124,8 @@ impl<T: MpathDriver> MpathDevice<T> {
         &self.port
     }
 
-    /// Says how the storage is reached through the path from now on. Also ends what [`MpathBio::failover`] began: the path has
-    /// been looked at since.
+    /// Says how the storage is reached through the path from now on. Also ends what
+    /// [`MpathBio::failover`] began: the path has been looked at since.
     ///
     /// Any context, hard interrupt included.
     ///

@@ -18,7 +18,9 @@ use super::shims::Shims;
 use super::MpathDriver;
 use crate::bindings;
 use crate::ffi;
+use crate::policy::IoPolicy;
 use core::marker::PhantomData;
+use core::ops::Deref;
 use core::ptr::NonNull;
 use kernel::alloc::NumaNode;
 use kernel::error::{
@@ -62,13 +64,91 @@ pub(super) struct HeadData<T: MpathDriver> {
 /// The last reference must not be dropped in atomic context, which is reported whichever reference
 /// it is.
 ///
+/// Its own methods may sleep; those that any context may call are of [`AnyContextHead`], which it
+/// derefs to.
+#[repr(transparent)]
+pub struct MpathHead<T: MpathDriver>(AnyContextHead<T>);
+
+/// A head, as those see it who may be in any context: who has come to it from one of its paths.
+///
 /// # Invariants
 ///
 /// `raw` is a head of this driver, with a disk, and its `drvdata` is a `Pin<KBox<HeadData<T>>>`.
 #[repr(transparent)]
-pub struct MpathHead<T: MpathDriver> {
+pub struct AnyContextHead<T: MpathDriver> {
     raw: Opaque<bindings::mpath_head>,
     _driver: PhantomData<HeadData<T>>,
+}
+
+impl<T: MpathDriver> AnyContextHead<T> {
+    #[inline]
+    pub(super) fn as_raw(&self) -> *mut bindings::mpath_head {
+        self.raw.get()
+    }
+
+    #[inline]
+    fn head_data(&self) -> &HeadData<T> {
+        // SAFETY: By the type invariant; nobody changes it before the head is gone.
+        unsafe { &*(*self.as_raw()).drvdata.cast() }
+    }
+
+    /// What the driver keeps for the head.
+    #[inline]
+    pub fn data(&self) -> &T::HeadData {
+        &self.head_data().data
+    }
+
+    /// The policy in force. Any context.
+    #[inline]
+    pub fn io_policy(&self) -> IoPolicy {
+        self.head_data().group.get()
+    }
+
+    /// Has what waits for a path submitted again: after [`MpathPort::set_state`]. Any context.
+    #[inline]
+    pub fn kick(&self) {
+        // SAFETY: By the type invariant.
+        unsafe { ffi::mpath_kick_requeue(self.as_raw()) }
+    }
+
+    /// Is the head's disk there? Any context.
+    #[inline]
+    pub fn is_live(&self) -> bool {
+        // SAFETY: By the type invariant.
+        unsafe { ffi::mpath_head_is_live(self.as_raw()) }
+    }
+
+    /// How often a bio was parked since no path was usable. Any context.
+    #[inline]
+    pub fn requeue_count(&self) -> i64 {
+        // SAFETY: By the type invariant.
+        unsafe { Self::count(ffi::mpath_requeue_count(self.as_raw())) }
+    }
+
+    /// How often a bio failed since no path was usable or worth waiting for. Any context.
+    #[inline]
+    pub fn fail_count(&self) -> i64 {
+        // SAFETY: By the type invariant.
+        unsafe { Self::count(ffi::mpath_fail_count(self.as_raw())) }
+    }
+
+    /// # Safety
+    ///
+    /// `counter` is valid for the time of the call.
+    #[inline]
+    unsafe fn count(counter: *mut bindings::atomic_long_t) -> i64 {
+        // SAFETY: By this function's contract; only accessed atomically.
+        unsafe { Atomic::<i64>::from_ptr(&raw mut (*counter).counter) }.load(Relaxed)
+    }
+}
+
+impl<T: MpathDriver> Deref for MpathHead<T> {
+    type Target = AnyContextHead<T>;
+
+    #[inline]
+    fn deref(&self) -> &AnyContextHead<T> {
+        &self.0
+    }
 }
 
 impl<T: MpathDriver> MpathHead<T> {
@@ -140,20 +220,9 @@ impl<T: MpathDriver> MpathHead<T> {
     }
 
     #[inline]
-    pub(super) fn as_raw(&self) -> *mut bindings::mpath_head {
-        self.raw.get()
-    }
-
-    #[inline]
     fn disk(&self) -> *mut bindings::gendisk {
         // SAFETY: By the type invariant.
         unsafe { (*self.as_raw()).disk }
-    }
-
-    #[inline]
-    fn head_data(&self) -> &HeadData<T> {
-        // SAFETY: By the type invariant; nobody changes it before the head is gone.
-        unsafe { &*(*self.as_raw()).drvdata.cast() }
     }
 
     /// Frees what is kept for a head.
@@ -165,12 +234,6 @@ impl<T: MpathDriver> MpathHead<T> {
     pub(super) unsafe fn release(raw: *mut bindings::mpath_head) {
         // SAFETY: By the type invariant, and this function's contract.
         drop(unsafe { Pin::<KBox<HeadData<T>>>::from_foreign((*raw).drvdata) });
-    }
-
-    /// What the driver keeps for the head.
-    #[inline]
-    pub fn data(&self) -> &T::HeadData {
-        &self.head_data().data
     }
 
     /// The policy that the head follows.
@@ -234,20 +297,6 @@ impl<T: MpathDriver> MpathHead<T> {
         call.1.ok_or(EAGAIN)
     }
 
-    /// Has what waits for a path submitted again: after [`MpathPort::set_state`]. Any context.
-    #[inline]
-    pub fn kick(&self) {
-        // SAFETY: By the type invariant.
-        unsafe { ffi::mpath_kick_requeue(self.as_raw()) }
-    }
-
-    /// Is the head's disk there? Any context.
-    #[inline]
-    pub fn is_live(&self) -> bool {
-        // SAFETY: By the type invariant.
-        unsafe { ffi::mpath_head_is_live(self.as_raw()) }
-    }
-
     /// Sets for how many seconds the head stays after it has lost its last path, with bios waiting
     /// for one to come back; 0 is not at all. A removal that is armed starts anew.
     ///
@@ -256,29 +305,6 @@ impl<T: MpathDriver> MpathHead<T> {
     pub fn set_removal_delay(&self, secs: u32) {
         // SAFETY: By the type invariant.
         unsafe { ffi::mpath_set_delayed_removal_secs(self.as_raw(), secs) }
-    }
-
-    /// How often a bio was parked since no path was usable. Any context.
-    #[inline]
-    pub fn requeue_count(&self) -> i64 {
-        // SAFETY: By the type invariant.
-        unsafe { Self::count(ffi::mpath_requeue_count(self.as_raw())) }
-    }
-
-    /// How often a bio failed since no path was usable or worth waiting for. Any context.
-    #[inline]
-    pub fn fail_count(&self) -> i64 {
-        // SAFETY: By the type invariant.
-        unsafe { Self::count(ffi::mpath_fail_count(self.as_raw())) }
-    }
-
-    /// # Safety
-    ///
-    /// `counter` is valid for the time of the call.
-    #[inline]
-    unsafe fn count(counter: *mut bindings::atomic_long_t) -> i64 {
-        // SAFETY: By this function's contract; only accessed atomically.
-        unsafe { Atomic::<i64>::from_ptr(&raw mut (*counter).counter) }.load(Relaxed)
     }
 
     /// Removes the head if it has no path and no time to wait for one. Sleeps.

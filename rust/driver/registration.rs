@@ -6,6 +6,7 @@ use super::device::{
     DisableReason,
     MpathDevice, //
 };
+use super::head::MpathHead;
 use super::MpathDriver;
 use crate::ffi;
 use crate::state::AccessState;
@@ -101,6 +102,14 @@ impl<T: MpathDriver> Registration<T, Added> {
     }
 }
 
+impl<T: MpathDriver, S> Registration<T, S> {
+    /// The head that the path is on. Unlike [`MpathDevice::head`] it offers what sleeps, too.
+    #[inline]
+    pub fn head(&self) -> &MpathHead<T> {
+        self.path.sleepable_head()
+    }
+}
+
 impl<T: MpathDriver, S> Deref for Registration<T, S> {
     type Target = MpathDevice<T>;
 
@@ -128,6 +137,6 @@ impl<T: MpathDriver, S> Drop for Registration<T, S> {
             ffi::mpath_remove_sysfs_link(raw);
             path.disk.delete();
         }
-        path.head().try_remove();
+        path.sleepable_head().try_remove();
     }
 }
