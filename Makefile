@@ -9,7 +9,7 @@
 
 export KSRC KDIR STOCK SAMPLE
 
-COMMANDS := setup demo test model kunit e2e modules kernel check clean distclean
+COMMANDS := setup demo test model misuse kunit e2e modules kernel check clean distclean
 .PHONY: help python sanitize bench $(COMMANDS)
 
 help: ## this list
@@ -18,6 +18,7 @@ help: ## this list
 demo: ## boot a kernel with several paths to one disk, pull one out under verified I/O
 test: ## all that must pass before a change lands
 model: ## the host tests: policies, state machines, interleavings
+misuse: ## what must not compile against the Rust face does not
 kunit: ## the library's KUnit suites in a booted kernel
 e2e: ## the real NVMe driver on the library, end to end
 check: ## rustfmt, clippy, checkpatch, kernel-doc, the count of unsafe

@@ -9,6 +9,7 @@ import signal
 from lab import check
 from lab import kernel
 from lab import log
+from lab import misuse
 from lab import model
 from lab import modules
 from lab import paths
@@ -36,6 +37,10 @@ def _modules() -> str:
 
 def _model():
     return _report(model.run())
+
+
+def _misuse():
+    return _report(misuse.run())
 
 
 def _kunit():
@@ -86,6 +91,7 @@ COMMANDS = {
     "modules": _modules,
     "demo": _demo,
     "model": _model,
+    "misuse": _misuse,
     "kunit": _kunit,
     "e2e": _e2e,
     "test": _test,

@@ -10,6 +10,7 @@ import traceback
 from lab import e2e
 from lab import kunit
 from lab import log
+from lab import misuse
 from lab import model
 from lab import modules
 from lab.counts import Counts
@@ -22,6 +23,7 @@ def _without_multipath() -> Counts:
 
 PARTS = {
     "model": model.run,
+    "misuse": misuse.run,
     "without multipath": _without_multipath,
     "kunit": kunit.run,
     "e2e": e2e.run,

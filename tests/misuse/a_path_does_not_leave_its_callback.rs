@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a callback is told of a path is not kept beyond it.
+//!
+//! refused: E0521
+//! says: borrowed data escapes outside of associated function
+//! says: `path` is a reference that is only valid in the associated function body
+
+include!("driver.rs");
+
+struct Keeping;
+
+type Kept = kernel::sync::Mutex<Option<&'static MpathDevice<Keeping>>>;
+
+#[vtable]
+impl MpathDriver for Keeping {
+    type HeadData = Pin<KBox<Kept>>;
+    type PathData = ();
+
+    fn submit(path: &MpathDevice<Self>, bio: MpathBio<Self>) {
+        let mut kept = path.head().data().lock();
+
+        *kept = None;
+        #[cfg(misuse)]
+        {
+            *kept = Some(path);
+        }
+        bio.end();
+    }
+}

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A path that was found in a read-side section is not kept beyond it.
+//!
+//! refused: E0521
+//! says: borrowed data escapes outside of closure
+
+include!("driver.rs");
+
+fn find(head: &Head) -> Result {
+    let mut found: Option<&MpathDevice<Ram>> = None;
+
+    head.on_path(|path| {
+        path.try_again();
+        #[cfg(misuse)]
+        {
+            found = Some(path);
+        }
+    })?;
+    if let Some(path) = found.take() {
+        path.try_again();
+    }
+    Ok(())
+}
