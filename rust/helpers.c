@@ -9,29 +9,12 @@
 #include <linux/nodemask.h>
 #include <linux/sysfs.h>
 #include <linux/topology.h>
-#include <trace/events/block.h>
 
 #include "helpers.h"
 
 int mpath_helper_init_srcu(struct srcu_struct *ssp)
 {
 	return init_srcu_struct_fast(ssp);
-}
-
-struct srcu_ctr __percpu *mpath_helper_srcu_read_lock(struct srcu_struct *ssp)
-{
-	return srcu_read_lock_fast(ssp);
-}
-
-void mpath_helper_srcu_read_unlock(struct srcu_struct *ssp,
-				   struct srcu_ctr __percpu *scp)
-{
-	srcu_read_unlock_fast(ssp, scp);
-}
-
-int mpath_helper_numa_node_id(void)
-{
-	return numa_node_id();
 }
 
 int mpath_helper_node_distance(int from, int to)
@@ -47,11 +30,6 @@ bool mpath_helper_node_possible(int node)
 bool mpath_helper_node_online(int node)
 {
 	return node_online(node);
-}
-
-void mpath_helper_trace_bio_remap(struct bio *bio, dev_t dev, sector_t sector)
-{
-	trace_block_bio_remap(bio, dev, sector);
 }
 
 struct gendisk *mpath_helper_alloc_disk(struct queue_limits *lim, int node)

@@ -47,15 +47,19 @@ impl Ops {
         let ops = NonNull::new(raw.cast_mut()).ok_or(EINVAL)?;
         // SAFETY: By this function's contract.
         let template = unsafe { ops.as_ref() };
-        let whole = template.add_cdev.is_some() == template.del_cdev.is_some()
-            && template.ioctl_begin.is_some() == template.ioctl_handle.is_some();
 
-        if template.release.is_none() || !whole {
-            pr_err!("a template needs release, and both or none of add_cdev and del_cdev, ioctl_begin and ioctl_handle\n");
-            return Err(EINVAL);
-        }
-        // INVARIANT: Looked over.
-        Ok(Self(ops))
+        let mistake = if template.release.is_none() {
+            "release is missing"
+        } else if template.add_cdev.is_some() != template.del_cdev.is_some() {
+            "one of add_cdev and del_cdev is missing"
+        } else if template.ioctl_begin.is_some() != template.ioctl_handle.is_some() {
+            "one of ioctl_begin and ioctl_handle is missing"
+        } else {
+            // INVARIANT: Looked over.
+            return Ok(Self(ops));
+        };
+        pr_err!("not a template: {mistake}\n");
+        Err(EINVAL)
     }
 
     fn template(&self) -> &bindings::mpath_head_template {

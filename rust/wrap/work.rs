@@ -95,7 +95,7 @@ impl<T: HasWork<ID>, const ID: u32> Work<T, ID> {
         unsafe { bindings::flush_work(self.inner.get()) };
     }
 
-    /// Makes sure that it is neither waiting nor being done. Returns whether it was waiting. Sleeps.
+    /// Makes sure that it neither waits nor is being done. Returns whether it was waiting. Sleeps.
     pub(crate) fn cancel(&self) -> bool {
         // SAFETY: By the type invariant.
         unsafe { bindings::cancel_work_sync(self.inner.get()) }

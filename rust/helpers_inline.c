@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The helpers that every bio passes. With CONFIG_RUST_INLINE_HELPERS they are
+ * compiled to bitcode and inlined into the Rust code, otherwise they are called.
+ */
+#include <linux/topology.h>
+#include <trace/events/block.h>
+
+#include "helpers.h"
+
+#ifdef CONFIG_RUST_INLINE_HELPERS
+#define __mpath_inline __always_inline
+#else
+#define __mpath_inline
+#endif
+
+__mpath_inline
+struct srcu_ctr __percpu *mpath_helper_srcu_read_lock(struct srcu_struct *ssp)
+{
+	return srcu_read_lock_fast(ssp);
+}
+
+__mpath_inline
+void mpath_helper_srcu_read_unlock(struct srcu_struct *ssp,
+				   struct srcu_ctr __percpu *scp)
+{
+	srcu_read_unlock_fast(ssp, scp);
+}
+
+__mpath_inline int mpath_helper_numa_node_id(void)
+{
+	return numa_node_id();
+}
+
+__mpath_inline
+void mpath_helper_trace_bio_remap(struct bio *bio, dev_t dev, sector_t sector)
+{
+	trace_block_bio_remap(bio, dev, sector);
+}
