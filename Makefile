@@ -6,10 +6,11 @@
 #   KDIR=/path/to/build        a configured and built kernel, for `make modules` and its users
 #   STOCK=1                    the kernel's own NVMe instead of ours
 #   SAMPLE=name                a driver of samples/ instead of NVMe
+#   BUILD=1                    `make series` builds and boots every patch
 
-export KSRC KDIR STOCK SAMPLE
+export KSRC KDIR STOCK SAMPLE BUILD
 
-COMMANDS := setup demo test model misuse kunit e2e modules kernel check clean distclean
+COMMANDS := setup demo test model misuse kunit e2e modules kernel check series clean distclean
 .PHONY: help python sanitize bench $(COMMANDS)
 
 help: ## this list
@@ -22,6 +23,7 @@ misuse: ## what must not compile against the Rust face does not
 kunit: ## the library's KUnit suites in a booted kernel
 e2e: ## the real NVMe driver on the library, end to end
 check: ## rustfmt, clippy, checkpatch, kernel-doc, the count of unsafe
+series: ## the project as patches for a kernel tree, in build/series
 modules: ## the library and NVMe on it, for the lab's kernel or for KDIR=
 kernel: ## the lab's kernel
 setup: ## the packages and tools that the others need

@@ -13,11 +13,11 @@ PROBLEM = re.compile(
 
 
 class KernelLog:
-    """A reader of /dev/kmsg that starts at the present."""
+    """A reader of /dev/kmsg that starts at the present, or at the first line of this boot."""
 
-    def __init__(self):
+    def __init__(self, from_boot=False):
         self._file = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
-        os.lseek(self._file, 0, os.SEEK_END)
+        os.lseek(self._file, 0, os.SEEK_SET if from_boot else os.SEEK_END)
 
     def new_lines(self) -> list[str]:
         lines = []

@@ -21,6 +21,10 @@ IGNORED = {
     "COMMIT_MESSAGE": "in-tree.patch is a plain diff",
     "MISSING_SIGN_OFF": "in-tree.patch is a plain diff",
 }
+IGNORED_IN_SERIES = {
+    "EXPORT_SYMBOL": IGNORED["EXPORT_SYMBOL"],
+    "FILE_PATH_CHANGES": "the first patch adds an entry for the whole directory to MAINTAINERS",
+}
 _OURS = ("include", "rust", "drivers", "samples", "tests")
 
 
@@ -68,12 +72,23 @@ def _clippy(step) -> None:
 
 
 def _checkpatch(step, tree: Path) -> None:
-    _need("perl", "Debian's perl")
-    script = [tree / "scripts" / "checkpatch.pl", "--no-tree", "--root", tree, "--show-types", "--terse",
-              "--color=never", "--ignore", ",".join(IGNORED)]
+    script = _checkpatch_script(tree, IGNORED)
     step.run([*script, "--file", *_files(".c", ".h")])
     for patch in _files(".patch"):
         step.run([*script, "--patch", patch])
+
+
+def checkpatch_series(step, tree: Path, patches: list) -> None:
+    """Reads patches that are to be sent."""
+    script = _checkpatch_script(tree, IGNORED_IN_SERIES)
+    for patch in patches:
+        step.run([*script, "--patch", patch])
+
+
+def _checkpatch_script(tree: Path, ignored) -> list:
+    _need("perl", "Debian's perl")
+    return [tree / "scripts" / "checkpatch.pl", "--no-tree", "--root", tree, "--show-types", "--terse",
+            "--color=never", "--ignore", ",".join(ignored)]
 
 
 def _kernel_doc(step, tree: Path) -> None:

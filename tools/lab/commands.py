@@ -70,6 +70,11 @@ def _check():
     return f"checks passed: {', '.join(passed)}"
 
 
+def _series():
+    from lab import series
+    return series.run()
+
+
 def _report(counts) -> tuple:
     return str(counts), 1 if counts.failed else 0
 
@@ -96,6 +101,7 @@ COMMANDS = {
     "e2e": _e2e,
     "test": _test,
     "check": _check,
+    "series": _series,
     "clean": _clean,
     "distclean": _distclean,
 }

@@ -66,12 +66,22 @@ def ensure(name: str = "x86_64") -> KernelBuild:
     if given := os.environ.get("KDIR"):
         return _users(Path(given).expanduser().resolve())
     tree = source.kernel()
-    fragment = _fragment(name)
-    home = paths.CACHE / "kernel" / f"{name}-{_key(tree, fragment)}"
+    options = fragment(name)
+    home = paths.CACHE / "kernel" / f"{name}-{_key(tree, options)}"
     with cache.lock(home, f"kernel {name}"):
         if tree.mutable or not cache.finished(home):
-            _build(name, home, tree, fragment)
+            _build(name, home, tree, options)
     return _built(home, tree.tree)
+
+
+def build_tree(step, tree: Path, home: Path, options: dict) -> KernelBuild:
+    """Builds some tree's bzImage in `home` with these options, again only what they or the tree change."""
+    variables = environment(RUST_LIB_SRC=str(source.rust_library()), LOCALVERSION="")
+    make = ["make", "-C", tree, f"O={home}", "LLVM=1", f"-j{os.cpu_count()}"]
+    (home / "fragment").unlink(missing_ok=True)
+    _configure(step, make, home, options, variables)
+    step.run([*make, "bzImage"], env=variables, show=_Progress(home))
+    return _built(home, tree)
 
 
 def check_bootable(built: KernelBuild) -> None:
@@ -88,7 +98,7 @@ def environment(**changes: str) -> dict:
     return toolchain.find().environment(**changes)
 
 
-def _fragment(name: str) -> dict:
+def fragment(name: str) -> dict:
     """The options of a configuration, layer by layer, later ones winning."""
     options = {}
     for layer in name.split("+"):
@@ -132,7 +142,8 @@ def _configure(step, make: list, home: Path, fragment: dict, variables: dict) ->
         return
     part = home / "fragment.part"
     part.write_text("".join(f"{option}={value}\n" for option, value in fragment.items()))
-    step.run([*make, "rustavailable"], env=variables)
+    if fragment.get("CONFIG_RUST") == "y":
+        step.run([*make, "rustavailable"], env=variables)
     step.run([*make, "allnoconfig"], env=variables | {"KCONFIG_ALLCONFIG": str(part)})
     got = _options((home / ".config").read_text())
     lost = [option for option, value in fragment.items() if got.get(option, "n") != value]

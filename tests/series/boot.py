@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Run in a guest whose kernel has NVMe built in: a path is pulled out under verified I/O."""
+
+import re
+import sys
+
+from tests.e2e import fio
+from tests.e2e import head as heads
+from tests.e2e import wait
+from tests.e2e.kernel_log import KernelLog
+from tests.e2e.kernel_log import problems
+
+
+def main() -> int:
+    log = KernelLog(from_boot=True)
+    (head,) = wait.until(_heads, "a head with two paths")
+    with fio.Load(head.device) as load:
+        load.wait_for_io(head)
+        (carrier,) = load.carriers(head)
+        (heads.CONTROLLERS / carrier / "device" / "remove").write_text("1")
+        load.wait_for_io(head)
+        report = load.finish()
+    found = problems(log.new_lines())
+    print(f"{report.bytes_verified} bytes verified, {report.errors} errors", *found, sep="\n")
+    return 1 if report.errors or found else 0
+
+
+def _heads() -> list:
+    names = [entry.name for entry in heads.BLOCK.glob("nvme*n*") if re.fullmatch(r"nvme\d+n\d+", entry.name)]
+    return [head for head in map(heads.Head, names) if len(head.paths()) == 2]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

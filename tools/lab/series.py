@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The project as a patch series for a kernel tree: `git format-patch` files in build/series/.
+
+Each tools/series/NN-*.txt is one patch: a header with its subject and what goes into it, and its
+message. A library's file goes to lib/multipath/, the header to include/linux/; `Patch:` names a diff
+against files that the tree has. A file that several patches claim goes into the last of them.
+
+What is written has been applied to the pristine tree by `git am` and read by checkpatch. BUILD=1
+also builds each patch with and without Rust, and boots it.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from email.parser import HeaderParser
+from pathlib import Path
+
+from lab import check
+from lab import kernel
+from lab import log
+from lab import paths
+from lab import process
+from lab import source
+from lab import vm
+
+PLAN = paths.ROOT / "tools" / "series"
+HOME = paths.BUILD / "series"
+LIBRARY = Path("lib/multipath")
+
+#: Files of these places make up the series, except what only the host builds.
+_SHIPPED = ("Kbuild", "Kconfig", "rust", "include", "samples", "drivers")
+_HOST_ONLY = {Path("rust/host.rs"), Path("drivers/nvme/in-tree.patch")}
+#: Options that exist only once their patch is there.
+_WITH_LIBRARY = ("LIBMULTIPATH_KUNIT_TEST", "SAMPLE_MULTIPATH_RUST", "SAMPLE_MULTIPATH_C")
+_BOOT_SECONDS = 240
+
+
+@dataclass(frozen=True)
+class Patch:
+    """One patch of the series: `patterns` name files of the project, `diffs` change files of the tree."""
+
+    subject: str
+    message: str
+    patterns: list
+    diffs: list
+
+
+def run() -> str:
+    """Writes the series, and tries it as far as BUILD= asks for."""
+    tree = source.kernel().tree
+    plan = [_read(file) for file in sorted(PLAN.glob("[0-9]*.txt"))]
+    claims = _claims(plan)
+    shutil.rmtree(HOME, ignore_errors=True)
+    HOME.mkdir(parents=True)
+    with log.step("series", f"writing {len(plan)} patches") as step:
+        repository = _Repository(step, tree, HOME / "tree", _touched(plan, tree))
+        for patch in plan:
+            repository.commit(patch, claims[patch.subject])
+        files = repository.write(_cover())
+        repository.try_out(files)
+    with log.step("series-checkpatch", f"reading {len(files) - 1} patches") as step:
+        check.checkpatch_series(step, tree, files[1:])
+    if os.environ.get("BUILD"):
+        _build(repository, len(plan))
+    return f"{len(files) - 1} patches and a cover letter are in {HOME}: {repository.size()}"
+
+
+def _read(file: Path) -> Patch:
+    header = HeaderParser().parsestr(file.read_text())
+    return Patch(header["Subject"], header.get_payload().strip() + "\n",
+                 header.get("Files", "").split(), header.get("Patch", "").split())
+
+
+def _claims(plan: list) -> dict:
+    """The files of each patch by its subject; every file must be in one."""
+    owner = {file: patch for patch in plan for pattern in patch.patterns
+             for file in paths.ROOT.glob(pattern) if file.is_file()}
+    listed = process.output(["git", "-C", paths.ROOT, "ls-files", "-co", "--exclude-standard", "--", *_SHIPPED])
+    shipped = {Path(name) for name in listed.split()} - _HOST_ONLY
+    if lost := [name for name in sorted(shipped) if paths.ROOT / name not in owner]:
+        log.fail(f"no patch of {PLAN.relative_to(paths.ROOT)} has {lost[0]}")
+    claims = {patch.subject: [] for patch in plan}
+    for file, patch in owner.items():
+        if file.relative_to(paths.ROOT) in shipped:
+            claims[patch.subject].append(file.relative_to(paths.ROOT))
+    return claims
+
+
+def _touched(plan: list, tree: Path) -> list:
+    """The files of the tree that the series changes."""
+    names = {line.split()[1].removeprefix("a/") for patch in plan for diff in patch.diffs
+             for line in (paths.ROOT / diff).read_text().splitlines() if line.startswith("--- a/")}
+    names |= {str(_target(name)) for patch in plan for pattern in patch.patterns
+              for name in [Path(pattern)] if (tree / _target(name)).exists()}
+    return sorted(names)
+
+
+def _target(name: Path) -> Path:
+    """Where a file of the project is in a kernel tree."""
+    return name if name.parts[0] in ("include", "drivers") else LIBRARY / name
+
+
+class _Repository:
+    """A kernel tree whose changed files, and only these, are under git."""
+
+    def __init__(self, step, pristine: Path, tree: Path, touched: list):
+        self.tree = tree
+        self._step = step
+        self._author = _author()
+        self._copy(pristine)
+        self._git("init", "-q", "-b", "base")
+        self._git("add", "-f", "--", *touched)
+        self._commit(f"Linux {source.version(pristine)}")
+        self._git("checkout", "-q", "-b", "series")
+
+    def commit(self, patch: Patch, files: list) -> None:
+        for diff in patch.diffs:
+            # A whole file that follows replaces what its part of the diff made.
+            self._git("apply", "--index", "--unidiff-zero", paths.ROOT / diff)
+        for name in files:
+            target = self.tree / _target(name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.unlink(missing_ok=True)
+            shutil.copyfile(paths.ROOT / name, target)
+            self._git("add", "-f", "--", _target(name))
+        self._commit(f"{patch.subject}\n\n{patch.message}", "--signoff")
+
+    def write(self, cover: str) -> list:
+        """Writes the patches and their cover letter; returns the files in order."""
+        self._git("config", "branch.series.description", cover)
+        self._git("format-patch", "-q", "--cover-letter", "--cover-from-description=subject", "-o", HOME, "base")
+        return sorted(HOME.glob("0*.patch"))
+
+    def try_out(self, files: list) -> None:
+        """Applies the series to the pristine tree as whoever receives it would."""
+        self._git("checkout", "-q", "-b", "received", "base")
+        self._git("am", "-q", *files[1:])
+        self._git("diff", "--exit-code", "series", "received")
+
+    def size(self) -> str:
+        """What the series adds and removes, in all and of the NVMe driver."""
+        whole, nvme = (self._numbers(*names) for names in ((), ("drivers/nvme",)))
+        return f"+{whole[0]} -{whole[1]} lines, of which drivers/nvme +{nvme[0]} -{nvme[1]}"
+
+    def _numbers(self, *names: str) -> tuple:
+        table = process.output(["git", "-C", self.tree, "diff", "--numstat", "base", "series", "--", *names])
+        rows = [line.split() for line in table.splitlines()]
+        return sum(int(row[0]) for row in rows), sum(int(row[1]) for row in rows)
+
+    def go_to(self, number: int, count: int) -> str:
+        """Checks out the tree after patch `number`; returns its subject."""
+        self._git("checkout", "-q", f"received~{count - number}")
+        return process.output(["git", "-C", self.tree, "log", "-1", "--format=%s"]).strip()
+
+    def _copy(self, pristine: Path) -> None:
+        """Links where that is possible: git and we replace files, and never write into one."""
+        if subprocess.run(["cp", "-al", pristine, self.tree], stderr=subprocess.DEVNULL).returncode:
+            shutil.rmtree(self.tree, ignore_errors=True)
+            self._step.run(["cp", "-a", pristine, self.tree])
+
+    def _commit(self, message: str, *options: str) -> None:
+        self._git("commit", "-q", "-m", message, *options)
+
+    def _git(self, *words) -> None:
+        name, mail = self._author
+        identity = {f"GIT_{who}_{key}": value for who in ("AUTHOR", "COMMITTER")
+                    for key, value in (("NAME", name), ("EMAIL", mail))}
+        self._step.run(["git", "-C", self.tree, "-c", "core.autocrlf=false", "-c", "commit.gpgsign=false", *words],
+                       env=process.environment(GIT_CONFIG_GLOBAL="/dev/null", **identity))
+
+
+def _author() -> tuple:
+    """Who sends the series: git's user, or the project's last author."""
+    def ask(*words):
+        try:
+            return process.output(["git", "-C", paths.ROOT, *words]).strip()
+        except subprocess.CalledProcessError:
+            return ""
+    return (ask("config", "user.name") or ask("log", "-1", "--format=%an"),
+            ask("config", "user.email") or ask("log", "-1", "--format=%ae"))
+
+
+def _cover() -> str:
+    text = (PLAN / "cover.txt").read_text().removeprefix("Subject: ").strip()
+    figures = _figures()
+    return f"{text}\n\nFigures, each from one run on one machine:\n\n{figures}" if figures else text
+
+
+def _figures() -> str:
+    """What the reports that are there say."""
+    lines = []
+    if (report := paths.REPORTS / "demo.json").exists():
+        lines.append(f"- paths pulled out under verified I/O: {json.loads(report.read_text())['summary']}")
+    if (report := paths.REPORTS / "bench.json").exists():
+        lines += [f"- {row['figure']}: {row['ours']} {row['unit']}, the in-tree driver {row['stock']} "
+                  f"(ratio {row['ratio']})" for row in json.loads(report.read_text()) if row.get("ratio") is not None]
+    return "\n".join(lines)
+
+
+def _build(repository: _Repository, count: int) -> None:
+    """Builds every patch with and without Rust, and boots the one with."""
+    for number in range(count + 1):
+        subject = repository.go_to(number, count)
+        with log.step(f"series-{number}", subject) as step:
+            for name in ("x86_64+series", "x86_64+series+without-rust"):
+                built = _built(step, repository.tree, name)
+                if name.endswith("series"):
+                    _boot(step, built, number)
+
+
+def _built(step, tree: Path, name: str) -> kernel.KernelBuild:
+    home = paths.BUILD / "series-kernels" / name
+    home.mkdir(parents=True, exist_ok=True)
+    kconfig = tree / LIBRARY / "Kconfig"
+    there = set(re.findall(r"^config (\w+)", kconfig.read_text(), re.MULTILINE)) if kconfig.exists() else set()
+    wanted = {f"CONFIG_{option}": "y" for option in _WITH_LIBRARY if option in there and "without" not in name}
+    return kernel.build_tree(step, tree, home, kernel.fragment(name) | wanted)
+
+
+def _boot(step, built: kernel.KernelBuild, number: int) -> None:
+    """Boots a kernel that has everything built in, and pulls a path out under verified I/O."""
+    topology = vm.Topology(subsystems=(vm.Subsystem("series", {"c0": 0, "c1": 1}, namespaces=(512,)),))
+    result = vm.run(built, ["python3", "-m", "tests.series.boot"], HOME, topology, _BOOT_SECONDS,
+                    paths.LOGS / f"series-console-{number}.log", HOME / "lent", smp=2,
+                    output=lambda line: open(step.log, "a").write(line + "\n"))
+    if not result.ok:
+        step.failed(f"patch {number} was built, and in the guest: {result}")
