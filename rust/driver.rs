@@ -30,6 +30,51 @@
 //!
 //! Paths have disks of their own, hidden ones, to which nobody but their head can send a bio.
 //!
+//! # Examples
+//!
+//! A RAM disk behind one path. The examples of the items use its `bring_up()`.
+//!
+//! ```
+//! use kernel::new_mutex;
+//! use kernel::sync::{
+//!     Arc,
+//!     Mutex, //
+//! };
+//! use libmultipath::prelude::*;
+//!
+//! struct Ram;
+//!
+//! #[vtable]
+//! impl MpathDriver for Ram {
+//!     type HeadData = Mutex<KVVec<u8>>;
+//!     type PathData = ();
+//!
+//!     fn submit(path: &MpathDevice<Self>, bio: MpathBio<Self>) {
+//!         let mut ram = path.head().data().lock();
+//!         let result = match bio.op() {
+//!             BioOp::Read(mut all) => all.try_for_each(|part| part.fill(&ram[part.range()])),
+//!             BioOp::Write(mut all) => all.try_for_each(|part| part.store(&mut ram[part.range()])),
+//!             _ => Err(EOPNOTSUPP),
+//!         };
+//!         bio.end_with(result); // or, when the path is to blame, bio.failover()
+//!     }
+//! }
+//!
+//! /// Brings a disk over `ram` up, which goes when what is returned is dropped.
+//! fn bring_up(ram: KVVec<u8>, params: DiskParams) -> Result<Registration<Ram>> {
+//!     let policy = Arc::pin_init(MpathIoPolicy::new(IoPolicy::RoundRobin), GFP_KERNEL)?;
+//!     let port = Arc::pin_init(MpathPort::new(PortState::Live), GFP_KERNEL)?;
+//!     let head = MpathHead::<Ram>::new(&policy, fmt!("mpram"), params, new_mutex!(ram))?;
+//!     let path = head.add_path(&port, fmt!("mpramc0"), None, ())?;
+//!
+//!     path.set_live(AccessState::Optimized)
+//! }
+//!
+//! let path = bring_up(KVVec::from_elem(0, 1 << 20, GFP_KERNEL)?, DiskParams::new(2048))?;
+//! assert!(path.head().is_live());
+//! # Ok::<(), Error>(())
+//! ```
+//!
 //! The engine is not generic: everything here is inlined into the driver and calls the functions of
 //! `include/linux/multipath.h` and helpers beside them, which this module exports. A driver is built
 //! with `--extern libmultipath`; see `samples/Kbuild`.
@@ -80,14 +125,76 @@ use kernel::prelude::*;
 ///
 /// Implement it with `#[vtable]`, which also says which module the driver is: it stays in memory
 /// while a disk of its heads is open and while a removal timer is armed.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::sync::aref::ARef;
+/// use kernel::sync::{
+///     Arc,
+///     Completion, //
+/// };
+/// use libmultipath::prelude::*;
+///
+/// struct Null;
+///
+/// /// What is kept for a head.
+/// struct Storage {
+///     serial: [u8; 8],
+///     unlinked: Arc<Completion>,
+/// }
+///
+/// #[vtable]
+/// impl MpathDriver for Null {
+///     type HeadData = Storage;
+///     type PathData = MpathBioQueue<Self>;
+///
+///     fn submit(path: &MpathDevice<Self>, bio: MpathBio<Self>) {
+///         path.data().push(bio);
+///         // Later, in another context:
+///         path.data().take().for_each(MpathBio::end);
+///     }
+///
+///     fn stop(path: &MpathDevice<Self>) {
+///         path.data().take().for_each(MpathBio::failover);
+///     }
+///
+///     fn unlink(head: &MpathHead<Self>) {
+///         head.data().unlinked.complete_all();
+///     }
+///
+///     fn unique_id(path: &MpathDevice<Self>, kind: IdKind, id: &mut [u8; 16]) -> Result<usize> {
+///         let serial = &path.head().data().serial;
+///
+///         if kind != IdKind::Eui64 {
+///             return Err(EINVAL);
+///         }
+///         id[..serial.len()].copy_from_slice(serial);
+///         Ok(serial.len())
+///     }
+/// }
+///
+/// let unlinked = Arc::pin_init(Completion::new(), GFP_KERNEL)?;
+/// let storage = Storage {
+///     serial: *b"multipat",
+///     unlinked: unlinked.clone(),
+/// };
+/// let head: ARef<MpathHead<Null>> = crate::shared::head(Ok::<_, Error>(storage))?;
+/// let port = Arc::pin_init(MpathPort::new(PortState::Live), GFP_KERNEL)?;
+/// let path = head.add_path(&port, fmt!("mpdocc0"), None, MpathBioQueue::new())?;
+///
+/// drop(path.set_live(AccessState::Optimized)?);
+/// unlinked.wait_for_completion();
+/// # Ok::<(), Error>(())
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a multipath driver",
     note = "implement `MpathDriver` for it, with `#[vtable]` above the `impl`"
 )]
 #[vtable]
 pub trait MpathDriver: Sized + Send + Sync + 'static {
-    /// What the driver keeps for a head: [`MpathHead::data`]. Dropped with the last reference to the
-    /// head, in a context that may sleep.
+    /// What the driver keeps for a head: [`AnyContextHead::data`]. Dropped with the last reference to
+    /// the head, in a context that may sleep.
     type HeadData: Send + Sync;
 
     /// What the driver keeps for a path: [`MpathDevice::data`]. Dropped by whoever drops the path's
@@ -130,6 +237,26 @@ pub trait MpathDriver: Sized + Send + Sync + 'static {
 }
 
 /// Kinds of identifiers of storage, `enum blk_unique_id`.
+///
+/// # Examples
+///
+/// ```
+/// use libmultipath::prelude::*;
+///
+/// /// A [`MpathDriver::unique_id`] for who has a serial number of 8 bytes.
+/// fn unique_id(serial: [u8; 8], kind: IdKind, id: &mut [u8; 16]) -> Result<usize> {
+///     match kind {
+///         IdKind::Eui64 => id[..8].copy_from_slice(&serial),
+///         IdKind::T10 | IdKind::Naa => return Err(EINVAL),
+///     }
+///     Ok(8)
+/// }
+///
+/// let mut id = [0; 16];
+/// assert_eq!(unique_id(*b"multipat", IdKind::Eui64, &mut id), Ok(8));
+/// assert_eq!(&id[..8], b"multipat");
+/// assert_eq!(unique_id(*b"multipat", IdKind::Naa, &mut id), Err(EINVAL));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum IdKind {

@@ -4,10 +4,10 @@
 //!
 //! The pure modules decide (`policy`, `state`, `removal`, `nodes`, `parking`), the engine carries
 //! out, the faces convert. C drivers use `include/linux/multipath.h`, Rust drivers what is exported
-//! here: see [`MpathDriver`].
+//! here: see [`driver`].
 
 mod bindings;
-mod driver;
+pub mod driver;
 mod engine;
 pub mod ffi;
 #[cfg(CONFIG_LIBMULTIPATH_KUNIT_TEST)]

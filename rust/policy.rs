@@ -69,6 +69,18 @@ pub trait Policy {
 }
 
 /// The policies; the values are those of `enum mpath_iopolicy_e`.
+///
+/// # Examples
+///
+/// ```
+/// use libmultipath::prelude::*;
+///
+/// // What userspace writes to an attribute.
+/// assert_eq!(IoPolicy::parse(b"queue-depth\n"), Some(IoPolicy::QueueDepth));
+/// assert_eq!(IoPolicy::parse(b"fastest"), None);
+/// // What it reads.
+/// assert_eq!(IoPolicy::RoundRobin.name(), "round-robin");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum IoPolicy {

@@ -35,6 +35,16 @@ pub enum Access {
 }
 
 /// What the storage said of a path; the values are those of `enum mpath_access_state`.
+///
+/// # Examples
+///
+/// ```
+/// use libmultipath::prelude::*;
+///
+/// assert_eq!(AccessState::from_raw(1), AccessState::NonOptimized);
+/// // What is unknown is not used for I/O.
+/// assert_eq!(AccessState::from_raw(77), AccessState::Other);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum AccessState {
@@ -169,6 +179,17 @@ impl Default for AtomicPathState {
 }
 
 /// What a port can do; the values are those of `enum mpath_port_state`.
+///
+/// # Examples
+///
+/// ```
+/// use libmultipath::prelude::*;
+///
+/// // A controller that is being reset takes no I/O, which waits for it.
+/// assert!(!PortState::Recovering.takes_io() && PortState::Recovering.is_worth_waiting_for());
+/// // One that is shut down takes I/O to the end, but nothing waits for it.
+/// assert!(PortState::Draining.takes_io() && !PortState::Draining.is_worth_waiting_for());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum PortState {

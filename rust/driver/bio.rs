@@ -34,6 +34,44 @@ use kernel::sync::atomic::Relaxed;
 ///
 /// `bio` is a bio of the disk of `path`, whose queue has been entered for it; when `counted`, so has
 /// the port.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::sync::Completion;
+/// use libmultipath::prelude::*;
+///
+/// struct Null;
+///
+/// #[vtable]
+/// impl MpathDriver for Null {
+///     type HeadData = Completion;
+///     type PathData = ();
+///
+///     fn submit(path: &MpathDevice<Self>, bio: MpathBio<Self>) {
+///         // `path` is what `bio.path()` is.
+///         if bio.path().port().state() != PortState::Live {
+///             return bio.failover();
+///         }
+///         if bio.is_nowait() {
+///             return bio.fail(Failure::Again);
+///         }
+///         pr_debug!("{} bytes at sector {}\n", bio.len(), bio.sector());
+///
+///         let result = match bio.op() {
+///             BioOp::Read(mut all) => all.try_for_each(|part| Ok(part.zero())),
+///             // Nothing is stored, so nothing is stored for good.
+///             BioOp::Write(_) if bio.is_fua() || bio.is_preflush() => Err(EIO),
+///             BioOp::Write(_) => Ok(()),
+///             _ => return bio.end(),
+///         };
+///         bio.end_with(result);
+///         path.head().data().complete_all();
+///     }
+/// }
+/// # crate::shared::carry_a_bio_out::<Null>()?;
+/// # Ok::<(), Error>(())
+/// ```
 #[must_use = "a bio that is dropped ends with an I/O error"]
 pub struct MpathBio<T: MpathDriver> {
     bio: ManuallyDrop<Bio>,
@@ -235,6 +273,33 @@ unsafe impl<T: MpathDriver> Send for MpathBio<T> {}
 unsafe impl<T: MpathDriver> Sync for MpathBio<T> {}
 
 /// What a bio asks for.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::sync::Completion;
+/// use libmultipath::prelude::*;
+///
+/// struct Null;
+///
+/// #[vtable]
+/// impl MpathDriver for Null {
+///     type HeadData = Completion;
+///     type PathData = ();
+///
+///     fn submit(path: &MpathDevice<Self>, bio: MpathBio<Self>) {
+///         match bio.op() {
+///             BioOp::Read(all) => all.for_each(|part| part.zero()),
+///             BioOp::Write(_) | BioOp::Flush | BioOp::Discard | BioOp::WriteZeroes => {}
+///             BioOp::Other => return bio.fail(Failure::NotSupported),
+///         }
+///         bio.end();
+///         path.head().data().complete_all();
+///     }
+/// }
+/// # crate::shared::carry_a_bio_out::<Null>()?;
+/// # Ok::<(), Error>(())
+/// ```
 pub enum BioOp<'a> {
     /// To fill these with what is stored.
     Read(Segments<'a, Fill>),
@@ -252,12 +317,116 @@ pub enum BioOp<'a> {
 }
 
 /// Memory that a read fills.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::sync::Completion;
+/// use libmultipath::{
+///     Fill,
+///     Segments, //
+/// };
+/// use libmultipath::prelude::*;
+///
+/// struct Pattern;
+///
+/// /// Fills with what tells every byte's place.
+/// fn fill(all: Segments<'_, Fill>) {
+///     for part in all {
+///         let place = part.range().start as u8;
+///         let _ = part.fill(&[place; 512]).or_else(|_| Ok::<_, Error>(part.zero()));
+///     }
+/// }
+///
+/// #[vtable]
+/// impl MpathDriver for Pattern {
+///     type HeadData = Completion;
+///     type PathData = ();
+///
+///     fn submit(path: &MpathDevice<Self>, bio: MpathBio<Self>) {
+///         if let BioOp::Read(all) = bio.op() {
+///             fill(all);
+///         }
+///         bio.end();
+///         path.head().data().complete_all();
+///     }
+/// }
+/// # crate::shared::carry_a_bio_out::<Pattern>()?;
+/// # Ok::<(), Error>(())
+/// ```
 pub enum Fill {}
 
 /// Memory that a write stores.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::sync::Completion;
+/// use libmultipath::{
+///     Segments,
+///     Store, //
+/// };
+/// use libmultipath::prelude::*;
+///
+/// struct Printer;
+///
+/// /// Takes what is written, all to the same place.
+/// fn store(all: Segments<'_, Store>, line: &mut [u8; 512]) -> Result {
+///     for part in all {
+///         part.store(line.get_mut(..part.len()).ok_or(EINVAL)?)?;
+///     }
+///     Ok(())
+/// }
+///
+/// #[vtable]
+/// impl MpathDriver for Printer {
+///     type HeadData = Completion;
+///     type PathData = ();
+///
+///     fn submit(path: &MpathDevice<Self>, bio: MpathBio<Self>) {
+///         let mut line = [0; 512];
+///         let result = match bio.op() {
+///             BioOp::Write(all) => store(all, &mut line),
+///             _ => Err(EOPNOTSUPP),
+///         };
+///         bio.end_with(result);
+///         path.head().data().complete_all();
+///     }
+/// }
+/// # crate::shared::carry_a_bio_out::<Printer>()?;
+/// # Ok::<(), Error>(())
+/// ```
 pub enum Store {}
 
 /// The memory of a bio, piece by piece in order: an iterator of [`Segment`]s.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::sync::Completion;
+/// use libmultipath::prelude::*;
+///
+/// struct Null;
+///
+/// #[vtable]
+/// impl MpathDriver for Null {
+///     type HeadData = Completion;
+///     type PathData = ();
+///
+///     fn submit(path: &MpathDevice<Self>, bio: MpathBio<Self>) {
+///         let bytes: usize = match bio.op() {
+///             BioOp::Read(all) => all.inspect(|part| part.zero()).map(|part| part.len()).sum(),
+///             BioOp::Write(all) => all.map(|part| part.len()).sum(),
+///             _ => 0,
+///         };
+///         let result = if bytes == bio.len() { Ok(()) } else { Err(EIO) };
+///         bio.end_with(result);
+///         path.head().data().complete_all();
+///     }
+/// }
+/// # crate::shared::carry_a_bio_out::<Null>()?;
+/// # Ok::<(), Error>(())
+/// ```
 pub struct Segments<'a, D> {
     bio: &'a Bio,
     at: bindings::bvec_iter,
@@ -314,6 +483,37 @@ impl<'a, D> Iterator for Segments<'a, D> {
 /// # Invariants
 ///
 /// `memory` is within one page, and valid for `'a`.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::sync::Completion;
+/// use libmultipath::prelude::*;
+///
+/// struct Ones;
+///
+/// #[vtable]
+/// impl MpathDriver for Ones {
+///     type HeadData = Completion;
+///     type PathData = ();
+///
+///     fn submit(path: &MpathDevice<Self>, bio: MpathBio<Self>) {
+///         let result = match bio.op() {
+///             BioOp::Read(mut all) => all.try_for_each(|part| {
+///                         match part.range().start {
+///                     0 => Ok(part.zero()),
+///                     _ => part.fill(&KVVec::from_elem(1, part.len(), GFP_KERNEL)?),
+///                 }
+///             }),
+///             _ => Err(EOPNOTSUPP),
+///         };
+///         bio.end_with(result);
+///         path.head().data().complete_all();
+///     }
+/// }
+/// # crate::shared::carry_a_bio_out::<Ones>()?;
+/// # Ok::<(), Error>(())
+/// ```
 pub struct Segment<'a, D> {
     memory: bindings::bio_vec,
     begin: usize,

@@ -18,6 +18,21 @@ use kernel::sync::Arc;
 use kernel::types::Opaque;
 
 /// Why a driver does not want a path to be used.
+///
+/// # Examples
+///
+/// ```
+/// use crate::example::bring_up;
+/// use libmultipath::prelude::*;
+///
+/// let path = bring_up(KVVec::from_elem(0, 1 << 20, GFP_KERNEL)?, DiskParams::new(2048))?;
+///
+/// path.disable(DisableReason::StatePending);
+/// assert_eq!(path.head().on_path(|_| ()), Err(EAGAIN));
+/// path.enable(DisableReason::StatePending);
+/// assert_eq!(path.head().on_path(|_| ()), Ok(()));
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum DisableReason {
@@ -40,6 +55,29 @@ pub enum DisableReason {
 /// # Invariants
 ///
 /// `raw` is a path of `head`, or was; its disk is `disk`, its port is `port`.
+///
+/// # Examples
+///
+/// ```
+/// use crate::example::bring_up;
+/// use libmultipath::prelude::*;
+///
+/// let path = bring_up(KVVec::from_elem(0, 1 << 20, GFP_KERNEL)?, DiskParams::new(2048))?;
+///
+/// // Said by who reads what the storage says of its paths:
+/// path.set_access_state(AccessState::NonOptimized);
+/// // The controller has been reset: nothing is known of the path until the state has been read.
+/// path.disable(DisableReason::StatePending);
+/// assert!(path.head().on_path(|_| ()).is_err());
+/// path.set_access_state(AccessState::Optimized);
+/// path.enable(DisableReason::StatePending);
+/// path.try_again();
+///
+/// assert_eq!(path.port().state(), PortState::Live);
+/// assert_eq!(path.data(), &());
+/// assert!(path.head().on_path(|used| core::ptr::eq(used, &*path))?);
+/// # Ok::<(), Error>(())
+/// ```
 #[pin_data]
 pub struct MpathDevice<T: MpathDriver> {
     #[pin]

@@ -25,8 +25,25 @@ const NOWAIT: u32 = bindings::mpath_helper_features_MPATH_FEAT_NOWAIT;
 
 /// What a head's disk, and so the disks of its paths, are like.
 ///
-/// ```ignore
-/// let params = DiskParams::new(2048).logical_block_size(4096)?.chunk_sectors(256);
+/// # Examples
+///
+/// ```
+/// use crate::example::bring_up;
+/// use libmultipath::prelude::*;
+///
+/// // 1 MiB in blocks of 4 KiB, through a cache that can be flushed.
+/// let params = DiskParams::new(2048)
+///     .logical_block_size(4096)?
+///     .chunk_sectors(256)
+///     .max_sectors(128)
+///     .write_cache()
+///     .discard(2048, 4096)
+///     .nowait();
+/// let path = bring_up(KVVec::from_elem(0, 1 << 20, GFP_KERNEL)?, params)?;
+///
+/// assert!(path.head().is_live());
+/// assert!(params.logical_block_size(513).is_err());
+/// # Ok::<(), Error>(())
 /// ```
 #[derive(Clone, Copy)]
 #[must_use = "parameters do nothing until a head is made with them"]

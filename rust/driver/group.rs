@@ -20,6 +20,24 @@ use kernel::types::Opaque;
 /// # Invariants
 ///
 /// `raw` has been initialised by `mpath_iopolicy_init()`.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::sync::Arc;
+/// use libmultipath::prelude::*;
+///
+/// let policy = Arc::pin_init(MpathIoPolicy::new(IoPolicy::Numa), GFP_KERNEL)?;
+/// assert_eq!(policy.set(IoPolicy::QueueDepth), Ok(IoPolicy::Numa));
+/// assert_eq!(policy.get(), IoPolicy::QueueDepth);
+///
+/// // For a driver whose storage knows no nodes.
+/// let supported = [IoPolicy::RoundRobin, IoPolicy::QueueDepth];
+/// let policy = MpathIoPolicy::with_supported(IoPolicy::RoundRobin, &supported);
+/// let policy = Arc::pin_init(policy, GFP_KERNEL)?;
+/// assert_eq!(policy.set(IoPolicy::Numa), Err(EINVAL));
+/// # Ok::<(), Error>(())
+/// ```
 #[pin_data]
 pub struct MpathIoPolicy {
     #[pin]

@@ -66,6 +66,39 @@ pub(super) struct HeadData<T: MpathDriver> {
 ///
 /// Its own methods may sleep; those that any context may call are of [`AnyContextHead`], which it
 /// derefs to.
+///
+/// # Examples
+///
+/// ```
+/// use crate::example::Ram;
+/// use kernel::new_mutex;
+/// use kernel::sync::Arc;
+/// use libmultipath::prelude::*;
+///
+/// let policy = Arc::pin_init(MpathIoPolicy::new(IoPolicy::RoundRobin), GFP_KERNEL)?;
+/// let ram = KVVec::from_elem(0, 1 << 20, GFP_KERNEL)?;
+/// let head =
+///     MpathHead::<Ram>::new(&policy, fmt!("mpdoc"), DiskParams::new(2048), new_mutex!(ram))?;
+/// // Without paths it stays for a minute, in case one comes back.
+/// head.set_removal_delay(60);
+///
+/// let near = Arc::pin_init(MpathPort::new(PortState::Live), GFP_KERNEL)?;
+/// let far = Arc::pin_init(MpathPort::new(PortState::Live), GFP_KERNEL)?;
+/// let first = head.add_path(&near, fmt!("mpdocc0"), Some(0), ())?;
+/// let second = head.add_path(&far, fmt!("mpdocc1"), None, ())?;
+/// let first = first.set_live(AccessState::Optimized)?;
+/// let second = second.set_live(AccessState::NonOptimized)?;
+///
+/// assert!(head.on_path(|path| core::ptr::eq(path, &*first))?);
+/// drop(first);
+/// assert!(head.on_path(|path| core::ptr::eq(path, &*second))?);
+///
+/// assert_eq!(head.policy().set(IoPolicy::Numa), Ok(IoPolicy::RoundRobin));
+/// head.set_removal_delay(0);
+/// drop(second);
+/// assert!(!head.is_live());
+/// # Ok::<(), Error>(())
+/// ```
 #[repr(transparent)]
 pub struct MpathHead<T: MpathDriver>(AnyContextHead<T>);
 
@@ -74,6 +107,33 @@ pub struct MpathHead<T: MpathDriver>(AnyContextHead<T>);
 /// # Invariants
 ///
 /// `raw` is a head of this driver, with a disk, and its `drvdata` is a `Pin<KBox<HeadData<T>>>`.
+///
+/// # Examples
+///
+/// ```
+/// use crate::example::{
+///     bring_up,
+///     Ram, //
+/// };
+/// use libmultipath::prelude::*;
+///
+/// /// What an interrupt does when the controller has come back.
+/// fn came_back(path: &MpathDevice<Ram>) {
+///     path.port().set_state(PortState::Live);
+///     path.head().kick();
+/// }
+///
+/// let path = bring_up(KVVec::from_elem(0, 1 << 20, GFP_KERNEL)?, DiskParams::new(2048))?;
+/// came_back(&path);
+///
+/// let head: &AnyContextHead<Ram> = path.head();
+/// assert!(head.is_live());
+/// assert_eq!(head.data().lock().len(), 1 << 20);
+/// assert_eq!(head.io_policy(), IoPolicy::RoundRobin);
+/// assert_eq!(head.requeue_count(), 0);
+/// assert_eq!(head.fail_count(), 0);
+/// # Ok::<(), Error>(())
+/// ```
 #[repr(transparent)]
 pub struct AnyContextHead<T: MpathDriver> {
     raw: Opaque<bindings::mpath_head>,

@@ -20,6 +20,26 @@ use kernel::types::Opaque;
 /// # Invariants
 ///
 /// `raw` has been initialised by `mpath_port_init()`.
+///
+/// # Examples
+///
+/// ```
+/// use crate::example::bring_up;
+/// use libmultipath::prelude::*;
+///
+/// let path = bring_up(KVVec::from_elem(0, 1 << 20, GFP_KERNEL)?, DiskParams::new(2048))?;
+/// let port = path.port();
+///
+/// // The controller is being reset. What would go to it waits, and goes on afterwards.
+/// port.set_state(PortState::Recovering);
+/// assert_eq!(path.head().on_path(|_| ()), Err(EAGAIN));
+/// port.set_state(PortState::Live);
+/// path.head().kick();
+///
+/// assert_eq!(port.state(), PortState::Live);
+/// assert_eq!(port.in_flight(), 0); // counted for the queue-depth policy only
+/// # Ok::<(), Error>(())
+/// ```
 #[pin_data]
 pub struct MpathPort {
     #[pin]
@@ -52,7 +72,7 @@ impl MpathPort {
     /// Says what the port can do from now on: bios that are submitted after this returned see it.
     ///
     /// Bios that wait for a path are not moved by it: when a port becomes live, or is given up, call
-    /// [`MpathHead::kick`](super::MpathHead::kick) on the heads concerned afterwards.
+    /// [`AnyContextHead::kick`](super::AnyContextHead::kick) on the heads concerned afterwards.
     ///
     /// Any context, hard interrupt included.
     #[inline]

@@ -62,6 +62,41 @@ unsafe impl Parkable for Tagged {
 /// Bios that wait in the driver, first in, first out, without an allocation and without a lock.
 ///
 /// Bios that are in it when it is dropped end with an I/O error.
+///
+/// # Examples
+///
+/// A driver whose interrupt ends bios in the order in which they came.
+///
+/// ```
+/// use libmultipath::prelude::*;
+///
+/// struct Slow;
+///
+/// /// What is kept for a path.
+/// struct Pending(MpathBioQueue<Slow>);
+///
+/// impl Pending {
+///     /// The interrupt.
+///     fn end_all(&self) {
+///         self.0.take().for_each(MpathBio::end);
+///     }
+/// }
+///
+/// #[vtable]
+/// impl MpathDriver for Slow {
+///     type HeadData = Pending;
+///     type PathData = ();
+///
+///     fn submit(path: &MpathDevice<Self>, bio: MpathBio<Self>) {
+///         path.head().data().0.push(bio);
+///         path.head().data().end_all();
+///     }
+/// }
+///
+/// let head = crate::shared::head::<Slow, Error>(Ok(Pending(MpathBioQueue::new())))?;
+/// let path = crate::shared::add_path(&head)?.set_live(AccessState::Optimized)?;
+/// # Ok::<(), Error>(())
+/// ```
 pub struct MpathBioQueue<T: MpathDriver> {
     lot: ParkingLot<Tagged>,
     _bios: PhantomData<MpathBio<T>>,

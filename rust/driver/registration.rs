@@ -16,9 +16,53 @@ use kernel::prelude::*;
 use kernel::task::might_sleep;
 
 /// The path is on its head, but has not been live.
+///
+/// # Examples
+///
+/// ```
+/// use libmultipath::prelude::*;
+/// # use crate::shared::{add_path, head};
+/// #
+/// # struct Null;
+/// #
+/// # #[vtable]
+/// # impl MpathDriver for Null {
+/// #     type HeadData = ();
+/// #     type PathData = ();
+/// #
+/// #     fn submit(_path: &MpathDevice<Self>, bio: MpathBio<Self>) {
+/// #         bio.end();
+/// #     }
+/// # }
+///
+/// let head = head::<Null, Error>(Ok(()))?;
+/// let path: Registration<Null, Added> = add_path(&head)?;
+///
+/// // No bio goes there, and there is no disk.
+/// assert!(!head.is_live());
+/// drop(path);
+/// # Ok::<(), Error>(())
+/// ```
 pub enum Added {}
 
 /// The path has been live: bios may be sent to it.
+///
+/// # Examples
+///
+/// ```
+/// use crate::example::{
+///     bring_up,
+///     Ram, //
+/// };
+/// use libmultipath::prelude::*;
+/// use libmultipath::Live;
+///
+/// let ram = KVVec::from_elem(0, 1 << 20, GFP_KERNEL)?;
+/// let path: Registration<Ram, Live> = bring_up(ram, DiskParams::new(2048))?;
+///
+/// assert!(path.head().is_live());
+/// # Ok::<(), Error>(())
+/// ```
 pub enum Live {}
 
 /// A path that is on its head until this is dropped.
@@ -35,6 +79,29 @@ pub enum Live {}
 /// # Invariants
 ///
 /// The path has been added to its head and has not been deleted from it; its disk has been added.
+///
+/// # Examples
+///
+/// ```
+/// use crate::example::{
+///     bring_up,
+///     Ram, //
+/// };
+/// use libmultipath::prelude::*;
+///
+/// /// What a driver keeps for a controller.
+/// struct Controller {
+///     path: Option<Registration<Ram>>,
+/// }
+///
+/// let path = bring_up(KVVec::from_elem(0, 1 << 20, GFP_KERNEL)?, DiskParams::new(2048))?;
+/// let mut controller = Controller { path: Some(path) };
+/// assert!(controller.path.iter().all(|path| path.head().is_live()));
+///
+/// // The controller is unplugged.
+/// controller.path = None;
+/// # Ok::<(), Error>(())
+/// ```
 #[must_use = "the path goes when its registration is dropped"]
 pub struct Registration<T: MpathDriver, S = Live> {
     path: Pin<KBox<MpathDevice<T>>>,

@@ -19,6 +19,32 @@ use core::ptr::NonNull;
 use kernel::prelude::*;
 
 /// How a bio ends when it was not carried out.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::sync::Completion;
+/// use libmultipath::prelude::*;
+///
+/// struct Broken;
+///
+/// #[vtable]
+/// impl MpathDriver for Broken {
+///     type HeadData = Completion;
+///     type PathData = ();
+///
+///     fn submit(path: &MpathDevice<Self>, bio: MpathBio<Self>) {
+///         match bio.op() {
+///             // No path mends that.
+///             BioOp::Read(_) => bio.fail(Failure::Medium),
+///             _ => bio.fail(Failure::NotSupported),
+///         }
+///         path.head().data().complete_all();
+///     }
+/// }
+/// # crate::shared::carry_a_bio_out::<Broken>()?;
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Failure {
