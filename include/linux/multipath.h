@@ -739,8 +739,8 @@ int mpath_bdev_report_zones(struct gendisk *disk, sector_t sector,
  * MPATH_BDEV_OPS() - initialiser for the operations of a head's disk
  * @module: the driver's THIS_MODULE, which an open disk keeps in memory
  *
- * A driver that wants persistent reservations forwarded adds
- * ``.pr_ops = &mpath_pr_ops``; not every protocol can: a reservation that is
+ * A driver that wants persistent reservations forwarded has
+ * ``pr_ops`` point to mpath_pr_ops; not every protocol can: a reservation that is
  * made through one path must hold for all of them.
  */
 #define MPATH_BDEV_OPS(module)						\
@@ -755,13 +755,17 @@ int mpath_bdev_report_zones(struct gendisk *disk, sector_t sector,
 	.report_zones	= IS_ENABLED(CONFIG_BLK_DEV_ZONED) ?		\
 			  mpath_bdev_report_zones : NULL
 
-/* mpath_pr_ops - persistent reservations, forwarded to a path */
+/**
+ * var mpath_pr_ops - persistent reservations, forwarded to a path
+ *
+ * A reservation is made through the path that a bio would be sent to now.
+ */
 extern const struct pr_ops mpath_pr_ops;
 
 /* sysfs */
 
-/*
- * mpath_attr_group - the directory "multipath" of a head's disk
+/**
+ * var mpath_attr_group - the directory "multipath" of a head's disk
  *
  * Holds a link to each path. Shown on disks whose operations are those of a
  * head, so that a driver may use one list of groups for heads and paths.
