@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A RAM disk behind several paths, whose behaviour can be changed while it is used: every policy
-//! and every failover can be tried on it without hardware.
-//!
-//! The module brings up `/dev/mpram0`, with as many paths as it is told to. In configfs
+//! A RAM disk behind several paths, `/dev/mpram0`, whose behaviour can be changed while it is used:
+//! every policy and every failover can be tried on it without hardware. In configfs
 //!
 //! ```sh
 //! cd /sys/kernel/config/mpath_ram
 //! cat policy delayed_removal_secs     # of the disk
+//! cat parked                          # how often a bio had to wait for a path
 //! mkdir 1; cd 1                       # path 1 of the disk
 //! echo 500 > latency_us               # bios take so long at most,
 //! echo 4 > queue_depth                # and longer when there are more of them than this
@@ -15,9 +14,9 @@
 //! echo non-optimized > access_state   # optimized, non-optimized, inaccessible
 //! echo 1 > numa_node                  # -1: near to all nodes; for the next time it is live
 //! echo 0 > live                       # the path is pulled out; 1: it comes back
+//! cat carried                         # the bios that it has ended, and their bytes
 //! ```
-//!
-//! The storage stays when the last path is gone, and so does what is stored.
+//! What is stored stays when the last path is gone.
 
 use kernel::configfs;
 use kernel::fmt::Write;
@@ -30,7 +29,6 @@ use kernel::sync::atomic::{
 };
 use kernel::sync::{
     Arc,
-    ArcBorrow,
     Mutex, //
 };
 use kernel::time::hrtimer;
@@ -126,14 +124,10 @@ impl Storage {
 
     /// Adds a path to the head, or to a new one when the last one went with its last path.
     fn add_path(self: &Arc<Self>, lane: &Arc<Lane>) -> Result<Registration<Ram, Added>> {
-        let node = Some(lane.numa_node.load(Relaxed)).filter(|node| *node >= 0);
+        let (number, node) = (lane.number, lane.numa_node.load(Relaxed));
+        let node = (node >= 0).then_some(node);
         let add = |head: &MpathHead<Ram>| {
-            head.add_path(
-                &lane.port,
-                fmt!("mpram0c{}", lane.number),
-                node,
-                lane.clone(),
-            )
+            head.add_path(&lane.port, fmt!("mpram0c{number}"), node, lane.clone())
         };
         let mut known = self.head.lock();
 
@@ -160,6 +154,7 @@ struct Lane {
     failure: Atomic<u32>,
     access: Atomic<u32>,
     numa_node: Atomic<i32>,
+    carried: [Atomic<u64>; 2],
     /// Bios that have been carried out, and whose time has not come; counted, then put in.
     late: MpathBioQueue<Ram>,
     nr_late: Atomic<u32>,
@@ -184,6 +179,7 @@ impl Lane {
                 failure: Atomic::new(0),
                 access: Atomic::new(0),
                 numa_node: Atomic::new(-1),
+                carried: [Atomic::new(0), Atomic::new(0)],
                 late: MpathBioQueue::new(),
                 nr_late: Atomic::new(0),
                 timer <- hrtimer::HrTimer::new(),
@@ -199,6 +195,8 @@ impl Lane {
     }
 
     fn end_in_time(this: &Arc<Self>, bio: MpathBio<Ram>) {
+        this.carried[0].fetch_add(1, Relaxed);
+        this.carried[1].fetch_add(bio.len() as u64, Relaxed);
         if this.latency_us.load(Relaxed) == 0 {
             return bio.end();
         }
@@ -233,7 +231,7 @@ impl hrtimer::HrTimerCallback for Lane {
     type Pointer<'a> = Arc<Self>;
 
     fn run(
-        this: ArcBorrow<'_, Self>,
+        this: kernel::sync::ArcBorrow<'_, Self>,
         mut context: hrtimer::HrTimerCallbackContext<'_, Self>,
     ) -> hrtimer::HrTimerRestart {
         let mut ended = 0;
@@ -273,7 +271,7 @@ impl kernel::InPlaceModule for MpathRam {
             container: configfs::Subsystem<Disk>,
             data: Disk,
             child: Path,
-            attributes: [policy: 0, delayed_removal_secs: 1],
+            attributes: [policy: 0, delayed_removal_secs: 1, parked: 2],
         };
 
         try_pin_init!(Self {
@@ -319,6 +317,7 @@ impl configfs::GroupOperations for Disk {
             data: Path,
             attributes: [
                 latency_us: 0, queue_depth: 1, failure: 2, access_state: 3, numa_node: 4, live: 5,
+                carried: 6,
             ],
         };
         let number: usize = parse(name.to_bytes())?;
@@ -364,6 +363,7 @@ macro_rules! attribute {
             }
 
             fn store(Self($it, ..): &$data, $page: &[u8]) -> Result {
+                let _ = $it;
                 $store;
                 Ok(())
             }
@@ -371,29 +371,29 @@ macro_rules! attribute {
     };
 }
 
-attribute!(Disk, 0, it, it.policy.get().name(), page => {
-    it.policy.set(IoPolicy::parse(page).ok_or(EINVAL)?)?
-});
+attribute!(Disk, 0, it, it.policy.get().name(),
+    page => it.policy.set(IoPolicy::parse(page).ok_or(EINVAL)?)?);
 attribute!(Disk, 1, it, it.removal_secs.load(Relaxed), page => {
     it.removal_secs.store(parse(page)?, Relaxed);
     it.head.lock().iter().for_each(|head| head.set_removal_delay(it.removal_secs.load(Relaxed)))
 });
-attribute!(Path, 0, it, it.latency_us.load(Relaxed), page => {
-    it.latency_us.store(parse(page)?, Relaxed)
-});
-attribute!(Path, 1, it, it.queue_depth.load(Relaxed), page => {
-    it.queue_depth.store(parse::<u32>(page)?.max(1), Relaxed)
-});
+attribute!(Disk, 2, it, it.head.lock().as_ref().map_or(0, |head| head.requeue_count()),
+    _page => Err::<(), _>(EPERM)?);
+attribute!(Path, 0, it, it.latency_us.load(Relaxed),
+    page => it.latency_us.store(parse(page)?, Relaxed));
+attribute!(Path, 1, it, it.queue_depth.load(Relaxed),
+    page => it.queue_depth.store(parse::<u32>(page)?.max(1), Relaxed));
 attribute!(Path, 2, it, FAILURES[it.failure.load(Relaxed) as usize], page => {
-    it.failure.store(parse_name(page, &FAILURES)?, Relaxed)
+    it.failure.store(parse_name(page, &FAILURES)?, Relaxed);
+    it.path.lock().iter().for_each(|path| path.try_again())
 });
 attribute!(Path, 3, it, ACCESS_STATES[it.access.load(Relaxed) as usize], page => {
     it.access.store(parse_name(page, &ACCESS_STATES)?, Relaxed);
     it.path.lock().iter().for_each(|path| path.set_access_state(it.access()))
 });
-attribute!(Path, 4, it, it.numa_node.load(Relaxed), page => {
-    it.numa_node.store(parse(page)?, Relaxed)
-});
-attribute!(Path, 5, it, u32::from(it.path.lock().is_some()), page => {
-    Lane::set_live(it, parse::<u32>(page)? != 0)?
-});
+attribute!(Path, 4, it, it.numa_node.load(Relaxed),
+    page => it.numa_node.store(parse(page)?, Relaxed));
+attribute!(Path, 5, it, u32::from(it.path.lock().is_some()),
+    page => Lane::set_live(it, parse::<u32>(page)? != 0)?);
+attribute!(Path, 6, it, fmt!("{} {}", it.carried[0].load(Relaxed), it.carried[1].load(Relaxed)),
+    _page => Err::<(), _>(EPERM)?);
