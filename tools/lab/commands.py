@@ -7,7 +7,6 @@ import shutil
 import signal
 
 from lab import check
-from lab import doc
 from lab import kernel
 from lab import log
 from lab import misuse
@@ -34,6 +33,10 @@ def _modules() -> str:
     ours = modules.ensure("ours")
     extra = f", the kernel's own in {modules.ensure('stock')}" if os.environ.get("STOCK") else ""
     return f"modules are in {ours}{extra}"
+
+
+def _samples() -> str:
+    return f"the library and the drivers of samples/ are in {modules.ensure('samples')}"
 
 
 def _model():
@@ -95,6 +98,7 @@ COMMANDS = {
     "setup": _setup,
     "kernel": _kernel,
     "modules": _modules,
+    "samples": _samples,
     "demo": _demo,
     "model": _model,
     "misuse": _misuse,
@@ -102,7 +106,6 @@ COMMANDS = {
     "e2e": _e2e,
     "test": _test,
     "check": _check,
-    "doc": doc.build,
     "series": _series,
     "clean": _clean,
     "distclean": _distclean,

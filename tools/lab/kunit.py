@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The KUnit suites: libmultipath is built with them, loaded in a guest, and its results are read. So
-is the module that the documentation's examples are.
+"""The KUnit suites: libmultipath is built with them, loaded in a guest, and its results are read.
 
 The results are the suites' files in debugfs, which no other message of the kernel gets into, and the
 kernel's own parser reads them.
@@ -12,7 +11,6 @@ import shutil
 import sys
 from pathlib import Path
 
-from lab import doctest
 from lab import kernel
 from lab import log
 from lab import modules
@@ -29,17 +27,17 @@ _VARIABLES = ("CONFIG_LIBMULTIPATH_KUNIT_TEST=y",)
 _MARK = "libmultipath-kunit-begins"
 _COMPLAINT = re.compile(r"^.*?((?:BUG|INFO|WARNING): .*)", re.MULTILINE)
 
-#: In the guest: load the modules, which run their suites; keep the results of those they brought.
+#: In the guest: load the module, which runs its suites; keep the results of those it brought.
 _SCRIPT = f"""
 echo {_MARK} > /dev/kmsg
 cd /sys/kernel/debug/kunit || exit
 others=" $(echo *) "
-insmod "$MODULES/libmultipath.ko" && insmod "$2/{doctest.MODULE}.ko" || exit
+insmod "$MODULES/libmultipath.ko" || exit
 for suite in *; do
     case "$others" in *" $suite "*) continue ;; esac
     cat "$suite/results" > "$1/$suite.ktap" || exit
 done
-cd / && rmmod {doctest.MODULE} libmultipath
+cd / && rmmod libmultipath
 """
 
 
@@ -48,12 +46,12 @@ def run() -> Counts:
     setup.ensure()
     built = kernel.ensure()
     kernel.check_bootable(built)
-    library, examples = modules.ensure_library(variables=_VARIABLES), doctest.ensure()
+    library = modules.ensure_library(variables=_VARIABLES)
     shared = paths.BUILD / "kunit"
     shutil.rmtree(shared, ignore_errors=True)
     console = paths.LOGS / "kunit-console.log"
     with log.step("kunit", "running the suites in a guest") as step:
-        result = vm.run(kernel=built, command=["sh", "-c", _SCRIPT, "sh", shared, examples], modules_dir=library,
+        result = vm.run(kernel=built, command=["sh", "-c", _SCRIPT, "sh", shared], modules_dir=library,
                         topology=vm.Topology(), timeout=TIMEOUT_SECONDS, console_log=console, rwdir=shared,
                         append="kunit.enable=1", output=_writer(step))
         counts = _complaints(console)

@@ -14,7 +14,8 @@ from lab import kernel
 from lab import log
 from lab import paths
 
-VARIANTS = ("ours", "stock")
+VARIANTS = ("ours", "stock", "samples")
+_SAMPLES = ("CONFIG_SAMPLE_MULTIPATH_C=m", "CONFIG_SAMPLE_MULTIPATH_RUST=m")
 _PATCH = paths.ROOT / "drivers" / "nvme" / "in-tree.patch"
 _GLUE = paths.ROOT / "drivers" / "nvme" / "host"
 _NVME = Path("drivers/nvme")
@@ -25,7 +26,8 @@ _NVME_OPTIONS = ("CONFIG_NVME_CORE", "CONFIG_BLK_DEV_NVME", "CONFIG_NVME_FABRICS
 
 
 def ensure(which: str, name: str = "x86_64") -> Path:
-    """The directory with the .ko files of "ours" (libmultipath.ko included) or of "stock".
+    """The directory with the .ko files of "ours" (libmultipath.ko and those of "samples" included), of "stock",
+    or of "samples" alone.
 
     `name` is the kernel configuration that they are for.
     """
@@ -35,9 +37,10 @@ def ensure(which: str, name: str = "x86_64") -> Path:
     home = _home(name, built)
     with cache.lock(home / which, f"modules {which}"):
         objects = []
-        if which == "ours":
+        if which != "stock":
             objects.append(_library(home, built))
-        objects.append(_nvme(which, home, built, _ours_flags(home) if which == "ours" else []))
+        if which != "samples":
+            objects.append(_nvme(which, home, built, _ours_flags(home) if which == "ours" else []))
         return _collect(home / "modules" / which, objects)
 
 
@@ -72,7 +75,7 @@ def check_without_multipath(name: str = "x86_64") -> None:
     with cache.lock(home / "without", "modules without multipath"):
         _library(home, built)
         without.parent.mkdir(parents=True, exist_ok=True)
-        write(without, b"#undef CONFIG_NVME_MULTIPATH\n")
+        _write(without, b"#undef CONFIG_NVME_MULTIPATH\n")
         _nvme("ours-without-multipath", home, built,
               [*_ours_flags(home, f"-include {without}"), "CONFIG_NVME_MULTIPATH="])
 
@@ -92,8 +95,10 @@ def _home(name: str, built: kernel.KernelBuild) -> Path:
 
 
 def _library(home: Path, built: kernel.KernelBuild, label: str = "lib", variables: tuple = ()) -> Path:
-    """Builds libmultipath.ko and its Module.symvers."""
+    """Builds libmultipath.ko and its Module.symvers; without special variables also the samples."""
     output = home / "modules" / label
+    if not variables and "CONFIG_CONFIGFS_FS" in built.options():
+        variables = _SAMPLES
     with log.step(f"modules-{label}", "building libmultipath") as step:
         step.run([*built.make(), f"M={paths.ROOT}", f"MO={output}", "CONFIG_LIBMULTIPATH=m", *variables, "modules"],
                  env=kernel.environment(), show=kernel.show)
@@ -132,7 +137,7 @@ def _lay_out(step, tree: Path, built: kernel.KernelBuild, ours: bool) -> None:
         wanted = {file.relative_to(fresh): file for file in fresh.rglob("*") if file.is_file()}
         for name, file in wanted.items():
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
-            write(tree / name, file.read_bytes())
+            _write(tree / name, file.read_bytes())
     for pattern in ("*.c", "*.h"):
         for file in tree.rglob(pattern):
             if file.relative_to(tree) not in wanted and not file.name.endswith(".mod.c"):
@@ -170,7 +175,7 @@ def _copy(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
 
 
-def write(file: Path, content: bytes) -> None:
+def _write(file: Path, content: bytes) -> None:
     """Writes a file whose time make looks at, and only when it is another."""
     if not file.exists() or file.read_bytes() != content:
         part = file.with_name(f".{file.name}.part")
