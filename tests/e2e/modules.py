@@ -32,7 +32,12 @@ def unload() -> None:
 
 def ours() -> bool:
     """Whether NVMe is the one on the library, and not the kernel's own."""
-    return Path(os.environ["MODULES"], "libmultipath.ko").exists()
+    return available("libmultipath")
+
+
+def available(name) -> bool:
+    """Whether a module is among those under test."""
+    return Path(os.environ["MODULES"], f"{name}.ko").exists()
 
 
 def references(name) -> int:

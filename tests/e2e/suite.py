@@ -9,9 +9,11 @@ from tests.e2e import test_pcie
 from tests.e2e import test_sysfs
 from tests.e2e import test_operations
 from tests.e2e import test_modules
+from tests.e2e import test_samples
 from tests.e2e.case import cases
 
 assert test_io and test_loss and test_ana and test_delayed_removal
 assert test_pcie and test_sysfs and test_operations and test_modules
+assert test_samples
 
 CASES = cases

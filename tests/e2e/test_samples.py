@@ -1,0 +1,344 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What the library promises, on two drivers that have nothing in common with NVMe.
+
+Their paths take bios. What a path is like is decided here, not by a device: so these tests say
+exactly which path must have carried what.
+"""
+
+import contextlib
+import mmap
+import os
+import pathlib
+import subprocess
+import time
+
+from tests.e2e import fio
+from tests.e2e import modules
+from tests.e2e import wait
+from tests.e2e.case import test
+from tests.e2e.ram import DRIVERS
+from tests.e2e.ram import RamDisk
+from tests.e2e.reader import Reader
+
+POLICIES = ("numa", "round-robin", "queue-depth")
+
+
+@test(over=DRIVERS)
+def ram_round_robin_uses_one_path_after_the_other(driver):
+    with RamDisk(driver, paths=3) as disk, _Buffer(disk.device) as buffer, _on_cpu(0):
+        disk.write("policy", "round-robin")
+        assert _carriers(disk, 30, buffer.read) == [10, 10, 10]
+        disk.all[1].write("access_state", "non-optimized")
+        assert _carriers(disk, 30, buffer.read) == [15, 0, 15]
+
+
+@test(over=DRIVERS)
+def ram_numa_uses_the_near_path(driver):
+    with RamDisk(driver) as disk:
+        for node, path in enumerate(disk.all):
+            path.write("numa_node", node)
+            path.pull()
+            path.put_back()
+        with _Buffer(disk.device) as buffer:
+            for node, expected in enumerate(([10, 0], [0, 10])):
+                with _on_cpu(_cpu_of(node)):
+                    assert _carriers(disk, 10, buffer.read) == expected
+
+
+@test(over=DRIVERS)
+def ram_queue_depth_spares_the_busy_path(driver):
+    with RamDisk(driver) as disk:
+        fast, slow = disk.all
+        fast.write("latency_us", 2000)
+        slow.write("latency_us", 40000)
+        disk.write("policy", "queue-depth")
+        with fio.Load(disk.device) as load:
+            load.wait_for_carriers(disk, fast.name, slow.name)
+            before = slow.completed()[0], disk.completed()[0]
+            load.wait_for_io(disk, ios=300)
+            share = (slow.completed()[0] - before[0]) / (disk.completed()[0] - before[1])
+            load.finish()
+        assert 0 < share < 0.4, f"the path that takes twenty times as long carried {share:.0%}"
+
+
+@test(over=DRIVERS)
+def ram_access_states_decide(driver):
+    with RamDisk(driver, paths=4) as disk, _Buffer(disk.device) as buffer:
+        good, spare, other, never = disk.all
+        never.write("access_state", "inaccessible")
+        for policy in POLICIES:
+            disk.write("policy", policy)
+            for states, carriers in (
+                    (("optimized", "non-optimized", "inaccessible"), {good}),
+                    (("non-optimized", "non-optimized", "optimized"), {other}),
+                    (("inaccessible", "non-optimized", "inaccessible"), {spare}),
+                    (("inaccessible", "optimized", "non-optimized"), {spare})):
+                for path, state in zip(disk.all, states):
+                    path.write("access_state", state)
+                counts = _carriers(disk, 6, buffer.read)
+                assert {path for path, count in zip(disk.all, counts) if count} == carriers, f"{policy}: {counts}"
+        assert never.completed() == (0, 0), "an inaccessible path was used"
+
+
+@test(over=DRIVERS)
+def ram_io_waits_while_no_path_is_accessible(driver):
+    with RamDisk(driver) as disk, Reader(disk.device) as reader:
+        for path in disk.all:
+            path.write("access_state", "inaccessible")
+        reader.start()
+        disk.wait_for_parking()
+        assert reader.done is None, "a read without a path did not wait"
+        disk.all[1].write("access_state", "non-optimized")
+        assert reader.outcome() == "data"
+
+
+@test(over=DRIVERS)
+def ram_lost_paths_cost_no_io(driver):
+    with RamDisk(driver, paths=3) as disk:
+        for path in disk.all:
+            path.write("latency_us", 500)
+        with fio.Load(disk.device) as load:
+            load.wait_for_io(disk)
+            for policy in POLICIES:
+                disk.write("policy", policy)
+                _fail_paths(disk, load)
+                _pull_paths(disk, load)
+            load.finish()
+
+
+def _fail_paths(disk, load):
+    """Each path in turn fails all that it is given; then all do."""
+    for failing in disk.all:
+        others = [path.name for path in disk.all if path is not failing]
+        failing.write("failure", "path")
+        wait.until(lambda: load.carriers(disk) <= set(others), f"{failing} to carry nothing")
+        failing.write("failure", "none")
+    parked = disk.parked
+    for path in disk.all:
+        path.write("failure", "path")
+    wait.until(lambda: disk.parked > parked, "I/O to be parked")
+    for path in disk.all:
+        path.write("failure", "none")
+    load.wait_for_io(disk, ios=20)
+
+
+def _pull_paths(disk, load):
+    """Each path in turn is taken out, and comes back."""
+    for path in disk.all * 3:
+        path.pull()
+        assert path.name not in disk.links()
+        load.wait_for_io(disk, ios=5)
+        path.put_back()
+        assert path.name in disk.links()
+
+
+@test(over=DRIVERS)
+def ram_a_bio_that_failed_half_way_is_carried_out_whole(driver):
+    with RamDisk(driver) as disk:
+        first, second = disk.all
+        second.write("access_state", "non-optimized")
+        with _Buffer(disk.device) as buffer:
+            for round in range(1, 20):
+                carried = first.completed(), second.completed()
+                first.write("failure", "path")
+                buffer.write(round)
+                first.write("failure", "path")
+                assert buffer.read() == round, "what was written is not what is read"
+                assert first.completed() == carried[0], "a path that failed a bio says that it carried it"
+                assert second.completed()[1] - carried[1][1] == 2 * _Buffer.SIZE
+
+
+@test(over=DRIVERS)
+def ram_what_no_path_can_help_fails(driver):
+    with RamDisk(driver) as disk, Reader(disk.device) as reader:
+        for path in disk.all:
+            path.write("failure", "medium")
+        reader.start()
+        assert reader.outcome() == "ENODATA"
+        for path in disk.all:
+            path.write("failure", "none")
+        reader.start()
+        assert reader.outcome() == "data"
+
+
+@test(over=DRIVERS)
+def ram_io_fails_when_the_last_path_goes(driver):
+    with RamDisk(driver) as disk, Reader(disk.device) as reader:
+        for path in disk.all:
+            path.write("access_state", "inaccessible")
+        reader.start()
+        disk.wait_for_parking()
+        disk.all[0].pull()
+        assert reader.done is None, "the last path is still there"
+        disk.all[1].pull()
+        assert reader.outcome() == "EIO"
+        assert not disk.is_there
+
+
+@test(over=DRIVERS)
+def ram_a_disk_outlives_its_paths_for_the_time_asked(driver):
+    with RamDisk(driver) as disk, Reader(disk.device) as reader:
+        before = modules.references(disk.module)
+        disk.write("delayed_removal_secs", 60)
+        for returning in disk.all * 2:
+            parked = disk.parked
+            for path in disk.paths():
+                path.pull()
+            assert modules.references(disk.module) == before + 1, "an armed timer holds the driver once"
+            reader.start()
+            wait.until(lambda: disk.parked > parked, "the read to be parked")
+            assert reader.done is None, "a read without a path did not wait"
+            returning.put_back()
+            assert reader.outcome() == "data"
+            assert modules.references(disk.module) == before, "the timer still holds the driver"
+        disk.write("delayed_removal_secs", 0)
+
+
+@test(over=DRIVERS)
+def ram_a_disk_goes_when_its_time_is_over(driver):
+    with RamDisk(driver) as disk, Reader(disk.device) as reader:
+        before = modules.references(disk.module)
+        disk.write("delayed_removal_secs", 1)
+        begun = time.monotonic()
+        for path in disk.all:
+            path.pull()
+        reader.start()
+        assert reader.outcome() == "EIO"
+        assert time.monotonic() - begun >= 1, "it went before its time"
+        wait.until(lambda: not disk.is_there, "the disk to go")
+        wait.until(lambda: modules.references(disk.module) == before, "the timer to let the driver go")
+        disk.write("delayed_removal_secs", 0)
+
+
+@test(over=DRIVERS)
+def ram_storing_zero_removes_a_disk_without_paths(driver):
+    with RamDisk(driver) as disk, Reader(disk.device) as reader:
+        before = modules.references(disk.module)
+        disk.write("delayed_removal_secs", 600)
+        for path in disk.all:
+            path.pull()
+        reader.start()
+        disk.wait_for_parking()
+        assert disk.is_there and reader.done is None
+        disk.write("delayed_removal_secs", 0)
+        assert reader.outcome() == "EIO"
+        wait.until(lambda: not disk.is_there, "the disk to go")
+        wait.until(lambda: modules.references(disk.module) == before, "the timer to let the driver go")
+
+
+@test(over=DRIVERS)
+def ram_an_opener_does_not_delay_a_removal(driver):
+    with RamDisk(driver) as disk:
+        alone = _time_of_removal(disk)
+        for path in disk.all:
+            path.put_back()
+        with Reader(disk.device) as reader:
+            held = _time_of_removal(disk)
+            reader.start()
+            outcome = reader.outcome()
+            assert outcome in ("EIO", "ENXIO", "end of file"), f"the opener got {outcome}"
+            # Its successor has the same name, and is another.
+            for path in disk.all:
+                path.put_back()
+            with Reader(disk.device) as other:
+                other.start()
+                assert other.outcome() == "data"
+            reader.start()
+            assert reader.outcome() != "data", "a file of the disk that went reads from its successor"
+        # A removal that waits for the opener never ends, so that the noise of a busy machine may be large.
+        assert held < 5 * alone + 2, f"removal took {held:.1f} s instead of {alone:.1f} s"
+
+
+@test(over=DRIVERS)
+def ram_disks_come_and_go_with_readers_on_them(driver):
+    with RamDisk(driver) as disk:
+        for round in range(16):
+            readers = [Reader(disk.device) for _ in range(3)]
+            if round % 2:
+                for path in disk.all:
+                    path.write("access_state", "inaccessible")
+            for reader in readers:
+                reader.start()
+            for path in disk.all:
+                path.pull()
+            assert not disk.is_there
+            for reader in readers:
+                with reader:
+                    reader.outcome()
+            for path in disk.all:
+                path.write("access_state", "optimized")
+                path.put_back()
+
+
+@test(over=DRIVERS)
+def ram_an_open_disk_pins_the_driver(driver):
+    with RamDisk(driver) as disk:
+        before = modules.references(disk.module)
+        with Reader(disk.device):
+            assert modules.references(disk.module) == before + 1
+            for path in disk.all:
+                path.pull()
+            assert modules.references(disk.module) == before + 1
+            refused = subprocess.run(["rmmod", disk.module], capture_output=True)
+            assert refused.returncode, "the driver went away under an open disk"
+        wait.until(lambda: modules.references(disk.module) == before, "the driver to be let go")
+
+
+class _Buffer:
+    """Memory of many pages, which goes to and comes from the disk as one bio."""
+
+    SIZE = 64 << 10
+
+    def __init__(self, device):
+        self._memory = mmap.mmap(-1, self.SIZE)
+        self._file = os.open(device, os.O_RDWR | os.O_DIRECT)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        os.close(self._file)
+
+    def write(self, byte) -> None:
+        self._memory[:] = bytes([byte]) * self.SIZE
+        assert os.pwritev(self._file, [self._memory], 0) == self.SIZE
+
+    def read(self) -> int | None:
+        """The byte that the disk is full of, if it is."""
+        self._memory[:] = bytes(self.SIZE)
+        assert os.preadv(self._file, [self._memory], 0) == self.SIZE
+        found = set(self._memory[:])
+        return found.pop() if len(found) == 1 else None
+
+
+def _carriers(disk, times, action) -> list[int]:
+    """How much of what is done so many times is carried by each path."""
+    before = [path.completed()[0] for path in disk.all]
+    for _ in range(times):
+        action()
+    return [path.completed()[0] - count for path, count in zip(disk.all, before)]
+
+
+@contextlib.contextmanager
+def _on_cpu(number):
+    """Has this process run on one CPU."""
+    everywhere = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {number})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, everywhere)
+
+
+def _cpu_of(node) -> int:
+    (cpu,) = (cpu for cpu in range(os.cpu_count())
+              if pathlib.Path(f"/sys/devices/system/cpu/cpu{cpu}/node{node}").exists())
+    return cpu
+
+
+def _time_of_removal(disk) -> float:
+    begun = time.monotonic()
+    for path in disk.all:
+        path.pull()
+    assert not disk.is_there
+    return time.monotonic() - begun
