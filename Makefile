@@ -10,7 +10,7 @@
 
 export KSRC KDIR STOCK SAMPLE BUILD
 
-COMMANDS := setup demo test model misuse kunit e2e modules samples kernel check series clean distclean
+COMMANDS := setup demo test model misuse kunit e2e modules samples kernel check doc series clean distclean
 .PHONY: help python sanitize bench $(COMMANDS)
 
 help: ## this list
@@ -22,7 +22,8 @@ model: ## the host tests: policies, state machines, interleavings
 misuse: ## what must not compile against the Rust face does not
 kunit: ## the library's KUnit suites in a booted kernel
 e2e: ## the real NVMe driver on the library, end to end
-check: ## rustfmt, clippy, checkpatch, kernel-doc, the count of unsafe
+check: ## rustfmt, clippy, checkpatch, rustdoc, kernel-doc, the count of unsafe
+doc: ## the reference of the Rust face and of the C face, in build/doc
 series: ## the project as patches for a kernel tree, in build/series
 modules: ## the library and NVMe on it, for the lab's kernel or for KDIR=
 samples: ## the library and the drivers of samples/

@@ -7,6 +7,7 @@ import shutil
 import signal
 
 from lab import check
+from lab import doc
 from lab import kernel
 from lab import log
 from lab import misuse
@@ -106,6 +107,7 @@ COMMANDS = {
     "e2e": _e2e,
     "test": _test,
     "check": _check,
+    "doc": doc.build,
     "series": _series,
     "clean": _clean,
     "distclean": _distclean,

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The KUnit suites: libmultipath is built with them, loaded in a guest, and its results are read.
+"""The KUnit suites: libmultipath is built with them, loaded in a guest, and its results are read. So
+is the module that the documentation's examples are.
 
 The results are the suites' files in debugfs, which no other message of the kernel gets into, and the
 kernel's own parser reads them.
@@ -11,6 +12,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from lab import doctest
 from lab import kernel
 from lab import log
 from lab import modules
@@ -27,17 +29,17 @@ _VARIABLES = ("CONFIG_LIBMULTIPATH_KUNIT_TEST=y",)
 _MARK = "libmultipath-kunit-begins"
 _COMPLAINT = re.compile(r"^.*?((?:BUG|INFO|WARNING): .*)", re.MULTILINE)
 
-#: In the guest: load the module, which runs its suites; keep the results of those it brought.
+#: In the guest: load the modules, which run their suites; keep the results of those they brought.
 _SCRIPT = f"""
 echo {_MARK} > /dev/kmsg
 cd /sys/kernel/debug/kunit || exit
 others=" $(echo *) "
-insmod "$MODULES/libmultipath.ko" || exit
+insmod "$MODULES/libmultipath.ko" && insmod "$2/{doctest.MODULE}.ko" || exit
 for suite in *; do
     case "$others" in *" $suite "*) continue ;; esac
     cat "$suite/results" > "$1/$suite.ktap" || exit
 done
-cd / && rmmod libmultipath
+cd / && rmmod {doctest.MODULE} libmultipath
 """
 
 
@@ -46,12 +48,12 @@ def run() -> Counts:
     setup.ensure()
     built = kernel.ensure()
     kernel.check_bootable(built)
-    library = modules.ensure_library(variables=_VARIABLES)
+    library, examples = modules.ensure_library(variables=_VARIABLES), doctest.ensure()
     shared = paths.BUILD / "kunit"
     shutil.rmtree(shared, ignore_errors=True)
     console = paths.LOGS / "kunit-console.log"
     with log.step("kunit", "running the suites in a guest") as step:
-        result = vm.run(kernel=built, command=["sh", "-c", _SCRIPT, "sh", shared], modules_dir=library,
+        result = vm.run(kernel=built, command=["sh", "-c", _SCRIPT, "sh", shared, examples], modules_dir=library,
                         topology=vm.Topology(), timeout=TIMEOUT_SECONDS, console_log=console, rwdir=shared,
                         append="kunit.enable=1", output=_writer(step))
         counts = _complaints(console)

@@ -75,7 +75,7 @@ def check_without_multipath(name: str = "x86_64") -> None:
     with cache.lock(home / "without", "modules without multipath"):
         _library(home, built)
         without.parent.mkdir(parents=True, exist_ok=True)
-        _write(without, b"#undef CONFIG_NVME_MULTIPATH\n")
+        write(without, b"#undef CONFIG_NVME_MULTIPATH\n")
         _nvme("ours-without-multipath", home, built,
               [*_ours_flags(home, f"-include {without}"), "CONFIG_NVME_MULTIPATH="])
 
@@ -137,7 +137,7 @@ def _lay_out(step, tree: Path, built: kernel.KernelBuild, ours: bool) -> None:
         wanted = {file.relative_to(fresh): file for file in fresh.rglob("*") if file.is_file()}
         for name, file in wanted.items():
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
-            _write(tree / name, file.read_bytes())
+            write(tree / name, file.read_bytes())
     for pattern in ("*.c", "*.h"):
         for file in tree.rglob(pattern):
             if file.relative_to(tree) not in wanted and not file.name.endswith(".mod.c"):
@@ -175,7 +175,7 @@ def _copy(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
 
 
-def _write(file: Path, content: bytes) -> None:
+def write(file: Path, content: bytes) -> None:
     """Writes a file whose time make looks at, and only when it is another."""
     if not file.exists() or file.read_bytes() != content:
         part = file.with_name(f".{file.name}.part")

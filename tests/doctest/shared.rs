@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the examples in the documentation share and do not show.
+
+use kernel::prelude::*;
+use kernel::sync::aref::ARef;
+use kernel::sync::{
+    Arc,
+    Completion, //
+};
+use libmultipath::prelude::*;
+
+/// A head of `T` called mpdoc, without paths, whose data is what `data` makes.
+pub(crate) fn head<T, E>(data: impl PinInit<T::HeadData, E>) -> Result<ARef<MpathHead<T>>>
+where
+    T: MpathDriver,
+    Error: From<E>,
+{
+    MpathHead::new(&policy()?, fmt!("mpdoc"), DiskParams::new(2048), data)
+}
+
+fn policy() -> Result<Arc<MpathIoPolicy>> {
+    Arc::pin_init(MpathIoPolicy::new(IoPolicy::Numa), GFP_KERNEL)
+}
+
+/// A path to `head`, of the same name and `c0`, that has not been live.
+pub(crate) fn add_path<T: MpathDriver<PathData = ()>>(
+    head: &MpathHead<T>,
+) -> Result<Registration<T, Added>> {
+    let port = Arc::pin_init(MpathPort::new(PortState::Live), GFP_KERNEL)?;
+
+    head.add_path(&port, fmt!("mpdocc0"), None, ())
+}
+
+/// Brings a disk up, and takes it away once its driver has carried out a bio and completed the
+/// head's data: the first to read is the kernel, which looks for partitions.
+pub(crate) fn carry_a_bio_out<T>() -> Result
+where
+    T: MpathDriver<HeadData = Completion, PathData = ()>,
+{
+    let head = head::<T, _>(Completion::new())?;
+    let _path = add_path(&head)?.set_live(AccessState::Optimized)?;
+
+    head.data().wait_for_completion();
+    Ok(())
+}
