@@ -10,11 +10,11 @@
 
 export KSRC KDIR STOCK SAMPLE BUILD
 
-COMMANDS := setup demo test model misuse kunit e2e modules samples kernel check doc series clean distclean
+COMMANDS := setup demo test model misuse kunit e2e modules samples kernel check doc series rust-analyzer clean distclean
 .PHONY: help python sanitize bench $(COMMANDS)
 
 help: ## this list
-	@sed -n 's/^\([a-z0-9]*\):.*## */\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
+	@sed -n 's/^\([a-z0-9-]*\):.*## */\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 
 demo: ## boot a kernel with several paths to one disk, pull one out under verified I/O
 test: ## all that must pass before a change lands
@@ -25,6 +25,7 @@ e2e: ## the real NVMe driver on the library, end to end
 check: ## rustfmt, clippy, checkpatch, rustdoc, kernel-doc, the count of unsafe
 doc: ## the reference of the Rust face and of the C face, in build/doc
 series: ## the project as patches for a kernel tree, in build/series
+rust-analyzer: ## rust-project.json, for completion and types in an editor
 modules: ## the library and NVMe on it, for the lab's kernel or for KDIR=
 samples: ## the library and the drivers of samples/
 kernel: ## the lab's kernel

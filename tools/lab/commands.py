@@ -8,6 +8,7 @@ import signal
 
 from lab import check
 from lab import doc
+from lab import editor
 from lab import kernel
 from lab import log
 from lab import misuse
@@ -108,6 +109,7 @@ COMMANDS = {
     "test": _test,
     "check": _check,
     "doc": doc.build,
+    "rust-analyzer": editor.write,
     "series": _series,
     "clean": _clean,
     "distclean": _distclean,
