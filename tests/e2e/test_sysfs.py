@@ -4,6 +4,7 @@
 import errno
 import os
 import pathlib
+import re
 import threading
 
 from tests.e2e import kernel_log
@@ -18,6 +19,8 @@ PATH_ATTRIBUTES = ("ana_state", "ana_grpid", "numa_nodes", "queue_depth", "diag/
 HEAD_ATTRIBUTES = ("diag/io_requeue_no_usable_path_count", "diag/io_fail_no_available_path_count",
                    "delayed_removal_secs", "wwid", "nsid", "queue/logical_block_size", "queue/iostats")
 PARAMETERS = ("multipath", "multipath_always_on", "iopolicy")
+
+SYSFS = pathlib.Path(__file__).parents[2] / "docs" / "sysfs.md"
 
 #: What the in-tree driver's head has in queue/, over nvme-loop.
 QUEUE = pathlib.Path(__file__).with_name("head-queue.txt")
@@ -37,6 +40,26 @@ def the_attributes_of_heads_and_paths_can_be_read():
         assert (target.head.subsystem / "iopolicy").read_text() == "numa\n"
         for name in PARAMETERS:
             pathlib.Path("/sys/module/nvme_core/parameters", name).read_text()
+
+
+@test
+def every_documented_attribute_is_there():
+    names = re.findall(r"^What:\t\t(\S+)$", SYSFS.read_text(), re.MULTILINE)
+    with Target("sysfs", ports=("loop", "tcp")) as target:
+        target.connect_all()
+        places = {"/sys/block/nvmeXnY": [target.head.directory],
+                  "/sys/block/nvmeXcYnZ": [path.directory for path in target.head.paths()],
+                  "/sys/class/nvme-subsystem/nvme-subsysX": [target.head.subsystem],
+                  "/sys/module/nvme_core/parameters": [pathlib.Path("/sys/module/nvme_core/parameters")]}
+        expected = {directory / name.removeprefix(place).strip("/")
+                    for name in names for place in places if name.startswith(f"{place}/")
+                    for directory in places[place]}
+        assert len(names) == 15 and len(expected) > len(names), f"{SYSFS} has {names}"
+        missing = [str(entry) for entry in expected if not entry.exists()]
+        assert not missing, f"there is no {missing}"
+        counters = {entry for disk in (target.head, *target.head.paths())
+                    for entry in (disk.directory / "diag").iterdir()}
+        assert counters <= expected, f"{SYSFS} does not have {counters - expected}"
 
 
 @test

@@ -9,6 +9,7 @@ from lab import doc
 from lab import log
 from lab import paths
 from lab import process
+from lab import prose
 from lab import setup
 from lab import source
 from lab import toolchain
@@ -39,6 +40,8 @@ def run() -> tuple:
         "checkpatch": lambda step: _checkpatch(step, tree),
         "kernel-doc": lambda step: doc.c(step, tree),
         "rustdoc": _rustdoc,
+        "excerpts": prose.excerpts,
+        "sysfs": lambda step: prose.sysfs(step, tree),
         "unsafe": _unsafe,
     }
     passed, failed = [], []
