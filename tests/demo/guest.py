@@ -3,6 +3,8 @@
 
 Everything goes to standard output as records, one JSON object a line; tools/lab/demo.py shows
 them. Times are seconds since the start of this program.
+
+Without arguments the paths are NVMe's; with the name of a driver of samples/ ("rust", "c") they are its.
 """
 
 import json
@@ -20,15 +22,20 @@ from tests.e2e import host
 from tests.e2e import kernel_log
 from tests.e2e import modules
 from tests.e2e import wait
+from tests.e2e.ram import RamDisk
 from tests.e2e.slot import Slot
 from tests.e2e.target import Target
 
 PCIE_NQN = "nqn.2019-08.org.qemu:demo"
 #: How long each state of affairs is kept for the onlooker.
 PACE = 1.5
+#: How long there is no path at all, where that is shown.
+OUTAGE = 0.5
 #: Writes per second and CPU, so that there is CPU left for an emulated machine's other work.
 RATE = 700
 MIB_PER_CPU = 256
+#: What a RAM disk is made of is the guest's own memory.
+RAM_MIB_PER_CPU = 128
 
 _start = time.monotonic()
 _output = threading.Lock()
@@ -50,14 +57,14 @@ def say(text) -> None:
 class Act:
     """Verified I/O on one head while things happen to its paths."""
 
-    def __init__(self, title, head):
+    def __init__(self, title, head, mib=MIB_PER_CPU):
         self._head = head
+        self._mib = mib
         self.losses = 0
         report({"type": "act", "t": now(), "title": title, "head": head.name})
-        show_paths(head)
 
     def __enter__(self):
-        self._load = fio.Load(self._head.device, mib=MIB_PER_CPU, rate=RATE)
+        self._load = fio.Load(self._head.device, mib=self._mib, rate=RATE)
         self._load.wait_for_io(self._head)
         report({"type": "io", "t": now()})
         self._watch = Watch(self._head, report, now)
@@ -87,7 +94,7 @@ class Act:
     def _path(self, address):
         for path in self._head.paths():
             try:
-                if heads.address(path.controller) == address:
+                if path.address == address:
                     return path
             except OSError:
                 pass  # it is going
@@ -95,13 +102,13 @@ class Act:
 
 
 def show_paths(head) -> None:
-    """Says what leads to a head, in its own words and in nvme-cli's."""
+    """Says what leads to an NVMe head, in its own words and in nvme-cli's."""
     done = subprocess.run(["nvme", "list-subsys", head.device], capture_output=True, text=True)
     for line in (done.stdout or done.stderr).splitlines():
         say(line)
     for path in head.paths():
         nodes = path.read("numa_nodes")
-        say(f"{path.name}: {heads.address(path.controller)}, serves "
+        say(f"{path.name}: {path.address}, serves "
             + (f"NUMA node {nodes}" if nodes else "no node"))
 
 
@@ -114,7 +121,9 @@ def over_pcie() -> None:
     near = {path.read("numa_nodes"): path.controller for path in head.paths()}
     address = {node: heads.address(controller) for node, controller in near.items()}
     slots = {node: Slot(controller) for node, controller in near.items()}
-    with Act("two PCIe controllers, one on each NUMA node, one namespace", head) as act:
+    act = Act("two PCIe controllers, one on each NUMA node, one namespace", head)
+    show_paths(head)
+    with act:
         act.event("controller on node 1 torn out", slots["1"].yank, address["0"], loss=True)
         slots["1"].wait_until_free()
         act.event("and plugged in again", lambda: host.put_back("c1"), address["1"])
@@ -138,7 +147,9 @@ def over_fabrics() -> None:
         loop2.ana_state = tcp2.ana_state = "non-optimized"
         names = dict(zip(target.ports, target.connect_all()))
         address = {port: heads.address(name) for port, name in names.items()}
-        with Act("four nvmet ports with ANA, two over loop and two over tcp", target.head) as act:
+        act = Act("four nvmet ports with ANA, two over loop and two over tcp", target.head)
+        show_paths(target.head)
+        with act:
             def set_state(port, state, expected):
                 act.event(f"{address[port]}: {state}", lambda: setattr(port, "ana_state", state), address[expected])
 
@@ -156,6 +167,48 @@ def over_fabrics() -> None:
             set_state(tcp1, "non-optimized", expected=loop1)
 
 
+def over_ram(driver) -> None:
+    """Four paths to a RAM disk, two of them near each node; each is lost, once all of them are."""
+    with RamDisk(driver, paths=4, mib=RAM_MIB_PER_CPU) as disk:
+        for number, path in enumerate(disk.all):
+            path.pull()
+            path.write("numa_node", number % 2)
+            path.write("latency_us", 200 if number < 2 else 2000)
+            path.write("access_state", "optimized" if number < 2 else "non-optimized")
+            path.put_back()
+        act = Act(f"four paths to the RAM disk of {disk.module}, two fast and two slow", disk, RAM_MIB_PER_CPU)
+        for path in disk.all:
+            say(f"{path}: near node {path.read('numa_node')}, {path.condition}, {path.read('latency_us')} us")
+        fast, other, slow, spare = disk.all
+        with act:
+            def change(path, attribute, value, expected, loss=False):
+                act.event(f"{path}: {attribute} {value}", lambda: path.write(attribute, value), expected.address, loss)
+
+            act.event(f"{fast} pulled out", fast.pull, other.address, loss=True)
+            act.event("and put back", fast.put_back, fast.address)
+            change(other, "failure", "path", expected=fast, loss=True)
+            change(fast, "access_state", "inaccessible", expected=slow)
+            change(other, "failure", "none", expected=other)
+            change(other, "access_state", "non-optimized", expected=slow)
+            act.event("round-robin", lambda: disk.write("policy", "round-robin"), spare.address)
+            act.event("queue-depth", lambda: disk.write("policy", "queue-depth"), other.address)
+            act.event("every path pulled out, and one put back", lambda: lose_all(disk), slow.address, loss=True)
+            for path in fast, other, spare:
+                path.put_back()
+            change(fast, "access_state", "optimized", expected=fast)
+
+
+def lose_all(disk) -> None:
+    """The disk waits for its paths."""
+    disk.write("delayed_removal_secs", 60)
+    parked = disk.parked
+    for path in disk.all:
+        path.pull()
+    wait.until(lambda: disk.parked > parked, "I/O to be parked")
+    time.sleep(OUTAGE)
+    disk.all[2].put_back()
+
+
 def describe_kernel() -> None:
     symbols = pathlib.Path("/proc/kallsyms").read_text()
     report({"type": "kernel", "release": os.uname().release, "modules": modules.lines(),
@@ -163,11 +216,14 @@ def describe_kernel() -> None:
             "libmultipath": "[libmultipath]" in symbols})
 
 
-def main() -> int:
+def main(driver=None) -> int:
     log = kernel_log.KernelLog()
     modules.install()
-    over_pcie()
-    over_fabrics()
+    if driver:
+        over_ram(driver)
+    else:
+        over_pcie()
+        over_fabrics()
     describe_kernel()
     problems = kernel_log.problems(log.new_lines())
     report({"type": "end", "t": now(), "kernel_log": problems})
@@ -175,4 +231,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))

@@ -6,9 +6,6 @@ When the watcher itself got no CPU there was no look, and that is not a stall.
 """
 
 import threading
-import time
-
-from tests.e2e import head as heads
 
 #: Seconds between two looks at the head, and between two at its paths.
 LOOK = 0.01
@@ -52,13 +49,13 @@ class Watch(threading.Thread):
         for path in self._head.paths():
             self._notice(path)
         totals = {name: self._total(name) for name in self._paths}
-        states = {name: _state(path) for name, path in self._paths.items()}
+        states = {address: path.condition for address, path in self._paths.items()}
         self._report({"type": "sample", "t": now, "paths": totals, "states": states})
 
     def _notice(self, path) -> None:
         """Takes a path in, or back: one that returns may have another name at the same address."""
         try:
-            address = heads.address(path.controller)
+            address = path.address
         except OSError:
             return  # it is going
         known = self._paths.get(address)
@@ -71,16 +68,3 @@ class Watch(threading.Thread):
         """The I/Os and bytes of a path since the start, over all its lives."""
         before = self._before.get(address, (0, 0))
         return [now + then for now, then in zip(self._paths[address].completed(), before)]
-
-
-def _state(path) -> str:
-    """In a word, what can be said about a path."""
-    state = heads.controller_state(path.controller)
-    if path.gone or state == "gone":
-        return "gone"
-    if state != "live":
-        return state
-    try:
-        return path.read("ana_state")
-    except OSError:
-        return "live"

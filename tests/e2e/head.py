@@ -54,6 +54,24 @@ class Path(Disk):
     def controller(self) -> str:
         return "nvme" + re.fullmatch(r"nvme\d+c(\d+)n\d+", self.name).group(1)
 
+    @property
+    def address(self) -> str:
+        """Where its controller is; raises OSError when that is going."""
+        return address(self.controller)
+
+    @property
+    def condition(self) -> str:
+        """In a word, what can be said about it."""
+        state = controller_state(self.controller)
+        if self.gone or state == "gone":
+            return "gone"
+        if state != "live":
+            return state
+        try:
+            return self.read("ana_state")
+        except OSError:
+            return "live"
+
 
 class Head(Disk):
     """The disk that users see."""

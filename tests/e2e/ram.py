@@ -36,6 +36,21 @@ class RamPath:
         return int(ios), int(size)
 
     @property
+    def address(self) -> str:
+        return self.name
+
+    @property
+    def condition(self) -> str:
+        """In a word, what can be said about it."""
+        if self.gone:
+            return "gone"
+        return "failing" if self.read("failure") != "none" else self.read("access_state")
+
+    @property
+    def gone(self) -> bool:
+        return not self.is_live
+
+    @property
     def is_live(self) -> bool:
         return self.read("live") == "1"
 

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0
 """`make demo`: boots a kernel with several paths to one disk, takes paths away under verified I/O, tells.
 
-The guest's side is tests/demo/, which says what happens as one JSON record a line. This shows the records
-as they come, sums them up, and leaves the sum in build/reports/ with a picture of it.
+SAMPLE= names a driver of samples/ to do it on instead of NVMe. The guest's side is tests/demo/, which says what
+happens as one JSON record a line. This shows the records as they come, sums them up, and leaves the sum in
+build/reports/ with a picture of it.
 """
 
 import json
 import os
 import shutil
 import sys
+from pathlib import Path
 
 from lab import kernel
 from lab import log
@@ -21,6 +23,10 @@ TIMEOUT_SECONDS = 300
 #: A disk that one controller on each NUMA node leads to.
 TOPOLOGY = vm.Topology(subsystems=(vm.Subsystem("demo", {"c0": 0, "c1": 1}),))
 COMMAND = ["python3", "-m", "tests.demo.guest"]
+#: The drivers of samples/ by what SAMPLE= calls them.
+SAMPLES = ("rust", "c")
+#: What is worth being compared with what.
+COUNTERPARTS = {"ours": "stock", "stock": "ours", "rust": "c", "c": "rust"}
 
 #: Stalls that are worth a line while the demonstration runs.
 SHOWN_STALL_SECONDS = 0.1
@@ -28,14 +34,16 @@ SHOWN_STALL_SECONDS = 0.1
 
 def run() -> tuple:
     """Returns the last line for the user and the exit status."""
-    which = "stock" if os.environ.get("STOCK") else "ours"
+    sample = os.environ.get("SAMPLE", "")
+    if sample and sample not in SAMPLES:
+        log.fail(f"SAMPLE={sample} is none of {', '.join(SAMPLES)}")
+    which = sample or ("stock" if os.environ.get("STOCK") else "ours")
     setup.ensure()
     story = _Story(which)
     result = _play(which, story)
     report = story.report()
     faults = _faults(result, report)
-    suffix = "" if which == "ours" else "-stock"
-    file = paths.REPORTS / f"demo{suffix}.json"
+    file = _report_of(which)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(report, indent=1) + "\n")
     picture = file.with_suffix(".svg")
@@ -49,15 +57,20 @@ def run() -> tuple:
 
 def _play(which, story) -> vm.Result:
     built = kernel.ensure()
-    directory = modules.ensure(which)
+    directory = modules.ensure("samples" if which in SAMPLES else which)
     shared = paths.BUILD / "demo"
     shutil.rmtree(shared, ignore_errors=True)
     console = paths.LOGS / f"demo-{which}-console.log"
-    log.info(f"demo: booting {built.release} with {which} NVMe modules")
-    result = vm.run(built, COMMAND, directory, TOPOLOGY, TIMEOUT_SECONDS, console, shared,
+    log.info(f"demo: booting {built.release} with {which} {'sample' if which in SAMPLES else 'NVMe'} modules")
+    command, topology = ([*COMMAND, which], vm.Topology()) if which in SAMPLES else (COMMAND, TOPOLOGY)
+    result = vm.run(built, command, directory, topology, TIMEOUT_SECONDS, console, shared,
                     smp=2, output=story.take)
     log.info(f"demo: the guest: {result}")
     return result
+
+
+def _report_of(which) -> Path:
+    return paths.REPORTS / f"demo{'' if which == 'ours' else f'-{which}'}.json"
 
 
 def _faults(result, report) -> list:
@@ -234,7 +247,7 @@ def _speeds(last, record):
 def _summarize(report) -> None:
     """Prints the sum of it all, next to that of the other set of modules when there is one."""
     columns = [report]
-    other = paths.REPORTS / ("demo-stock.json" if report["modules"] == "ours" else "demo.json")
+    other = _report_of(COUNTERPARTS[report["modules"]])
     if other.exists():
         columns.append(json.loads(other.read_text()))
     rows = [("", *(f"{column['modules']} modules" for column in columns)),
