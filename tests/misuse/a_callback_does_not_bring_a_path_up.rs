@@ -3,7 +3,7 @@
 //! Bringing a path up sleeps, and is for who has its registration.
 //!
 //! refused: E0599
-//! says: no method named `set_live` found for reference `&libmultipath::MpathDevice<Ram>`
+//! says: no method named `set_live` found for reference `&MpathDevice<Ram>`
 
 include!("driver.rs");
 

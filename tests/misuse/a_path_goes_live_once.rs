@@ -3,9 +3,9 @@
 //! A path goes live once.
 //!
 //! refused: E0599
-//! says: no method named `set_live` found for struct `libmultipath::Registration<Ram>`
+//! says: no method named `set_live` found for struct `Registration<Ram>`
 //! says: the method was found for
-//! says: `libmultipath::Registration<T, libmultipath::Added>`
+//! says: `Registration<T, Added>`
 
 include!("driver.rs");
 

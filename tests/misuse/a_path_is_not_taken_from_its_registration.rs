@@ -3,7 +3,7 @@
 //! Nobody has a path without its registration, which synchronizes before the path is freed.
 //!
 //! refused: E0507
-//! says: cannot move out of dereference of `libmultipath::Registration<Ram>`
+//! says: cannot move out of dereference of `Registration<Ram>`
 
 include!("driver.rs");
 

@@ -3,7 +3,7 @@
 //! A path whose registration is not kept goes at once.
 //!
 //! refused: unused_must_use
-//! says: unused `libmultipath::Registration` that must be used
+//! says: unused `Registration` that must be used
 //! says: the path goes when its registration is dropped
 
 include!("driver.rs");

@@ -4,7 +4,7 @@
 //!
 //! refused: E0277
 //! says: `Cell<u32>` cannot be shared between threads safely
-//! says: required by a bound in `libmultipath::MpathDriver::HeadData`
+//! says: required by a bound in `MpathDriver::HeadData`
 
 include!("driver.rs");
 
