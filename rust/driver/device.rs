@@ -8,6 +8,7 @@ use super::head::{
     MpathHead, //
 };
 use super::port::MpathPort;
+use super::registration::Registration;
 use super::MpathDriver;
 use crate::bindings;
 use crate::ffi;
@@ -205,6 +206,26 @@ impl<T: MpathDriver> MpathDevice<T> {
     pub fn try_again(&self) {
         // SAFETY: By the type invariant the path has been added.
         unsafe { ffi::mpath_enable_device(self.as_raw(), 0) }
+    }
+}
+
+/// Of no path: what the compiler says of one that is to go live without its registration.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "a path goes live once, by the `Registration<_, Added>` that it was added with",
+    label = "this one may be live, or in a context that may not sleep",
+    note = "what the storage says of the path later is for `set_access_state()`"
+)]
+pub trait GoesLive {}
+
+impl<T: MpathDriver> MpathDevice<T> {
+    /// There for the sake of what the compiler says of it.
+    #[doc(hidden)]
+    pub fn set_live(&self, _state: AccessState) -> Result<Registration<T>>
+    where
+        Self: GoesLive,
+    {
+        Err(EINVAL)
     }
 }
 

@@ -2,14 +2,15 @@
 
 //! Bringing a path up sleeps, and is for who has its registration.
 //!
-//! refused: E0599
-//! says: no method named `set_live` found for reference `&MpathDevice<Ram>`
+//! refused: E0277
+//! says: a path goes live once, by the `Registration<_, Added>` that it was added with
+//! says: this one may be live, or in a context that may not sleep
 
 include!("driver.rs");
 
 fn end_in_interrupt(bio: MpathBio<Ram>) {
     #[cfg(misuse)]
-    bio.path().set_live(AccessState::Optimized);
+    let _ = bio.path().set_live(AccessState::Optimized);
     #[cfg(not(misuse))]
     bio.path().set_access_state(AccessState::Optimized);
     bio.end();

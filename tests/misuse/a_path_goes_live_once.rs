@@ -2,10 +2,9 @@
 
 //! A path goes live once.
 //!
-//! refused: E0599
-//! says: no method named `set_live` found for struct `Registration<Ram>`
-//! says: the method was found for
-//! says: `Registration<T, Added>`
+//! refused: E0277
+//! says: a path goes live once, by the `Registration<_, Added>` that it was added with
+//! says: what the storage says of the path later is for `set_access_state()`
 
 include!("driver.rs");
 
