@@ -87,6 +87,7 @@ def _report(counts) -> tuple:
 
 def _clean() -> str:
     shutil.rmtree(paths.BUILD, ignore_errors=True)
+    editor.PROJECT.unlink(missing_ok=True)  # it speaks of what was there
     return "build/ is gone; sources, tools and kernels are still in the cache"
 
 
