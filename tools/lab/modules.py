@@ -34,6 +34,8 @@ def ensure(which: str, name: str = "x86_64") -> Path:
     if which not in VARIANTS:
         raise ValueError(which)
     built = kernel.ensure(name)
+    if which == "samples" and not _has_configfs(built):
+        log.fail(f"{built.release} has no CONFIG_CONFIGFS_FS, which the samples need")
     home = _home(name, built)
     with cache.lock(home / which, f"modules {which}"):
         objects = []
@@ -97,12 +99,16 @@ def _home(name: str, built: kernel.KernelBuild) -> Path:
 def _library(home: Path, built: kernel.KernelBuild, label: str = "lib", variables: tuple = ()) -> Path:
     """Builds libmultipath.ko and its Module.symvers; without special variables also the samples."""
     output = home / "modules" / label
-    if not variables and "CONFIG_CONFIGFS_FS" in built.options():
+    if not variables and _has_configfs(built):
         variables = _SAMPLES
     with log.step(f"modules-{label}", "building libmultipath") as step:
         step.run([*built.make(), f"M={paths.ROOT}", f"MO={output}", "CONFIG_LIBMULTIPATH=m", *variables, "modules"],
                  env=kernel.environment(), show=kernel.show)
     return output
+
+
+def _has_configfs(built: kernel.KernelBuild) -> bool:
+    return "CONFIG_CONFIGFS_FS" in built.options()
 
 
 def _ours_flags(home: Path, flags: str = "") -> list:
