@@ -16,7 +16,7 @@ def main() -> int:
     (head,) = wait.until(_heads, "a head with two paths")
     with fio.Load(head.device) as load:
         load.wait_for_io(head)
-        (carrier,) = load.carriers(head)
+        carrier = min(load.carriers(head))
         (heads.CONTROLLERS / carrier / "device" / "remove").write_text("1")
         load.wait_for_io(head)
         report = load.finish()
