@@ -2,29 +2,31 @@
 
 //! The Rust face: multipath for a block driver that is written in Rust.
 //!
-//! A driver implements [`MpathDriver`], whose one required function carries a bio out on a path, and
+//! A driver implements [`MpathDriver`], whose one required function carries a bio out on a path,
+//! and
 //!
-//! 1. makes an [`MpathIoPolicy`] for what its heads share and an [`MpathPort`] for every controller;
+//! 1. makes an [`MpathIoPolicy`] for what its heads share and an [`MpathPort`] for every
+//!    controller;
 //! 2. makes an [`MpathHead`] for every piece of storage, with the parameters of its disk;
-//! 3. adds a path to it with [`MpathHead::add_path`], and says with [`Registration::set_live`] how the
-//!    storage is reached through it: the first path that is live brings the head's disk up;
-//! 4. says what it learns of paths ([`MpathDevice::set_access_state`], [`MpathDevice::disable`]) and
-//!    of ports ([`MpathPort::set_state`]), and gives bios that failed for a reason of the path back
-//!    with [`MpathBio::failover`];
+//! 3. adds a path to it with [`MpathHead::add_path`], and says with [`Registration::set_live`] how
+//!    the storage is reached through it: the first path that is live brings the head's disk up;
+//! 4. says what it learns of paths ([`MpathDevice::set_access_state`], [`MpathDevice::disable`])
+//!    and of ports ([`MpathPort::set_state`]), and gives bios that failed for a reason of the path
+//!    back with [`MpathBio::failover`];
 //! 5. drops the [`Registration`]: the path goes, and with the last path the head.
 //!
 //! What goes wrong easily does not compile, or is a defined error:
 //!
-//! - A bio knows the path that it came to, so it cannot be failed over on another. It is ended once,
-//!   by a method that consumes it, or with an I/O error when it is dropped.
+//! - A bio knows the path that it came to, so it cannot be failed over on another. It is ended
+//!   once, by a method that consumes it, or with an I/O error when it is dropped.
 //! - A path belongs to the head that made it, and holds a reference to it. It goes live once, since
 //!   going live consumes what it was before. The one who has the [`Registration`] owns its being on
-//!   the head; all others borrow it, or come to it by a bio, which the path waits for before it goes.
-//!   So nobody has a path that is gone, and nobody can forget to synchronize.
-//! - What may sleep is a method of the registration, the head or the policy. Through a path or a bio,
-//!   which is what callbacks and interrupts have, only what any context may do can be reached: of the
-//!   head that is [`AnyContextHead`]. Where the last reference to a head, or a registration, is
-//!   dropped in atomic context all the same, the kernel says so.
+//!   the head; all others borrow it, or come to it by a bio, which the path waits for before it
+//!   goes. So nobody has a path that is gone, and nobody can forget to synchronize.
+//! - What may sleep is a method of the registration, the head or the policy. Through a path or a
+//!   bio, which is what callbacks and interrupts have, only what any context may do can be reached:
+//!   of the head that is [`AnyContextHead`]. Where the last reference to a head, or a registration,
+//!   is dropped in atomic context all the same, the kernel says so.
 //! - Adding a path to a head that is being removed is `ENXIO`; a policy that is not supported is
 //!   `EINVAL`.
 //!
@@ -52,8 +54,8 @@
 //!     fn submit(path: &MpathDevice<Self>, bio: MpathBio<Self>) {
 //!         let mut ram = path.head().data().lock();
 //!         let result = match bio.op() {
-//!             BioOp::Read(mut all) => all.try_for_each(|part| part.fill(&ram[part.range()])),
-//!             BioOp::Write(mut all) => all.try_for_each(|part| part.store(&mut ram[part.range()])),
+//!             BioOp::Read(mut it) => it.try_for_each(|part| part.fill(&ram[part.range()])),
+//!             BioOp::Write(mut it) => it.try_for_each(|part| part.store(&mut ram[part.range()])),
 //!             _ => Err(EOPNOTSUPP),
 //!         };
 //!         bio.end_with(result); // or, when the path is to blame, bio.failover()
@@ -76,8 +78,8 @@
 //! ```
 //!
 //! The engine is not generic: everything here is inlined into the driver and calls the functions of
-//! `include/linux/multipath.h` and helpers beside them, which this module exports. A driver is built
-//! with `--extern libmultipath`; see `samples/Kbuild`.
+//! `include/linux/multipath.h` and helpers beside them, which this module exports. A driver is
+//! built with `--extern libmultipath`; see `samples/Kbuild`.
 
 mod bio;
 mod device;
@@ -193,8 +195,8 @@ use kernel::prelude::*;
 )]
 #[vtable]
 pub trait MpathDriver: Sized + Send + Sync + 'static {
-    /// What the driver keeps for a head: [`AnyContextHead::data`]. Dropped with the last reference to
-    /// the head, in a context that may sleep.
+    /// What the driver keeps for a head: [`AnyContextHead::data`]. Dropped with the last reference
+    /// to the head, in a context that may sleep.
     type HeadData: Send + Sync;
 
     /// What the driver keeps for a path: [`MpathDevice::data`]. Dropped by whoever drops the path's

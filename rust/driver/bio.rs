@@ -24,16 +24,16 @@ use kernel::sync::atomic::Relaxed;
 
 /// A bio that a path has been given, and that its driver has not ended.
 ///
-/// It is ended exactly once: each method that ends it consumes it, and one that is dropped ends with
-/// an I/O error. Until then its path stays: a path that goes waits for it. While the policy is
+/// It is ended exactly once: each method that ends it consumes it, and one that is dropped ends
+/// with an I/O error. Until then its path stays: a path that goes waits for it. While the policy is
 /// queue-depth it counts as in flight through the path's port.
 ///
 /// May be kept, sent to other contexts and ended in any, hard interrupt included.
 ///
 /// # Invariants
 ///
-/// `bio` is a bio of the disk of `path`, whose queue has been entered for it; when `counted`, so has
-/// the port.
+/// `bio` is a bio of the disk of `path`, whose queue has been entered for it; when `counted`, so
+/// has the port.
 ///
 /// # Examples
 ///
@@ -477,8 +477,8 @@ impl<'a, D> Iterator for Segments<'a, D> {
 
 /// A piece of a bio's memory, at most one page.
 ///
-/// It is copied to and from, not referred to: whoever submitted the bio may be looking at it, or even
-/// writing to it, at the same time.
+/// It is copied to and from, not referred to: whoever submitted the bio may be looking at it, or
+/// even writing to it, at the same time.
 ///
 /// # Invariants
 ///

@@ -184,8 +184,8 @@ impl<T: MpathDriver> MpathDevice<T> {
         unsafe { ffi::mpath_disable_device(self.as_raw(), reason as u32) }
     }
 
-    /// A reason less not to use the path. When none is left it may be chosen, and bios that wait are
-    /// submitted again. Also ends what [`MpathBio::failover`] began.
+    /// A reason less not to use the path. When none is left it may be chosen, and bios that wait
+    /// are submitted again. Also ends what [`MpathBio::failover`] began.
     ///
     /// Any context, hard interrupt included.
     ///
@@ -196,8 +196,8 @@ impl<T: MpathDriver> MpathDevice<T> {
         unsafe { ffi::mpath_enable_device(self.as_raw(), reason as u32) }
     }
 
-    /// The controller has come back: ends what [`MpathBio::failover`] began, before the library does
-    /// so by itself (after 100 ms), and has bios that wait submitted again.
+    /// The controller has come back: ends what [`MpathBio::failover`] began, before the library
+    /// does so by itself (after 100 ms), and has bios that wait submitted again.
     ///
     /// Any context, hard interrupt included.
     ///

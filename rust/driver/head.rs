@@ -213,11 +213,11 @@ impl<T: MpathDriver> Deref for MpathHead<T> {
 
 impl<T: MpathDriver> MpathHead<T> {
     /// Makes a head without paths that follows `policy`, with a disk called `name` (at most 31
-    /// bytes) that is like `params`; nobody sees the disk until a path is live. The driver's data is
-    /// initialised in place.
+    /// bytes) that is like `params`; nobody sees the disk until a path is live. The driver's data
+    /// is initialised in place.
     ///
-    /// Fails with `ENOMEM`, with `EINVAL` when the name is too long or the parameters contradict each
-    /// other, or with what initialising the data failed with.
+    /// Fails with `ENOMEM`, with `EINVAL` when the name is too long or the parameters contradict
+    /// each other, or with what initialising the data failed with.
     ///
     /// Process context, may sleep.
     #[inline]
@@ -308,9 +308,9 @@ impl<T: MpathDriver> MpathHead<T> {
     ///
     /// An armed removal timer is disarmed.
     ///
-    /// Fails with `ENXIO` when the head is being removed, with `ENOMEM`, with `EINVAL` when the name
-    /// is too long, with `EEXIST` when another disk has it, or with what initialising the data failed
-    /// with.
+    /// Fails with `ENXIO` when the head is being removed, with `ENOMEM`, with `EINVAL` when the
+    /// name is too long, with `EEXIST` when another disk has it, or with what initialising the data
+    /// failed with.
     ///
     /// Process context, may sleep.
     #[inline]
@@ -370,7 +370,8 @@ impl<T: MpathDriver> MpathHead<T> {
     /// Removes the head if it has no path and no time to wait for one. Sleeps.
     #[inline]
     pub(super) fn try_remove(&self) {
-        // SAFETY: By the type invariant; removed once, when it has been decided, which happens once.
+        // SAFETY: By the type invariant; removed once, when it has been decided, which happens
+        // once.
         unsafe {
             if ffi::mpath_try_remove_head(self.as_raw()) {
                 T::unlink(self);

@@ -71,8 +71,9 @@ impl MpathPort {
 
     /// Says what the port can do from now on: bios that are submitted after this returned see it.
     ///
-    /// Bios that wait for a path are not moved by it: when a port becomes live, or is given up, call
-    /// [`AnyContextHead::kick`](super::AnyContextHead::kick) on the heads concerned afterwards.
+    /// Bios that wait for a path are not moved by it: when a port becomes live, or is given up,
+    /// call [`AnyContextHead::kick`](super::AnyContextHead::kick) on the heads concerned
+    /// afterwards.
     ///
     /// Any context, hard interrupt included.
     #[inline]

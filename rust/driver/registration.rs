@@ -69,8 +69,8 @@ pub enum Live {}
 ///
 /// Dropping it takes the path away: no bio is sent to it any more, [`MpathDriver::stop`] is called,
 /// the bios that it has are waited for, those who look at it in a read-side section are waited for,
-/// and its disk is deleted. When it was the last one of its head, the head goes, too, or its removal
-/// timer is armed. Then the driver's data of the path is dropped.
+/// and its disk is deleted. When it was the last one of its head, the head goes, too, or its
+/// removal timer is armed. Then the driver's data of the path is dropped.
 ///
 /// Dropping it sleeps. It must not be dropped inside a read-side section of the same head
 /// ([`MpathHead::on_path`](super::MpathHead::on_path), [`MpathDriver::unique_id`]): it would wait
@@ -141,11 +141,11 @@ impl<T: MpathDriver> Registration<T, Added> {
         })
     }
 
-    /// The path is set up, and the storage is reached through it as `state` says: bios may be sent to
-    /// it. The first path of a head that is live adds the head's disk.
+    /// The path is set up, and the storage is reached through it as `state` says: bios may be sent
+    /// to it. The first path of a head that is live adds the head's disk.
     ///
-    /// Fails with `ENXIO` when the head is being removed, and when its disk cannot be added, which the
-    /// kernel log says why (another disk has the name); then the path is taken away.
+    /// Fails with `ENXIO` when the head is being removed, and when its disk cannot be added, which
+    /// the kernel log says why (another disk has the name); then the path is taken away.
     ///
     /// Process context, may sleep. Adding a disk does I/O: the port must be live.
     #[inline]
@@ -193,8 +193,8 @@ impl<T: MpathDriver, S> Drop for Registration<T, S> {
         let raw = path.as_raw();
 
         might_sleep();
-        // SAFETY: By the type invariant, in the order that `include/linux/multipath.h` asks for. The
-        // path's memory stays until the end of this function, and the head as long.
+        // SAFETY: By the type invariant, in the order that `include/linux/multipath.h` asks for.
+        // The path's memory stays until the end of this function, and the head as long.
         unsafe {
             ffi::mpath_quiesce_device(raw);
             T::stop(path);

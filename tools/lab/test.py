@@ -13,6 +13,7 @@ from lab import log
 from lab import misuse
 from lab import model
 from lab import modules
+from lab import series
 from lab.counts import Counts
 
 
@@ -21,9 +22,15 @@ def _without_multipath() -> Counts:
     return Counts(passed=1)
 
 
+def _series() -> Counts:
+    series.run()
+    return Counts(passed=1)
+
+
 PARTS = {
     "model": model.run,
     "misuse": misuse.run,
+    "series": _series,
     "without multipath": _without_multipath,
     "kunit": kunit.run,
     "e2e": e2e.run,
