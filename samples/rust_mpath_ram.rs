@@ -5,8 +5,7 @@
 //!
 //! ```sh
 //! cd /sys/kernel/config/mpath_ram
-//! cat policy delayed_removal_secs     # of the disk
-//! cat parked                          # how often a bio had to wait for a path
+//! cat policy delayed_removal_secs     # of the disk; parked: how often a bio had to wait
 //! mkdir 1; cd 1                       # path 1 of the disk
 //! echo 500 > latency_us               # bios take so long at most,
 //! echo 4 > queue_depth                # and longer when there are more of them than this
@@ -83,6 +82,9 @@ struct Storage {
     removal_secs: Atomic<u32>,
     #[pin]
     head: Mutex<Option<kernel::sync::aref::ARef<MpathHead<Ram>>>>,
+    /// Held while a path comes or goes: a disk that comes has the name of the one that goes.
+    #[pin]
+    turn: Mutex<()>,
 }
 
 impl Storage {
@@ -104,6 +106,7 @@ impl Storage {
                 policy: Arc::pin_init(MpathIoPolicy::new(IoPolicy::Numa), GFP_KERNEL)?,
                 removal_secs: Atomic::new(0),
                 head <- new_mutex!(None),
+                turn <- new_mutex!(()),
             }? Error),
             GFP_KERNEL,
         )
@@ -212,8 +215,8 @@ impl Lane {
     }
 
     fn set_live(this: &Arc<Self>, live: bool) -> Result {
+        let _turn = this.storage.turn.lock();
         let mut path = this.path.lock();
-
         match (live, path.is_some()) {
             (true, false) => *path = Some(this.storage.add_path(this)?.set_live(this.access())?),
             (false, true) => *path = None,
@@ -235,7 +238,6 @@ impl hrtimer::HrTimerCallback for Lane {
         mut context: hrtimer::HrTimerCallbackContext<'_, Self>,
     ) -> hrtimer::HrTimerRestart {
         let mut ended = 0;
-
         for bio in this.late.take() {
             if ended < this.queue_depth.load(Relaxed) {
                 bio.end();
@@ -341,7 +343,6 @@ fn parse<N: core::str::FromStr>(page: &[u8]) -> Result<N> {
 
 fn parse_name(page: &[u8], names: &[&str]) -> Result<u32> {
     let is = |name: &&str| name.as_bytes() == page.trim_ascii();
-
     Ok(names.iter().position(is).ok_or(EINVAL)? as u32)
 }
 
@@ -357,7 +358,6 @@ macro_rules! attribute {
                 page: &mut [u8; kernel::page::PAGE_SIZE],
             ) -> Result<usize> {
                 let mut writer = kernel::str::Formatter::new(page);
-
                 writer.write_fmt(fmt!("{}\n", $show))?;
                 Ok(writer.bytes_written())
             }

@@ -10,6 +10,7 @@ import mmap
 import os
 import pathlib
 import subprocess
+import threading
 import time
 
 from tests.e2e import fio
@@ -268,6 +269,26 @@ def ram_disks_come_and_go_with_readers_on_them(driver):
             for path in disk.all:
                 path.write("access_state", "optimized")
                 path.put_back()
+
+
+@test(over=DRIVERS)
+def ram_paths_that_come_and_go_at_once_leave_a_disk(driver):
+    with RamDisk(driver) as disk:
+        toggling = [threading.Thread(target=_toggle, args=(path, 40)) for path in disk.all]
+        for thread in toggling:
+            thread.start()
+        for thread in toggling:
+            thread.join()
+        assert disk.paths() == disk.all, "a path did not come back"
+        with Reader(disk.device) as reader:
+            reader.start()
+            assert reader.outcome() == "data"
+
+
+def _toggle(path, times):
+    for _ in range(times):
+        path.pull()
+        path.put_back()
 
 
 @test(over=DRIVERS)
