@@ -728,7 +728,6 @@ int mpath_bdev_ioctl(struct block_device *bdev, blk_mode_t mode,
 		     unsigned int cmd, unsigned long arg);
 int mpath_bdev_compat_ioctl(struct block_device *bdev, blk_mode_t mode,
 			    unsigned int cmd, unsigned long arg);
-int mpath_bdev_getgeo(struct gendisk *disk, struct hd_geometry *geo);
 int mpath_bdev_get_unique_id(struct gendisk *disk, u8 id[16],
 			     enum blk_unique_id type);
 int mpath_bdev_report_zones(struct gendisk *disk, sector_t sector,
@@ -736,12 +735,26 @@ int mpath_bdev_report_zones(struct gendisk *disk, sector_t sector,
 			    struct blk_report_zones_args *args);
 
 /**
+ * mpath_bdev_getgeo() - ask a path for the geometry
+ * @disk: the disk of a head
+ * @geo: where to put it
+ *
+ * Return: what the path's own operation returned, -EWOULDBLOCK when no path is
+ * usable, or -ENOTTY when the path has no such operation.
+ *
+ * Context: process.
+ */
+int mpath_bdev_getgeo(struct gendisk *disk, struct hd_geometry *geo);
+
+/**
  * MPATH_BDEV_OPS() - initialiser for the operations of a head's disk
  * @module: the driver's THIS_MODULE, which an open disk keeps in memory
  *
  * A driver that wants persistent reservations forwarded has
  * ``pr_ops`` point to mpath_pr_ops; not every protocol can: a reservation that is
- * made through one path must hold for all of them.
+ * made through one path must hold for all of them. One whose disks have a
+ * geometry has ``getgeo`` point to a function of its own where no path is needed
+ * to know it, else to mpath_bdev_getgeo().
  */
 #define MPATH_BDEV_OPS(module)						\
 	.owner		= (module),					\
@@ -750,7 +763,6 @@ int mpath_bdev_report_zones(struct gendisk *disk, sector_t sector,
 	.release	= mpath_bdev_release,				\
 	.ioctl		= mpath_bdev_ioctl,				\
 	.compat_ioctl	= mpath_bdev_compat_ioctl,			\
-	.getgeo		= mpath_bdev_getgeo,				\
 	.get_unique_id	= mpath_bdev_get_unique_id,			\
 	.report_zones	= IS_ENABLED(CONFIG_BLK_DEV_ZONED) ?		\
 			  mpath_bdev_report_zones : NULL

@@ -351,6 +351,7 @@ bool nvme_unlink_ns(struct nvme_ns *ns)
 
 static const struct block_device_operations nvme_ns_head_ops = {
 	MPATH_BDEV_OPS(THIS_MODULE),
+	.getgeo		= nvme_getgeo,
 	.pr_ops		= &mpath_pr_ops,
 };
 
