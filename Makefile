@@ -10,7 +10,7 @@
 
 export KSRC KDIR STOCK SAMPLE BUILD
 
-COMMANDS := setup demo test model misuse kunit e2e modules samples kernel check doc series rust-analyzer clean distclean
+COMMANDS := setup demo test model misuse kunit e2e parity modules samples kernel check doc series rust-analyzer clean distclean
 .PHONY: help python sanitize bench $(COMMANDS)
 
 help: ## this list
@@ -22,6 +22,7 @@ model: ## the host tests: policies, state machines, interleavings
 misuse: ## what must not compile against the Rust face does not
 kunit: ## the library's KUnit suites in a booted kernel
 e2e: ## the real NVMe driver on the library, end to end
+parity: ## what our NVMe and the kernel's own do differently, if anything
 check: ## rustfmt, clippy, checkpatch, rustdoc, kernel-doc, the count of unsafe
 doc: ## the reference of the Rust face and of the C face, in build/doc
 series: ## the project as patches for a kernel tree, in build/series

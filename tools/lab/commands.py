@@ -59,6 +59,11 @@ def _e2e(stock: bool, only: str | None):
     return _report(e2e.run("stock" if stock else "", only))
 
 
+def _parity(acts: list):
+    from lab import parity
+    return parity.run(acts)
+
+
 def _demo():
     from lab import demo
     return demo.run()
@@ -107,6 +112,7 @@ COMMANDS = {
     "misuse": _misuse,
     "kunit": _kunit,
     "e2e": _e2e,
+    "parity": _parity,
     "test": _test,
     "check": _check,
     "doc": doc.build,
@@ -150,6 +156,8 @@ def _parser() -> argparse.ArgumentParser:
     e2e = commands.choices["e2e"]
     e2e.add_argument("--stock", action="store_true", help="the kernel's own modules instead of ours")
     e2e.add_argument("-k", dest="only", metavar="pattern", help="only tests whose name contains this")
+    parity = commands.choices["parity"]
+    parity.add_argument("acts", nargs="*", metavar="act", help="only these parts of the comparison")
     return parser
 
 

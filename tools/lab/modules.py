@@ -131,15 +131,10 @@ def _nvme(which: str, home: Path, built: kernel.KernelBuild, variables: list) ->
 
 def _lay_out(step, tree: Path, built: kernel.KernelBuild, ours: bool) -> None:
     """Makes `tree` the sources of NVMe, touching no file that is already as it should be."""
-    original = built.source / _NVME
-    if not (original / "host" / "core.c").exists():
-        log.fail(f"{built.source} has no NVMe source")
     with cache.scratch(tree) as fresh:
-        for pattern in _SOURCES:
-            for file in original.rglob(pattern):
-                _copy(file, fresh / _NVME / file.relative_to(original))
+        copy_sources(built.source, fresh)
         if ours:
-            _lay_ours_over(step, fresh, built)
+            lay_ours_over(step, fresh, built.release)
         wanted = {file.relative_to(fresh): file for file in fresh.rglob("*") if file.is_file()}
         for name, file in wanted.items():
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
@@ -150,11 +145,21 @@ def _lay_out(step, tree: Path, built: kernel.KernelBuild, ours: bool) -> None:
                 file.unlink()
 
 
-def _lay_ours_over(step, fresh: Path, built: kernel.KernelBuild) -> None:
+def copy_sources(source: Path, fresh: Path) -> None:
+    """Copies a kernel's NVMe sources into the tree `fresh`."""
+    original = source / _NVME
+    if not (original / "host" / "core.c").exists():
+        log.fail(f"{source} has no NVMe source")
+    for pattern in _SOURCES:
+        for file in original.rglob(pattern):
+            _copy(file, fresh / _NVME / file.relative_to(original))
+
+
+def lay_ours_over(step, fresh: Path, release: str) -> None:
     """Applies the project's patch, then puts its whole files in place."""
     if not _PATCH.exists() or not _GLUE.is_dir():
         log.fail(f"the project has no {_PATCH.relative_to(paths.ROOT)} or no {_GLUE.relative_to(paths.ROOT)}/")
-    what = f"{_PATCH.relative_to(paths.ROOT)} does not apply to Linux {built.release}"
+    what = f"{_PATCH.relative_to(paths.ROOT)} does not apply to Linux {release}"
     step.run(["patch", "-p1", "--batch", "--forward", "--fuzz=0", "--no-backup-if-mismatch", "-i", _PATCH],
              cwd=fresh, why=what)
     for file in _GLUE.rglob("*"):

@@ -43,9 +43,11 @@ BUILD_PACKAGES = {
 #: And those for a virtual machine and what is done in it.
 BOOT_PACKAGES = {
     "fio": "fio",
+    "git": "git",
     "iproute2": "tc",
     "nvme-cli": "nvme",
     "qemu-system-x86": "qemu-system-x86_64",
+    "sysstat": "iostat",
     "udev": "udevadm",
     "xfsprogs": "mkfs.xfs",
 }

@@ -13,6 +13,7 @@ from lab import log
 from lab import misuse
 from lab import model
 from lab import modules
+from lab import parity
 from lab import series
 from lab.counts import Counts
 
@@ -34,6 +35,7 @@ PARTS = {
     "without multipath": _without_multipath,
     "kunit": kunit.run,
     "e2e": e2e.run,
+    "parity": parity.check,
 }
 
 
