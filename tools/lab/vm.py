@@ -31,6 +31,8 @@ from lab import paths
 
 #: Seconds without a sign of life from a guest that is booting.
 BOOT_LIMIT = 120
+#: QEMU 7.2 with two emulated CPUs crashes now and then while the kernel looks for PCI devices; nothing of ours runs yet.
+BOOT_ATTEMPTS = 3
 #: Seconds that QEMU may take to answer.
 MONITOR_LIMIT = 60
 #: How much of the kernel's log is shown when a guest fails.
@@ -116,14 +118,18 @@ def run(kernel, command, modules_dir, topology, timeout, console_log, rwdir,
         f"export MODULES={shlex.quote(str(modules_dir))}\n"
         f"cd {shlex.quote(str(paths.ROOT))} && exec {shlex.join(map(str, command))}\n")
 
-    with ExitStack() as stack:
-        stack.enter_context(_only_guest())
-        machine = _Machine(stack, topology, smp, icount)
-        machine.lend(rwdir)
-        parameters = (f"{KERNEL_PARAMETERS} {append} init=/bin/sh -- "
-                      f"\"{Path(__file__).with_name('init.sh')}\" \"{rwdir}\"")
-        machine.boot(kernel.image, parameters, console_log)
-        result = _Session(machine, output).follow(timeout, silence or timeout)
+    parameters = (f"{KERNEL_PARAMETERS} {append} init=/bin/sh -- "
+                  f"\"{Path(__file__).with_name('init.sh')}\" \"{rwdir}\"")
+    for _ in range(BOOT_ATTEMPTS):
+        with ExitStack() as stack:
+            stack.enter_context(_only_guest())
+            machine = _Machine(stack, topology, smp, icount)
+            machine.lend(rwdir)
+            machine.boot(kernel.image, parameters, console_log)
+            result = _Session(machine, output).follow(timeout, silence or timeout)
+        if not result.qemu or result.boot is not None:
+            break
+        log.info(f"guest: {result}, before anything ran in it")
     if result.status is None:
         _show_tail(console_log, result)
     return result
