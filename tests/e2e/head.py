@@ -89,7 +89,15 @@ def of_subsystem(nqn) -> list[Head]:
     """The heads of a subsystem, by the number of their namespace."""
     names = {entry.name for directory in _directories(nqn)
              for entry in directory.glob("nvme*n*") if re.fullmatch(r"nvme\d+n\d+", entry.name)}
-    return _present(Head, sorted(names))
+    # They are numbered as they were found, which need not be in the order of their namespaces.
+    return sorted(_present(Head, names), key=_nsid)
+
+
+def _nsid(head) -> int:
+    try:
+        return int(head.read("nsid"))
+    except OSError:
+        return 0  # it is going
 
 
 def controllers_of_subsystem(nqn) -> list[str]:
