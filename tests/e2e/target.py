@@ -11,6 +11,7 @@ import itertools
 import os
 import re
 from contextlib import ExitStack
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.e2e import head
@@ -25,20 +26,28 @@ HOST_ID = "2cd2c43b-a90a-45c1-a8cd-86b33ab273b6"
 #: A subsystem that nvmet always has.
 DISCOVERY = "nqn.2014-08.org.nvmexpress.discovery"
 
-#: The only ANA group that namespaces are in; each port has its own state for it.
+#: The ANA group that namespaces are in at first; each port has its own state for each group.
 GROUP = 1
 
+#: What makes a null_blk disk a zoned one; the sizes are in MiB.
+ZONED = {"zoned": 1, "zone_size": 4, "zone_nr_conv": 0, "zone_max_open": 0, "zone_max_active": 0}
+
 _port_numbers = itertools.count(1)
+_disk_numbers = itertools.count(1)
 
 
 class Target:
-    """An nvmet subsystem with namespaces in memory: a null_blk disk each, or a file that can grow."""
+    """An nvmet subsystem with namespaces in memory: a null_blk disk each, or a file that can grow.
 
-    def __init__(self, name, ports, mib=256, namespaces=1, reservations=False, file_backed=False):
+    `disk` has more attributes of the null_blk disks, such as `ZONED`.
+    """
+
+    def __init__(self, name, ports, mib=256, namespaces=1, reservations=False, file_backed=False, disk=None):
         self.nqn = f"nqn.2014-08.org.nvmexpress:{name}"
         self._name = name
         self._reservations = reservations
         self._file_backed = file_backed
+        self._disk = disk or {}
         self._mib = mib
         self._namespaces = namespaces
         self._transports = ports
@@ -67,7 +76,7 @@ class Target:
         """
         words = {"nqn": self.nqn, "hostnqn": HOST_NQN, "hostid": HOST_ID, **port.address,
                  **({"reconnect_delay": 1} if port.transport == "tcp" else {}), **options}
-        flags = ["data_digest"] if port.transport == "tcp" else []
+        flags = ["data_digest"] if port.digest else []
         device = os.open("/dev/nvme-fabrics", os.O_RDWR)
         try:
             os.write(device, ",".join([f"{key}={value}" for key, value in words.items()] + flags).encode())
@@ -103,11 +112,25 @@ class Target:
     def enable_namespace(self, number=1) -> None:
         (self._namespace(number) / "enable").write_text("1")
 
-    def grow(self, factor, namespace=1) -> None:
-        """Makes a namespace that is a file larger."""
+    def resize(self, mib, namespace=1) -> None:
+        """Gives a namespace that is a file another size."""
         directory = self._namespace(namespace)
-        os.truncate((directory / "device_path").read_text().strip(), factor * self._mib << 20)
+        os.truncate((directory / "device_path").read_text().strip(), mib << 20)
         (directory / "revalidate_size").write_text("1")
+
+    def remap(self, namespace=1, uuid=None, **disk) -> None:
+        """Puts another disk, with these attributes of null_blk, behind a namespace that is disabled."""
+        name = f"{self._name}{namespace}-{next(_disk_numbers)}"
+        device = self._make_disk(self._disks, name, disk)
+        self.configure(namespace, device_path=device, **({"device_uuid": uuid} if uuid else {}))
+
+    def configure(self, namespace=1, **attributes) -> None:
+        """Stores attributes of a namespace, most of which can only be changed while it is disabled."""
+        for key, value in attributes.items():
+            (self._namespace(namespace) / key).write_text(str(value))
+
+    def configured(self, attribute, namespace=1) -> str:
+        return (self._namespace(namespace) / attribute).read_text().strip()
 
     def _namespace(self, number) -> Path:
         return self._directory / "namespaces" / str(number)
@@ -116,9 +139,11 @@ class Target:
         modules.load("nvmet")
         _mkdir(stack, self._directory)
         (self._directory / "attr_allow_any_host").write_text("1")
+        self._disks = stack.enter_context(ExitStack())
         for number in range(1, self._namespaces + 1):
-            make = self._make_file if self._file_backed else self._make_disk
-            device = make(stack, f"{self._name}{number}")
+            name = f"{self._name}{number}"
+            device = (self._make_file(stack, name) if self._file_backed
+                      else self._make_disk(self._disks, name, self._disk))
             namespace = _mkdir(stack, self._namespace(number))
             (namespace / "device_path").write_text(device)
             (namespace / "buffered_io").write_text(str(int(self._file_backed)))
@@ -132,9 +157,9 @@ class Target:
         os.truncate(file, self._mib << 20)
         return str(file)
 
-    def _make_disk(self, stack, name) -> str:
+    def _make_disk(self, stack, name, attributes) -> str:
         disk = _mkdir(stack, NULL_BLK / name)
-        for key, value in {"size": self._mib, "blocksize": 512, "memory_backed": 1,
+        for key, value in {"size": self._mib, "blocksize": 512, "memory_backed": 1, **attributes,
                            "power": 1}.items():
             (disk / key).write_text(str(value))
         return f"/dev/{name}"
@@ -160,6 +185,7 @@ class Port:
 
     def __init__(self, transport, number, subsystem):
         self.transport = transport
+        self.digest = transport == "tcp"
         self.directory = NVMET / "ports" / str(number)
         self._subsystem = subsystem
         self._link = self.directory / "subsystems" / subsystem.name
@@ -191,15 +217,25 @@ class Port:
 
     @property
     def ana_state(self) -> str:
-        return (self._ana_group / "ana_state").read_text().strip()
+        return (self._ana_group(GROUP) / "ana_state").read_text().strip()
 
     @ana_state.setter
     def ana_state(self, state) -> None:
-        (self._ana_group / "ana_state").write_text(state)
+        self.set_ana_state(GROUP, state)
 
-    @property
-    def _ana_group(self) -> Path:
-        return self.directory / "ana_groups" / str(GROUP)
+    def set_ana_state(self, group, state) -> None:
+        (self._ana_group(group) / "ana_state").write_text(state)
+
+    @contextmanager
+    def ana_group(self, group, state):
+        """One more ANA group on this port, for the time of a block."""
+        with ExitStack() as stack:
+            _mkdir(stack, self._ana_group(group))
+            self.set_ana_state(group, state)
+            yield
+
+    def _ana_group(self, number) -> Path:
+        return self.directory / "ana_groups" / str(number)
 
 
 def _mkdir(stack, directory) -> Path:
