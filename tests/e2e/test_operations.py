@@ -13,6 +13,7 @@ import subprocess
 import threading
 
 from tests.e2e import head as heads
+from tests.e2e import passthrough
 from tests.e2e import wait
 from tests.e2e.case import test
 from tests.e2e.reader import Reader
@@ -20,15 +21,11 @@ from tests.e2e.target import Target
 
 BLKRRPART = 0x125F
 NVME_IOCTL_ID = 0x4E40
-NVME_IOCTL_ADMIN64_CMD = 0xC0504E47
-NVME_IOCTL_IO64_CMD = 0xC0504E48
 IOC_PR_REGISTER = 0x401870C8
 IOC_PR_RESERVE = 0x401070C9
 IOC_PR_RELEASE = 0x401070CA
 PR_WRITE_EXCLUSIVE = 1
 KEY = 0x1234
-IDENTIFY = 6
-READ = 2
 NOBODY = 65534
 TRACING = pathlib.Path("/sys/kernel/tracing")
 
@@ -50,7 +47,7 @@ def both_device_nodes_answer_identify():
         target.connect_all()
         head = target.head
         blocks = int(head.read("size")) // (int(head.read("queue/logical_block_size")) // 512)
-        for device in (head.device, _character_device(head)):
+        for device in (head.device, passthrough.character_device(head)):
             assert json.loads(_nvme("id-ns", device, "-o", "json"))["nsze"] == blocks
             assert json.loads(_nvme("id-ctrl", device, "-o", "json"))["subnqn"] == target.nqn
 
@@ -59,7 +56,7 @@ def both_device_nodes_answer_identify():
 def both_device_nodes_answer_ioctls():
     with Target("operations", ports=("loop",)) as target:
         target.connect_all()
-        for device in (target.head.device, _character_device(target.head)):
+        for device in (target.head.device, passthrough.character_device(target.head)):
             with open(device, "rb") as file:
                 assert fcntl.ioctl(file, NVME_IOCTL_ID) == 1
                 assert _refusal(file, 0x1234) == errno.ENOTTY
@@ -71,7 +68,7 @@ def ioctls_survive_paths_that_come_and_go():
         controllers = target.connect_all()
         ended = threading.Event()
         answers = []
-        with open(_character_device(target.head), "rb") as device:
+        with open(passthrough.character_device(target.head), "rb") as device:
             worker = threading.Thread(target=_identify_until, args=(ended, device, answers))
             worker.start()
             for _, port in zip(range(8), itertools.cycle(target.ports)):
@@ -95,18 +92,16 @@ def _identify_until(ended, device, answers):
 
 def _identify(device) -> int:
     """Identifies a controller through the head; returns 0 or the number of the error."""
-    return _pass_through(device, NVME_IOCTL_ADMIN64_CMD, IDENTIFY, nsid=0, size=4096, first_dword=1)
+    return _error_of(device, passthrough.IDENTIFY, nsid=0, data=ctypes.create_string_buffer(4096), dwords=(1, 0, 0),
+                     request=passthrough.NVME_IOCTL_ADMIN64_CMD)
 
 
-def _pass_through(device, request, opcode, nsid, size, first_dword) -> int:
-    """Sends a command that fetches data; returns 0 or the number of the error."""
-    buffer = ctypes.create_string_buffer(size)
-    # struct nvme_passthru_cmd64: opcode, nsid, address and length of the data, dword 10.
-    command = bytearray(struct.pack("=B3xI16xQ4xII36x", opcode, nsid, ctypes.addressof(buffer), size, first_dword))
+def _error_of(*command, **options) -> int:
     try:
-        return fcntl.ioctl(device, request, command) and errno.EIO
+        passthrough.command(*command, **options)
     except OSError as error:
-        return error.errno
+        return error.errno or errno.EIO
+    return 0
 
 
 @test
@@ -131,7 +126,7 @@ def _read_as_nobody(device) -> int:
     child = os.fork()
     if child == 0:
         os.setuid(NOBODY)
-        os._exit(_pass_through(device, NVME_IOCTL_IO64_CMD, READ, nsid=1, size=512, first_dword=0))
+        os._exit(_error_of(device, passthrough.READ, data=ctypes.create_string_buffer(512)))
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
@@ -205,7 +200,7 @@ def a_namespace_that_grows_grows_its_head():
     with Target("operations", ports=("loop", "tcp"), file_backed=True) as target:
         target.connect_all()
         before = int(target.head.read("size"))
-        target.grow(2)
+        target.resize(512)
         wait.until(lambda: int(target.head.read("size")) == 2 * before, "the head to grow")
         wait.until(lambda: all(int(path.read("size")) == 2 * before for path in target.head.paths()),
                    "its paths to grow")
@@ -216,12 +211,6 @@ def a_namespace_that_grows_grows_its_head():
 
 def _nvme(*words) -> str:
     return subprocess.run(["nvme", *words], check=True, capture_output=True, text=True).stdout
-
-
-def _character_device(head) -> str:
-    device = head.device.replace("nvme", "ng")
-    wait.until(lambda: os.path.exists(device), device)
-    return device
 
 
 def _refusal(file, *request):
