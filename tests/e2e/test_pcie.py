@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """PCIe controllers: one on each NUMA node, both leading to one namespace."""
 
+import mmap
 import os
 import pathlib
 from contextlib import contextmanager
@@ -9,16 +10,20 @@ from tests.e2e import fio
 from tests.e2e import head as heads
 from tests.e2e import host
 from tests.e2e import modules
+from tests.e2e import passthrough
 from tests.e2e import wait
+from tests.e2e.case import Skip
 from tests.e2e.case import test
 from tests.e2e.slot import Slot
 
 NQN = "nqn.2019-08.org.qemu:e2e"
+MORE = "nqn.2019-08.org.qemu:more"
+BLOCK = 4096
 
 
 @test
 def each_node_uses_the_path_that_is_near():
-    with _driver() as head:
+    with pcie_head() as head:
         for path in head.paths():
             assert path.read("numa_nodes") == str(_node(path)), f"{path} serves {path.read('numa_nodes')}"
         before = {path.name: path.completed()[0] for path in head.paths()}
@@ -30,7 +35,7 @@ def each_node_uses_the_path_that_is_near():
 
 @test
 def a_controller_torn_out_costs_no_io():
-    with _driver() as head:
+    with pcie_head() as head:
         with fio.Load(head.device) as load:
             for node in (0, 1):
                 load.wait_for_io(head)
@@ -44,7 +49,7 @@ def a_controller_torn_out_costs_no_io():
 
 @test
 def a_controller_pulled_in_order_costs_no_io():
-    with _driver() as head:
+    with pcie_head() as head:
         with fio.Load(head.device) as load:
             load.wait_for_io(head)
             slot = Slot(_path_on(head, 1).controller)
@@ -59,7 +64,7 @@ def a_controller_pulled_in_order_costs_no_io():
 
 @test
 def a_controller_unplugged_in_software_costs_no_io():
-    with _driver() as head:
+    with pcie_head() as head:
         with fio.Load(head.device) as load:
             load.wait_for_io(head)
             device = (heads.CONTROLLERS / _path_on(head, 1).controller / "device").resolve()
@@ -74,7 +79,7 @@ def a_controller_unplugged_in_software_costs_no_io():
 
 @test
 def a_pcie_reset_costs_no_io():
-    with _driver() as head:
+    with pcie_head() as head:
         with fio.Load(head.device) as load:
             for path in head.paths() * 2:
                 load.wait_for_io(head)
@@ -85,7 +90,7 @@ def a_pcie_reset_costs_no_io():
 
 @test
 def io_fails_when_every_controller_is_torn_out():
-    with _driver() as head:
+    with pcie_head() as head:
         with fio.Load(head.device) as load:
             load.wait_for_io(head)
             slots = [_tear_out(head, node) for node in (0, 1)]
@@ -99,9 +104,9 @@ def io_fails_when_every_controller_is_torn_out():
 
 
 @contextmanager
-def _driver():
-    """The PCIe driver, loaded for the time of a test."""
-    modules.load("nvme")
+def pcie_head(**parameters):
+    """The PCIe driver, loaded for the time of a test, and its head."""
+    modules.load("nvme", **parameters)
     yield _head()
     modules.unload()
 
@@ -140,3 +145,37 @@ def _tear_out(head, node) -> Slot:
 def _put_back(slot, node):
     slot.wait_until_free()
     host.put_back(f"c{node}")
+
+
+@test
+def a_read_goes_to_the_memory_of_its_controller():
+    with _memory_of_a_controller() as (head, node, memory):
+        passthrough.write_directly(head.device, 0, b"peer to peer----" * (BLOCK // 16))
+        file = os.open(head.device, os.O_RDONLY | os.O_DIRECT)
+        try:
+            with fio.pinned_to(node):
+                assert os.preadv(file, [memory], 0) == BLOCK
+        finally:
+            os.close(file)
+        assert memory[:] == b"peer to peer----" * (BLOCK // 16)
+
+
+@contextmanager
+def _memory_of_a_controller():
+    """A head, a node, and a block of the memory of the controller that this node uses for the head."""
+    modules.load("nvme")
+    wait.until(lambda: len(heads.of_subsystem(MORE)) == 3, "the namespaces")
+    head = heads.of_subsystem(MORE)[1]
+    wait.until(lambda: _settled(head), "a path for each node")
+    path = _path_on(head, 0)
+    allocate = (heads.CONTROLLERS / path.controller / "device/p2pmem/allocate").resolve()
+    if not allocate.exists():
+        modules.unload()
+        raise Skip("the kernel has no CONFIG_PCI_P2PDMA")
+    file = os.open(allocate, os.O_RDWR)
+    try:
+        with mmap.mmap(file, BLOCK) as memory:
+            yield head, 0, memory
+    finally:
+        os.close(file)
+    modules.unload()
