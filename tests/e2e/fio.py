@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,13 +46,15 @@ class Load:
     """Verified I/O on a device until `finish()`: one job on each of the first `jobs` CPUs.
 
     A job has `mib` of its own on the device and makes `rate` writes a second at most, so that a
-    fast machine does not run out of blocks.
+    fast machine does not run out of blocks. Whoever writes the same blocks in one load after the
+    other gives each another `seed`, so that what an earlier one wrote is not taken for the later.
     """
 
-    def __init__(self, device, jobs=None, mib=64, rate=500):
+    def __init__(self, device, jobs=None, mib=64, rate=500, seed=1):
         self._device = device
         self._jobs = jobs or os.cpu_count()
         self._mib = mib
+        self._seed = seed
         self._directory = tempfile.TemporaryDirectory(prefix="fio-")
         self._fio = self._start("write", f"verify_backlog=64\nrate_iops={rate},{rate}\n",
                                 dict.fromkeys(range(self._jobs), ""))
@@ -122,7 +125,7 @@ class Load:
     def _start(self, name, options, each):
         """Starts fio with a job for each number in `each`, which has further options for it."""
         jobs = "".join(
-            f"[cpu{number}]\ncpus_allowed={number}\nrandseed={number + 1}\n"
+            f"[cpu{number}]\ncpus_allowed={number}\nrandseed={self._seed + number}\n"
             f"offset={number * self._mib}m\nsize={self._mib}m\n{extra}"
             for number, extra in each.items())
         file = self._file(name, "fio")
@@ -142,6 +145,17 @@ class Load:
         text = self._file(name, "json").read_text()
         assert "{" in text, f"fio said nothing:\n{text}\n{self._messages(name)}"
         return json.loads(text[text.index("{"):])["jobs"]
+
+
+@contextmanager
+def pinned_to(cpu):
+    """Keeps this process on a CPU, and so on a NUMA node, for the time of a block."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {cpu})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def _report(jobs) -> Report:
