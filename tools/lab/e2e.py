@@ -26,8 +26,14 @@ sys.path.insert(0, str(paths.ROOT))
 
 from tests.e2e import suite
 
-#: A disk that one controller on each NUMA node leads to.
-TOPOLOGY = vm.Topology(subsystems=(vm.Subsystem("e2e", {"c0": 0, "c1": 1}, namespaces=(512,)),))
+#: Disks that one controller on each NUMA node leads to: a large one by itself; one with zones, and two more,
+#: with controllers that have memory of their own.
+TOPOLOGY = vm.Topology(subsystems=(
+    vm.Subsystem("e2e", {"c0": 0, "c1": 1}, namespaces=(512,)),
+    vm.Subsystem("more", {"c2": 0, "c3": 1}, namespaces=(
+        vm.Namespace(64, {"zoned": "on", "zoned.zone_size": "4M", "zoned.zone_capacity": "4M"}), 32, 64),
+        properties={"cmb_size_mb": 16}),
+))
 CPUS = 2
 #: How long a guest may take beyond its tests' own limits before it is given up.
 GRACE_SECONDS = 60

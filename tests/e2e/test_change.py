@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Namespaces whose size, format or identity changes while they are used."""
+
+import os
+import subprocess
+import uuid
+
+from tests.e2e import fio
+from tests.e2e import head as heads
+from tests.e2e import modules
+from tests.e2e import passthrough
+from tests.e2e import wait
+from tests.e2e.case import test
+from tests.e2e.target import Target
+
+TRANSPORTS = ("loop", "tcp")
+MIB = 64
+SECTORS = MIB << 11
+PCIE = "nqn.2019-08.org.qemu:more"
+
+
+@test(over=TRANSPORTS)
+def a_namespace_is_resized_under_io(transport):
+    with Target("change", ports=(transport,) * 2, mib=MIB, file_backed=True) as target:
+        target.connect_all()
+        head = target.head
+        with fio.Load(head.device, mib=MIB // 4) as load:
+            for factor in (2, 4, 1, 2, 1):
+                target.resize(MIB * factor)
+                disks = [head, *head.paths()]
+                wait.until(lambda: [int(disk.read("size")) for disk in disks] == [SECTORS * factor] * len(disks),
+                           f"every disk to have {factor} times the size")
+                load.wait_for_io(head, ios=50)
+            load.finish()
+
+
+@test(over=TRANSPORTS)
+def a_namespace_comes_back_with_another_format(transport):
+    with Target("change", ports=(transport,) * 2, mib=MIB) as target:
+        target.connect_all()
+        for size in (4096, 512):
+            _replace(target, blocksize=size)
+            head = target.head
+            assert head.read("queue/logical_block_size") == str(size)
+            assert int(head.read("size")) == SECTORS
+            _write_and_verify(head)
+
+
+@test(over=TRANSPORTS)
+def a_head_that_waits_takes_the_new_format_of_its_namespace(transport):
+    with Target("change", ports=(transport,) * 2, mib=MIB) as target:
+        target.connect_all()
+        head = target.head
+        head.write("delayed_removal_secs", 60)
+        identity = target.configured("device_uuid")
+        for size in (4096, 512):
+            target.disable_namespace()
+            wait.until(lambda: not head.paths(), "the paths to go")
+            target.remap(uuid=identity, blocksize=size)
+            target.enable_namespace()
+            wait.until(lambda: len(head.paths()) == 2, "the paths to be back")
+            assert target.head.name == head.name, f"the head is now {target.head}"
+            wait.until(lambda: head.read("queue/logical_block_size") == str(size), f"blocks of {size}")
+            _write_and_verify(head)
+        head.write("delayed_removal_secs", 0)
+
+
+@test(over=TRANSPORTS)
+def another_namespace_under_the_same_number_is_another_head(transport):
+    with Target("change", ports=(transport,) * 2, mib=MIB) as target:
+        target.connect_all()
+        old = target.head
+        with open(old.device, "rb") as held:
+            name = str(uuid.uuid4())
+            _replace(target, uuid=name)
+            head = target.head
+            assert head.read("uuid") == name and head.read("wwid") == f"uuid.{name}"
+            _write_and_verify(head)
+            assert _is_dead(held), "a file of the old head reads from the new one"
+
+
+def _replace(target, uuid=None, **disk):
+    """Puts another disk behind the namespace, as somebody does who takes it down for that."""
+    target.disable_namespace()
+    wait.until(lambda: not target.heads(), "the head to go")
+    target.remap(uuid=uuid, **disk)
+    target.enable_namespace()
+    wait.until(lambda: target.heads() and len(target.head.paths()) == 2, "the head to be back")
+
+
+def _write_and_verify(head):
+    with fio.Load(head.device, mib=MIB // 4) as load:
+        load.wait_for_io(head, ios=50)
+        load.finish()
+
+
+def _is_dead(file) -> bool:
+    os.lseek(file.fileno(), 0, os.SEEK_SET)
+    try:
+        return not os.read(file.fileno(), 4096)
+    except OSError:
+        return True
+
+
+@test
+def a_format_command_changes_the_head_and_costs_other_namespaces_no_io():
+    modules.load("nvme")
+    wait.until(lambda: len(heads.of_subsystem(PCIE)) == 3
+               and all(len(head.paths()) == 2 for head in heads.of_subsystem(PCIE)), "all heads")
+    _, formatted, other = heads.of_subsystem(PCIE)
+    with fio.Load(other.device, mib=16) as load:
+        for lba_format, size in ((4, 4096), (0, 512)):
+            load.wait_for_io(other, ios=50)
+            subprocess.run(["nvme", "format", formatted.device, f"--lbaf={lba_format}", "--force"],
+                           check=True, capture_output=True, timeout=60)
+            # QEMU tells the other controller nothing.
+            for path in formatted.paths():
+                (heads.CONTROLLERS / path.controller / "rescan_controller").write_text("1")
+            wait.until(lambda: [disk.read("queue/logical_block_size") for disk in (formatted, *formatted.paths())]
+                       == [str(size)] * 3, f"blocks of {size}")
+            assert passthrough.read_directly(formatted.device) == bytes(4096)
+            passthrough.write_directly(formatted.device, 8192, b"formatted-------" * 256)
+            assert passthrough.read_directly(formatted.device, 8192) == b"formatted-------" * 256
+            load.wait_for_io(other, ios=50)
+        load.finish()
+    modules.unload()
