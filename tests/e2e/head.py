@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """What sysfs says about multipath heads, their paths and their controllers."""
 
+import contextlib
 import os
 import pathlib
 import re
@@ -147,6 +148,12 @@ def delete_controller(name) -> None:
 def reset_controller(name) -> None:
     """Does what `nvme reset` does, and returns when it is done."""
     (CONTROLLERS / name / "reset_controller").write_text("1")
+
+
+def rescan_controller(name) -> None:
+    """Does what `nvme ns-rescan` does: looks for namespaces, in the background."""
+    with contextlib.suppress(OSError):
+        (CONTROLLERS / name / "rescan_controller").write_text("1")  # unless it is going
 
 
 def wait_for_state(controller, *states) -> None:

@@ -111,6 +111,9 @@ class Target:
 
     def enable_namespace(self, number=1) -> None:
         (self._namespace(number) / "enable").write_text("1")
+        # nvmet tells hosts of it before they can find it, so that one which is quick finds nothing.
+        for name in head.controllers_of_subsystem(self.nqn):
+            head.rescan_controller(name)
 
     def resize(self, mib, namespace=1) -> None:
         """Gives a namespace that is a file another size."""

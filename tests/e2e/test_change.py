@@ -115,7 +115,7 @@ def a_format_command_changes_the_head_and_costs_other_namespaces_no_io():
                            check=True, capture_output=True, timeout=60)
             # QEMU tells the other controller nothing.
             for path in formatted.paths():
-                (heads.CONTROLLERS / path.controller / "rescan_controller").write_text("1")
+                heads.rescan_controller(path.controller)
             wait.until(lambda: [disk.read("queue/logical_block_size") for disk in (formatted, *formatted.paths())]
                        == [str(size)] * 3, f"blocks of {size}")
             assert passthrough.read_directly(formatted.device) == bytes(4096)
