@@ -27,6 +27,8 @@ IOC_PR_RELEASE = 0x401070CA
 PR_WRITE_EXCLUSIVE = 1
 KEY = 0x1234
 NOBODY = 65534
+#: Types of partitions.
+EXTENDED, LINUX = 0x05, 0x83
 TRACING = pathlib.Path("/sys/kernel/tracing")
 
 
@@ -109,7 +111,7 @@ def a_partition_refuses_passthrough_where_its_disk_does_not():
     with Target("operations", ports=("loop",)) as target:
         target.connect_all()
         with open(target.head.device, "r+b", buffering=0) as disk:
-            disk.write(_partition_table(first=2048, size=4096))
+            disk.write(partition_table(first=2048, size=4096))
             os.fsync(disk.fileno())
             fcntl.ioctl(disk, BLKRRPART)
         with open(target.head.device, "rb") as disk, open(f"{target.head.device}p1", "rb") as partition:
@@ -135,7 +137,7 @@ def partitions_are_found_when_the_head_appears():
     with Target("operations", ports=("loop", "tcp")) as target:
         target.connect_all()
         with open(target.head.device, "r+b", buffering=0) as disk:
-            disk.write(_partition_table(first=2048, size=4096))
+            disk.write(partition_table(first=2048, size=4096))
             os.fsync(disk.fileno())
         target.disconnect()
         target.connect_all()
@@ -152,9 +154,9 @@ def partitions_are_found_when_the_head_appears():
         assert not partition.exists(), "a partition that is gone stays"
 
 
-def _partition_table(first, size) -> bytes:
-    """A sector with one primary partition."""
-    entry = struct.pack("<B3sB3sII", 0, b"\0\2\0", 0x83, b"\0\2\0", first, size)
+def partition_table(first, size, kind=LINUX) -> bytes:
+    """A sector with one primary partition, or with an extended one."""
+    entry = struct.pack("<B3sB3sII", 0, b"\0\2\0", kind, b"\0\2\0", first, size)
     return bytes(446) + entry + bytes(48) + b"\x55\xaa"
 
 
@@ -163,7 +165,7 @@ def reservations_are_made_on_the_disk_and_not_on_a_partition():
     with Target("operations", ports=("loop", "tcp"), reservations=True) as target:
         target.connect_all()
         with open(target.head.device, "r+b", buffering=0) as disk:
-            disk.write(_partition_table(first=2048, size=4096))
+            disk.write(partition_table(first=2048, size=4096))
             os.fsync(disk.fileno())
             fcntl.ioctl(disk, BLKRRPART)
             fcntl.ioctl(disk, IOC_PR_REGISTER, struct.pack("=QQII", 0, KEY, 0, 0))
