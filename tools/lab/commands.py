@@ -69,6 +69,11 @@ def _demo():
     return demo.run()
 
 
+def _soak():
+    from lab import soak
+    return soak.run()
+
+
 def _test():
     from lab import test
     return _report(test.run())
@@ -113,6 +118,7 @@ COMMANDS = {
     "kunit": _kunit,
     "e2e": _e2e,
     "parity": _parity,
+    "soak": _soak,
     "test": _test,
     "check": _check,
     "doc": doc.build,

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What a soak needs of a driver: heads whose I/O must not fail, and things that happen to their paths.
+
+A driver is plugged in by a class with the methods of `Plant`; `tests/soak/run.py` does the rest.
+"""
+
+from dataclasses import dataclass
+from typing import Callable
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that can happen. `happen(rng)` is False when it cannot happen just now."""
+
+    name: str
+    happen: Callable
+    #: How often it happens, compared with the others.
+    weight: int = 1
+
+
+class Plant:
+    """Storage with several paths, set up for the time of a `with` block."""
+
+    name = "?"
+
+    def heads(self) -> list:
+        """The heads (see tests/e2e/head.py) whose I/O never fails, whatever happens."""
+        raise NotImplementedError
+
+    def opened(self) -> list[str]:
+        """Device nodes that are worth opening now; one may be gone before it is."""
+        raise NotImplementedError
+
+    def events(self) -> list[Event]:
+        """What can happen. The plant sees to it that no head in `heads()` is out of paths for good."""
+        raise NotImplementedError
+
+    def settle(self) -> None:
+        """Brings every path back and waits until it can be used."""
+        raise NotImplementedError
