@@ -159,7 +159,8 @@ def a_transition_that_takes_too_long_resets_the_controller():
             load.wait_for_carriers(target.head, other)
             target.ports[0].ana_state = "optimized"
             heads.wait_for_state(slow, "live")
-            wait.until(lambda: _path_of(target.head, slow).read("ana_state") == "optimized", "the end of the transition")
+            wait.until(lambda: _path_of(target.head, slow).read("ana_state") == "optimized",
+                       "the end of the transition")
             load.finish()
         target.disconnect()
 
