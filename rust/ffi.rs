@@ -45,6 +45,7 @@ use crate::wrap::disk::{
     Disk,
     Parent, //
 };
+use crate::wrap::numa;
 use core::ptr::NonNull;
 use kernel::ffi::{
     c_char,
@@ -226,11 +227,11 @@ export! {
     ) -> c_int {
         // SAFETY: By the header the driver keeps all of them; nobody uses a path that is on no
         // head.
-        to_int(unsafe {
+        to_int(numa::check(numa_node).and_then(|()| unsafe {
             MpathHead::from_raw(head).add_path(dev.cast(), || {
                 MpathDevice::init(dev, head, disk, port, numa_node)
             })
-        })
+        }))
     }
 
     unsafe fn mpath_quiesce_device(dev: *mut mpath_device) {

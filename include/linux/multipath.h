@@ -542,7 +542,8 @@ void mpath_kick_requeue(struct mpath_head *head);
  * The path is disabled (MPATH_DISABLE_NOT_READY), in MPATH_STATE_OTHER. An
  * armed removal timer is disarmed.
  *
- * Return: 0, or -ENXIO when the head is Dying or Dead.
+ * Return: 0, -ENXIO when the head is Dying or Dead, or -EINVAL when @numa_node
+ * is neither the id of a node nor NUMA_NO_NODE. On an error @dev is untouched.
  *
  * Context: process, may sleep. Takes the head's mutex.
  */

@@ -101,6 +101,21 @@ mod tests {
     }
 
     #[test]
+    fn a_path_near_to_what_is_no_node_is_refused() -> Result {
+        let head = TestHead::new(Setup::default())?;
+
+        for node in [i32::MIN, -2, bindings::MAX_NUMNODES as i32, i32::MAX] {
+            let path = FakePath::new(Options {
+                node,
+                ..Options::default()
+            })?;
+            check!(path.add(&head) == Err(EINVAL));
+        }
+        check!(head.try_remove());
+        Ok(())
+    }
+
+    #[test]
     fn a_path_that_is_added_twice_is_refused() -> Result {
         let head = TestHead::new(Setup::default())?;
         let path = head.path()?;

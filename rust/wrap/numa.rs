@@ -7,6 +7,7 @@ use crate::nodes::{
     Node,
     NodeMap, //
 };
+use kernel::prelude::*;
 use kernel::sync::SetOnce;
 
 /// The map for every id that this kernel can have.
@@ -57,11 +58,24 @@ pub(crate) fn possible() -> impl Iterator<Item = Node> {
     })
 }
 
+/// Checks what a driver says a path is near to: the id of a node, or [`NO_NODE`].
+pub(crate) fn check(node: i32) -> Result {
+    if node == NO_NODE || (0..bindings::MAX_NUMNODES as i32).contains(&node) {
+        return Ok(());
+    }
+    pr_err!(
+        "{node} is no NUMA node: 0 to {}, or NUMA_NO_NODE\n",
+        bindings::MAX_NUMNODES - 1
+    );
+    Err(EINVAL)
+}
+
 /// How far `to` is from `from`; [`NO_NODE`] is local everywhere.
 pub(crate) fn distance(from: Node, to: i32) -> u32 {
     if to == NO_NODE {
         return LOCAL_DISTANCE;
     }
-    // SAFETY: The architecture's table is read, with a check of the bounds.
+    // SAFETY: Reads a table of the architecture's. `to` is the id of a node by `check()`, and `from`
+    // comes from the kernel; an id beyond the table's end is checked for there.
     unsafe { bindings::mpath_helper_node_distance(from.0 as i32, to) as u32 }
 }
