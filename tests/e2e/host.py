@@ -14,6 +14,11 @@ def put_back(controller) -> None:
     _ask(f"return {controller}")
 
 
+def next_test() -> str:
+    """The name of the test that the host wants to be run next; empty when there is none."""
+    return _request("next")
+
+
 def leave(status) -> None:
     """Ends the guest from wherever it is; the host does not wait for anything in it."""
     with open(PORT, "w") as port:
@@ -21,7 +26,11 @@ def leave(status) -> None:
 
 
 def _ask(request) -> None:
+    answer = _request(request)
+    assert answer == "done", f"the host answered {answer!r} to {request!r}"
+
+
+def _request(request) -> str:
     with open(PORT, "r+b", buffering=0) as port:
         port.write(f"{request}\n".encode())
-        answer = port.readline()
-    assert answer == b"done\n", f"the host answered {answer!r} to {request!r}"
+        return port.readline().decode().removesuffix("\n")

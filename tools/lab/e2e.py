@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0
 """The end-to-end tests' host side: boots guests until every test of tests/e2e/ was run, and counts.
 
-All tests share one boot as long as they pass. After a failure, or when the kernel died or hung, the
-rest go on in a new boot. The results of all boots together are build/reports/e2e.ktap.
+Two guests take the tests from one queue. A guest's tests share one boot as long as they pass; after a
+failure, or when the kernel died or hung, it goes on in a new boot. The results of all boots together
+are build/reports/e2e.ktap.
 """
 
 import argparse
+import collections
 import fnmatch
 import itertools
 import os
 import re
 import shutil
 import sys
+import threading
 from dataclasses import dataclass
 
 from lab import kernel
@@ -35,10 +38,11 @@ TOPOLOGY = vm.Topology(subsystems=(
         properties={"cmb_size_mb": 16}),
 ))
 CPUS = 2
+#: How many guests run side by side. Much of a test is waiting, so two are nearly twice as fast as one.
+GUESTS = 2
 #: How long a guest may take beyond its tests' own limits before it is given up.
 GRACE_SECONDS = 60
 
-_STARTED = re.compile(r"# (\S+): started")
 _RESULT = re.compile(r"(ok|not ok) \d+ (\S+)(?: # SKIP (.*))?")
 
 
@@ -59,16 +63,32 @@ def run(which="", only=None) -> Counts:
         log.fail(f"no end-to-end test is called {only}")
     setup.ensure()
     built, directory = kernel.ensure(), modules.ensure(which)
-    outcomes = []
     with log.step(f"e2e {which}", f"{len(names)} tests") as step:
-        for number in itertools.count(1):
-            console = paths.LOGS / f"e2e-{which}-console-{number}.log"
-            boot = _Boot(names[len(outcomes):], console, step, done=len(outcomes))
-            outcomes += boot.run(built, directory)
-            if len(outcomes) == len(names):
-                break
+        queue = _Queue(names, step)
+        guests = [_Guest(number, which, queue, step.log) for number in range(1, min(GUESTS, len(names)) + 1)]
+        _all(lambda guest=guest: guest.run(built, directory) for guest in guests)
+    outcomes = [queue.outcomes[name] for name in names]
     _write_ktap(outcomes, "" if which == "ours" else "-stock")
     return _count(outcomes)
+
+
+def _all(functions) -> None:
+    """Runs each function in a thread of its own. Does not wait for the others when it is interrupted."""
+    faults = []
+
+    def attempt(function):
+        try:
+            function()
+        except BaseException as fault:
+            faults.append(fault)
+
+    threads = [threading.Thread(target=attempt, args=(function,), daemon=True) for function in functions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if faults:
+        raise faults[0]
 
 
 def main(arguments) -> int:
@@ -82,54 +102,88 @@ def main(arguments) -> int:
     return 1 if counts.failed else 0
 
 
-class _Boot:
-    """One guest and the tests that are run in it: up to the first that fails."""
+class _Queue:
+    """The tests that are still to be run, for guests to take from, and what became of the others."""
 
-    def __init__(self, names, console, step, done):
-        self._names = names
-        self._console = console
+    def __init__(self, names, step):
+        self._names = collections.deque(names)
+        self._count = len(names)
         self._step = step
-        self._done = done
-        self._outcomes = []
+        self._lock = threading.Lock()
+        self.outcomes = {}
+
+    def __len__(self):
+        return len(self._names)
+
+    def take(self) -> str | None:
+        with self._lock:
+            if not self._names:
+                return None
+            name = self._names.popleft()
+            self._step.progress(f"{self._count - len(self._names)} of {self._count}: {name}")
+            return name
+
+    def limits(self) -> list:
+        """Seconds that each test that is left may take."""
+        return [suite.CASES[name].limit for name in list(self._names)]
+
+    def done(self, outcome: Outcome) -> None:
+        with self._lock:
+            self.outcomes[outcome.name] = outcome
+            if outcome.verdict == "failed":
+                log.info(f"e2e: {outcome.name} failed")
+                for line in outcome.reason.splitlines():
+                    print(f"    {line}", flush=True)
+
+
+class _Guest:
+    """Runs tests from a queue until it is empty, in one boot after the other."""
+
+    def __init__(self, number, which, queue, file):
+        self._number = number
+        self._which = which
+        self._queue = queue
+        self._log = file.with_name(f"{file.stem}-guest-{number}.log")
+        self._log.write_text("")
+        #: The test that runs, and what it has said.
+        self._running = None
         self._remarks = []
 
-    def run(self, built, directory) -> list:
-        shared = paths.BUILD / "e2e"
-        shutil.rmtree(shared, ignore_errors=True)
-        limits = [suite.CASES[name].limit for name in self._names]
-        result = vm.run(built, ["python3", "-m", "tests.e2e.run", *self._names], directory, TOPOLOGY,
-                        sum(limits) + GRACE_SECONDS, self._console, shared, smp=CPUS, output=self._take,
-                        silence=max(limits) + GRACE_SECONDS)
-        if len(self._outcomes) < len(self._names) and not self._failed():
-            self._fail(self._names[len(self._outcomes)], f"the guest: {result}, see {self._console}")
-        return self._outcomes
+    def run(self, built, directory) -> None:
+        for boot in itertools.count(1):
+            limits = self._queue.limits()
+            if not limits:
+                return
+            console = paths.LOGS / f"e2e-{self._which}-console-{self._number}.{boot}.log"
+            lent = paths.BUILD / f"e2e-{self._number}"
+            shutil.rmtree(lent, ignore_errors=True)
+            result = vm.run(built, ["python3", "-m", "tests.e2e.run"], directory, TOPOLOGY, sum(limits) + GRACE_SECONDS,
+                            console, lent, smp=CPUS, output=self._take, silence=max(limits) + GRACE_SECONDS,
+                            answer=self._answer, slot=self._number)
+            if self._running:
+                self._done("failed", f"the guest: {result}, see {console}")
 
-    def _failed(self) -> bool:
-        return bool(self._outcomes) and self._outcomes[-1].verdict == "failed"
+    def _answer(self, request) -> str:
+        assert request == "next", request
+        self._running, self._remarks = self._queue.take(), []
+        return self._running or ""
 
     def _take(self, line) -> None:
-        with open(self._step.log, "a") as file:
+        with open(self._log, "a") as file:
             file.write(line + "\n")
-        if started := _STARTED.fullmatch(line):
-            self._remarks = []
-            done = self._done + len(self._outcomes)
-            self._step.progress(f"{done + 1} of {self._done + len(self._names)}: {started[1]}")
-        elif result := _RESULT.fullmatch(line):
+        if result := _RESULT.fullmatch(line):
             verdict, name, reason = result.groups()
+            assert name == self._running, f"{name} ended, {self._running} runs"
             if verdict == "not ok":
-                self._fail(name, "\n".join(self._remarks))
+                self._done("failed", "\n".join(self._remarks))
             else:
-                self._outcomes.append(Outcome(name, "skipped" if reason else "passed", reason or ""))
-        elif line.startswith("#"):
+                self._done("skipped" if reason else "passed", reason or "")
+        elif line and not line.startswith("KTAP version"):
             self._remarks.append(line.removeprefix("# "))
-        elif line and not line.startswith(("KTAP version", "1..")):
-            self._remarks.append(line)
 
-    def _fail(self, name, reason) -> None:
-        log.info(f"e2e: {name} failed")
-        for line in reason.splitlines():
-            print(f"    {line}", flush=True)
-        self._outcomes.append(Outcome(name, "failed", reason))
+    def _done(self, verdict, reason) -> None:
+        self._queue.done(Outcome(self._running, verdict, reason))
+        self._running = None
 
 
 def _write_ktap(outcomes, suffix) -> None:

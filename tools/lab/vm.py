@@ -8,7 +8,7 @@ here to pull controllers out and to leave nothing behind.
 
 A guest cannot change the host: its root is exported read-only below a tmpfs, and only `rwdir` is
 lent to it for writing. The images behind its disks have no name, so they go with QEMU, and QEMU
-goes with the thread that started it. Only one guest of a user runs at a time.
+goes with the thread that started it. Only one guest of a user runs at a time, or several in slots.
 """
 
 import fcntl
@@ -104,12 +104,14 @@ class Result:
 
 
 def run(kernel, command, modules_dir, topology, timeout, console_log, rwdir,
-        append="", smp=4, icount=False, output=print, silence=None) -> Result:
+        append="", smp=4, icount=False, output=print, silence=None, answer=None, slot=0) -> Result:
     """Boots `kernel`, runs the words of `command` in it, calls `output` with every line it prints.
 
     The command finds its modules in $MODULES and may leave files in `rwdir`. `append` is added to
     the kernel's command line. The kernel's own messages go to the file `console_log`. The time is up
-    after `timeout` seconds, or after `silence` seconds in which the command printed nothing.
+    after `timeout` seconds, or after `silence` seconds in which the command printed nothing. `answer`
+    is called with what the command asks the host for, if that is nothing that every guest may ask for,
+    and returns a line. Guests of different slots run side by side.
     """
     rwdir, console_log = Path(rwdir).resolve(), Path(console_log).resolve()
     rwdir.mkdir(parents=True, exist_ok=True)
@@ -122,11 +124,11 @@ def run(kernel, command, modules_dir, topology, timeout, console_log, rwdir,
                   f"\"{Path(__file__).with_name('init.sh')}\" \"{rwdir}\"")
     for _ in range(BOOT_ATTEMPTS):
         with ExitStack() as stack:
-            stack.enter_context(_only_guest())
+            stack.enter_context(_only_guest(slot))
             machine = _Machine(stack, topology, smp, icount)
             machine.lend(rwdir)
             machine.boot(kernel.image, parameters, console_log)
-            result = _Session(machine, output).follow(timeout, silence or timeout)
+            result = _Session(machine, output, answer).follow(timeout, silence or timeout)
         if not result.qemu or result.boot is not None:
             break
         log.info(f"guest: {result}, before anything ran in it")
@@ -136,10 +138,10 @@ def run(kernel, command, modules_dir, topology, timeout, console_log, rwdir,
 
 
 @contextmanager
-def _only_guest():
-    """Waits for the user's other guests to end."""
+def _only_guest(slot):
+    """Waits for the user's other guests in this slot to end."""
     paths.CACHE.mkdir(parents=True, exist_ok=True)
-    with open(paths.CACHE / "guest.lock", "w") as lock:
+    with open(paths.CACHE / f"guest{f'-{slot}' if slot else ''}.lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -299,9 +301,10 @@ def _cpus(topology, smp) -> str:
 class _Session:
     """The time from a guest's boot to its end: its output and what it asks of the host."""
 
-    def __init__(self, machine, output):
+    def __init__(self, machine, output, answer):
         self._machine = machine
         self._output = output
+        self._answer_others = answer
         self._begun = time.monotonic()
         self._boot = None
         self._status = None
@@ -321,9 +324,13 @@ class _Session:
                 for channel in self._partial:
                     if channel in ready and not self._read(channel):
                         return self._result()
+        self._read_all()
+        return self._result()
+
+    def _read_all(self) -> None:
+        """Takes all output that is there: what was printed before a request comes before its answer."""
         while self._read(self._machine.output, socket.MSG_DONTWAIT):
             pass
-        return self._result()
 
     def _result(self, timed_out=False) -> Result:
         died = self._status is None and not timed_out
@@ -353,3 +360,6 @@ class _Session:
         elif request in ("pull", "return"):
             error = (self._machine.pull if request == "pull" else self._machine.put_back)(*words)
             self._machine.requests.sendall(f"{error or 'done'}\n".encode())
+        elif self._answer_others:
+            self._read_all()
+            self._machine.requests.sendall(f"{self._answer_others(request, *words)}\n".encode())
