@@ -27,7 +27,7 @@ class Parity(Target):
     """A target with a fixed identity whose disk is of one kind."""
 
     def __init__(self, kind, ports=("loop", "tcp")):
-        super().__init__(kind, ports, mib=64, reservations=kind == "reserved")
+        super().__init__(kind, ports, mib=64, reservations=kind == "reserved", disk=KINDS[kind])
         self._kind = kind
 
     def __enter__(self):
@@ -39,14 +39,6 @@ class Parity(Target):
         (namespace / "device_nguid").write_text(NGUID)
         self.enable_namespace()
         return self
-
-    def _make_disk(self, stack, name) -> str:
-        device = super()._make_disk(stack, name)
-        if KINDS[self._kind]:
-            disk = Path("/sys/kernel/config/nullb") / name
-            for key, value in {"power": 0, **KINDS[self._kind], "power ": 1}.items():
-                (disk / key.strip()).write_text(str(value))
-        return device
 
     def partition(self) -> None:
         """Puts a table with one partition on the disk behind the target."""
