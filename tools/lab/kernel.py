@@ -75,12 +75,12 @@ def ensure(name: str = "x86_64") -> KernelBuild:
 
 
 def build_tree(step, tree: Path, home: Path, options: dict) -> KernelBuild:
-    """Builds some tree's bzImage in `home` with these options, again only what they or the tree change."""
+    """Builds some tree in `home` with these options, again only what they or the tree change."""
     variables = environment(RUST_LIB_SRC=str(source.rust_library()), LOCALVERSION="")
     make = ["make", "-C", tree, f"O={home}", "LLVM=1", f"-j{os.cpu_count()}"]
     (home / "fragment").unlink(missing_ok=True)
     _configure(step, make, home, options, variables)
-    step.run([*make, "bzImage"], env=variables, show=_Progress(home))
+    step.run([*make, "bzImage", "modules"], env=variables, show=_Progress(home))
     return _built(home, tree)
 
 

@@ -33,8 +33,9 @@ LIBRARY = Path("lib/multipath")
 #: Files of these places make up the series, except what only the host builds.
 _SHIPPED = ("Kbuild", "Kconfig", "rust", "include", "samples", "drivers")
 _HOST_ONLY = {Path("rust/host.rs"), Path("drivers/nvme/in-tree.patch")}
-#: Options that exist only once their patch is there.
-_WITH_LIBRARY = ("LIBMULTIPATH_KUNIT_TEST", "SAMPLE_MULTIPATH_RUST", "SAMPLE_MULTIPATH_C")
+#: Options that exist only once their patch is there. The samples take the same name, so one is a module.
+_WITH_LIBRARY = {"LIBMULTIPATH": "y", "LIBMULTIPATH_KUNIT_TEST": "y", "SAMPLE_MULTIPATH_RUST": "y",
+                 "SAMPLE_MULTIPATH_C": "m"}
 _BOOT_SECONDS = 240
 
 
@@ -216,7 +217,8 @@ def _built(step, tree: Path, name: str) -> kernel.KernelBuild:
     home.mkdir(parents=True, exist_ok=True)
     kconfig = tree / LIBRARY / "Kconfig"
     there = set(re.findall(r"^config (\w+)", kconfig.read_text(), re.MULTILINE)) if kconfig.exists() else set()
-    wanted = {f"CONFIG_{option}": "y" for option in _WITH_LIBRARY if option in there and "without" not in name}
+    wanted = {f"CONFIG_{option}": value for option, value in _WITH_LIBRARY.items()
+              if option in there and "without" not in name}
     return kernel.build_tree(step, tree, home, kernel.fragment(name) | wanted)
 
 
