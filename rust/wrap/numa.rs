@@ -75,7 +75,7 @@ pub(crate) fn distance(from: Node, to: i32) -> u32 {
     if to == NO_NODE {
         return LOCAL_DISTANCE;
     }
-    // SAFETY: Reads a table of the architecture's. `to` is the id of a node by `check()`, and `from`
-    // comes from the kernel; an id beyond the table's end is checked for there.
+    // SAFETY: Reads a table of the architecture's. `to` is the id of a node by `check()`, and
+    // `from` comes from the kernel; an id beyond the table's end is checked for there.
     unsafe { bindings::mpath_helper_node_distance(from.0 as i32, to) as u32 }
 }
