@@ -10,12 +10,13 @@ from tests.e2e.case import test
 from tests.e2e.reader import Reader
 from tests.e2e.target import Target
 
+TRANSPORTS = ("loop", "tcp")
 ATTRIBUTE = "delayed_removal_secs"
 
 
-@test
-def a_head_outlives_its_paths_for_the_time_asked():
-    with Target("delay", ports=("loop",)) as target:
+@test(over=TRANSPORTS)
+def a_head_outlives_its_paths_for_the_time_asked(transport):
+    with Target("delay", ports=(transport,)) as target:
         target.connect_all()
         head = target.head
         references = modules.references("nvme_core")
@@ -33,9 +34,9 @@ def a_head_outlives_its_paths_for_the_time_asked():
         head.write(ATTRIBUTE, 0)
 
 
-@test
-def a_head_goes_when_its_time_is_over():
-    with Target("delay", ports=("loop",)) as target:
+@test(over=TRANSPORTS)
+def a_head_goes_when_its_time_is_over(transport):
+    with Target("delay", ports=(transport,)) as target:
         target.connect_all()
         head = target.head
         head.write(ATTRIBUTE, 2)
@@ -47,11 +48,11 @@ def a_head_goes_when_its_time_is_over():
     modules.unload()
 
 
-@test
-def storing_zero_removes_a_head_without_paths():
+@test(over=TRANSPORTS)
+def storing_zero_removes_a_head_without_paths(transport):
     if not modules.ours():
         raise Skip("the in-tree driver keeps it until the time is over, with the parked I/O")
-    with Target("delay", ports=("loop",)) as target:
+    with Target("delay", ports=(transport,)) as target:
         target.connect_all()
         head = target.head
         head.write(ATTRIBUTE, 600)
@@ -65,9 +66,9 @@ def storing_zero_removes_a_head_without_paths():
     modules.unload()
 
 
-@test
-def a_head_with_a_path_stays_whatever_is_stored():
-    with Target("delay", ports=("loop",)) as target:
+@test(over=TRANSPORTS)
+def a_head_with_a_path_stays_whatever_is_stored(transport):
+    with Target("delay", ports=(transport,)) as target:
         target.connect_all()
         for seconds in (5, 1, 0):
             target.head.write(ATTRIBUTE, seconds)

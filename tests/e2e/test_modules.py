@@ -30,9 +30,9 @@ def the_modules_unload_after_every_use():
         modules.unload()
 
 
-@test
-def an_open_head_pins_the_driver():
-    with Target("modules", ports=("loop",)) as target:
+@test(over=TRANSPORTS)
+def an_open_head_pins_the_driver(transport):
+    with Target("modules", ports=(transport,)) as target:
         target.connect_all()
         before = modules.references("nvme_core")
         with Reader(target.head.device):
@@ -74,9 +74,9 @@ def _remove(target, device) -> float:
     return time.monotonic() - begun
 
 
-@test
-def a_head_that_is_held_open_makes_room_for_its_successor():
-    with Target("modules", ports=("loop",)) as target:
+@test(over=TRANSPORTS)
+def a_head_that_is_held_open_makes_room_for_its_successor(transport):
+    with Target("modules", ports=(transport,)) as target:
         target.connect_all()
         with Reader(target.head.device) as old:
             target.disconnect()

@@ -19,6 +19,7 @@ from tests.e2e.case import test
 from tests.e2e.reader import Reader
 from tests.e2e.target import Target
 
+TRANSPORTS = ("loop", "tcp")
 BLKRRPART = 0x125F
 NVME_IOCTL_ID = 0x4E40
 IOC_PR_REGISTER = 0x401870C8
@@ -54,9 +55,9 @@ def both_device_nodes_answer_identify():
             assert json.loads(_nvme("id-ctrl", device, "-o", "json"))["subnqn"] == target.nqn
 
 
-@test
-def both_device_nodes_answer_ioctls():
-    with Target("operations", ports=("loop",)) as target:
+@test(over=TRANSPORTS)
+def both_device_nodes_answer_ioctls(transport):
+    with Target("operations", ports=(transport,)) as target:
         target.connect_all()
         for device in (target.head.device, passthrough.character_device(target.head)):
             with open(device, "rb") as file:
@@ -106,9 +107,9 @@ def _error_of(*command, **options) -> int:
     return 0
 
 
-@test
-def a_partition_refuses_passthrough_where_its_disk_does_not():
-    with Target("operations", ports=("loop",)) as target:
+@test(over=TRANSPORTS)
+def a_partition_refuses_passthrough_where_its_disk_does_not(transport):
+    with Target("operations", ports=(transport,)) as target:
         target.connect_all()
         with open(target.head.device, "r+b", buffering=0) as disk:
             disk.write(partition_table(first=2048, size=4096))
@@ -178,9 +179,9 @@ def reservations_are_made_on_the_disk_and_not_on_a_partition():
         assert refusal in (errno.EPERM, errno.ENOTTY, errno.EOPNOTSUPP), f"a partition answered {refusal}"
 
 
-@test
-def the_remap_trace_shows_the_head_as_the_old_device():
-    with Target("operations", ports=("loop",)) as target:
+@test(over=TRANSPORTS)
+def the_remap_trace_shows_the_head_as_the_old_device(transport):
+    with Target("operations", ports=(transport,)) as target:
         target.connect_all()
         event = TRACING / "events/block/block_bio_remap/enable"
         (TRACING / "trace").write_text("")

@@ -158,7 +158,10 @@ class Fabrics(_Nvme):
                 head.write("delayed_removal_secs", seconds)
 
     def _resize(self, rng):
-        self._target.resize(MIB * rng.choice((1, 2)), rng.choice((STEADY, RESTLESS)))
+        mib, namespace = MIB * rng.choice((1, 2)), rng.choice((STEADY, RESTLESS))
+        if namespace == RESTLESS and not self._enabled:
+            return False  # nvmet looks at the size of what is enabled only
+        self._target.resize(mib, namespace)
 
     def _switch_namespace(self, rng):
         self._enabled = not self._enabled
