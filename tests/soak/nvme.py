@@ -2,6 +2,7 @@
 """NVMe: a target in the guest over loop or tcp, and the PCIe controllers of the machine."""
 
 import contextlib
+import errno
 import pathlib
 
 from tests.e2e import head as heads
@@ -96,8 +97,8 @@ class Fabrics(_Nvme):
         for port in self._target.ports:
             self._open(port)
             port.ana_state = "optimized"
-        for port in set(self._target.ports) - set(self._controllers):
-            self._controllers[port] = self._target.connect(port)
+        for port in [port for port in self._target.ports if port not in self._controllers]:
+            wait.until(lambda port=port: self._attach(port), f"{self.name} to be connected again")
         if not self._enabled:
             self._switch_namespace(None)
         self._wait_for_paths(PORTS)
@@ -118,8 +119,21 @@ class Fabrics(_Nvme):
         ports = [port for port in self._target.ports if port in self._up and port not in self._controllers]
         if not ports:
             return False
-        port = rng.choice(ports)
-        self._controllers[port] = self._target.connect(port)
+        return self._attach(rng.choice(ports))
+
+    def _attach(self, port) -> bool:
+        """Connects through a port, unless the host refuses.
+
+        nvmet gives the number of a controller whose connection was lost to the next one, while the
+        host still has it as that of the controller that reconnects; it takes none twice.
+        """
+        try:
+            self._controllers[port] = self._target.connect(port)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            return False
+        return True
 
     def _take_down(self, rng):
         up = [port for port in self._target.ports if port in self._up]
