@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import subprocess
+import textwrap
 from dataclasses import dataclass
 from email.parser import HeaderParser
 from pathlib import Path
@@ -37,6 +38,7 @@ _HOST_ONLY = {Path("rust/host.rs"), Path("drivers/nvme/in-tree.patch")}
 _WITH_LIBRARY = {"LIBMULTIPATH": "y", "LIBMULTIPATH_KUNIT_TEST": "y", "SAMPLE_MULTIPATH_RUST": "y",
                  "SAMPLE_MULTIPATH_C": "m"}
 _BOOT_SECONDS = 240
+_LETTER_WIDTH = 72
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def run() -> str:
         repository = _Repository(step, tree, HOME / "tree", _touched(plan, tree))
         for patch in plan:
             repository.commit(patch, claims[patch.subject])
-        files = repository.write(_cover())
+        files = repository.write(_cover(repository.size()))
         repository.try_out(files)
     with log.step("series-checkpatch", f"reading {len(files) - 1} patches") as step:
         check.checkpatch_series(step, tree, files[1:])
@@ -184,21 +186,30 @@ def _author() -> tuple:
             ask("config", "user.email") or ask("log", "-1", "--format=%ae"))
 
 
-def _cover() -> str:
+def _cover(size: str) -> str:
+    """The cover letter: what is said of the series, and the figures that there are reports of."""
     text = (PLAN / "cover.txt").read_text().removeprefix("Subject: ").strip()
-    figures = _figures()
-    return f"{text}\n\nFigures, each from one run on one machine:\n\n{figures}" if figures else text
+    lines = [f"the series: {size}", *_figures()]
+    items = (textwrap.fill(line, _LETTER_WIDTH, initial_indent="- ", subsequent_indent="  ") for line in lines)
+    return "\n".join([text, "", "Figures:", "", *items])
 
 
-def _figures() -> str:
-    """What the reports that are there say."""
-    lines = []
-    if (report := paths.REPORTS / "demo.json").exists():
-        lines.append(f"- paths pulled out under verified I/O: {json.loads(report.read_text())['summary']}")
-    if (report := paths.REPORTS / "bench.json").exists():
-        lines += [f"- {row['figure']}: {row['ours']} {row['unit']}, the in-tree driver {row['stock']} "
-                  f"(ratio {row['ratio']})" for row in json.loads(report.read_text()) if row.get("ratio") is not None]
-    return "\n".join(lines)
+def _figures():
+    if report := _report("demo"):
+        yield (f"paths pulled out under verified I/O: {report['path_losses']} losses, {report['ios']} I/Os, "
+               f"{report['bytes_verified'] >> 20} MiB verified, {report['errors']} errors")
+    if report := _report("soak"):
+        yield (f"everything at random for {report['minutes']:g} minutes: {sum(report['events'].values())} events, "
+               f"{report['ios']} I/Os verified, {'no error' if report['passed'] else 'FAILED'}")
+    for row in _report("bench") or ():
+        if row["target"] is not None:
+            yield (f"{row['figure']}: {row['ours']} {row['unit']}, the in-tree driver {row['stock']} "
+                   f"(ratio {row['ratio']})")
+
+
+def _report(name: str):
+    file = paths.REPORTS / f"{name}.json"
+    return json.loads(file.read_text()) if file.exists() else None
 
 
 def _build(repository: _Repository, count: int) -> None:
