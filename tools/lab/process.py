@@ -35,7 +35,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def environment(**changes: str) -> dict:
     """The user's environment without what would leak into a build, with `changes`."""
     kept = {name: value for name, value in os.environ.items()
-            if name not in FOREIGN and not name.startswith(("KBUILD_", "KCONFIG_"))}
+            if name not in FOREIGN and not name.startswith(("KBUILD_", "KCONFIG_", "GIT_"))}
     return kept | {"LC_ALL": "C.UTF-8"} | changes
 
 

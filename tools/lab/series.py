@@ -81,8 +81,9 @@ def _claims(plan: list) -> dict:
     """The files of each patch by its subject; every file must be in one."""
     owner = {file: patch for patch in plan for pattern in patch.patterns
              for file in paths.ROOT.glob(pattern) if file.is_file()}
-    listed = process.output(["git", "-C", paths.ROOT, "ls-files", "-co", "--exclude-standard", "--", *_SHIPPED])
-    shipped = {Path(name) for name in listed.split()} - _HOST_ONLY
+    shipped = {file.relative_to(paths.ROOT) for name in _SHIPPED for place in [paths.ROOT / name]
+               for file in ([place] if place.is_file() else place.rglob("*"))
+               if file.is_file() and not file.name.startswith(".")} - _HOST_ONLY
     if lost := [name for name in sorted(shipped) if paths.ROOT / name not in owner]:
         log.fail(f"no patch of {PLAN.relative_to(paths.ROOT)} has {lost[0]}")
     claims = {patch.subject: [] for patch in plan}
@@ -176,14 +177,14 @@ class _Repository:
 
 
 def _author() -> tuple:
-    """Who sends the series: git's user, or the project's last author."""
+    """Who sends the series: git's user, or the project's last author, where it is a git repository."""
     def ask(*words):
         try:
             return process.output(["git", "-C", paths.ROOT, *words]).strip()
         except subprocess.CalledProcessError:
             return ""
-    return (ask("config", "user.name") or ask("log", "-1", "--format=%an"),
-            ask("config", "user.email") or ask("log", "-1", "--format=%ae"))
+    return (ask("config", "user.name") or ask("log", "-1", "--format=%an") or "libmultipath",
+            ask("config", "user.email") or ask("log", "-1", "--format=%ae") or "libmultipath@localhost")
 
 
 def _cover(size: str) -> str:
