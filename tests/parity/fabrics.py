@@ -106,7 +106,7 @@ def _life(seen):
         _note_without_path(seen, "the only path is connecting", head)
         _note_parked_read(seen, "the only path is connecting", head, target.ports[0].start)
         _wait_until_back(paths[0])
-        _note_paths(seen, "first path alone", head)
+        _note_paths(seen, "first path alone", head, settled=False)
 
         head.write("delayed_removal_secs", 60)
         with open(head.device, "rb", buffering=0) as disk, open(character_device(head), "rb", buffering=0) as character:
@@ -131,7 +131,7 @@ def _failing(seen):
         (path,) = head.paths()
         heads.reset_controller(path.controller)
         _wait_until_back(path)
-        _note_paths(seen, "after a reset", head)
+        _note_paths(seen, "after a reset", head, settled=False)
         with Reader(head.device) as reader:
             target.ports[0].stop()
             heads.wait_for_state(path.controller, "connecting")
@@ -141,7 +141,7 @@ def _failing(seen):
             seen.note("failed", name, head.read(f"diag/{name}"))
         target.ports[0].start()
         _wait_until_back(path)
-        _note_paths(seen, "path back", head)
+        _note_paths(seen, "path back", head, settled=False)
 
 
 class _connected:
@@ -179,10 +179,15 @@ def _wait_until_back(path) -> None:
     wait.until(lambda: path.read("numa_nodes"), f"{path} to be chosen")
 
 
-def _note_paths(seen, when, head) -> None:
-    """Notes what a head says about its paths, and which of them a read takes."""
+def _note_paths(seen, when, head, settled=True) -> None:
+    """Notes what a head says about its paths, and which of them a read takes.
+
+    A controller that came back has its namespaces looked at, and at some moment of that the in-tree
+    driver forgets what it has chosen. So what is chosen is noted only when all has `settled`.
+    """
+    names = ("ana_state", "ana_grpid", *(["numa_nodes"] if settled else []), "queue_depth", "size", "ro")
     for path in head.paths():
-        for name in ("ana_state", "ana_grpid", "numa_nodes", "queue_depth", "size", "ro"):
+        for name in names:
             seen.note("paths", f"{when}: {path} {name}", path.read(name))
     links = sorted(entry.name for entry in (head.directory / "multipath").iterdir())
     seen.note("paths", f"{when}: links", "\n".join(links))
