@@ -5,7 +5,6 @@ Their paths take bios. What a path is like is decided here, not by a device: so 
 exactly which path must have carried what.
 """
 
-import contextlib
 import mmap
 import os
 import pathlib
@@ -26,7 +25,7 @@ POLICIES = ("numa", "round-robin", "queue-depth")
 
 @test(over=DRIVERS)
 def ram_round_robin_uses_one_path_after_the_other(driver):
-    with RamDisk(driver, paths=3) as disk, _Buffer(disk.device) as buffer, _on_cpu(0):
+    with RamDisk(driver, paths=3) as disk, _Buffer(disk.device) as buffer, fio.pinned_to(0):
         disk.write("policy", "round-robin")
         assert _carriers(disk, 30, buffer.read) == [10, 10, 10]
         disk.all[1].write("access_state", "non-optimized")
@@ -42,7 +41,7 @@ def ram_numa_uses_the_near_path(driver):
             path.put_back()
         with _Buffer(disk.device) as buffer:
             for node, expected in enumerate(([10, 0], [0, 10])):
-                with _on_cpu(_cpu_of(node)):
+                with fio.pinned_to(_cpu_of(node)):
                     assert _carriers(disk, 10, buffer.read) == expected
 
 
@@ -339,17 +338,6 @@ def _carriers(disk, times, action) -> list[int]:
     for _ in range(times):
         action()
     return [path.completed()[0] - count for path, count in zip(disk.all, before)]
-
-
-@contextlib.contextmanager
-def _on_cpu(number):
-    """Has this process run on one CPU."""
-    everywhere = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {number})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, everywhere)
 
 
 def _cpu_of(node) -> int:
