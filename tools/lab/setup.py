@@ -81,6 +81,8 @@ def _ensure_packages(booting: bool) -> None:
     if booting and importlib.util.find_spec("ensurepip") is None:
         missing.append("python3-venv")
     rustc = toolchain.rustc()
+    if _may_install() and (missing or not rustc or not toolchain.installed(rustc)):
+        apt.update()  # which LLVM is chosen must not depend on how old the lists are
     missing += _missing_llvm(rustc) if rustc else _rust_packages()
     if missing:
         _install(missing)
@@ -103,11 +105,14 @@ def _missing_llvm(rustc) -> list:
 
 
 def _install(packages: list) -> None:
-    if not apt.present() or os.geteuid() != 0:
+    if not _may_install():
         log.fail(f"missing packages: {' '.join(packages)} "
                  "(as root: apt-get install --no-install-recommends and these names)")
-    apt.update()
     apt.install(packages)
+
+
+def _may_install() -> bool:
+    return apt.present() and os.geteuid() == 0
 
 
 def _has(sign) -> bool:

@@ -79,10 +79,18 @@ class Llvm:
         return all(file.exists() for file in self.packages.values())
 
 
+def installed(for_rustc: Rustc) -> bool:
+    """Whether some LLVM that fits is there."""
+    return any(choice.complete for choice in _fitting(for_rustc))
+
+
+def _fitting(for_rustc: Rustc) -> list:
+    return [Llvm(for_rustc.llvm), Llvm(LLVM_FALLBACK)]
+
+
 def llvm(for_rustc: Rustc) -> Llvm:
     """The LLVM to build with: rustc's own major when it is installed or can be, else the fallback."""
-    candidates = [Llvm(for_rustc.llvm), Llvm(LLVM_FALLBACK)]
-    for choice in candidates:
+    for choice in _fitting(for_rustc):
         if choice.complete or all(apt.candidate(package) for package in choice.packages):
             return choice
     log.fail(f"no clang {for_rustc.llvm} (rustc's LLVM) or {LLVM_FALLBACK} is installed or in apt's lists")
