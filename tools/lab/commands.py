@@ -41,17 +41,17 @@ def _samples() -> str:
     return f"the library and the drivers of samples/ are in {modules.ensure('samples')}"
 
 
-def _model():
-    return _report(model.run())
+def _model(only: str | None):
+    return _report(model.run(only or ""))
 
 
 def _misuse():
     return _report(misuse.run())
 
 
-def _kunit():
+def _kunit(only: str | None):
     from lab import kunit
-    return _report(kunit.run())
+    return _report(kunit.run(only or ""))
 
 
 def _e2e(stock: bool, only: str | None):
@@ -162,6 +162,8 @@ def _parser() -> argparse.ArgumentParser:
     e2e = commands.choices["e2e"]
     e2e.add_argument("--stock", action="store_true", help="the kernel's own modules instead of ours")
     e2e.add_argument("-k", dest="only", metavar="pattern", help="only tests whose name contains this")
+    commands.choices["model"].add_argument("-k", dest="only", metavar="part", help="only tests whose name contains this")
+    commands.choices["kunit"].add_argument("-k", dest="only", metavar="suite: case", help="only this test")
     parity = commands.choices["parity"]
     parity.add_argument("acts", nargs="*", metavar="act", help="only these parts of the comparison")
     return parser

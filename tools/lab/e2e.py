@@ -21,6 +21,7 @@ from lab import kernel
 from lab import log
 from lab import modules
 from lab import paths
+from lab import record
 from lab import setup
 from lab import vm
 from lab.counts import Counts
@@ -69,6 +70,8 @@ def run(which="", only=None) -> Counts:
         _all(lambda guest=guest: guest.run(built, directory) for guest in guests)
     outcomes = [queue.outcomes[name] for name in names]
     _write_ktap(outcomes, "" if which == "ours" else "-stock")
+    if which == "ours":
+        record.write("e2e", {outcome.name: outcome.verdict for outcome in outcomes}, whole=not only)
     return _count(outcomes)
 
 

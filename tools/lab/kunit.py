@@ -18,6 +18,7 @@ from lab import log
 from lab import modules
 from lab import paths
 from lab import process
+from lab import record
 from lab import setup
 from lab import vm
 from lab.counts import Counts
@@ -43,8 +44,11 @@ cd / && rmmod {doctest.MODULE} libmultipath
 """
 
 
-def run() -> Counts:
-    """Boots, loads, reads; a guest that died or ran nothing is a failure."""
+def run(only: str = "") -> Counts:
+    """Boots, loads, reads; a guest that died or ran nothing is a failure.
+
+    All suites are run, or the test `only`, "suite: case", which is to blame for what happens to the guest.
+    """
     setup.ensure()
     built = kernel.ensure()
     kernel.check_bootable(built)
@@ -55,10 +59,13 @@ def run() -> Counts:
     with log.step("kunit", "running the suites in a guest") as step:
         result = vm.run(kernel=built, command=["sh", "-c", _SCRIPT, "sh", shared, examples], modules_dir=library,
                         topology=vm.Topology(), timeout=TIMEOUT_SECONDS, console_log=console, rwdir=shared,
-                        append="kunit.enable=1", output=_writer(step))
-        counts = _complaints(console)
+                        append=f"kunit.enable=1{_filter(only)}", output=_writer(step))
+        counts, outcomes = _complaints(console), {}
+        if only and (counts.failed or result.status is None):
+            outcomes[only] = record.FAILED
         for ktap in sorted(shared.glob("*.ktap")):
-            counts += _read(step, built.source, ktap)
+            counts += _read(step, built.source, ktap, outcomes)
+        record.write("kunit", outcomes, whole=not only)
         if not result.ok:
             log.info(f"kunit: the guest: {result}, see {console}")
             counts += Counts(failed=1)
@@ -66,6 +73,10 @@ def run() -> Counts:
             log.info(f"kunit: no test ran, see {console}")
             counts += Counts(failed=1)
     return counts
+
+
+def _filter(only: str) -> str:
+    return f" kunit.filter_glob={only.replace(': ', '.')}" if only else ""
 
 
 def _writer(step):
@@ -84,25 +95,27 @@ def _complaints(console: Path) -> Counts:
     return Counts(failed=len(found))
 
 
-def _read(step, source: Path, ktap: Path) -> Counts:
-    """Counts one suite's results, as the kernel's parser sees them."""
+def _read(step, source: Path, ktap: Path, outcomes: dict) -> Counts:
+    """Counts one suite's results, as the kernel's parser sees them, and notes them."""
     parsed = ktap.with_suffix(".json")
     process.logged(step, [sys.executable, str(source / "tools/testing/kunit/kunit.py"), "parse", f"--json={parsed}",
                           str(ktap)], cwd=ktap.parent)
     if not parsed.exists():
         step.failed(f"the results of {ktap.stem} cannot be read")
-    return _count(ktap.stem, json.loads(parsed.read_text()))
+    return _count(ktap.stem, json.loads(parsed.read_text()), outcomes)
 
 
-def _count(suite: str, group: dict) -> Counts:
+def _count(suite: str, group: dict, outcomes: dict) -> Counts:
     counts = Counts()
     for inner in group.get("sub_groups", []):
-        counts += _count(suite, inner)
+        counts += _count(suite, inner, outcomes)
     for case in group.get("test_cases", []):
         name = f"{suite}: {case['name']}"
-        if case["status"] == "PASS":
+        outcome = {"PASS": record.PASSED, "SKIP": record.SKIPPED}.get(case["status"], record.FAILED)
+        outcomes.setdefault(name, outcome)
+        if outcome == record.PASSED:
             counts.passed += 1
-        elif case["status"] == "SKIP":
+        elif outcome == record.SKIPPED:
             counts.skipped.append(name)
         else:
             log.info(f"kunit: {name} failed")

@@ -17,6 +17,7 @@ from lab import crate
 from lab import log
 from lab import paths
 from lab import process
+from lab import record
 from lab import setup
 from lab.counts import Counts
 
@@ -51,7 +52,7 @@ def run() -> Counts:
     setup.ensure(booting=False)
     library = crate.ensure()
     cases = [Case.read(file) for file in sorted(_PLACE.glob("*.rs")) if file.stem != _DRIVER]
-    counts = Counts()
+    counts, outcomes = Counts(), {}
     output = paths.BUILD / "misuse"
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
@@ -60,8 +61,10 @@ def run() -> Counts:
             step.progress(case.file.stem)
             wrong = _judge(library, step, output, case)
             counts += Counts(failed=1) if wrong else Counts(passed=1)
+            outcomes[case.file.stem] = record.FAILED if wrong else record.PASSED
             if wrong:
                 log.info(f"misuse: {case.file.stem}: {wrong}, see {step.log}")
+    record.write("misuse", outcomes, whole=True)
     return counts
 
 

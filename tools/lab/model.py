@@ -10,6 +10,7 @@ import re
 from lab import log
 from lab import paths
 from lab import process
+from lab import record
 from lab import toolchain
 from lab.counts import Counts
 
@@ -17,34 +18,50 @@ _RESULT = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ign
 _TEST = re.compile(r"^test (\S+)(?: - should panic)? \.\.\. (\w+)", re.MULTILINE)
 
 
-def run() -> Counts:
-    """Runs `cargo test`, and the models under loom."""
+#: What cargo calls a test's end, in the words of a record.
+_OUTCOMES = {"ok": record.PASSED, "FAILED": record.FAILED, "ignored": record.SKIPPED}
+
+
+def run(only: str = "") -> Counts:
+    """Runs `cargo test`, and the models under loom; all tests, or those whose name contains `only`."""
+    return run_host(only) + run_models(only)
+
+
+def run_host(only: str = "") -> Counts:
+    """Runs what needs no loom."""
+    return _cargo_test("host", "model", "testing on the host", [], only)
+
+
+def run_models(only: str = "") -> Counts:
+    """Runs the models under loom."""
+    return _cargo_test("model", "model-loom", "trying every interleaving", ["--release", "--test", "model"], only,
+                       RUSTFLAGS="--cfg loom")
+
+
+def _cargo_test(part: str, name: str, doing: str, options: list, only: str, **variables: str) -> Counts:
     if not toolchain.have("cargo"):
         log.fail("there is no cargo in PATH (rustup or Debian's cargo-web has it)")
-    counts = _cargo_test("model", "testing on the host", [])
-    return counts + _cargo_test("model-loom", "trying every interleaving", ["--release", "--test", "model"],
-                                RUSTFLAGS="--cfg loom")
-
-
-def _cargo_test(name: str, doing: str, options: list, **variables: str) -> Counts:
     with log.step(name, doing) as step:
         environment = process.environment(CARGO_TARGET_DIR=str(paths.CARGO / name), **variables)
-        status = process.logged(step, ["cargo", "test", "--workspace", "--no-fail-fast", *options],
+        status = process.logged(step, ["cargo", "test", "--workspace", "--no-fail-fast", *options, *[only][:bool(only)]],
                                 cwd=paths.ROOT, env=environment)
-        counts = _count(step)
-        if status and not counts.failed or not counts.passed:
+        counts, outcomes = _count(step)
+        record.write(part, outcomes, whole=not only)
+        if status and not counts.failed or not counts.passed and not only:
             step.failed(f"`cargo test` exited with {status} after {counts}")
     return counts
 
 
-def _count(step) -> Counts:
+def _count(step) -> tuple:
+    """The counts, and the outcome of each test."""
     text = step.log.read_text(errors="replace")
     counts = Counts()
     for passed, failed, _ in _RESULT.findall(text):
         counts += Counts(int(passed), int(failed))
-    for test, result in _TEST.findall(text):
+    tests = _TEST.findall(text)
+    for test, result in tests:
         if result == "FAILED":
             log.info(f"{step.name}: {test} failed, see {step.log}")
         elif result == "ignored":
             counts.skipped.append(f"{test} is ignored")
-    return counts
+    return counts, {test: _OUTCOMES[result] for test, result in tests if result in _OUTCOMES}

@@ -14,6 +14,7 @@ from lab import misuse
 from lab import model
 from lab import modules
 from lab import parity
+from lab import record
 from lab import series
 from lab.counts import Counts
 
@@ -41,7 +42,11 @@ PARTS = {
 
 def run() -> Counts:
     """Runs all parts and reports each, the reasons of what was skipped included."""
-    results = {name: attempt(name, part) for name, part in PARTS.items()}
+    results = {}
+    for name, part in PARTS.items():
+        results[name] = attempt(name, part)
+        outcomes = {name: record.FAILED if counts.failed else record.PASSED for name, counts in results.items()}
+        record.write("test", outcomes, whole=True)
     for name, counts in results.items():
         log.info(f"{name}: {counts}")
         for reason in counts.skipped:
