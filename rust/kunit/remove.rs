@@ -89,6 +89,7 @@ fn error_of_template(spoil: fn(&mut bindings::mpath_head_template)) -> Option<Er
 mod tests {
     use super::*;
 
+    /// Shows L-24.
     #[test]
     fn a_dying_head_takes_no_path() -> Result {
         let head = TestHead::new(Setup::default())?;
@@ -183,6 +184,7 @@ mod tests {
         Ok(())
     }
 
+    /// Shows L-29.
     #[test]
     fn a_head_with_paths_is_not_removed() -> Result {
         let head = TestHead::new(Setup::default())?;

@@ -74,6 +74,7 @@ def a_read_that_waited_for_a_path_returns_data():
 
 @test
 def parked_io_does_not_spin():
+    """Shows X-1."""
     with Target("ana", ports=("loop", "loop")) as target:
         target.connect_all()
         head = target.head
@@ -97,6 +98,7 @@ def _tries(head) -> int:
 
 @test
 def a_nowait_read_does_not_wait_for_a_path():
+    """Shows L-42."""
     if not modules.ours():
         raise Skip("the in-tree driver parks it")
     with Target("ana", ports=("loop", "loop")) as target:
@@ -111,6 +113,7 @@ def a_nowait_read_does_not_wait_for_a_path():
 
 @test
 def parked_io_fails_when_the_last_path_is_disconnected():
+    """Shows L-19b."""
     with Target("ana", ports=("loop", "tcp")) as target:
         target.connect_all()
         head = target.head

@@ -21,6 +21,7 @@ PCIE = "nqn.2019-08.org.qemu:more"
 
 @test(over=TRANSPORTS)
 def a_namespace_is_resized_under_io(transport):
+    """Shows L-21."""
     with Target("change", ports=(transport,) * 2, mib=MIB, file_backed=True) as target:
         target.connect_all()
         head = target.head

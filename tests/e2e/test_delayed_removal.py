@@ -16,6 +16,7 @@ ATTRIBUTE = "delayed_removal_secs"
 
 @test(over=TRANSPORTS)
 def a_head_outlives_its_paths_for_the_time_asked(transport):
+    """Shows L-22."""
     with Target("delay", ports=(transport,)) as target:
         target.connect_all()
         head = target.head
@@ -36,6 +37,7 @@ def a_head_outlives_its_paths_for_the_time_asked(transport):
 
 @test(over=TRANSPORTS)
 def a_head_goes_when_its_time_is_over(transport):
+    """Shows L-22."""
     with Target("delay", ports=(transport,)) as target:
         target.connect_all()
         head = target.head
@@ -50,6 +52,7 @@ def a_head_goes_when_its_time_is_over(transport):
 
 @test(over=TRANSPORTS)
 def storing_zero_removes_a_head_without_paths(transport):
+    """Shows L-19b, L-26."""
     if not modules.ours():
         raise Skip("the in-tree driver keeps it until the time is over, with the parked I/O")
     with Target("delay", ports=(transport,)) as target:

@@ -72,6 +72,7 @@ def round_robin_uses_every_path():
 
 @test
 def queue_depth_uses_every_path_under_load():
+    """Shows L-10."""
     with Target("io", ports=("loop", "tcp")) as target:
         controllers = target.connect_all()
         set_policy(target.head, "queue-depth")
@@ -84,6 +85,7 @@ def queue_depth_uses_every_path_under_load():
 
 @test
 def the_policy_changes_under_io():
+    """Shows L-10, L-16."""
     with Target("io", ports=("loop", "tcp")) as target:
         target.connect_all()
         set_policy(target.head, "round-robin")

@@ -90,6 +90,7 @@ def io_fails_when_every_path_is_disconnected(transport):
 
 @test
 def parked_io_fails_when_reconnecting_is_given_up():
+    """Shows L-19b."""
     with Target("loss", ports=("tcp",)) as target:
         target.connect_all(ctrl_loss_tmo=3)
         head = target.head
@@ -102,6 +103,7 @@ def parked_io_fails_when_reconnecting_is_given_up():
 
 @test
 def parked_io_fails_when_it_was_to_fail_fast():
+    """Shows L-19b."""
     with Target("loss", ports=("tcp",)) as target:
         (controller,) = target.connect_all(fast_io_fail_tmo=2)
         with Reader(target.head.device) as reader:
@@ -143,6 +145,7 @@ def a_reset_of_the_only_controller_costs_no_io(transport):
 
 @test(over=TRANSPORTS, limit=180)
 def heads_come_and_go_with_readers_on_them(transport):
+    """Shows L-19."""
     with Target("loss", ports=(transport,) * 2) as target:
         for round in range(8):
             target.connect_all()

@@ -32,6 +32,7 @@ def the_modules_unload_after_every_use():
 
 @test(over=TRANSPORTS)
 def an_open_head_pins_the_driver(transport):
+    """Shows L-46."""
     with Target("modules", ports=(transport,)) as target:
         target.connect_all()
         before = modules.references("nvme_core")
@@ -46,6 +47,7 @@ def an_open_head_pins_the_driver(transport):
 
 @test(over=TRANSPORTS)
 def an_open_head_does_not_delay_its_removal(transport):
+    """Shows L-3, L-31."""
     alone = _time_of_removal(transport, hold=False)
     held = _time_of_removal(transport, hold=True)
     # A removal that waits for the holder never ends, so that the noise of a busy machine may be large.
@@ -76,6 +78,7 @@ def _remove(target, device) -> float:
 
 @test(over=TRANSPORTS)
 def a_head_that_is_held_open_makes_room_for_its_successor(transport):
+    """Shows L-3."""
     with Target("modules", ports=(transport,)) as target:
         target.connect_all()
         with Reader(target.head.device) as old:

@@ -67,6 +67,7 @@ def both_device_nodes_answer_ioctls(transport):
 
 @test
 def ioctls_survive_paths_that_come_and_go():
+    """Shows L-30."""
     with Target("operations", ports=("loop", "tcp")) as target:
         controllers = target.connect_all()
         ended = threading.Event()
@@ -109,6 +110,7 @@ def _error_of(*command, **options) -> int:
 
 @test(over=TRANSPORTS)
 def a_partition_refuses_passthrough_where_its_disk_does_not(transport):
+    """Shows L-37."""
     with Target("operations", ports=(transport,)) as target:
         target.connect_all()
         with open(target.head.device, "r+b", buffering=0) as disk:
@@ -163,6 +165,7 @@ def partition_table(first, size, kind=LINUX) -> bytes:
 
 @test
 def reservations_are_made_on_the_disk_and_not_on_a_partition():
+    """Shows L-32."""
     with Target("operations", ports=("loop", "tcp"), reservations=True) as target:
         target.connect_all()
         with open(target.head.device, "r+b", buffering=0) as disk:
@@ -181,6 +184,7 @@ def reservations_are_made_on_the_disk_and_not_on_a_partition():
 
 @test(over=TRANSPORTS)
 def the_remap_trace_shows_the_head_as_the_old_device(transport):
+    """Shows L-20."""
     with Target("operations", ports=(transport,)) as target:
         target.connect_all()
         event = TRACING / "events/block/block_bio_remap/enable"
@@ -200,6 +204,7 @@ def the_remap_trace_shows_the_head_as_the_old_device(transport):
 
 @test
 def a_namespace_that_grows_grows_its_head():
+    """Shows L-21."""
     with Target("operations", ports=("loop", "tcp"), file_backed=True) as target:
         target.connect_all()
         before = int(target.head.read("size"))

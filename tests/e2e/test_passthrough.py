@@ -66,6 +66,7 @@ def _fio(device, *options):
 
 @test(over=TRANSPORTS)
 def a_character_device_that_is_held_open_answers_with_errors_when_its_head_has_gone(transport):
+    """Shows L-31."""
     with Target("commands", ports=(transport,) * 2) as target:
         target.connect_all()
         device = passthrough.character_device(target.head)

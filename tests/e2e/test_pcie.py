@@ -23,6 +23,7 @@ BLOCK = 4096
 
 @test
 def each_node_uses_the_path_that_is_near():
+    """Shows L-13."""
     with pcie_head() as head:
         for path in head.paths():
             assert path.read("numa_nodes") == str(_node(path)), f"{path} serves {path.read('numa_nodes')}"
@@ -149,6 +150,7 @@ def _put_back(slot, node):
 
 @test
 def a_read_goes_to_the_memory_of_its_controller():
+    """Shows N-2."""
     with _memory_of_a_controller() as (head, node, memory):
         passthrough.write_directly(head.device, 0, b"peer to peer----" * (BLOCK // 16))
         file = os.open(head.device, os.O_RDONLY | os.O_DIRECT)

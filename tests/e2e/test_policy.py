@@ -75,6 +75,7 @@ def _settle(head):
 
 @test(over=TRANSPORTS)
 def queue_depth_counts_all_namespaces_of_a_controller(transport):
+    """Shows L-13."""
     with Target("policy", ports=(transport,) * 2, namespaces=2, mib=64) as target:
         busy, idle = _one_slow_namespace(target)
         set_policy(busy, "queue-depth")

@@ -39,6 +39,7 @@ OTHER_HOST = {"hostnqn": "nqn.2014-08.org.nvmexpress:uuid:7cd2c43b-a90a-45c1-a8c
 
 @test(over=TRANSPORTS)
 def every_reservation_operation_works_on_the_head(transport):
+    """Shows L-33."""
     with Target("reservations", ports=(transport,) * 2, reservations=True) as target:
         controllers = target.connect_all()
         with _Host(target.head) as host:

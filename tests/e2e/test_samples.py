@@ -134,6 +134,7 @@ def _pull_paths(disk, load):
 
 @test(over=DRIVERS)
 def ram_a_bio_that_failed_half_way_is_carried_out_whole(driver):
+    """Shows S-8."""
     with RamDisk(driver) as disk:
         first, second = disk.all
         second.write("access_state", "non-optimized")
@@ -213,6 +214,7 @@ def ram_a_disk_goes_when_its_time_is_over(driver):
 
 @test(over=DRIVERS)
 def ram_storing_zero_removes_a_disk_without_paths(driver):
+    """Shows L-19b, L-26."""
     with RamDisk(driver) as disk, Reader(disk.device) as reader:
         before = modules.references(disk.module)
         disk.write("delayed_removal_secs", 600)
@@ -229,6 +231,7 @@ def ram_storing_zero_removes_a_disk_without_paths(driver):
 
 @test(over=DRIVERS)
 def ram_an_opener_does_not_delay_a_removal(driver):
+    """Shows L-3."""
     with RamDisk(driver) as disk:
         alone = _time_of_removal(disk)
         for path in disk.all:
@@ -252,6 +255,7 @@ def ram_an_opener_does_not_delay_a_removal(driver):
 
 @test(over=DRIVERS)
 def ram_disks_come_and_go_with_readers_on_them(driver):
+    """Shows L-19."""
     with RamDisk(driver) as disk:
         for round in range(16):
             readers = [Reader(disk.device) for _ in range(3)]
@@ -293,6 +297,7 @@ def _toggle(path, times):
 
 @test(over=DRIVERS)
 def ram_an_open_disk_pins_the_driver(driver):
+    """Shows L-46."""
     with RamDisk(driver) as disk:
         before = modules.references(disk.module)
         with Reader(disk.device):

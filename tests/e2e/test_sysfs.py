@@ -28,6 +28,7 @@ QUEUE = pathlib.Path(__file__).with_name("head-queue.txt")
 
 @test
 def the_attributes_of_heads_and_paths_can_be_read():
+    """Shows N-1."""
     with Target("sysfs", ports=("loop", "tcp")) as target:
         target.connect_all()
         for name in HEAD_ATTRIBUTES:
@@ -44,6 +45,7 @@ def the_attributes_of_heads_and_paths_can_be_read():
 
 @test
 def every_documented_attribute_is_there():
+    """Shows N-1."""
     names = re.findall(r"^What:\t\t(\S+)$", SYSFS.read_text(), re.MULTILINE)
     with Target("sysfs", ports=("loop", "tcp")) as target:
         target.connect_all()
@@ -64,6 +66,7 @@ def every_documented_attribute_is_there():
 
 @test
 def heads_have_no_path_attributes_and_paths_no_head_attributes():
+    """Shows N-1."""
     with Target("sysfs", ports=("loop",)) as target:
         target.connect_all()
         (path,) = target.head.paths()
@@ -75,6 +78,7 @@ def heads_have_no_path_attributes_and_paths_no_head_attributes():
 
 @test
 def the_counters_can_be_reset():
+    """Shows N-1."""
     with Target("sysfs", ports=("loop",)) as target:
         target.connect_all()
         for disk in (target.head, *target.head.paths()):
@@ -86,6 +90,7 @@ def the_counters_can_be_reset():
 
 @test
 def every_path_has_a_link_below_its_head():
+    """Shows L-6."""
     with Target("sysfs", ports=("loop", "tcp", "loop", "tcp")) as target:
         for _ in range(3):
             _connect_at_once(target)
@@ -107,6 +112,7 @@ def _connect_at_once(target):
 
 @test
 def the_link_of_a_path_goes_with_it():
+    """Shows L-6."""
     with Target("sysfs", ports=("loop", "tcp")) as target:
         target.connect_all()
         gone, left = target.head.paths()
@@ -135,6 +141,7 @@ def _refusal(file, value):
 
 @test
 def storing_the_same_policy_does_nothing():
+    """Shows L-16, N-11."""
     with Target("sysfs", ports=("loop", "tcp")) as target:
         target.connect_all()
         before = [path.read("numa_nodes") for path in target.head.paths()]
@@ -146,6 +153,7 @@ def storing_the_same_policy_does_nothing():
 
 @test
 def the_log_names_the_subsystem_whose_policy_changed():
+    """Shows N-10."""
     with Target("sysfs", ports=("loop",)) as target:
         target.connect_all()
         log = kernel_log.KernelLog()
@@ -165,6 +173,7 @@ def a_head_without_a_choice_says_which_nodes_it_serves():
 
 @test
 def the_head_has_the_limits_that_it_always_had():
+    """Shows L-42, N-2."""
     with Target("sysfs", ports=("loop",)) as target:
         target.connect_all()
         entries = sorted((target.head.directory / "queue").iterdir())

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! A bio is ended once.
+//! Shows S-8.
 //!
 //! refused: E0382
 //! says: use of moved value: `bio`

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Bringing a path up sleeps, and is for who has its registration.
+//! Shows L-43.
 //!
 //! refused: E0277
 //! says: a path goes live once, by the `Registration<_, Added>` that it was added with

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! A driver without `#[vtable]` would not say which module it is.
+//! Shows L-22, L-46.
 //!
 //! refused: E0046
 //! says: not all trait items implemented

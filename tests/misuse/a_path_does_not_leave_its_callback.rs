@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! What a callback is told of a path is not kept beyond it.
+//! Shows L-30.
 //!
 //! refused: E0521
 //! says: borrowed data escapes outside of associated function

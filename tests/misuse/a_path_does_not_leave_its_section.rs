@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! A path that was found in a read-side section is not kept beyond it.
+//! Shows L-30.
 //!
 //! refused: E0521
 //! says: borrowed data escapes outside of closure

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! A path goes live once.
+//! Shows L-5.
 //!
 //! refused: E0277
 //! says: a path goes live once, by the `Registration<_, Added>` that it was added with
