@@ -6,6 +6,7 @@
 #ifndef _LIBMULTIPATH_HELPERS_H
 #define _LIBMULTIPATH_HELPERS_H
 
+#include <linux/blk-cgroup.h>
 #include <linux/io_uring/cmd.h>
 #include <linux/multipath.h>
 #include <linux/pr.h>
@@ -22,7 +23,8 @@ int mpath_helper_node_distance(int from, int to);
 bool mpath_helper_node_possible(int node);
 bool mpath_helper_node_online(int node);
 
-void mpath_helper_trace_bio_remap(struct bio *bio, dev_t dev, sector_t sector);
+void mpath_helper_trace_bio_remap(struct bio *bio, struct gendisk *from,
+				  sector_t sector);
 struct gendisk *mpath_helper_alloc_disk(struct queue_limits *lim, int node);
 void mpath_helper_suppress_part_scan(struct gendisk *disk);
 bool mpath_helper_allow_part_scan(struct gendisk *disk);

@@ -3,6 +3,7 @@
  * The helpers that every bio passes. With CONFIG_RUST_INLINE_HELPERS they are
  * compiled to bitcode and inlined into the Rust code, otherwise they are called.
  */
+#include <linux/blkdev.h>
 #include <linux/topology.h>
 #include <trace/events/block.h>
 
@@ -33,7 +34,8 @@ __mpath_inline int mpath_helper_numa_node_id(void)
 }
 
 __mpath_inline
-void mpath_helper_trace_bio_remap(struct bio *bio, dev_t dev, sector_t sector)
+void mpath_helper_trace_bio_remap(struct bio *bio, struct gendisk *from,
+				  sector_t sector)
 {
-	trace_block_bio_remap(bio, dev, sector);
+	trace_block_bio_remap(bio, disk_devt(from), sector);
 }

@@ -29,17 +29,18 @@ impl MpathHead {
         };
         let section = self.read();
 
-        match (section.choose(), self.disk()) {
-            (Some(path), Some(disk)) => {
-                bio.remap(disk, path.disk());
+        match section.choose() {
+            Some(path) => {
+                bio.remap(path.disk());
                 bio.submit();
             }
-            _ => self.submit_without_path(&section, bio),
+            None => self.submit_without_path(section, bio),
         }
     }
 
+    // The section is passed by value, so that it need not be in memory where there is a path.
     #[cold]
-    fn submit_without_path(&self, section: &Section<'_>, bio: Bio) {
+    fn submit_without_path(&self, section: Section<'_>, bio: Bio) {
         match section.without_path() {
             WithoutPath::Fail => {
                 if let Some(disk) = self.disk() {
@@ -54,7 +55,7 @@ impl MpathHead {
                     disk.warn_requeuing();
                 }
                 self.busy.requeued.fetch_add(1, Relaxed);
-                bio.park(section);
+                bio.park(&section);
             }
         }
     }

@@ -78,6 +78,8 @@ pub enum Failure {
 pub(crate) struct Bio(NonNull<bindings::bio>);
 
 impl Bio {
+    const OP: u32 = (1 << bindings::REQ_OP_BITS) - 1;
+    const WRITE: u32 = bindings::req_op_REQ_OP_WRITE;
     const NOWAIT: u32 = 1 << bindings::req_flag_bits___REQ_NOWAIT;
     const DRIVER: u32 = 1 << bindings::req_flag_bits___REQ_DRV;
     const CHAIN: u16 = 1 << bindings::BIO_CHAIN;
@@ -111,8 +113,35 @@ impl Bio {
     /// `None` when the bio failed and has been ended.
     #[inline(always)]
     pub(crate) fn split_to_limits(self) -> Option<Self> {
+        if self.is_small() {
+            return Some(self);
+        }
         // SAFETY: By the type invariant; what comes back is ours, or null.
         NonNull::new(unsafe { bindings::bio_split_to_limits(self.into_raw()) }).map(Self)
+    }
+
+    /// Is it a read or a write of one segment that fits any limit? True for most bios, which are
+    /// spared the call that finds out what there is to split.
+    #[inline(always)]
+    fn is_small(&self) -> bool {
+        let bio = self.0.as_ptr();
+
+        // SAFETY: By the type invariant, with data or without; a bio that has data has it in the
+        // segment that its iterator is at. The limits are those of the queue that it has entered.
+        unsafe {
+            if (*bio).bi_opf & Self::OP > Self::WRITE || (*bio).bi_io_vec.is_null() {
+                return false;
+            }
+            let limits = &raw const (*(*(*bio).bi_bdev).bd_queue).limits;
+            let iter = (*bio).bi_iter;
+            let segment = (*bio).bi_io_vec.add(iter.bi_idx as usize);
+            let (begin, len) = ((*segment).bv_offset, (*segment).bv_len);
+
+            (*limits).chunk_sectors == 0
+                && iter.bi_size <= len.wrapping_sub(iter.bi_offset)
+                && begin + len <= (*limits).max_fast_segment_size
+                && (begin | len) & (*limits).dma_alignment == 0
+        }
     }
 
     /// Must it not wait?
@@ -136,22 +165,29 @@ impl Bio {
             }
             (*bio).bi_bdev = part0;
             #[cfg(CONFIG_BLK_CGROUP)]
-            bindings::bio_associate_blkg(bio);
+            if (*bio).bi_blkg.is_null() {
+                bindings::bio_associate_blkg(bio);
+            } else {
+                // What that would do, with one question less.
+                bindings::bio_associate_blkg_from_css(bio, bindings::bio_blkcg_css(bio));
+            }
         }
     }
 
     /// Turns a bio of the head's disk into one of a path's: to its disk, marked as ours, and with
     /// the check against the end of the device done.
     #[inline(always)]
-    pub(crate) fn remap(&mut self, head: &Disk, path: &Disk) {
-        self.set_disk(path);
-
+    pub(crate) fn remap(&mut self, path: &Disk) {
         let bio = self.0.as_ptr();
-        // SAFETY: By the type invariant.
+        // SAFETY: By the type invariant: a bio that is not completed is for a disk that is there.
+        let head = unsafe { (*(*bio).bi_bdev).bd_disk };
+
+        self.set_disk(path);
+        // SAFETY: As above.
         unsafe {
             (*bio).bi_flags |= Self::REMAPPED;
             (*bio).bi_opf |= Self::DRIVER;
-            bindings::mpath_helper_trace_bio_remap(bio, head.devt(), (*bio).bi_iter.bi_sector);
+            bindings::mpath_helper_trace_bio_remap(bio, head, (*bio).bi_iter.bi_sector);
         }
     }
 

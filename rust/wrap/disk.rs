@@ -47,13 +47,6 @@ impl Disk {
         unsafe { (*self.as_raw()).part0 }
     }
 
-    /// The device number.
-    #[inline(always)]
-    pub(crate) fn devt(&self) -> bindings::dev_t {
-        // SAFETY: By the type invariant.
-        unsafe { (*self.part0()).bd_dev }
-    }
-
     /// The capacity in sectors of 512 bytes.
     pub(crate) fn capacity(&self) -> u64 {
         // SAFETY: By the type invariant; a racing change gives the old or the new capacity.
