@@ -56,6 +56,7 @@ use kernel::sync::atomic::{
 use kernel::sync::barrier::smp_mb;
 use kernel::sync::{
     new_mutex,
+    static_lock_class,
     Mutex,
     Refcount,
     SetOnce, //
@@ -204,8 +205,12 @@ impl MpathHead {
                 lot: BioLot::new(),
                 requeued: Atomic::new(0),
                 failed: Atomic::new(0),
-                requeue <- Work::new(c"mpath_requeue"),
-                retry <- DelayedWork::new(c"mpath_retry"),
+                requeue <- Work::new(c"mpath_requeue", static_lock_class!()),
+                retry <- DelayedWork::new(
+                    c"mpath_retry",
+                    static_lock_class!(),
+                    static_lock_class!(),
+                ),
             }),
             disk: SetOnce::new(),
             ops,
@@ -218,8 +223,12 @@ impl MpathHead {
                 BringUp { disk_added: false, has_cdev: false },
                 "MpathHead::bring_up"
             ),
-            scan <- Work::new(c"mpath_scan"),
-            remove <- DelayedWork::new(c"mpath_remove"),
+            scan <- Work::new(c"mpath_scan", static_lock_class!()),
+            remove <- DelayedWork::new(
+                c"mpath_remove",
+                static_lock_class!(),
+                static_lock_class!(),
+            ),
             in_group: Opaque::uninit(),
             current_path <- unsafe_init_cache(map),
         }? Error)

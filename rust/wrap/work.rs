@@ -11,7 +11,10 @@
 use crate::bindings;
 use core::marker::PhantomData;
 use kernel::prelude::*;
-use kernel::sync::SetOnce;
+use kernel::sync::{
+    LockClassKey,
+    SetOnce, //
+};
 use kernel::types::Opaque;
 
 /// An object with work number `ID` in it.
@@ -39,7 +42,15 @@ unsafe extern "C" fn run<T: HasWork<ID>, const ID: u32>(work: *mut bindings::wor
     unsafe { &*object }.run()
 }
 
-fn init<T: HasWork<ID>, const ID: u32>(work: *mut bindings::work_struct, name: &'static CStr) {
+/// What lockdep knows a work, or its timer, by: in generic code, a class that is made in place would
+/// be the same for all works.
+pub(crate) type Class = Pin<&'static LockClassKey>;
+
+fn init<T: HasWork<ID>, const ID: u32>(
+    work: *mut bindings::work_struct,
+    name: &'static CStr,
+    class: Class,
+) {
     // SAFETY: `work` is valid for writes, and pinned; `run` fits `T`.
     unsafe {
         bindings::init_work_with_key(
@@ -47,7 +58,7 @@ fn init<T: HasWork<ID>, const ID: u32>(work: *mut bindings::work_struct, name: &
             Some(run::<T, ID>),
             false,
             name.as_char_ptr(),
-            kernel::static_lock_class!().as_ptr(),
+            class.as_ptr(),
         )
     }
 }
@@ -66,10 +77,10 @@ pub(crate) struct Work<T, const ID: u32> {
 
 impl<T: HasWork<ID>, const ID: u32> Work<T, ID> {
     /// Work that nobody has asked for yet.
-    pub(crate) fn new(name: &'static CStr) -> impl PinInit<Self> {
+    pub(crate) fn new(name: &'static CStr, class: Class) -> impl PinInit<Self> {
         pin_init!(Self {
             // INVARIANT: Initialised here.
-            inner <- Opaque::ffi_init(|work| init::<T, ID>(work, name)),
+            inner <- Opaque::ffi_init(move |work| init::<T, ID>(work, name, class)),
             _object: PhantomData,
         })
     }
@@ -123,21 +134,21 @@ impl<T: HasWork<ID>, const ID: u32> DelayedWork<T, ID> {
     const ANY: i32 = bindings::wq_misc_consts_WORK_CPU_UNBOUND as i32;
 
     /// Work that nobody has asked for yet.
-    pub(crate) fn new(name: &'static CStr) -> impl PinInit<Self> {
+    pub(crate) fn new(name: &'static CStr, class: Class, timer: Class) -> impl PinInit<Self> {
         build_assert!(core::mem::offset_of!(bindings::delayed_work, work) == 0);
 
         pin_init!(Self {
             // INVARIANT: Work and timer are initialised here.
-            inner <- Opaque::ffi_init(|slot: *mut bindings::delayed_work| {
+            inner <- Opaque::ffi_init(move |slot: *mut bindings::delayed_work| {
                 // SAFETY: `slot` is valid for writes, and pinned.
                 unsafe {
-                    init::<T, ID>(&raw mut (*slot).work, name);
+                    init::<T, ID>(&raw mut (*slot).work, name, class);
                     bindings::timer_init_key(
                         &raw mut (*slot).timer,
                         Some(bindings::delayed_work_timer_fn),
                         bindings::TIMER_IRQSAFE,
                         name.as_char_ptr(),
-                        kernel::static_lock_class!().as_ptr(),
+                        timer.as_ptr(),
                     );
                 }
             }),
