@@ -56,6 +56,7 @@ use kernel::ffi::{
 };
 use kernel::prelude::*;
 use kernel::sync::aref::ARef;
+use kernel::task::might_sleep;
 
 /// Defines a function for C, and checks that C declares it so.
 macro_rules! export {
@@ -162,6 +163,7 @@ export! {
     }
 
     unsafe fn mpath_put_head(head: *mut mpath_head) {
+        might_sleep();
         // SAFETY: By the header the caller gives up a reference.
         drop(unsafe { ARef::<MpathHead>::from_raw(NonNull::new_unchecked(head).cast()) });
     }
@@ -441,7 +443,9 @@ export! {
         // SAFETY: By the header.
         let head = unsafe { MpathHead::from_raw(head) };
 
-        head.link_paths(&head.bring_up.lock())
+        if !head.refuses_reader() {
+            head.link_paths(&head.bring_up.lock())
+        }
     }
 
     unsafe fn mpath_remove_sysfs_link(dev: *mut mpath_device) {

@@ -17,6 +17,11 @@ int mpath_helper_init_srcu(struct srcu_struct *ssp)
 	return init_srcu_struct_fast(ssp);
 }
 
+bool mpath_helper_srcu_is_read(struct srcu_struct *ssp)
+{
+	return debug_lockdep_rcu_enabled() && srcu_read_lock_held(ssp);
+}
+
 int mpath_helper_node_distance(int from, int to)
 {
 	return node_distance(from, to);

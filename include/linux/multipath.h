@@ -792,7 +792,7 @@ extern const struct attribute_group mpath_attr_group;
  * Does nothing while the head's disk is not added; paths whose disk is not
  * added are left out.
  *
- * Context: process, may sleep.
+ * Context: process, may sleep. Not inside a read-side section of the head.
  */
 void mpath_add_sysfs_links(struct mpath_head *head);
 
@@ -800,7 +800,7 @@ void mpath_add_sysfs_links(struct mpath_head *head);
  * mpath_remove_sysfs_link() - remove a path's link
  * @dev: the path, before its disk is removed
  *
- * Context: process, may sleep.
+ * Context: process, may sleep. Not inside a read-side section of the head.
  */
 void mpath_remove_sysfs_link(struct mpath_device *dev);
 

@@ -61,6 +61,7 @@ use kernel::sync::{
     Refcount,
     SetOnce, //
 };
+use kernel::task::might_sleep;
 use kernel::types::Opaque;
 
 /// What is guarded by a head's `control` mutex, with the head's state and its list of paths.
@@ -308,10 +309,23 @@ impl MpathHead {
     /// through it ([`MpathHead::on_path`] sees to that), and who else walks the paths does so for
     /// a disk's sake. What the caller stored is seen by those who read once there is a disk.
     pub(crate) fn synchronize(&self) {
+        might_sleep();
         smp_mb(Full);
-        if self.disk().is_some() {
+        if self.disk().is_some() && !self.refuses_reader() {
             self.srcu.synchronize();
         }
+    }
+
+    /// Says whether the caller is inside a read-side section of this head, as far as lockdep knows, and
+    /// reports it: one that waits for readers there, or for who does under `bring_up`, waits for
+    /// itself (L-43).
+    pub(crate) fn refuses_reader(&self) -> bool {
+        let is_reader = self.srcu.is_known_to_be_read();
+
+        if kernel::warn_on!(is_reader) {
+            pr_err!("called inside a read-side section\n");
+        }
+        is_reader
     }
 
     /// Has what is parked submitted again, soon. Any context.

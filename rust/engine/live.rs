@@ -21,6 +21,7 @@ use crate::state::{
 use core::ptr::NonNull;
 use kernel::prelude::*;
 use kernel::sync::aref::ARef;
+use kernel::task::might_sleep;
 
 impl MpathHead {
     /// Makes sure that a path is not chosen any more, and that no slot names it. Sleeps.
@@ -56,7 +57,8 @@ impl MpathHead {
 
     /// A path can carry I/O. Sleeps.
     pub(crate) fn set_live(&self, path: &MpathDevice) {
-        if self.disk().is_none() || !self.bring_up() {
+        might_sleep();
+        if self.disk().is_none() || self.refuses_reader() || !self.bring_up() {
             return;
         }
         path.state().update(|state| state.enabled(Reasons::FAILED));
@@ -139,8 +141,11 @@ impl MpathHead {
         }
     }
 
-    /// Removes a path's link.
+    /// Removes a path's link. Sleeps, not inside a read-side section.
     pub(crate) fn unlink_path(&self, path: &MpathDevice) {
+        if self.refuses_reader() {
+            return;
+        }
         let bring_up = self.bring_up.lock();
 
         if path.is_linked() {

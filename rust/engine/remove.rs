@@ -144,6 +144,9 @@ impl MpathHead {
             pr_err!("a head is removed that mpath_try_remove_head() has not decided about\n");
             return;
         }
+        if self.refuses_reader() {
+            return;
+        }
 
         let mut bring_up = self.bring_up.lock();
 

@@ -2,7 +2,11 @@
 
 //! The first path that can carry I/O brings the disk up.
 
-use super::check::eventually;
+use super::check::{
+    eventually,
+    skip,
+    without_warnings, //
+};
 use super::driver::{
     Setup,
     TestHead, //
@@ -40,6 +44,36 @@ unsafe extern "C" fn set_live(_dev: *mut bindings::mpath_device, data: *mut c_vo
     // SAFETY: By this function's contract.
     unsafe { &*data.cast::<FakePath>() }.set_live();
     0
+}
+
+/// A path, and who says that it is live.
+struct Elsewhere {
+    path: Arc<FakePath>,
+    thread: Option<Thread<()>>,
+}
+
+/// Has another thread say that a path is live, and waits for that inside a read-side section.
+///
+/// # Safety
+///
+/// `data` is an [`Elsewhere`] that nobody else uses.
+unsafe extern "C" fn set_live_elsewhere(
+    _dev: *mut bindings::mpath_device,
+    data: *mut c_void,
+) -> c_int {
+    // SAFETY: By this function's contract.
+    let Elsewhere { path, thread } = unsafe { &mut *data.cast() };
+    let path = path.clone();
+
+    match Thread::spawn(move || path.set_live()) {
+        // The thread is waited for outside of the section, should it wait for that.
+        Ok(new) => {
+            let thread = thread.insert(new);
+
+            i32::from(eventually(|| thread.is_done()))
+        }
+        Err(error) => error.to_errno(),
+    }
 }
 
 #[kunit_tests(mpath_live)]
@@ -178,20 +212,44 @@ mod tests {
     /// Shows L-43.
     #[test]
     fn going_live_does_not_wait_for_readers() -> Result {
-        let head = Arc::new(TestHead::new(Setup::default())?, GFP_KERNEL)?;
-        let path = head.path()?;
-        let inside = {
-            let (head, path) = (head.clone(), path.clone());
-
-            Thread::spawn(move || {
-                let data = core::ptr::from_ref(&*path).cast_mut().cast();
-                // SAFETY: The head is there; the path is what the callback expects.
-                unsafe { ffi::mpath_call_for_device(head.as_raw(), Some(set_live), data) }
-            })?
+        let head = TestHead::new(Setup::default())?;
+        let mut other = Elsewhere {
+            path: head.path()?,
+            thread: None,
         };
 
-        check!(eventually(|| inside.is_done()));
-        check_eq!(inside.join()?, 0);
+        // SAFETY: The head is there; the callback gets what it expects.
+        let is_done = unsafe {
+            ffi::mpath_call_for_device(
+                head.as_raw(),
+                Some(set_live_elsewhere),
+                (&raw mut other).cast(),
+            )
+        };
+        check_eq!(is_done, 1);
+        Ok(())
+    }
+
+    /// Shows L-43.
+    #[test]
+    fn going_live_inside_a_read_side_section_is_refused() -> Result {
+        if !cfg!(CONFIG_PROVE_LOCKING) {
+            return skip(c"only lockdep knows who is inside a section");
+        }
+        let head = TestHead::new(Setup::default())?;
+        let _path = head.path()?;
+        let other = FakePath::new(Options::default())?;
+
+        other.add(&head)?;
+        let data = core::ptr::from_ref(&*other).cast_mut().cast();
+        let (_, warnings) = without_warnings(|| {
+            // SAFETY: The head is there; the path is what the callback expects.
+            unsafe { ffi::mpath_call_for_device(head.as_raw(), Some(set_live), data) }
+        });
+        check_eq!(warnings, 1);
+        check!(!has_link(&head, &other));
+        other.go_live();
+        check!(has_link(&head, &other));
         Ok(())
     }
 

@@ -54,6 +54,12 @@ impl SrcuFast {
         }
     }
 
+    /// Is the caller inside a section, as far as lockdep knows? Without it nobody does.
+    pub(crate) fn is_known_to_be_read(&self) -> bool {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::mpath_helper_srcu_is_read(self.inner.get()) }
+    }
+
     /// Waits for all sections that have begun. Sleeps; deadlocks inside a section, of which lockdep
     /// warns.
     pub(crate) fn synchronize(&self) {
