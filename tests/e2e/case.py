@@ -13,7 +13,7 @@ A test passes when it returns, fails when it raises, and is skipped when it rais
 from dataclasses import dataclass
 from typing import Callable
 
-#: Seconds that a test may take, on a slow and busy machine.
+#: Seconds that a test may take, on a slow and busy machine; more when the guest is slower (`wait.SLOWNESS`).
 LIMIT = 90
 
 #: Every test by name, in the order of the source.

@@ -4,12 +4,21 @@
 import os
 import re
 
-#: What the kernel says when something is wrong with it, whatever the test thinks.
+#: What the kernel says when something is wrong with it, whatever the test thinks. That each kind of report is
+#: known is shown by tests/sanitize/provoke.c.
 PROBLEM = re.compile(
-    r"WARNING: |BUG: |Oops|Call Trace:|INFO: (task|rcu)|rcu: INFO|blocked for more than|"
-    r"(circular|recursive) locking|inconsistent lock state|suspicious RCU usage|KASAN|UBSAN|KFENCE|"
-    r"kmemleak: \d+ new|refcount_t: |general protection|unable to handle|list_(add|del) corruption|"
-    r"ODEBUG|sysfs: cannot create duplicate")
+    # Whatever has a name for it: KASAN, lockdep, RCU, contexts, stalls and hung tasks, warnings of the code itself.
+    r"(WARNING|BUG|INFO): |BUG \S+ \(|DEBUG_LOCKS_WARN_ON|KASAN|UBSAN|KFENCE|"
+    r"blocked for more than|(circular|recursive) locking|inconsistent lock state|suspicious RCU usage|"
+    # Objects, counters, lists.
+    r"ODEBUG: |refcount_t: |list_(add|del) corruption|"
+    r"kmemleak: (\d+ new|.*disabled)|"
+    # The end.
+    r"Oops|kernel BUG at|Kernel panic|panicked at|general protection|unable to handle|Call Trace:|"
+    r"sysfs: cannot create duplicate")
+
+#: Said to the log before each test.
+MARK = "lab: test "
 
 
 class KernelLog:
@@ -30,9 +39,17 @@ class KernelLog:
                 continue  # records were overwritten before they were read
             head, _, text = record.partition(";")
             seconds = int(head.split(",")[2]) / 1e6
-            lines += [f"[{seconds:12.6f}] {line}" for line in text.splitlines()
-                      if not line.startswith(" ")]
+            # Lines after the first are about the device that it came from.
+            line = text.partition("\n")[0]
+            if line:
+                lines.append(f"[{seconds:12.6f}] {line}")
 
 
 def problems(lines) -> list[str]:
     return [line for line in lines if PROBLEM.search(line)]
+
+
+def mark(test) -> None:
+    """Tells the log which test begins."""
+    with open("/dev/kmsg", "w") as log:
+        log.write(MARK + test)

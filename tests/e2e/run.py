@@ -19,13 +19,17 @@ from tests.e2e import host
 from tests.e2e import modules
 from tests.e2e import suite
 from tests.e2e import target
+from tests.e2e import wait
 from tests.e2e.case import Skip
+from tests.e2e.kernel_log import PROBLEM
 from tests.e2e.kernel_log import KernelLog
+from tests.e2e.kernel_log import mark
 from tests.e2e.kernel_log import problems
 
 FAILED = 2
-#: How much of the kernel's log goes with a failure.
+#: How much of the kernel's log goes with a failure: the end, or what follows the first sign of a problem.
 TAIL_LINES = 60
+REPORT_LINES = 150
 
 
 def main() -> int:
@@ -44,6 +48,7 @@ def main() -> int:
 def _run(number, case) -> bool:
     """Runs one test; True when the next one can be run after it."""
     print(f"# {case.name}: started", flush=True)
+    mark(case.name)
     log = KernelLog()
     watchdog = _watch(number, case, log)
     fault = skip = None
@@ -74,7 +79,8 @@ def _leftovers() -> str:
 def _fail(number, case, fault, lines) -> None:
     for line in fault.splitlines():
         print(f"# {line}")
-    for line in lines[-TAIL_LINES:]:
+    first = next((number for number, line in enumerate(lines) if PROBLEM.search(line)), None)
+    for line in lines[-TAIL_LINES:] if first is None else lines[first:first + REPORT_LINES]:
         print(f"# kernel: {line}")
     print(f"not ok {number} {case.name}", flush=True)
 
@@ -86,14 +92,14 @@ def _watch(number, case, log) -> int:
     """
     watchdog = os.fork()
     if watchdog == 0:
-        time.sleep(case.limit)
+        time.sleep(case.limit * wait.SLOWNESS)
         _give_up(number, case, log)
     return watchdog
 
 
 def _give_up(number, case, log) -> None:
     """Shows what hangs, and leaves the kernel that it hangs in."""
-    print(f"# still not done after {case.limit} s, here:", flush=True)
+    print(f"# still not done after {case.limit * wait.SLOWNESS:g} s, here:", flush=True)
     os.kill(os.getppid(), signal.SIGUSR1)
     with open("/proc/sysrq-trigger", "w") as trigger:
         trigger.write("w")

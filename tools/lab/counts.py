@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """What a run of tests came to."""
 
+from collections import Counter
 from dataclasses import dataclass
 from dataclasses import field
 
@@ -11,9 +12,12 @@ class Counts:
     failed: int = 0
     #: Why each skipped test was.
     skipped: list = field(default_factory=list)
+    #: How many tests ran to their end under which sanitizer.
+    under: Counter = field(default_factory=Counter)
 
     def __add__(self, other: "Counts") -> "Counts":
-        return Counts(self.passed + other.passed, self.failed + other.failed, self.skipped + other.skipped)
+        return Counts(self.passed + other.passed, self.failed + other.failed, self.skipped + other.skipped,
+                      self.under + other.under)
 
     def __str__(self) -> str:
         return f"{self.passed} passed, {self.failed} failed, {len(self.skipped)} skipped"

@@ -34,9 +34,9 @@ class Crate:
         return f"--extern=libmultipath={self.directory / _METADATA}"
 
 
-def ensure() -> Crate:
-    """The library, built for the lab's kernel."""
-    built, directory = kernel.ensure(), modules.ensure_library()
+def ensure(name: str = kernel.PLAIN) -> Crate:
+    """The library, built for a kernel configuration."""
+    built, directory = kernel.ensure(name), modules.ensure_library(name)
     command = (directory / "rust" / ".libmultipath.o.cmd").read_text().splitlines()[0]
     words = shlex.split(command.partition(":=")[2].replace("$(pound)", "#").partition(";")[0])
     try:

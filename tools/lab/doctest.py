@@ -49,11 +49,11 @@ _EXAMPLE = re.compile(r"^\s*//[/!] ```\n(.*?)^\s*//[/!] ```$", re.MULTILINE | re
 _FOUND = re.compile(r"^test \S+ - (?:\w+::)*(\w+) \(line \d+\)", re.MULTILINE)
 
 
-def ensure() -> Path:
+def ensure(name: str = kernel.PLAIN) -> Path:
     """The directory with the module that is the suite; libmultipath.ko of `modules.ensure_library()` goes first."""
-    library = crate.ensure()
-    home = paths.BUILD / "doctests"
-    with log.step("doctests", "building the documentation's examples") as step:
+    library = crate.ensure(name)
+    home = kernel.place(name) / "doctests"
+    with log.step(f"doctests{kernel.suffix(name)}", "building the documentation's examples") as step:
         _catch(step, library, home)
         _check_complete(set(_FOUND.findall(step.log.read_text())))
         _lay_out(home / "module", library, home)

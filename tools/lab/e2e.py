@@ -29,6 +29,7 @@ from lab.counts import Counts
 sys.path.insert(0, str(paths.ROOT))
 
 from tests.e2e import suite
+from tests.e2e.run import FAILED
 
 #: Disks that one controller on each NUMA node leads to: a large one by itself; one with zones, and two more,
 #: with controllers that have memory of their own.
@@ -56,26 +57,35 @@ class Outcome:
     reason: str = ""
 
 
-def run(which="", only=None) -> Counts:
-    """Runs the tests whose name matches `only`, on the modules "ours" or "stock"."""
-    which = which or ("stock" if os.environ.get("STOCK") else "ours")
-    names = [name for name in suite.CASES if fnmatch.fnmatch(name, f"*{only or ''}*")]
+def run(which="", only=None, name: str = kernel.PLAIN) -> Counts:
+    """Runs the tests whose name matches `only`, on the modules "ours" or "stock" and the kernel configuration `name`."""
+    names = [case for case in suite.CASES if fnmatch.fnmatch(case, f"*{only or ''}*")]
     if not names:
         log.fail(f"no end-to-end test is called {only}")
+    return run_cases(names, which, name)
+
+
+def run_cases(names, which="", name: str = kernel.PLAIN, part="") -> Counts:
+    """Runs just these tests; `part` is how they are called together."""
+    which = which or ("stock" if os.environ.get("STOCK") else "ours")
     setup.ensure()
-    built, directory = kernel.ensure(), modules.ensure(which)
-    with log.step(f"e2e {which}", f"{len(names)} tests") as step:
+    built, directory = kernel.ensure(name), modules.ensure(which, name)
+    variant = ("" if which == "ours" else "-stock") + kernel.suffix(name) + (part and f"-{part}")
+    with log.step(f"e2e-{which}{kernel.suffix(name)}{part and f'-{part}'}", f"{len(names)} tests") as step:
         queue = _Queue(names, step)
-        guests = [_Guest(number, which, queue, step.log) for number in range(1, min(GUESTS, len(names)) + 1)]
-        _all(lambda guest=guest: guest.run(built, directory) for guest in guests)
-    outcomes = [queue.outcomes[name] for name in names]
-    _write_ktap(outcomes, "" if which == "ours" else "-stock")
+        guests = [_Guest(number, kernel.place(name), queue, step) for number in range(1, min(GUESTS, len(names)) + 1)]
+        all_at_once(lambda guest=guest: guest.run(built, directory) for guest in guests)
+    outcomes = [queue.outcomes[case] for case in [*names, *(set(queue.outcomes) - set(names))]]
+    _write_ktap(outcomes, variant)
     if which == "ours":
-        record.write("e2e", {outcome.name: outcome.verdict for outcome in outcomes}, whole=not only)
-    return _count(outcomes)
+        record.write(record.name("e2e", name), {outcome.name: outcome.verdict for outcome in outcomes},
+                     whole=set(names) == set(suite.CASES))
+    counts = _count(outcomes)
+    counts.under = queue.under
+    return counts
 
 
-def _all(functions) -> None:
+def all_at_once(functions) -> None:
     """Runs each function in a thread of its own. Does not wait for the others when it is interrupted."""
     faults = []
 
@@ -114,6 +124,8 @@ class _Queue:
         self._step = step
         self._lock = threading.Lock()
         self.outcomes = {}
+        #: How many of them ran under which sanitizer.
+        self.under = collections.Counter()
 
     def __len__(self):
         return len(self._names)
@@ -130,6 +142,11 @@ class _Queue:
         """Seconds that each test that is left may take."""
         return [suite.CASES[name].limit for name in list(self._names)]
 
+    def ran_under(self, sanitizers) -> None:
+        """One more test was run in a guest where these were at work to the end."""
+        with self._lock:
+            self.under.update(sanitizers)
+
     def done(self, outcome: Outcome) -> None:
         with self._lock:
             self.outcomes[outcome.name] = outcome
@@ -142,29 +159,47 @@ class _Queue:
 class _Guest:
     """Runs tests from a queue until it is empty, in one boot after the other."""
 
-    def __init__(self, number, which, queue, file):
+    def __init__(self, number, place, queue, step):
         self._number = number
-        self._which = which
+        self._place = place
         self._queue = queue
-        self._log = file.with_name(f"{file.stem}-guest-{number}.log")
+        self._name = step.name
+        self._log = step.log.with_name(f"{step.log.stem}-guest-{number}.log")
         self._log.write_text("")
-        #: The test that runs, and what it has said.
+        #: The test that runs, and what it has said; how many this boot has had.
         self._running = None
         self._remarks = []
+        self._ran = 0
 
     def run(self, built, directory) -> None:
         for boot in itertools.count(1):
             limits = self._queue.limits()
             if not limits:
                 return
-            console = paths.LOGS / f"e2e-{self._which}-console-{self._number}.{boot}.log"
-            lent = paths.BUILD / f"e2e-{self._number}"
+            console = paths.LOGS / f"{self._name}-console-{self._number}.{boot}.log"
+            lent = self._place / f"e2e-{self._number}"
             shutil.rmtree(lent, ignore_errors=True)
             result = vm.run(built, ["python3", "-m", "tests.e2e.run"], directory, TOPOLOGY, sum(limits) + GRACE_SECONDS,
                             console, lent, smp=CPUS, output=self._take, silence=max(limits) + GRACE_SECONDS,
                             answer=self._answer, slot=self._number)
             if self._running:
                 self._done("failed", f"the guest: {result}, see {console}")
+            elif result.status not in (0, FAILED):
+                self._queue.done(Outcome(f"guest-{self._number}", "failed", f"{result}, see {console}"))
+                if not self._ran:
+                    return
+            for report in result.reports:
+                self._blame(report, console)
+            for _ in range(self._ran):
+                self._queue.ran_under(result.at_work)
+            self._ran = 0
+
+    def _blame(self, report, console) -> None:
+        """What the kernel's sanitizers have found fails the test during which it came, if nothing has yet."""
+        name = report.during or f"guest-{self._number}"
+        known = self._queue.outcomes.get(name)
+        if not known or known.verdict != "failed":
+            self._queue.done(Outcome(name, "failed", "\n".join([f"see {console}", *report.lines])))
 
     def _answer(self, request) -> str:
         assert request == "next", request
@@ -185,6 +220,7 @@ class _Guest:
             self._remarks.append(line.removeprefix("# "))
 
     def _done(self, verdict, reason) -> None:
+        self._ran += 1
         self._queue.done(Outcome(self._running, verdict, reason))
         self._running = None
 

@@ -27,6 +27,11 @@ from lab import toolchain
 
 #: The option that only a clang of rustc's own LLVM major makes possible.
 INLINE_HELPERS = "CONFIG_RUST_INLINE_HELPERS"
+#: The configuration that everything is for unless something else is said, and the one that finds wrong accesses.
+PLAIN = "x86_64"
+SANITIZE = "x86_64+sanitize"
+#: By what factor a guest may be slower on a kernel with KASAN and lockdep than on one without.
+SLOWNESS = 4
 SPACE_GIB = 3
 #: What must be built in for a kernel to find its root in the guest, and to be heard.
 GUEST_OPTIONS = (
@@ -49,6 +54,21 @@ class KernelBuild:
         """The options of its configuration: name to value, without those that are not set."""
         return _options((self.build_dir / ".config").read_text())
 
+    @property
+    def sanitizes(self) -> bool:
+        """Does it look for wrong accesses, locks and objects while it runs?"""
+        return self.options().get("CONFIG_KASAN") == "y"
+
+    @property
+    def slowness(self) -> int:
+        """By what factor the time limits of its guests are longer."""
+        return SLOWNESS if self.sanitizes else 1
+
+    @property
+    def parameters(self) -> str:
+        """What its guests get on their command line: where it looks for faults, as many interleavings as there can be."""
+        return "preempt=full" if self.sanitizes else ""
+
     def make(self) -> list:
         """The make command that builds with the compiler it was built with."""
         options = self.options()
@@ -60,7 +80,7 @@ class KernelBuild:
 
 
 @once
-def ensure(name: str = "x86_64") -> KernelBuild:
+def ensure(name: str = PLAIN) -> KernelBuild:
     """The kernel of configuration `name`, built when it is not there yet."""
     setup.ensure(booting=False)
     if given := os.environ.get("KDIR"):
@@ -72,6 +92,16 @@ def ensure(name: str = "x86_64") -> KernelBuild:
         if tree.mutable or not cache.finished(home):
             _build(name, home, tree, options)
     return _built(home, tree.tree)
+
+
+def place(name: str) -> Path:
+    """Where what is built for a configuration goes."""
+    return paths.BUILD if name == PLAIN else paths.BUILD / name
+
+
+def suffix(name: str) -> str:
+    """What the names of steps, logs and reports end with: nothing for the plain configuration."""
+    return name.removeprefix(PLAIN).replace("+", "-")
 
 
 def build_tree(step, tree: Path, home: Path, options: dict) -> KernelBuild:

@@ -7,9 +7,9 @@ kernel's own parser reads them.
 """
 
 import json
-import re
 import shutil
 import sys
+from collections import Counter
 from pathlib import Path
 
 from lab import doctest
@@ -22,17 +22,16 @@ from lab import record
 from lab import setup
 from lab import vm
 from lab.counts import Counts
+from lab.reports import Story
 
 TIMEOUT_SECONDS = 600
 _VARIABLES = ("CONFIG_LIBMULTIPATH_KUNIT_TEST=y",)
 
-#: Told to the kernel's log before the module is loaded: what the boot said does not count.
-_MARK = "libmultipath-kunit-begins"
-_COMPLAINT = re.compile(r"^.*?((?:BUG|INFO|WARNING): .*)", re.MULTILINE)
+#: How much of a report is shown here; the console's file has all of it.
+SHOWN_LINES = 60
 
 #: In the guest: load the modules, which run their suites; keep the results of those they brought.
 _SCRIPT = f"""
-echo {_MARK} > /dev/kmsg
 cd /sys/kernel/debug/kunit || exit
 others=" $(echo *) "
 insmod "$MODULES/libmultipath.ko" && insmod "$2/{doctest.MODULE}.ko" || exit
@@ -44,29 +43,37 @@ cd / && rmmod {doctest.MODULE} libmultipath
 """
 
 
-def run(only: str = "") -> Counts:
-    """Boots, loads, reads; a guest that died or ran nothing is a failure.
+def run(only: str = "", name: str = kernel.PLAIN) -> Counts:
+    """Boots, loads, reads; a guest that died or ran nothing is a failure, and so is a kernel that complains,
+    whatever its tests say.
 
     All suites are run, or the test `only`, "suite: case", which is to blame for what happens to the guest.
     """
     setup.ensure()
-    built = kernel.ensure()
+    built = kernel.ensure(name)
     kernel.check_bootable(built)
-    library, examples = modules.ensure_library(variables=_VARIABLES), doctest.ensure()
-    shared = paths.BUILD / "kunit"
+    library, examples = modules.ensure_library(name, _VARIABLES), doctest.ensure(name)
+    label = f"kunit{kernel.suffix(name)}"
+    shared = kernel.place(name) / "kunit"
     shutil.rmtree(shared, ignore_errors=True)
-    console = paths.LOGS / "kunit-console.log"
-    with log.step("kunit", "running the suites in a guest") as step:
+    console = paths.LOGS / f"{label}-console.log"
+    with log.step(label, "running the suites in a guest") as step:
         result = vm.run(kernel=built, command=["sh", "-c", _SCRIPT, "sh", shared, examples], modules_dir=library,
                         topology=vm.Topology(), timeout=TIMEOUT_SECONDS, console_log=console, rwdir=shared,
                         append=f"kunit.enable=1{_filter(only)}", output=_writer(step))
-        counts, outcomes = _complaints(console), {}
-        if only and (counts.failed or result.status is None):
+        complaints = result.reports or Story(console).reports
+        outcomes = {report.during: record.FAILED for report in complaints if report.during}
+        if only and (complaints or result.status is None):
             outcomes[only] = record.FAILED
-        for ktap in sorted(shared.glob("*.ktap")):
-            counts += _read(step, built.source, ktap, outcomes)
-        record.write("kunit", outcomes, whole=not only)
-        if not result.ok:
+        counts = sum((_read(step, built.source, ktap, outcomes) for ktap in sorted(shared.glob("*.ktap"))), Counts())
+        counts.under = Counter(dict.fromkeys(result.at_work, counts.passed + counts.failed))
+        record.write(record.name("kunit", name), outcomes, whole=not only)
+        for report in complaints:
+            log.info(f"kunit: the kernel says: {report}, see {console}")
+            for line in report.lines[:SHOWN_LINES]:
+                print(f"    {line}", flush=True)
+            counts += Counts(failed=1)
+        if result.status != 0:
             log.info(f"kunit: the guest: {result}, see {console}")
             counts += Counts(failed=1)
         elif not counts.passed:
@@ -84,15 +91,6 @@ def _writer(step):
         with open(step.log, "a") as file:
             file.write(line + "\n")
     return write
-
-
-def _complaints(console: Path) -> Counts:
-    """A kernel that warns while it is tested has failed, whatever its tests say."""
-    text = console.read_text(errors="replace") if console.exists() else ""
-    found = _COMPLAINT.findall(text.partition(_MARK)[2])
-    for line in found:
-        log.info(f"kunit: the kernel says: {line}")
-    return Counts(failed=len(found))
 
 
 def _read(step, source: Path, ktap: Path, outcomes: dict) -> Counts:

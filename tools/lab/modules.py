@@ -25,7 +25,7 @@ _SOURCES = ("*.c", "*.h", "Makefile", "Kconfig")
 _NVME_OPTIONS = ("CONFIG_NVME_CORE", "CONFIG_BLK_DEV_NVME", "CONFIG_NVME_FABRICS", "CONFIG_NVME_TCP")
 
 
-def ensure(which: str, name: str = "x86_64") -> Path:
+def ensure(which: str, name: str = kernel.PLAIN) -> Path:
     """The directory with the .ko files of "ours" (libmultipath.ko and those of "samples" included), of "stock",
     or of "samples" alone.
 
@@ -40,19 +40,19 @@ def ensure(which: str, name: str = "x86_64") -> Path:
     with cache.lock(home / which, f"modules {which}"):
         objects = []
         if which != "stock":
-            objects.append(_library(home, built))
+            objects.append(_library(name, built))
         if which != "samples":
-            objects.append(_nvme(which, home, built, _ours_flags(home) if which == "ours" else []))
+            objects.append(_nvme(which, name, built, _ours_flags(home) if which == "ours" else []))
         return _collect(home / "modules" / which, objects)
 
 
-def ensure_library(name: str = "x86_64", variables: tuple = ()) -> Path:
+def ensure_library(name: str = kernel.PLAIN, variables: tuple = ()) -> Path:
     """The directory with libmultipath.ko alone, built with further make variables, as with its tests."""
     built = kernel.ensure(name)
     home = _home(name, built)
     label = "-".join(["lib", *(word.split("=")[0].removeprefix("CONFIG_LIBMULTIPATH_").lower() for word in variables)])
     with cache.lock(home / label, f"modules {label}"):
-        return _library(home, built, label, variables)
+        return _library(name, built, label, variables)
 
 
 def ensure_for_users_kernel() -> str:
@@ -69,22 +69,22 @@ def ensure_for_users_kernel() -> str:
     return f"libmultipath for {built.release} is in {ensure_library()}; no NVMe, since {reason}"
 
 
-def check_without_multipath(name: str = "x86_64") -> None:
+def check_without_multipath(name: str = kernel.PLAIN) -> None:
     """Builds our NVMe as a kernel with CONFIG_NVME_MULTIPATH=n has it; fails when that does not build."""
     built = kernel.ensure(name)
     home = _home(name, built)
     without = home / "nvme" / "without-multipath.h"
     with cache.lock(home / "without", "modules without multipath"):
-        _library(home, built)
+        _library(name, built)
         without.parent.mkdir(parents=True, exist_ok=True)
         write(without, b"#undef CONFIG_NVME_MULTIPATH\n")
-        _nvme("ours-without-multipath", home, built,
+        _nvme("ours-without-multipath", name, built,
               [*_ours_flags(home, f"-include {without}"), "CONFIG_NVME_MULTIPATH="])
 
 
 def _home(name: str, built: kernel.KernelBuild) -> Path:
     """Where the modules for one kernel configuration go; objects for another kernel are removed from there."""
-    home = paths.BUILD if name == "x86_64" else paths.BUILD / name
+    home = kernel.place(name)
     (home / "modules").mkdir(parents=True, exist_ok=True)
     mark = home / "modules" / ".kernel"
     identity = f"{built.build_dir}\n{built.release}\n"
@@ -96,12 +96,12 @@ def _home(name: str, built: kernel.KernelBuild) -> Path:
     return home
 
 
-def _library(home: Path, built: kernel.KernelBuild, label: str = "lib", variables: tuple = ()) -> Path:
+def _library(name: str, built: kernel.KernelBuild, label: str = "lib", variables: tuple = ()) -> Path:
     """Builds libmultipath.ko and its Module.symvers; without special variables also the samples."""
-    output = home / "modules" / label
+    output = kernel.place(name) / "modules" / label
     if not variables and _has_configfs(built):
         variables = _SAMPLES
-    with log.step(f"modules-{label}", "building libmultipath") as step:
+    with log.step(f"modules-{label}{kernel.suffix(name)}", "building libmultipath") as step:
         step.run([*built.make(), f"M={paths.ROOT}", f"MO={output}", "CONFIG_LIBMULTIPATH=m", *variables, "modules"],
                  env=kernel.environment(), show=kernel.show)
     return output
@@ -119,10 +119,10 @@ def _ours_flags(home: Path, flags: str = "") -> list:
     ]
 
 
-def _nvme(which: str, home: Path, built: kernel.KernelBuild, variables: list) -> Path:
+def _nvme(which: str, name: str, built: kernel.KernelBuild, variables: list) -> Path:
     """Builds one variant of NVMe; returns where its objects are."""
-    tree = home / "nvme" / which
-    with log.step(f"nvme-{which}", "building NVMe") as step:
+    tree = kernel.place(name) / "nvme" / which
+    with log.step(f"nvme-{which}{kernel.suffix(name)}", "building NVMe") as step:
         _lay_out(step, tree, built, ours=which != "stock")
         step.run([*built.make(), f"M={tree / _NVME}", *variables, "modules"],
                  env=kernel.environment(), show=kernel.show)

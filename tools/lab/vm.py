@@ -11,6 +11,7 @@ lent to it for writing. The images behind its disks have no name, so they go wit
 goes with the thread that started it. Only one guest of a user runs at a time, or several in slots.
 """
 
+import dataclasses
 import fcntl
 import json
 import os
@@ -28,6 +29,11 @@ from pathlib import Path
 
 from lab import log
 from lab import paths
+from lab.reports import Report
+from lab.reports import Story
+
+from tests.sanitize import guest
+from tests.sanitize.sanitizers import SANITIZERS
 
 #: Seconds without a sign of life from a guest that is booting.
 BOOT_LIMIT = 120
@@ -88,10 +94,13 @@ class Result:
     boot: float | None
     #: QEMU's own exit status, when it ended by itself.
     qemu: int | None = None
+    #: Where the kernel has sanitizers: what they have found, and which of them were at work to the end.
+    reports: tuple[Report, ...] = ()
+    at_work: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
-        return self.status == 0
+        return self.status == 0 and not self.reports
 
     def __str__(self) -> str:
         if self.timed_out:
@@ -100,6 +109,8 @@ class Result:
             return f"QEMU itself failed after {self.elapsed:.0f} s, with status {self.qemu}"
         if self.status is None:
             return f"the kernel died after {self.elapsed:.0f} s"
+        if self.status == 0 and self.reports:
+            return f"{len(self.reports)} reports of its kernel's"
         return f"exit status {self.status} after {self.elapsed:.0f} s"
 
 
@@ -109,18 +120,21 @@ def run(kernel, command, modules_dir, topology, timeout, console_log, rwdir,
 
     The command finds its modules in $MODULES and may leave files in `rwdir`. `append` is added to
     the kernel's command line. The kernel's own messages go to the file `console_log`. The time is up
-    after `timeout` seconds, or after `silence` seconds in which the command printed nothing. `answer`
+    after `timeout` seconds, or after `silence` seconds in which the command printed nothing; both are
+    longer for a kernel with sanitizers, under which memory that was lost is looked for at the end, too. `answer`
     is called with what the command asks the host for, if that is nothing that every guest may ask for,
     and returns a line. Guests of different slots run side by side.
     """
     rwdir, console_log = Path(rwdir).resolve(), Path(console_log).resolve()
     rwdir.mkdir(parents=True, exist_ok=True)
+    if kernel.sanitizes:
+        command = ["python3", "-m", guest.__name__, rwdir, *command]
     console_log.parent.mkdir(parents=True, exist_ok=True)
     (rwdir / "command").write_text(
-        f"export MODULES={shlex.quote(str(modules_dir))}\n"
+        f"export MODULES={shlex.quote(str(modules_dir))} SLOWNESS={kernel.slowness}\n"
         f"cd {shlex.quote(str(paths.ROOT))} && exec {shlex.join(map(str, command))}\n")
 
-    parameters = (f"{KERNEL_PARAMETERS} {append} init=/bin/sh -- "
+    parameters = (f"{KERNEL_PARAMETERS} {kernel.parameters} {append} init=/bin/sh -- "
                   f"\"{Path(__file__).with_name('init.sh')}\" \"{rwdir}\"")
     for _ in range(BOOT_ATTEMPTS):
         with ExitStack() as stack:
@@ -128,13 +142,13 @@ def run(kernel, command, modules_dir, topology, timeout, console_log, rwdir,
             machine = _Machine(stack, topology, smp, icount)
             machine.lend(rwdir)
             machine.boot(kernel.image, parameters, console_log)
-            result = _Session(machine, output, answer).follow(timeout, silence or timeout)
+            result = _Session(machine, output, answer, kernel.slowness).follow(timeout, silence or timeout)
         if not result.qemu or result.boot is not None:
             break
         log.info(f"guest: {result}, before anything ran in it")
     if result.status is None:
         _show_tail(console_log, result)
-    return result
+    return _judged(kernel, result, console_log, rwdir / guest.FILE) if kernel.sanitizes else result
 
 
 @contextmanager
@@ -148,6 +162,21 @@ def _only_guest(slot):
             log.info("waiting for another guest to end")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def _judged(kernel, result, console_log, said) -> Result:
+    """The result with what the sanitizers have to say."""
+    story = Story(console_log)
+    found = story.reports
+    at_work = ()
+    if said.exists():
+        words = json.loads(said.read_text())
+        at_work = tuple(words["at_work"])
+        found += [story.leak(text, int(kernel.options()["CONFIG_HZ"])) for text in words["leaks"]]
+        if result.status == 0:
+            found += [Report("", [f"{each.option} was not at work any more when the guest ended"])
+                      for each in SANITIZERS if each.option not in at_work]
+    return dataclasses.replace(result, reports=tuple(found), at_work=at_work)
 
 
 def _show_tail(console_log, result) -> None:
@@ -301,7 +330,8 @@ def _cpus(topology, smp) -> str:
 class _Session:
     """The time from a guest's boot to its end: its output and what it asks of the host."""
 
-    def __init__(self, machine, output, answer):
+    def __init__(self, machine, output, answer, slowness):
+        self._slowness = slowness
         self._machine = machine
         self._output = output
         self._answer_others = answer
@@ -311,12 +341,13 @@ class _Session:
         self._partial = {machine.output: b"", machine.requests: b""}
 
     def follow(self, timeout, silence) -> Result:
+        timeout, silence, booting = (limit * self._slowness for limit in (timeout, silence, BOOT_LIMIT))
         with selectors.DefaultSelector() as selector:
             for channel in self._partial:
                 selector.register(channel, selectors.EVENT_READ)
             while self._status is None:
                 left = self._begun + timeout - time.monotonic()
-                patience = min(left, BOOT_LIMIT if self._boot is None else silence)
+                patience = min(left, booting if self._boot is None else silence)
                 ready = {key.fileobj for key, _ in selector.select(max(patience, 0))}
                 if not ready or left < 0:
                     return self._result(timed_out=True)

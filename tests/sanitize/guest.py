@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The guest's side of a kernel with sanitizers: runs a command, then looks for memory that was lost.
+
+    python3 -m tests.sanitize.guest DIRECTORY COMMAND...
+
+What it has found, and which sanitizers are at work at the end (lockdep and others switch themselves off when they
+have reported, or have run out of memory), it leaves in DIRECTORY for tools/lab/vm.py.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.e2e import modules
+from tests.e2e.kernel_log import KernelLog
+from tests.sanitize.sanitizers import SANITIZERS
+
+FILE = "sanitizers.json"
+LEAKS = Path("/sys/kernel/debug/kmemleak")
+#: Younger objects than this are not reported, in seconds.
+MIN_AGE = 5.5
+
+
+def main(directory, command) -> int:
+    boot = "\n".join(KernelLog(from_boot=True).new_lines())
+    status = subprocess.run(command).returncode
+    leaks = _leaks() if status == 0 else []
+    at_work = [each.option for each in SANITIZERS if each.is_at_work(boot)]
+    Path(directory, FILE).write_text(json.dumps({"at_work": at_work, "leaks": leaks}))
+    return status if status >= 0 else 128 - status
+
+
+def _leaks() -> list:
+    """What nobody refers to, each with where it was allocated, before and after the modules have gone."""
+    time.sleep(MIN_AGE)
+    found = _scan()
+    modules.unload()
+    return list(dict.fromkeys(found + _scan()))
+
+
+def _scan() -> list:
+    """An object is reported when two scans in a row have found it unchanged."""
+    for _ in range(2):
+        LEAKS.write_text("scan")
+    text = LEAKS.read_text(errors="replace")
+    LEAKS.write_text("clear")
+    return [f"unreferenced object {part}" for part in text.split("unreferenced object ")[1:]]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2:]))
