@@ -26,18 +26,19 @@ def character_device(head) -> str:
 
 
 def command(file, opcode, nsid=1, data=None, dwords=(0, 0, 0), request=NVME_IOCTL_IO64_CMD) -> int:
-    """Sends a command and returns its result; raises OSError, also for an NVMe status.
-
-    `data` is a ctypes buffer, `dwords` are those from 10 on.
-    """
-    # struct nvme_passthru_cmd64
-    block = bytearray(struct.pack(
-        "=BBHIIIQQIIIIIIIIIIQ", opcode, 0, 0, nsid, 0, 0, 0, ctypes.addressof(data) if data else 0, 0,
-        len(data) if data else 0, *dwords, 0, 0, 0, 0, 0, 0))
+    """Sends a command and returns its result; raises OSError, also for an NVMe status."""
+    block = argument(opcode, nsid, data, dwords)
     status = fcntl.ioctl(file, request, block)
     if status:
         raise OSError(0, f"command {opcode:#x} ended with NVMe status {status:#x}")
     return struct.unpack_from("=Q", block, 72)[0]
+
+
+def argument(opcode, nsid=1, data=None, dwords=(0, 0, 0)) -> bytearray:
+    """A struct nvme_passthru_cmd64. `data` is a ctypes buffer, `dwords` are those from 10 on."""
+    return bytearray(struct.pack(
+        "=BBHIIIQQIIIIIIIIIIQ", opcode, 0, 0, nsid, 0, 0, 0, ctypes.addressof(data) if data else 0, 0,
+        len(data) if data else 0, *dwords, 0, 0, 0, 0, 0, 0))
 
 
 def append(file, zone, data, nsid=1) -> int:

@@ -3,6 +3,7 @@
 
 import os
 import subprocess
+import time
 import uuid
 
 from tests.e2e import fio
@@ -12,10 +13,13 @@ from tests.e2e import passthrough
 from tests.e2e import wait
 from tests.e2e.case import test
 from tests.e2e.target import Target
+from tests.e2e.test_io import set_policy
 
 TRANSPORTS = ("loop", "tcp")
 MIB = 64
 SECTORS = MIB << 11
+#: A controller has looked at its namespaces after that; it does not say when.
+RESCAN_SECONDS = 0.3
 PCIE = "nqn.2019-08.org.qemu:more"
 
 
@@ -33,6 +37,23 @@ def a_namespace_is_resized_under_io(transport):
                            f"every disk to have {factor} times the size")
                 load.wait_for_io(head, ios=50)
             load.finish()
+
+
+@test(over=TRANSPORTS)
+def a_rescan_without_news_keeps_every_path_in_use(transport):
+    """Shows N-4."""
+    with Target("change", ports=(transport,) * 2) as target:
+        controllers = target.connect_all()
+        head = target.head
+        set_policy(head, "round-robin")
+        with fio.Load(head.device) as load:
+            load.wait_for_carriers(head, *controllers)
+            for controller in controllers * 3:
+                heads.rescan_controller(controller)
+                time.sleep(RESCAN_SECONDS)
+                load.wait_for_carriers(head, *controllers)
+            load.finish()
+        assert head.read("diag/io_requeue_no_usable_path_count") == "0", "I/O had to wait for a path"
 
 
 @test(over=TRANSPORTS)

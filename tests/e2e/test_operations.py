@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """What can be done with a head besides reading and writing."""
 
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -8,14 +9,17 @@ import itertools
 import json
 import os
 import pathlib
+import re
 import struct
 import subprocess
 import threading
+import time
 
 from tests.e2e import head as heads
 from tests.e2e import passthrough
 from tests.e2e import wait
 from tests.e2e.case import test
+from tests.e2e.held import HeldIoctl
 from tests.e2e.reader import Reader
 from tests.e2e.target import Target
 
@@ -30,6 +34,8 @@ KEY = 0x1234
 NOBODY = 65534
 #: Types of partitions.
 EXTENDED, LINUX = 0x05, 0x83
+#: Seconds for which a path that is to go is watched; without an ioctl it has gone by then.
+OBSERVED = 2
 TRACING = pathlib.Path("/sys/kernel/tracing")
 
 
@@ -86,6 +92,47 @@ def ioctls_survive_paths_that_come_and_go():
             ended.set()
             worker.join()
         assert 0 in answers, f"no ioctl succeeded: {set(answers)}"
+
+
+@test(over=TRANSPORTS)
+def an_ioctl_keeps_its_path_until_it_has_ended(transport):
+    """Shows L-30."""
+    data = ctypes.create_string_buffer(4096)
+    with _an_ioctl_during_removal(transport, passthrough.NVME_IOCTL_IO64_CMD,
+                                  passthrough.argument(passthrough.READ, data=data, dwords=(0, 0, 7))) as (path, held):
+        time.sleep(OBSERVED)
+        assert os.path.exists(path.directory), "the path has gone under an ioctl"
+        held.outcome()
+        wait.until(lambda: not os.path.exists(path.directory), "the path to go")
+
+
+@test(over=TRANSPORTS)
+def a_command_to_a_controller_keeps_no_path(transport):
+    """Shows L-30."""
+    data = ctypes.create_string_buffer(4096)
+    with _an_ioctl_during_removal(transport, passthrough.NVME_IOCTL_ADMIN64_CMD,
+                                  passthrough.argument(passthrough.IDENTIFY, 0, data, (1, 0, 0))) as (path, held):
+        wait.until(lambda: not os.path.exists(path.directory), "the path to go")
+        assert held.outcome() != "0", "a controller that has gone has answered"
+
+
+@contextlib.contextmanager
+def _an_ioctl_during_removal(transport, request, argument):
+    """An ioctl that is being carried out on the better one of two paths, while that path's controller is deleted."""
+    with Target("operations", ports=(transport,) * 2) as target, Target("argument", ports=("loop",)) as disk:
+        target.ports[1].ana_state = "non-optimized"
+        first, _ = target.connect_all()
+        disk.connect_all()
+        (path,) = (path for path in target.head.paths() if path.controller == first)
+        with HeldIoctl(passthrough.character_device(target.head), request, argument, disk) as held:
+            removal = threading.Thread(target=heads.delete_controller, args=(first,), daemon=True)
+            removal.start()
+            wait.until(lambda: re.match("deleting|gone", heads.controller_state(first)), "the removal to begin")
+            yield path, held
+        removal.join()
+        with Reader(target.head.device) as reader:
+            reader.start()
+            assert reader.outcome() == "data"
 
 
 def _identify_until(ended, device, answers):

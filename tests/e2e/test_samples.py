@@ -5,9 +5,12 @@ Their paths take bios. What a path is like is decided here, not by a device: so 
 exactly which path must have carried what.
 """
 
+import errno
+import fcntl
 import mmap
 import os
 import pathlib
+import struct
 import subprocess
 import threading
 import time
@@ -19,6 +22,7 @@ from tests.e2e.case import test
 from tests.e2e.ram import DRIVERS
 from tests.e2e.ram import RamDisk
 from tests.e2e.reader import Reader
+from tests.e2e.test_operations import IOC_PR_REGISTER
 
 POLICIES = ("numa", "round-robin", "queue-depth")
 
@@ -308,6 +312,18 @@ def ram_an_open_disk_pins_the_driver(driver):
             refused = subprocess.run(["rmmod", disk.module], capture_output=True)
             assert refused.returncode, "the driver went away under an open disk"
         wait.until(lambda: modules.references(disk.module) == before, "the driver to be let go")
+
+
+@test(over=DRIVERS)
+def ram_a_driver_that_has_not_asked_for_reservations_has_none(driver):
+    """Shows L-33."""
+    with RamDisk(driver) as disk, open(disk.device, "r+b") as file:
+        try:
+            fcntl.ioctl(file, IOC_PR_REGISTER, struct.pack("=QQII", 0, 1, 0, 0))
+        except OSError as error:
+            assert error.errno == errno.EOPNOTSUPP, f"it was refused with {error}"
+        else:
+            raise AssertionError("a reservation through one of several paths was made")
 
 
 class _Buffer:

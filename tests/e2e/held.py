@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A process whose ioctl cannot end, or be begun in earnest, for as long as one likes.
+
+Its argument is in memory that belongs to a disk, which has not delivered it yet: the kernel waits for it
+wherever it copies the argument, which the NVMe driver does when it has a path.
+"""
+
+import ctypes
+import errno
+import mmap
+import os
+import signal
+
+from tests.e2e import passthrough
+from tests.e2e import wait
+
+#: Where on the disk the argument is. Nobody reads ahead to there.
+OFFSET = 64 << 20
+
+
+class HeldIoctl:
+    """Calls ioctl() on a device with an argument that the head of `disk`, a target, delivers later."""
+
+    def __init__(self, device, request, argument, disk):
+        self._disk = disk
+        passthrough.write_directly(disk.head.device, OFFSET, bytes(argument).ljust(mmap.PAGESIZE, b"\0"))
+        self._set_all("inaccessible")
+        self._outcome, said = os.pipe()
+        self._pid = os.fork()
+        if self._pid == 0:
+            os.close(self._outcome)
+            self._call(device, request, said)
+        os.close(said)
+        os.set_blocking(self._outcome, False)
+        wait.until(lambda: int(disk.head.read("diag/io_requeue_no_usable_path_count")), "the argument to be waited for")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self._set_all("optimized")
+        os.kill(self._pid, signal.SIGKILL)
+        os.waitpid(self._pid, 0)
+        os.close(self._outcome)
+
+    def outcome(self) -> str:
+        """Lets the ioctl go on; returns what it said: "0", "status 0x..." or the name of an error."""
+        self._set_all("optimized")
+        return wait.until(self._answer, "the ioctl to end")
+
+    def _set_all(self, state):
+        for port in self._disk.ports:
+            port.ana_state = state
+        wait.until(lambda: all(path.read("ana_state") == state for path in self._disk.head.paths()), "the ANA state")
+
+    def _answer(self):
+        try:
+            return os.read(self._outcome, 64).decode() or "it died"
+        except BlockingIOError:
+            return None
+
+    def _call(self, device, request, said):
+        """The child's life."""
+        try:
+            libc = ctypes.CDLL(None, use_errno=True)
+            disk = os.open(self._disk.head.device, os.O_RDWR)
+            memory = mmap.mmap(disk, mmap.PAGESIZE, offset=OFFSET)
+            argument = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+            status = libc.ioctl(os.open(device, os.O_RDONLY), ctypes.c_ulong(request), ctypes.c_void_p(argument))
+            outcome = errno.errorcode[ctypes.get_errno()] if status < 0 else f"status {status:#x}" if status else "0"
+            os.write(said, outcome.encode())
+        finally:
+            os._exit(0)
