@@ -12,12 +12,16 @@ from tests.e2e import modules
 from tests.e2e import passthrough
 from tests.e2e import wait
 from tests.e2e.case import test
+from tests.e2e.proxy import IDENTIFY_DESCRIPTORS
+from tests.e2e.proxy import Proxy
 from tests.e2e.target import Target
 from tests.e2e.test_io import set_policy
 
 TRANSPORTS = ("loop", "tcp")
 MIB = 64
 SECTORS = MIB << 11
+#: Where the command set of a namespace is in nvmet's list of descriptors, and one whose log of effects it does not have.
+COMMAND_SET, KEY_VALUE = 24, b"\1"
 #: A controller has looked at its namespaces after that; it does not say when.
 RESCAN_SECONDS = 0.3
 PCIE = "nqn.2019-08.org.qemu:more"
@@ -99,6 +103,27 @@ def another_namespace_under_the_same_number_is_another_head(transport):
             assert head.read("uuid") == name and head.read("wwid") == f"uuid.{name}"
             _write_and_verify(head)
             assert _is_dead(held), "a file of the old head reads from the new one"
+
+
+@test
+def a_head_that_cannot_be_set_up_leaves_nothing_behind():
+    """Shows N-3."""
+    with Target("change", ports=("tcp",)) as target, Proxy(target.ports[0]) as proxy:
+        target.disable_namespace()
+        controller = target.connect(proxy)
+        proxy.change(IDENTIFY_DESCRIPTORS, {COMMAND_SET: KEY_VALUE})
+        target.enable_namespace()
+        for times in range(1, 6):
+            heads.rescan_controller(controller)
+            wait.until(lambda: proxy.changed(IDENTIFY_DESCRIPTORS) >= times, f"scan {times} of the namespace")
+        assert not target.heads(), "the namespace has a command set without a log of effects, and a head"
+        proxy.restore(IDENTIFY_DESCRIPTORS)
+        heads.rescan_controller(controller)
+        head = wait.until(target.heads, "a head")[0]
+        assert head.name.endswith("n1"), f"{head} is not the first of its subsystem"
+        _write_and_verify(head)
+        target.disconnect()
+        wait.until(lambda: not head.subsystem.exists(), "the subsystem to go")
 
 
 def _replace(target, uuid=None, **disk):
