@@ -25,7 +25,7 @@ kunit: ## the library's KUnit suites in a booted kernel
 e2e: ## the real NVMe driver on the library, end to end
 parity: ## what our NVMe and the kernel's own do differently, if anything
 soak: ## everything that can happen to paths, at random, under verified I/O, for MINUTES=10
-check: ## rustfmt, clippy, checkpatch, rustdoc, kernel-doc, the count of unsafe
+check: ## rustfmt, clippy, checkpatch, rustdoc, kernel-doc, the count of unsafe, docs/defects.md against the tests
 doc: ## the reference of the Rust face and of the C face, in build/doc
 series: ## the project as patches for a kernel tree, in build/series
 rust-analyzer: ## rust-project.json, for completion and types in an editor

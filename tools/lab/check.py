@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from lab import crate
+from lab import defects
 from lab import doc
 from lab import log
 from lab import paths
@@ -43,6 +44,7 @@ def run() -> tuple:
         "excerpts": prose.excerpts,
         "sysfs": lambda step: prose.sysfs(step, tree),
         "unsafe": _unsafe,
+        "defects": defects.check,
     }
     passed, failed = [], []
     for name, check in checks.items():

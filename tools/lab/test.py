@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """All that must pass before a change lands."""
 
+from lab import defects
 from lab import e2e
 from lab import kunit
 from lab import misuse
@@ -9,6 +10,7 @@ from lab import modules
 from lab import parity
 from lab import parts
 from lab import series
+from lab import unpaid
 from lab.counts import Counts
 
 
@@ -27,9 +29,12 @@ PARTS = {
     "misuse": misuse.run,
     "series": _series,
     "without multipath": _without_multipath,
+    "not multipathed": unpaid.check,
     "kunit": kunit.run,
     "e2e": e2e.run,
     "parity": parity.check,
+    # The last: it asks what became of the others.
+    "defects": defects.ran,
 }
 
 
