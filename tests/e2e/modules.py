@@ -22,9 +22,9 @@ def load(*names, **parameters) -> None:
     _modprobe(names[-1], *(f"{key}={value}" for key, value in parameters.items()))
 
 
-def unload() -> None:
-    """Unloads all modules, or fails."""
-    while loaded := _loaded():
+def unload(*only) -> None:
+    """Unloads all modules, or those that are named, or fails."""
+    while loaded := {name: users for name, users in _loaded().items() if name in only or not only}:
         idle = [name for name, users in loaded.items() if not users]
         assert idle, f"all modules are in use: {loaded}"
         subprocess.run(["rmmod", *idle], check=True, capture_output=True, text=True)

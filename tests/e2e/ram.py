@@ -87,7 +87,7 @@ class RamDisk:
             path.forget()
         if not exception[0]:
             wait.until(lambda: modules.references(self.module) == 0, f"{self.module} to be let go")
-            modules.unload()
+            modules.unload(self.module)
 
     def __repr__(self):
         return self.name

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
 """A process that reads one block of a device, however long that takes."""
 
+import ctypes
 import errno
 import mmap
 import os
 
+from tests.e2e import passthrough
 from tests.e2e import wait
 
 BLOCK = 4096
@@ -42,6 +44,10 @@ class Reader:
     def start(self) -> None:
         os.write(self._orders, b"r")
 
+    def start_until_failure(self) -> None:
+        """Reads again and again until that fails; the outcome is the error's."""
+        os.write(self._orders, b"l")
+
     def outcome(self, seconds=30) -> str:
         """Waits for the end of a read: "data", or the name of the error."""
         return wait.until(self._answer, "a read to end", seconds)
@@ -59,17 +65,38 @@ class Reader:
 
     def _read(self, device, orders, outcome):
         """The child's life."""
-        buffer = mmap.mmap(-1, BLOCK)
         try:
-            file = os.open(device, os.O_RDONLY | os.O_DIRECT)
+            file = self._open(device)
             os.write(outcome, b"open")
-            while os.read(orders, 1) == b"r":
-                os.write(outcome, self._read_once(file, buffer).encode())
+            while (order := os.read(orders, 1)) in (b"r", b"l"):
+                answer = self._try(file)
+                while order == b"l" and answer == "data":
+                    answer = self._try(file)
+                os.write(outcome, answer.encode())
         finally:
             os._exit(0)
 
-    def _read_once(self, file, buffer) -> str:
+    def _try(self, file) -> str:
         try:
-            return "data" if os.preadv(file, [buffer], 0, self._flags) == BLOCK else "end of file"
+            return "data" if self._read_once(file) == BLOCK else "end of file"
         except OSError as error:
-            return errno.errorcode[error.errno]
+            return errno.errorcode.get(error.errno, "NVMe status")
+
+    def _open(self, device) -> int:
+        self._buffer = mmap.mmap(-1, BLOCK)
+        return os.open(device, os.O_RDONLY | os.O_DIRECT)
+
+    def _read_once(self, file) -> int:
+        return os.preadv(file, [self._buffer], 0, self._flags)
+
+
+class CommandReader(Reader):
+    """Reads by NVMe commands, for a character device."""
+
+    def _open(self, device) -> int:
+        self._buffer = ctypes.create_string_buffer(BLOCK)
+        return os.open(device, os.O_RDONLY)
+
+    def _read_once(self, file) -> int:
+        passthrough.command(file, passthrough.READ, data=self._buffer, dwords=(0, 0, BLOCK // 512 - 1))
+        return BLOCK

@@ -36,6 +36,12 @@ _port_numbers = itertools.count(1)
 _disk_numbers = itertools.count(1)
 
 
+def number_ports_from(first) -> None:
+    """Keeps the ports of this process apart from those of others that have targets at the same time."""
+    global _port_numbers
+    _port_numbers = itertools.count(first)
+
+
 class Target:
     """An nvmet subsystem with namespaces in memory: a null_blk disk each, or a file that can grow.
 
@@ -88,10 +94,14 @@ class Target:
     def connect_all(self, **options) -> list[str]:
         """Connects through every port and waits until the head has all these paths."""
         names = [self.connect(port, **options) for port in self.ports]
-        wait.until(lambda: len(self.heads()) == self._namespaces
-                   and all(len(disk.paths()) == len(names) for disk in self.heads()),
-                   f"{self._namespaces} heads with {len(names)} paths each")
+        self.wait_for_heads(len(names))
         return names
+
+    def wait_for_heads(self, paths) -> None:
+        """Waits until every namespace has a head, and each of them so many paths."""
+        wait.until(lambda: len(self.heads()) == self._namespaces
+                   and all(len(disk.paths()) == paths for disk in self.heads()),
+                   f"{self._namespaces} heads with {paths} paths each")
 
     def heads(self) -> list[head.Head]:
         return head.of_subsystem(self.nqn)
@@ -134,6 +144,11 @@ class Target:
 
     def configured(self, attribute, namespace=1) -> str:
         return (self._namespace(namespace) / attribute).read_text().strip()
+
+    def break_blocks(self, first, count, namespace=1, broken=True) -> None:
+        """Has some sectors of 512 bytes of a null_blk disk fail, or mends them."""
+        disk = NULL_BLK / f"{self._name}{namespace}"
+        (disk / "badblocks").write_text(f"{'+' if broken else '-'}{first}-{first + count - 1}")
 
     def _namespace(self, number) -> Path:
         return self._directory / "namespaces" / str(number)
