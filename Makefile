@@ -6,12 +6,14 @@
 #   KDIR=/path/to/build        a configured and built kernel, for `make modules` and its users
 #   STOCK=1                    the kernel's own NVMe instead of ours
 #   SAMPLE=name                a driver of samples/ instead of NVMe
-#   MINUTES=n SEED=n           how long `make soak` takes, and which chance it follows
+#   SECONDS=n SEED=n           how long `make storm` takes, and which chance it follows
+#   KERNEL=plain|sanitize      one of the two kernels of `make storm` instead of both
+#   MINUTES=n SEED=n           the same of `make soak`
 #   BUILD=1                    `make series` builds and boots every patch
 
-export KSRC KDIR STOCK SAMPLE BUILD MINUTES SEED
+export KSRC KDIR STOCK SAMPLE BUILD MINUTES SECONDS SEED KERNEL
 
-COMMANDS := setup demo test model misuse kunit e2e parity soak modules samples kernel check doc series rust-analyzer clean distclean
+COMMANDS := setup demo test model misuse kunit e2e parity storm soak modules samples kernel check doc series rust-analyzer clean distclean
 .PHONY: help python sanitize bench $(COMMANDS)
 
 help: ## this list
@@ -24,7 +26,8 @@ misuse: ## what must not compile against the Rust face does not
 kunit: ## the library's KUnit suites in a booted kernel
 e2e: ## the real NVMe driver on the library, end to end
 parity: ## what our NVMe and the kernel's own do differently, if anything
-soak: ## everything that can happen to paths, at random, under verified I/O, for MINUTES=10
+storm: ## everything that can happen to paths, at random, under verified I/O, in two kernels, for SECONDS=600
+soak: ## the gentle part of it, on NVMe in the plain kernel, for MINUTES=10
 check: ## rustfmt, clippy, checkpatch, rustdoc, kernel-doc, the count of unsafe, docs/defects.md against the tests
 doc: ## the reference of the Rust face and of the C face, in build/doc
 series: ## the project as patches for a kernel tree, in build/series

@@ -69,9 +69,14 @@ def _demo():
     return demo.run()
 
 
+def _storm():
+    from lab import storm
+    return storm.run()
+
+
 def _soak():
-    from lab import soak
-    return soak.run()
+    from lab import storm
+    return storm.soak()
 
 
 def _test():
@@ -118,6 +123,7 @@ COMMANDS = {
     "kunit": _kunit,
     "e2e": _e2e,
     "parity": _parity,
+    "storm": _storm,
     "soak": _soak,
     "test": _test,
     "check": _check,

@@ -199,9 +199,10 @@ def _figures():
     if report := _report("demo"):
         yield (f"paths pulled out under verified I/O: {report['path_losses']} losses, {report['ios']} I/Os, "
                f"{report['bytes_verified'] >> 20} MiB verified, {report['errors']} errors")
-    if report := _report("soak"):
-        yield (f"everything at random for {report['minutes']:g} minutes: {sum(report['events'].values())} events, "
-               f"{report['ios']} I/Os verified, {'no error' if report['passed'] else 'FAILED'}")
+    for name, report in (_report("storm") or {"kernels": {}})["kernels"].items():
+        yield (f"everything at random for {report['seconds']:g} s, {name} kernel: {report.get('path_flaps', 0)} path flaps, "
+               f"{report.get('teardowns_with_opener', 0)} full teardowns with an opener, {report.get('ios', 0)} I/Os "
+               f"verified, {'no error' if report['passed'] else 'FAILED'}")
     for row in _report("bench") or ():
         if row["target"] is not None:
             yield (f"{row['figure']}: {row['ours']} {row['unit']}, the in-tree driver {row['stock']} "

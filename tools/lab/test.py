@@ -10,6 +10,7 @@ from lab import modules
 from lab import parity
 from lab import parts
 from lab import series
+from lab import storm
 from lab import unpaid
 from lab.counts import Counts
 
@@ -33,6 +34,7 @@ PARTS = {
     "kunit": kunit.run,
     "e2e": e2e.run,
     "parity": parity.check,
+    "storm": storm.check,
     # The last: it asks what became of the others.
     "defects": defects.ran,
 }

@@ -3,24 +3,38 @@
 
 import contextlib
 import errno
+import os
 import pathlib
+import threading
+import time
 
 from tests.e2e import head as heads
 from tests.e2e import modules
+from tests.e2e import passthrough
 from tests.e2e import wait
+from tests.e2e.reader import CommandReader
+from tests.e2e.reader import Reader
 from tests.e2e.target import Target
-from tests.soak.plant import Event
-from tests.soak.plant import Plant
+from tests.storm import faults
+from tests.storm.plant import Event
+from tests.storm.plant import Plant
+from tests.storm.teardown import TornDown
 
 POLICIES = ("numa", "round-robin", "queue-depth")
-STATES = ("optimized", "optimized", "non-optimized", "inaccessible", "change", "persistent-loss")
+USABLE = ("optimized", "non-optimized")
+STATES = ("optimized", *USABLE, "inaccessible", "change", "persistent-loss")
 PORTS = 3
 MIB = 64
 #: A head without controllers keeps its I/O for so long, which is more than enough to connect one.
 PATIENCE = 300
 #: The namespace that is always there, and the one that comes and goes.
 STEADY, RESTLESS = 1, 2
-PCIE = "nqn.2019-08.org.qemu:soak"
+PCIE = "nqn.2019-08.org.qemu:storm"
+#: After so long a command whose completion got lost is aborted, and after twice that its controller is reset.
+TIMEOUT_MS = 3000
+#: Size of a disk that is torn down, and of what is read of it at once.
+SMALL_MIB = 16
+BLOCK = 4096
 
 
 class _Nvme(Plant):
@@ -43,13 +57,23 @@ class _Nvme(Plant):
         # A controller may lose its port, or go, while it is reset.
         with contextlib.suppress(OSError):
             heads.reset_controller(rng.choice(live))
+            self.tally.flap()
 
     def _rescan(self, rng):
         for name in heads.controllers_of_subsystem(self._nqn):
             heads.rescan_controller(name)
 
+    def _fail_commands(self, rng):
+        paths = [path for head in heads.of_subsystem(self._nqn) for path in head.paths()]
+        if not paths:
+            return False
+        status = rng.choice(list(faults.PATH_STATUSES.values()))
+        return faults.fail_commands(rng.choice(paths).name, status, times=rng.randint(1, 8))
+
     def _common_events(self):
-        return [Event("policy", self._choose_policy, 2), Event("reset", self._reset, 2), Event("rescan", self._rescan)]
+        injected = [Event("injected path error", self._fail_commands, 2)] if faults.possible() else []
+        return [Event("policy", self._choose_policy, 2), Event("reset", self._reset, 2), Event("rescan", self._rescan),
+                *injected]
 
     def _wait_for_paths(self, count):
         controllers = wait.until(lambda: self._live(count), f"{count} live controllers of {self.name}", seconds=60)
@@ -64,9 +88,10 @@ class _Nvme(Plant):
 class Fabrics(_Nvme):
     """A subsystem with two namespaces and three ports."""
 
-    def __init__(self, transport):
+    def __init__(self, transport, tally):
+        super().__init__(tally)
         self.name = transport
-        self._target = Target(f"soak-{transport}", ports=(transport,) * PORTS, mib=MIB, namespaces=2, file_backed=True)
+        self._target = Target(f"storm-{transport}", ports=(transport,) * PORTS, mib=MIB, namespaces=2, file_backed=True)
         self._nqn = self._target.nqn
         self._enabled = True
 
@@ -83,7 +108,8 @@ class Fabrics(_Nvme):
 
     def events(self):
         return self._common_events() + [
-            Event("ana state", self._change_state, 6),
+            Event("ana state", self._change_state, 8),
+            Event("flapping", self._flap, 4),
             Event("disconnect", self._disconnect, 2),
             Event("connect", self._connect, 3),
             Event("port down", self._take_down),
@@ -104,7 +130,33 @@ class Fabrics(_Nvme):
         self._wait_for_paths(PORTS)
 
     def _change_state(self, rng):
-        rng.choice(self._target.ports).ana_state = rng.choice(STATES)
+        port, state = rng.choice(self._target.ports), rng.choice(STATES)
+        if state not in USABLE and port in self._controllers and port.ana_state in USABLE:
+            self.tally.flap()
+        port.ana_state = state
+
+    def _flap(self, rng):
+        """One path comes and goes some times, each time as soon as the host has seen it."""
+        if not self._controllers:
+            return False
+        port, controller = rng.choice(list(self._controllers.items()))
+        paths = [path for path in self.heads()[0].paths() if path.controller == controller]
+        if not paths or paths[0].condition not in USABLE:
+            return False
+        for state in ("inaccessible", "optimized") * rng.randint(2, 5):
+            port.ana_state = state
+            if not self._follows(paths[0], state):
+                return
+            if state not in USABLE:
+                self.tally.flap()
+
+    def _follows(self, path, state) -> bool:
+        """Whether the host sees a path in this state soon; a reset may keep it from that."""
+        try:
+            wait.until(lambda: path.condition == state, f"{path} to be {state}", seconds=5)
+        except wait.Late:
+            return False
+        return True
 
     def _disconnect(self, rng):
         # The steady head is not to go, so somebody must be left, or it must wait for somebody.
@@ -112,6 +164,7 @@ class Fabrics(_Nvme):
         if not self._controllers or len(self._controllers) == 1 and not waits:
             return False
         controller = self._controllers.pop(rng.choice(list(self._controllers)))
+        self.tally.flap()
         heads.delete_controller(controller)
         wait.until(lambda: heads.controller_state(controller) == "gone", f"{controller} to go")
 
@@ -141,9 +194,12 @@ class Fabrics(_Nvme):
             return False
         port = rng.choice(up)
         # Over loop a port takes its controller along.
-        if port.transport == "loop" and port in self._controllers:
-            if len(self._controllers) == 1:
-                return False
+        takes_controller = port.transport == "loop" and port in self._controllers
+        if takes_controller and len(self._controllers) == 1:
+            return False
+        if port in self._controllers:
+            self.tally.flap()
+        if takes_controller:
             controller = self._controllers.pop(port)
             port.stop()
             wait.until(lambda: heads.controller_state(controller) == "gone", f"{controller} to go")
@@ -199,7 +255,8 @@ class Pcie(_Nvme):
         pass
 
     def events(self):
-        return self._common_events() + [Event("unplug", self._unplug), Event("plug in", self._plug_in, 2)]
+        injected = [Event("lost completions", self._lose_completions)] if faults.possible() else []
+        return self._common_events() + [Event("unplug", self._unplug), Event("plug in", self._plug_in, 2), *injected]
 
     def settle(self):
         self._plug_in(None)
@@ -210,6 +267,7 @@ class Pcie(_Nvme):
         if self._removed or not self._live(2):
             return False
         self._removed = True
+        self.tally.flap()
         ((heads.CONTROLLERS / rng.choice(names) / "device").resolve() / "remove").write_text("1")
 
     def _plug_in(self, rng):
@@ -219,4 +277,90 @@ class Pcie(_Nvme):
         self._removed = False
 
 
-PLANTS = {"loop": lambda: Fabrics("loop"), "tcp": lambda: Fabrics("tcp"), "pcie": Pcie}
+    def _lose_completions(self, rng):
+        paths = self.heads()[0].paths()
+        if len(paths) < 2:
+            return False
+        path = rng.choice(paths)
+        try:
+            path.write("queue/io_timeout", TIMEOUT_MS)
+            with faults.switched(faults.LOSE, [path.name]):
+                time.sleep(0.05 * rng.random())
+        except OSError:
+            return False  # it went
+        self.tally.flap()
+
+
+class SmallNvme(TornDown):
+    """A subsystem of two ports with a small namespace, which comes and goes with its controllers."""
+
+    def __init__(self, transport, tally):
+        super().__init__(tally)
+        self.name = f"small {transport}"
+        self._target = Target(f"small-{transport}", ports=(transport,) * 2, mib=SMALL_MIB)
+
+    def __enter__(self):
+        self._target.__enter__()
+        return self
+
+    def __exit__(self, *exception):
+        self._target.__exit__(*exception)
+
+    def bring_up(self):
+        if heads.controllers_of_subsystem(self._target.nqn):
+            self._target.enable_namespace()
+            self._target.wait_for_heads(len(self._target.ports))
+        else:
+            self._target.connect_all(nr_io_queues=1)
+        self._head = self._target.head
+        self._nodes = self._head.device, passthrough.character_device(self._head)
+        wait.until(lambda: os.path.exists(self._head.device), self._head.device)
+
+    def ways(self):
+        return {"controllers": self._remove_controllers, "namespace": self._remove_namespace}
+
+    def restore(self):
+        for port in self._target.ports:
+            port.ana_state = "optimized"
+
+    def openers(self):
+        block, character = self._nodes
+        return [Reader(block), CommandReader(character)]
+
+    def block(self):
+        for port in self._target.ports:
+            port.ana_state = "inaccessible"
+            self.tally.flap()
+        wait.until(lambda: int(self._head.read("diag/io_requeue_no_usable_path_count")), "I/O to be parked")
+
+    def delay(self, seconds):
+        if seconds:
+            self._head.write("delayed_removal_secs", seconds)
+
+    def check_errors(self, rng):
+        broken = rng.sample(range(SMALL_MIB * 1024 * 1024 // BLOCK), 4)
+        for block in broken:
+            self._target.break_blocks(block * BLOCK // 512, BLOCK // 512)
+        whole = rng.sample(sorted(set(range(SMALL_MIB * 1024 * 1024 // BLOCK)) - set(broken)), 12)
+        self.check_blocks(self._head.device, whole, broken, errno.EIO)
+        for block in broken:
+            self._target.break_blocks(block * BLOCK // 512, BLOCK // 512, broken=False)
+        self.check_submission(self._head.device, [path.name for path in self._head.paths()])
+        self.check_blocks(self._head.device, broken, [], None)
+
+    def _remove_controllers(self):
+        names = heads.controllers_of_subsystem(self._target.nqn)
+        going = [threading.Thread(target=heads.delete_controller, args=(name,)) for name in names]
+        for thread in going:
+            thread.start()
+        for thread in going:
+            thread.join()
+        self._wait_until_gone()
+
+    def _remove_namespace(self):
+        self._target.disable_namespace()
+        self._wait_until_gone()
+
+    def _wait_until_gone(self):
+        wait.until(lambda: not self._head.directory.exists() and not any(map(os.path.exists, self._nodes)),
+                   f"{self._head} to go")

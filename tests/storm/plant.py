@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a soak needs of a driver: heads whose I/O must not fail, and things that happen to their paths.
+"""What a storm needs of a driver: heads whose I/O must not fail, and things that happen to their paths.
 
-A driver is plugged in by a class with the methods of `Plant`; `tests/soak/run.py` does the rest.
+A driver is plugged in by a class with the methods of `Plant`; `tests/storm/run.py` does the rest.
 """
 
 from dataclasses import dataclass
@@ -19,17 +19,22 @@ class Event:
 
 
 class Plant:
-    """Storage with several paths, set up for the time of a `with` block."""
+    """Storage with several paths, set up for the time of a `with` block; what it saw goes to `tally`."""
 
     name = "?"
+    #: The longest time between two events, in seconds.
+    pause = 0.1
+
+    def __init__(self, tally):
+        self.tally = tally
 
     def heads(self) -> list:
         """The heads (see tests/e2e/head.py) whose I/O never fails, whatever happens."""
-        raise NotImplementedError
+        return []
 
     def opened(self) -> list[str]:
         """Device nodes that are worth opening now; one may be gone before it is."""
-        raise NotImplementedError
+        return []
 
     def events(self) -> list[Event]:
         """What can happen. The plant sees to it that no head in `heads()` is out of paths for good."""

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-2.0
+"""One of the processes of a storm: sets its plants up, one after the other, and lets things happen to them."""
+
+import itertools
+import random
+import time
+from contextlib import ExitStack
+
+from tests.e2e import fio
+from tests.e2e import target
+from tests.e2e import wait
+from tests.storm.openers import Openers
+from tests.storm.tally import Tally
+
+#: Ports of the targets of one process, of which none has so many.
+PORTS = 1000
+MIB = 48
+#: The chance that somebody opens, uses or closes something after an event.
+OPENER_ACTS = 0.3
+#: How long the I/O of a head may stand still once all its paths are back.
+STALL = 60
+
+
+class Pace:
+    """How fast it goes; a slower guest gets by with less of everything."""
+
+    def __init__(self):
+        #: Seconds that a plant is set up for, and that a load runs, at most.
+        self.season, self.round = (100, 50) if wait.SLOWNESS > 1 else (60, 30)
+        #: Writes a second to each head; a load must not run out of blocks in its round.
+        self.rate = round(120 / wait.SLOWNESS)
+
+
+class Actor:
+    """What happens to some plants, by the chance that `seed` makes. `report` is given the sums now and then."""
+
+    def __init__(self, number, name, plants, seed, pace, report):
+        self._plants = plants
+        self._rng = random.Random(f"{seed} {name}")
+        self._pace = pace
+        self._report = report
+        self._openers = Openers()
+        self._tally = Tally()
+        target.number_ports_from(1 + number * PORTS)
+
+    def act(self, deadline) -> None:
+        # However short the storm is, each plant has its turn.
+        share = (deadline - time.monotonic()) / len(self._plants)
+        for make in itertools.cycle(self._plants):
+            if time.monotonic() >= deadline:
+                return
+            with make(self._tally) as plant:
+                season = min(deadline, time.monotonic() + min(self._pace.season, share))
+                while time.monotonic() < season:
+                    self._round(plant, min(season, time.monotonic() + self._pace.round))
+
+    def _round(self, plant, deadline):
+        """Lets things happen until `deadline`, then brings all paths back and verifies."""
+        with ExitStack() as stack:
+            loads = [(head, stack.enter_context(self._load(head))) for head in plant.heads()]
+            for head, load in loads:
+                load.wait_for_io(head, ios=20, seconds=STALL)
+            while time.monotonic() < deadline:
+                self._step(plant)
+                for head, load in loads:
+                    assert load.running, f"the I/O of {head} has ended"
+                time.sleep(self._rng.random() * plant.pause)
+            self._openers.close()
+            plant.settle()
+            for head, load in loads:
+                load.wait_for_io(head, ios=20, seconds=STALL)
+                self._tally.verified(load.finish())
+        self._tally.sums["rounds"] += 1
+        self._report(self._tally)
+
+    def _load(self, head):
+        return fio.Load(head.device, jobs=1, mib=MIB, rate=self._pace.rate, seed=self._rng.randrange(1 << 30))
+
+    def _step(self, plant):
+        events = plant.events()
+        event = self._rng.choices(events, [event.weight for event in events])[0]
+        if event.happen(self._rng) is not False:
+            self._tally.events[f"{plant.name}: {event.name}"] += 1
+        if self._rng.random() < OPENER_ACTS:
+            self._openers.act(self._rng, plant.opened())
+        self._tally.sums["opens"] = self._openers.opens
+        self._report(self._tally)

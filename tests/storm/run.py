@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The storm's guest side: for some time, whatever can happen to paths happens at random under verified I/O.
+
+    python3 -m tests.storm.run SECONDS SEED ACTOR...
+
+Each actor is a process of its own, with its own chance. It sets up its plants in turn and goes in rounds: in
+each, every steady head is written to and read back all the time; at its end all paths are brought back, and
+everything that was written in it is verified. Heads that are not steady are torn down, with and without
+somebody who has them open. At the end all modules are unloaded, and nothing may be left of them. Records, one
+JSON object a line, go to standard output; tools/lab/storm.py shows them.
+"""
+
+import faulthandler
+import json
+import os
+import pickle
+import selectors
+import signal
+import struct
+import subprocess
+import sys
+import time
+import traceback
+from functools import partial
+
+from tests.e2e import modules
+from tests.e2e import wait
+from tests.e2e.kernel_log import KernelLog
+from tests.e2e.kernel_log import problems
+from tests.e2e.ram import DRIVERS
+from tests.storm import faults
+from tests.storm import objects
+from tests.storm.actor import Actor
+from tests.storm.actor import Pace
+from tests.storm.nvme import Fabrics
+from tests.storm.nvme import Pcie
+from tests.storm.nvme import SmallNvme
+from tests.storm.ram import Ram
+from tests.storm.ram import SmallRam
+from tests.storm.tally import Tally
+from tests.storm.tally import total
+
+#: The plants of each actor.
+ACTORS = {
+    **{transport: [partial(Fabrics, transport)] for transport in ("loop", "tcp")},
+    "pcie": [Pcie],
+    **{f"small-{transport}": [partial(SmallNvme, transport)] for transport in ("loop", "tcp")},
+    "ram": [partial(kind, driver) for driver in DRIVERS for kind in (Ram, SmallRam)],
+}
+NVME = ("nvme", "nvme-loop", "nvmet-tcp", "nvme-tcp")
+#: Seconds between two records, and those that the actors may be late at the end, in a kernel that checks nothing.
+RECORD_SECONDS = 5
+LATE_SECONDS = 150
+TAIL_LINES = 60
+
+_start = time.monotonic()
+
+
+class Broken(Exception):
+    """What went wrong, for whoever reads the record."""
+
+
+def main(seconds, seed, names) -> int:
+    faulthandler.register(signal.SIGUSR1, file=sys.stdout)
+    modules.install()
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    before = objects.Objects()
+    log = KernelLog()
+    if faults.possible():
+        faults.arm()
+    storm = _Storm(log, names)
+    try:
+        modules.load(*NVME)
+        storm.run(seconds, seed, Pace())
+        modules.unload()
+        storm.record("end", left=before.left())
+        storm.check_log()
+    except Exception as fault:
+        storm.record("failure", what=f"{type(fault).__name__}: {fault}", kernel=log.new_lines()[-TAIL_LINES:])
+        return 1
+    return 0
+
+
+class _Storm:
+    """The actors, what they said last, and the kernel's log."""
+
+    def __init__(self, log, names):
+        self._log = log
+        self._tallies = {name: Tally() for name in names}
+
+    def run(self, seconds, seed, pace) -> None:
+        """Returns when all actors have ended well."""
+        deadline = time.monotonic() + seconds
+        children = {}
+        with selectors.DefaultSelector() as said:
+            for number, name in enumerate(self._tallies):
+                pid, pipe = _start_actor(number, name, seed, pace, deadline)
+                children[name] = pid
+                said.register(pipe, selectors.EVENT_READ, name)
+            recorded = 0
+            while said.get_map():
+                for key, _ in said.select(1):
+                    if not self._hear(key.data, key.fileobj):
+                        said.unregister(key.fileobj)
+                self.check_log()
+                if time.monotonic() > recorded + RECORD_SECONDS:
+                    recorded = time.monotonic()
+                    self.record("sums")
+                if recorded > deadline + LATE_SECONDS * wait.SLOWNESS:
+                    self._give_up(children, [key.data for key in said.get_map().values()])
+        for pid in children.values():
+            os.waitpid(pid, 0)
+
+    def check_log(self) -> None:
+        lines = self._log.new_lines()
+        if found := problems(lines):
+            first = lines.index(found[0])
+            raise Broken("the kernel reports\n" + "\n".join(lines[first:first + TAIL_LINES]))
+
+    def record(self, kind, **fields) -> None:
+        sums = total(self._tallies.values()).fields()
+        print(json.dumps({"type": kind, "t": round(time.monotonic() - _start, 1),
+                          "faults_possible": faults.possible(), **sums, **fields}), flush=True)
+
+    def _hear(self, name, pipe) -> bool:
+        """Takes what an actor says; False when it has said all."""
+        message = _receive(pipe)
+        if message == "done":
+            return False
+        if not isinstance(message, Tally):
+            raise Broken(f"{name}: {message or 'it died'}")
+        self._tallies[name] = message
+        return True
+
+    def _give_up(self, children, late):
+        """Shows what hangs."""
+        for name in late:
+            os.kill(children[name], signal.SIGUSR1)
+        with open("/proc/sysrq-trigger", "w") as trigger:
+            trigger.write("w")
+        time.sleep(2)
+        raise Broken(f"{' and '.join(late)} did not end")
+
+
+def _start_actor(number, name, seed, pace, deadline):
+    """Returns the number of the process, and the pipe that it reports to."""
+    ours, theirs = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(theirs)
+        return pid, ours
+    os.close(ours)
+    try:
+        Actor(number, name, ACTORS[name], seed, pace, partial(_send, theirs)).act(deadline)
+        _send(theirs, "done")
+    except BaseException as fault:
+        _send(theirs, f"{type(fault).__name__}: {fault}\n{traceback.format_exc()}")
+    finally:
+        os._exit(0)
+
+
+def _send(pipe, message) -> None:
+    data = pickle.dumps(message)
+    data = struct.pack("=I", len(data)) + data
+    while data:
+        data = data[os.write(pipe, data):]
+
+
+def _receive(pipe):
+    """The next message, or None when who sends them has died."""
+    head = _read(pipe, 4)
+    return pickle.loads(_read(pipe, struct.unpack("=I", head)[0])) if head else None
+
+
+def _read(pipe, size) -> bytes:
+    data = b""
+    while len(data) < size and (more := os.read(pipe, size - len(data))):
+        data += more
+    return data
+
+
+if __name__ == "__main__":
+    sys.exit(main(float(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]))
