@@ -9,12 +9,13 @@
 #   SECONDS=n SEED=n           how long `make storm` takes, and which chance it follows
 #   KERNEL=plain|sanitize      one of the two kernels of `make storm` instead of both
 #   MINUTES=n SEED=n           the same of `make soak`
+#   QUICK=1                    `make bench` with two paths only
 #   BUILD=1                    `make series` builds and boots every patch
 
-export KSRC KDIR STOCK SAMPLE BUILD MINUTES SECONDS SEED KERNEL
+export KSRC KDIR STOCK SAMPLE BUILD MINUTES SECONDS SEED KERNEL QUICK
 
-COMMANDS := setup demo test model misuse kunit e2e parity storm soak modules samples kernel check doc series rust-analyzer clean distclean
-.PHONY: help python sanitize bench $(COMMANDS)
+COMMANDS := setup demo test model misuse kunit e2e parity storm soak bench modules samples kernel check doc series rust-analyzer clean distclean
+.PHONY: help python sanitize $(COMMANDS)
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## */\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -28,6 +29,7 @@ e2e: ## the real NVMe driver on the library, end to end
 parity: ## what our NVMe and the kernel's own do differently, if anything
 storm: ## everything that can happen to paths, at random, under verified I/O, in two kernels, for SECONDS=600
 soak: ## the gentle part of it, on NVMe in the plain kernel, for MINUTES=10
+bench: ## what an I/O costs, ours beside the kernel's own, in exact instructions; QUICK=1
 check: ## rustfmt, clippy, checkpatch, rustdoc, kernel-doc, the count of unsafe, docs/defects.md against the tests
 doc: ## the reference of the Rust face and of the C face, in build/doc
 series: ## the project as patches for a kernel tree, in build/series
@@ -42,7 +44,7 @@ distclean: ## remove build/ and the cache of sources, tools and kernels
 $(COMMANDS): python
 	@exec python3 tools/lab.py $@
 
-sanitize bench:
+sanitize:
 	@echo "error: make $@ is not there yet" >&2; exit 1
 
 python:

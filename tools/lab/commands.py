@@ -79,6 +79,11 @@ def _soak():
     return storm.soak()
 
 
+def _bench():
+    from lab import bench
+    return bench.run()
+
+
 def _test():
     from lab import test
     return _report(test.run())
@@ -125,6 +130,7 @@ COMMANDS = {
     "parity": _parity,
     "storm": _storm,
     "soak": _soak,
+    "bench": _bench,
     "test": _test,
     "check": _check,
     "doc": doc.build,

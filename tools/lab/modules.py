@@ -18,6 +18,7 @@ VARIANTS = ("ours", "stock", "samples")
 _SAMPLES = ("CONFIG_SAMPLE_MULTIPATH_C=m", "CONFIG_SAMPLE_MULTIPATH_RUST=m")
 _PATCH = paths.ROOT / "drivers" / "nvme" / "in-tree.patch"
 _GLUE = paths.ROOT / "drivers" / "nvme" / "host"
+_BENCH = paths.ROOT / "tests" / "bench"
 _NVME = Path("drivers/nvme")
 #: What is copied of the tree's NVMe, and so never what make left there.
 _SOURCES = ("*.c", "*.h", "Makefile", "Kconfig")
@@ -53,6 +54,36 @@ def ensure_library(name: str = kernel.PLAIN, variables: tuple = ()) -> Path:
     label = "-".join(["lib", *(word.split("=")[0].removeprefix("CONFIG_LIBMULTIPATH_").lower() for word in variables)])
     with cache.lock(home / label, f"modules {label}"):
         return _library(name, built, label, variables)
+
+
+def ensure_bench(which: str) -> Path:
+    """The directory with the modules of "ours" or "stock", to both of which the same code for `make bench` was added."""
+    built = kernel.ensure()
+    home = _home(kernel.PLAIN, built)
+    with cache.lock(home / f"bench-{which}", f"modules bench-{which}"):
+        objects = [_bench_load(home, built)]
+        if which == "ours":
+            objects.append(_library(kernel.PLAIN, built))
+        flags = _ours_flags(home) if which == "ours" else []
+        objects.append(_nvme(f"bench-{which}", kernel.PLAIN, built, flags))
+        return _collect(home / "modules" / f"bench-{which}", objects)
+
+
+def _bench_load(home: Path, built: kernel.KernelBuild) -> Path:
+    """Builds mpath_load.ko."""
+    output = home / "modules" / "load"
+    with cache.lock(output, "modules load"), log.step("modules-load", "building the load of the bench") as step:
+        step.run([*built.make(), f"M={_BENCH}", f"MO={output}", "KCFLAGS=-Werror", "modules"],
+                 env=kernel.environment(), show=kernel.show)
+    return output
+
+
+def _add_bench(fresh: Path) -> None:
+    """Appends the bench's code to a copy of NVMe."""
+    host = fresh / _NVME / "host"
+    with open(host / "multipath.c", "a") as file:
+        file.write((_BENCH / "nvme.c").read_text())
+    _copy(_BENCH / "marks.h", host / "marks.h")
 
 
 def ensure_for_users_kernel() -> str:
@@ -123,18 +154,20 @@ def _nvme(which: str, name: str, built: kernel.KernelBuild, variables: list) -> 
     """Builds one variant of NVMe; returns where its objects are."""
     tree = kernel.place(name) / "nvme" / which
     with log.step(f"nvme-{which}{kernel.suffix(name)}", "building NVMe") as step:
-        _lay_out(step, tree, built, ours=which != "stock")
+        _lay_out(step, tree, built, ours="stock" not in which, bench="bench" in which)
         step.run([*built.make(), f"M={tree / _NVME}", *variables, "modules"],
                  env=kernel.environment(), show=kernel.show)
     return tree / _NVME
 
 
-def _lay_out(step, tree: Path, built: kernel.KernelBuild, ours: bool) -> None:
+def _lay_out(step, tree: Path, built: kernel.KernelBuild, ours: bool, bench: bool) -> None:
     """Makes `tree` the sources of NVMe, touching no file that is already as it should be."""
     with cache.scratch(tree) as fresh:
         copy_sources(built.source, fresh)
         if ours:
             lay_ours_over(step, fresh, built.release)
+        if bench:
+            _add_bench(fresh)
         wanted = {file.relative_to(fresh): file for file in fresh.rglob("*") if file.is_file()}
         for name, file in wanted.items():
             (tree / name).parent.mkdir(parents=True, exist_ok=True)

@@ -115,15 +115,16 @@ class Result:
 
 
 def run(kernel, command, modules_dir, topology, timeout, console_log, rwdir,
-        append="", smp=4, icount=False, output=print, silence=None, answer=None, slot=0) -> Result:
+        append="", smp=4, icount=False, plugin="", output=print, silence=None, answer=None, slot=0) -> Result:
     """Boots `kernel`, runs the words of `command` in it, calls `output` with every line it prints.
 
     The command finds its modules in $MODULES and may leave files in `rwdir`. `append` is added to
-    the kernel's command line. The kernel's own messages go to the file `console_log`. The time is up
-    after `timeout` seconds, or after `silence` seconds in which the command printed nothing; both are
-    longer for a kernel with sanitizers, under which memory that was lost is looked for at the end, too. `answer`
-    is called with what the command asks the host for, if that is nothing that every guest may ask for,
-    and returns a line. Guests of different slots run side by side.
+    the kernel's command line. With `icount` the guest's clock counts the instructions that its one CPU
+    executes; `plugin` is one of QEMU's, with its arguments. The kernel's own messages go to the file
+    `console_log`. The time is up after `timeout` seconds, or after `silence` seconds in which the command
+    printed nothing; both are longer for a kernel with sanitizers, under which memory that was lost is
+    looked for at the end, too. `answer` is called with what the command asks the host for, if that is
+    nothing that every guest may ask for, and returns a line. Guests of different slots run side by side.
     """
     rwdir, console_log = Path(rwdir).resolve(), Path(console_log).resolve()
     rwdir.mkdir(parents=True, exist_ok=True)
@@ -139,7 +140,7 @@ def run(kernel, command, modules_dir, topology, timeout, console_log, rwdir,
     for _ in range(BOOT_ATTEMPTS):
         with ExitStack() as stack:
             stack.enter_context(_only_guest(slot))
-            machine = _Machine(stack, topology, smp, icount)
+            machine = _Machine(stack, topology, smp, icount, plugin)
             machine.lend(rwdir)
             machine.boot(kernel.image, parameters, console_log)
             result = _Session(machine, output, answer, kernel.slowness).follow(timeout, silence or timeout)
@@ -188,7 +189,7 @@ def _show_tail(console_log, result) -> None:
 class _Machine:
     """A QEMU process and the sockets to it; all of it ends with `stack`."""
 
-    def __init__(self, stack, topology, smp, icount):
+    def __init__(self, stack, topology, smp, icount, plugin):
         self._stack = stack
         self._fds = []
         self._arguments = [
@@ -202,6 +203,8 @@ class _Machine:
         ]
         if icount:
             self._arguments += ["-icount", "shift=0,sleep=off"]
+        if plugin:
+            self._arguments += ["-plugin", plugin]
         self._add_nodes(topology, smp)
         self._controllers = {}
         for subsystem in topology.subsystems:

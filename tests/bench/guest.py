@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The guest's side of `make bench`: what choosing a path and whole I/Os cost, one JSON record a line.
+
+The machine has one CPU whose cycle counter counts instructions (see vm.py), so whatever is measured is
+the same each time, but for what the kernel does in between by itself: single choices run without
+interrupts, and of I/Os there are many.
+"""
+
+import json
+import os
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.e2e import head
+from tests.e2e import modules
+from tests.e2e import wait
+from tests.e2e.target import Target
+
+POLICIES = ("numa", "round-robin", "queue-depth")
+#: How many paths there are, one after the other.
+LEVELS = (1, 2, 4, 8, 32, 128)
+#: How many when it must be quick, and always for what is not measured at each level.
+FEW = 2
+
+CHOICES = 1000
+SAMPLES = 15
+#: How long new disks are left alone: they are scanned for partitions. Nobody waits for that: idle time passes at once.
+SETTLING_SECONDS = 30
+#: I/Os of a sample.
+IOS = 1024
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is read: so many bytes at a time, so many of these at once, from disks that take so much at most."""
+
+    bytes: int
+    depth: int
+    largest_kib: int = 1024
+
+
+#: About 32 requests are in flight with each: how many there are decides how long a free tag is looked for.
+LOADS = {
+    "4 KiB": Load(4096, 32),
+    "128 KiB": Load(131072, 32),
+    "128 KiB, split in two": Load(131072, 16, largest_kib=64),
+}
+#: What is profiled.
+PROFILED = "4 KiB"
+
+#: Flags of mpath_load and of the choices.
+HOLD, MARK = 1, 2
+
+#: A null_blk disk whose reads take so long that paths stay busy.
+SLOW = {"memory_backed": 0, "irqmode": 2, "completion_nsec": 2_000_000_000, "hw_queue_depth": 1024}
+FAST = {"memory_backed": 0, "irqmode": 0, "hw_queue_depth": 128}
+
+CHOOSE = Path("/sys/module/nvme_core/parameters/bench")
+RUN = Path("/sys/module/mpath_load/parameters/run")
+
+
+def main(directory, quick) -> int:
+    shared = Path(directory)
+    modules.install()
+    os.sched_setaffinity(0, {0})
+    modules.load("mpath_load")
+    levels = (FEW,) if quick else LEVELS
+    without_head(shared)
+    modules.unload()
+    modules.load("mpath_load")
+    with_head(shared, levels)
+    # Taking many controllers down takes long, and is nothing that is measured here.
+    return 0
+
+
+def without_head(shared) -> None:
+    """I/O on a namespace that has no head."""
+    modules.load("nvme-core", multipath=0)
+    with Target("bench", ports=("loop",), disk=FAST) as target:
+        controller = target.connect(target.ports[0])
+        name = wait.until(lambda: next((entry.name for entry in head.BLOCK.glob("nvme*n*")), None), "the disk")
+        disk = head.Head(name)
+        measure_reads(disk, "", 1)
+        profile_reads(disk, "", shared, 1)
+        head.delete_controller(controller)
+
+
+def with_head(shared, levels) -> None:
+    modules.load("nvme-core")
+    target = Target("bench", ports=("loop",) * max(levels), namespaces=2, disk=FAST).__enter__()
+    target.disable_namespace(2)
+    target.remap(2, **SLOW)
+    target.enable_namespace(2)
+    connected = 0
+    for level in levels:
+        for port in target.ports[connected:level]:
+            target.connect(port)
+        connected = level
+        wait.until(lambda: len(target.heads()) == 2 and all(len(disk.paths()) == level for disk in target.heads()),
+                   f"{level} paths", seconds=600)
+        time.sleep(SETTLING_SECONDS)
+        measure_choices(target, level)
+        if level in (FEW, max(levels)):
+            measure_loads(target, level)
+        if level == FEW:
+            profile_all(target, shared)
+
+
+def measure_choices(target, level) -> None:
+    fast, slow = target.heads()
+    for state in ("optimized", "non-optimized"):
+        set_state(target, fast, state, level)
+        for policy in POLICIES:
+            set_policy(fast, policy)
+            say(type="choose", policy=policy, paths=level, state=state, busy=False, count=choices(fast))
+        set_policy(fast, "queue-depth")
+        hold(slow, level)
+        for policy in reversed(POLICIES):
+            set_policy(fast, policy)
+            say(type="choose", policy=policy, paths=level, state=state, busy=True, count=choices(fast))
+        release()
+    set_state(target, fast, "optimized", level)
+
+
+def measure_loads(target, level) -> None:
+    fast, _ = target.heads()
+    for policy in POLICIES:
+        set_policy(fast, policy)
+        measure_reads(fast, policy, level)
+
+
+def profile_all(target, shared) -> None:
+    """Has each policy's reads and choices profiled."""
+    fast, _ = target.heads()
+    for policy in POLICIES:
+        set_policy(fast, policy)
+        profile_reads(fast, policy, shared, FEW)
+        CHOOSE.write_text(f"{fast.device} {CHOICES} {MARK}")
+        say_profiled("choice", policy, shared, FEW, CHOICES)
+
+
+def profile_reads(disk, policy, shared, paths) -> None:
+    prepare(disk, LOADS[PROFILED])
+    read_some(disk, LOADS[PROFILED])
+    read_some(disk, LOADS[PROFILED], MARK)
+    say_profiled("read", policy, shared, paths, IOS)
+
+
+def say_profiled(what, policy, shared, paths, times) -> None:
+    """Says what the plugin has just counted; its files are numbered, so the host needs no more."""
+    symbols = f"kallsyms-{paths}"
+    shutil.copyfile("/proc/kallsyms", shared / symbols)
+    say(type="profile", what=what, policy=policy, times=times, symbols=symbols)
+
+
+def set_policy(disk, policy) -> None:
+    (disk.subsystem / "iopolicy").write_text(policy)
+
+
+def set_state(target, disk, state, level) -> None:
+    for port in target.ports[:level]:
+        if port.ana_state != state:
+            port.ana_state = state
+    wait.until(lambda: all(path.read("ana_state") == state for path in disk.paths()), f"{state} paths", seconds=600)
+
+
+def hold(disk, count) -> None:
+    """Sends one read down each path, by queue-depth, and leaves it there."""
+    RUN.write_text(f"{disk.device} 4096 0 {count} {count} {HOLD}")
+    depths = [path.read("queue_depth") for path in disk.paths()]
+    assert set(depths) == {"1"}, f"not every path has an I/O in flight: {depths}"
+
+
+def release() -> None:
+    RUN.write_text("wait")
+
+
+def choices(disk) -> float:
+    """Instructions of one choice, the least of some rounds: the first ones meet cold caches of QEMU's."""
+    return min(_choices(disk) for _ in range(SAMPLES))
+
+
+def _choices(disk) -> float:
+    CHOOSE.write_text(f"{disk.device} {CHOICES} 0")
+    choosing, calling = map(int, CHOOSE.read_text().split())
+    return (choosing - calling) / CHOICES
+
+
+def measure_reads(disk, policy, paths) -> None:
+    """Instructions of a read, in each of some rounds, for each load."""
+    for name, load in LOADS.items():
+        prepare(disk, load)
+        read_some(disk, load)
+        say(type="read", policy=policy, paths=paths, load=name, count=[read_some(disk, load) for _ in range(SAMPLES)])
+
+
+def prepare(disk, load) -> None:
+    for one in (disk, *disk.paths()):
+        one.write("queue/max_sectors_kb", load.largest_kib)
+
+
+def read_some(disk, load, flags=0) -> float:
+    RUN.write_text(f"{disk.device} {load.bytes} 0 {IOS} {load.depth} {flags}")
+    return int(RUN.read_text()) / IOS
+
+
+def say(**record) -> None:
+    print(json.dumps(record), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], "quick" in sys.argv[2:]))

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What profile.c counts between: instructions that do nothing, with operands
+ * that no compiler makes.
+ */
+#ifndef _BENCH_MARKS_H
+#define _BENCH_MARKS_H
+
+#define BENCH_BEGIN	0x6d706201
+#define BENCH_END	0x6d706202
+
+/* nopl mark(%rax) */
+#define BENCH_MARK(mark) \
+	({ asm volatile(".byte 0x0f, 0x1f, 0x80; .long %c0" : : "i"(mark) : "memory"); })
+
+#endif /* _BENCH_MARKS_H */

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Appended to a copy of drivers/nvme/host/multipath.c, the kernel's own or ours:
+ * chooses a path many times and nothing else.
+ *
+ *	echo "/dev/nvme0n1 1000 0" >/sys/module/nvme_core/parameters/bench
+ *	cat /sys/module/nvme_core/parameters/bench
+ *
+ * says how many cycles 1000 choices took, each with its read-side section and a
+ * call with the path, and as many such calls without a choice. The last number
+ * sets the marks between which profile.c counts, if it is not 0.
+ */
+#include <linux/timex.h>
+
+#include "marks.h"
+
+static int bench_use(struct nvme_ns *ns)
+{
+	OPTIMIZER_HIDE_VAR(ns);
+	return ns ? 0 : -ENXIO;
+}
+
+#ifdef _LINUX_MULTIPATH_H
+
+static struct nvme_ns_head *bench_head(struct gendisk *disk)
+{
+	return mpath_gendisk_to_head(disk)->drvdata;
+}
+
+static int bench_use_device(struct mpath_device *device, void *data)
+{
+	return bench_use(nvme_mpath_to_ns(device));
+}
+
+static int bench_choose(struct nvme_ns_head *head)
+{
+	return mpath_call_for_device(head->mpath, bench_use_device, NULL);
+}
+
+static noinline int bench_call(struct nvme_ns_head *head,
+			       int (*use)(struct mpath_device *, void *))
+{
+	OPTIMIZER_HIDE_VAR(use);
+	return use((void *)head, NULL);
+}
+
+static int bench_do_not_choose(struct nvme_ns_head *head)
+{
+	return bench_call(head, bench_use_device);
+}
+
+#else /* the kernel's own */
+
+static struct nvme_ns_head *bench_head(struct gendisk *disk)
+{
+	return disk->private_data;
+}
+
+static noinline int bench_call_for_path(struct nvme_ns_head *head,
+					int (*use)(struct nvme_ns *))
+{
+	struct nvme_ns *ns;
+	int srcu_idx, ret = -EWOULDBLOCK;
+
+	OPTIMIZER_HIDE_VAR(use);
+	srcu_idx = srcu_read_lock(&head->srcu);
+	ns = nvme_find_path(head);
+	if (ns)
+		ret = use(ns);
+	srcu_read_unlock(&head->srcu, srcu_idx);
+	return ret;
+}
+
+static int bench_choose(struct nvme_ns_head *head)
+{
+	return bench_call_for_path(head, bench_use);
+}
+
+static noinline int bench_call(struct nvme_ns_head *head,
+			       int (*use)(struct nvme_ns *))
+{
+	OPTIMIZER_HIDE_VAR(use);
+	return use((void *)head);
+}
+
+static int bench_do_not_choose(struct nvme_ns_head *head)
+{
+	return bench_call(head, bench_use);
+}
+
+#endif /* _LINUX_MULTIPATH_H */
+
+static u64 bench_choices;
+static u64 bench_calls;
+
+/* Without interrupts, so that nothing else is counted */
+static int bench_run(struct nvme_ns_head *head, unsigned int count, bool mark)
+{
+	unsigned long flags;
+	unsigned int i;
+	int ret = 0;
+	u64 start;
+
+	local_irq_save(flags);
+	if (mark)
+		BENCH_MARK(BENCH_BEGIN);
+	start = get_cycles();
+	for (i = 0; i < count; i++)
+		ret |= bench_choose(head);
+	bench_choices = get_cycles() - start;
+	if (mark)
+		BENCH_MARK(BENCH_END);
+
+	start = get_cycles();
+	for (i = 0; i < count; i++)
+		ret |= bench_do_not_choose(head);
+	bench_calls = get_cycles() - start;
+	local_irq_restore(flags);
+	return ret ? -ENXIO : 0;
+}
+
+static int bench_set(const char *val, const struct kernel_param *kp)
+{
+	unsigned int count, mark;
+	struct file *file;
+	char path[64];
+	int ret;
+
+	if (sscanf(val, "%63s %u %u", path, &count, &mark) != 3)
+		return -EINVAL;
+	file = bdev_file_open_by_path(path, BLK_OPEN_READ, NULL, NULL);
+	if (IS_ERR(file))
+		return PTR_ERR(file);
+	ret = bench_run(bench_head(file_bdev(file)->bd_disk), count, mark);
+	bdev_fput(file);
+	return ret;
+}
+
+static int bench_get(char *buffer, const struct kernel_param *kp)
+{
+	return sysfs_emit(buffer, "%llu %llu\n", bench_choices, bench_calls);
+}
+
+static const struct kernel_param_ops bench_ops = {
+	.set = bench_set,
+	.get = bench_get,
+};
+module_param_cb(bench, &bench_ops, NULL, 0600);
+MODULE_PARM_DESC(bench, "path of a head, count, mark");

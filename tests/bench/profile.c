@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A plugin of QEMU's TCG, -plugin profile.so,out=FILE: what the guest executes
+ * between two marks (marks.h). The n-th pair of marks leaves FILE.n:
+ *
+ *	i <address> <times> <class>	an instruction; the class is b for a full
+ *					barrier, a for any other atomic
+ *					read-modify-write, - for the rest
+ *	s <address> <line> <times>	an instruction that stored to a cache line
+ *
+ * A block of instructions is counted when it is entered. Only one CPU is
+ * emulated at a time with icount, so nothing here is locked.
+ */
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "marks.h"
+#include "qemu_plugin.h"
+
+#define LINE_BYTES	64
+#define STORES		(1 << 18)
+#define KERNEL		0xffff800000000000ULL
+
+struct insn {
+	uint64_t address;
+	char class;
+};
+
+struct block {
+	struct block *next;
+	uint64_t count;
+	uint64_t before;
+	size_t size;
+	struct insn insns[];
+};
+
+struct store {
+	uint64_t address;
+	uint64_t line;
+	uint64_t count;
+};
+
+QEMU_PLUGIN_EXPORT int qemu_plugin_version = 1;
+
+static const char *out;
+static unsigned int marked;
+static bool counting;
+static struct block *blocks;
+static struct store stores[STORES];
+
+static void fail(const char *what)
+{
+	fprintf(stderr, "profile.so: %s\n", what);
+	exit(1);
+}
+
+static bool is_prefix(unsigned char byte)
+{
+	return (byte & 0xf0) == 0x40 || (byte && strchr("\x26\x2e\x36\x3e\x64\x65"
+							"\x66\xf0\xf2\xf3", byte));
+}
+
+static char class_of(const unsigned char *code, size_t size)
+{
+	bool locked = false;
+	size_t i;
+
+	for (i = 0; i < size && is_prefix(code[i]); i++)
+		locked |= code[i] == 0xf0;
+	if (i + 2 >= size + !locked)
+		return '-';
+	if (code[i] == 0x0f && code[i + 1] == 0xae && code[i + 2] == 0xf0)
+		return 'b';	/* mfence */
+	if ((code[i] == 0x86 || code[i] == 0x87) && code[i + 1] < 0xc0)
+		return 'a';	/* xchg with memory */
+	if (!locked)
+		return '-';
+	/* What is locked on the stack is of no use but as a barrier */
+	if ((code[i + 1] & 0xc7) == 0x44 && code[i + 2] == 0x24)
+		return 'b';
+	return 'a';
+}
+
+static uint32_t mark_of(const unsigned char *code, size_t size)
+{
+	uint32_t operand = 0;
+
+	if (size == 7 && !memcmp(code, "\x0f\x1f\x80", 3))
+		memcpy(&operand, code + 3, sizeof(operand));
+	return operand;
+}
+
+static void begin(unsigned int cpu, void *data)
+{
+	struct block *block;
+
+	for (block = blocks; block; block = block->next)
+		block->before = block->count;
+	memset(stores, 0, sizeof(stores));
+	counting = true;
+}
+
+static void write_block(FILE *file, const struct block *block)
+{
+	uint64_t count = block->count - block->before;
+	size_t i;
+
+	for (i = 0; count && i < block->size; i++)
+		fprintf(file, "i %llx %llu %c\n",
+			(unsigned long long)block->insns[i].address,
+			(unsigned long long)count, block->insns[i].class);
+}
+
+static void end(unsigned int cpu, void *data)
+{
+	struct block *block;
+	char name[4096];
+	FILE *file;
+	size_t i;
+
+	if (!counting)
+		return;
+	counting = false;
+	snprintf(name, sizeof(name), "%s.%u", out, ++marked);
+	file = fopen(name, "w");
+	if (!file)
+		fail("cannot write what was counted");
+	for (block = blocks; block; block = block->next)
+		write_block(file, block);
+	for (i = 0; i < STORES; i++) {
+		if (stores[i].count)
+			fprintf(file, "s %llx %llx %llu\n",
+				(unsigned long long)stores[i].address,
+				(unsigned long long)stores[i].line,
+				(unsigned long long)stores[i].count);
+	}
+	if (fclose(file))
+		fail("cannot write what was counted");
+}
+
+static void note_store(unsigned int cpu, uint32_t info, uint64_t where, void *data)
+{
+	uint64_t line = where / LINE_BYTES * LINE_BYTES;
+	uint64_t address = (uintptr_t)data;
+	size_t i, tries;
+
+	if (!counting)
+		return;
+	i = (line / LINE_BYTES * 31 + address) * 0x9e3779b97f4a7c15ULL >> 46;
+	for (tries = 0; tries < STORES; tries++, i = (i + 1) % STORES) {
+		if (stores[i].count && (stores[i].address != address ||
+					stores[i].line != line))
+			continue;
+		stores[i].address = address;
+		stores[i].line = line;
+		stores[i].count++;
+		return;
+	}
+	fail("too many lines are stored to between two marks");
+}
+
+static void translated(uint64_t id, struct qemu_plugin_tb *tb)
+{
+	size_t i, size = qemu_plugin_tb_n_insns(tb);
+	struct block *block;
+
+	block = calloc(1, sizeof(*block) + size * sizeof(block->insns[0]));
+	if (!block)
+		fail("out of memory");
+	block->size = size;
+	for (i = 0; i < size; i++) {
+		struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
+		const unsigned char *code = qemu_plugin_insn_data(insn);
+		size_t bytes = qemu_plugin_insn_size(insn);
+		uint32_t mark = mark_of(code, bytes);
+
+		block->insns[i].address = qemu_plugin_insn_vaddr(insn);
+		block->insns[i].class = class_of(code, bytes);
+		if (mark == BENCH_BEGIN || mark == BENCH_END)
+			qemu_plugin_register_vcpu_insn_exec_cb(insn,
+				mark == BENCH_BEGIN ? begin : end,
+				QEMU_PLUGIN_CB_NO_REGS, NULL);
+		if (block->insns[i].address >= KERNEL)
+			qemu_plugin_register_vcpu_mem_cb(insn, note_store,
+				QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_W,
+				(void *)(uintptr_t)block->insns[i].address);
+	}
+	/* Blocks of user space are not counted */
+	if (!size || block->insns[0].address < KERNEL) {
+		free(block);
+		return;
+	}
+	block->next = blocks;
+	blocks = block;
+	qemu_plugin_register_vcpu_tb_exec_inline(tb, QEMU_PLUGIN_INLINE_ADD_U64,
+						 &block->count, 1);
+}
+
+QEMU_PLUGIN_EXPORT
+int qemu_plugin_install(uint64_t id, const struct qemu_info_t *info, int argc,
+			char **argv)
+{
+	if (argc != 1 || strncmp(argv[0], "out=", 4))
+		fail("out=FILE is missing");
+	out = strdup(argv[0] + 4);
+	qemu_plugin_register_vcpu_tb_trans_cb(id, translated);
+	return 0;
+}
