@@ -20,7 +20,9 @@ use crate::bindings::{
 };
 use crate::engine::group::Group;
 use crate::engine::head::MpathHead;
+use crate::engine::misuse::misuse;
 use crate::engine::ops::{
+    is_head,
     to_int,
     Ioctl,
     Ops, //
@@ -39,13 +41,12 @@ use crate::state::{
 };
 use crate::wrap::bio::{
     Bio,
-    Bios, //
+    Returned, //
 };
 use crate::wrap::disk::{
     Disk,
     Parent, //
 };
-use crate::wrap::numa;
 use core::ptr::NonNull;
 use kernel::ffi::{
     c_char,
@@ -87,6 +88,9 @@ export! {
     }
 
     unsafe fn mpath_port_set_state(port: *mut mpath_port, state: bindings::mpath_port_state) {
+        if state > PortState::Live as u32 {
+            misuse("a port is set to a state that there is not: it is dead");
+        }
         // SAFETY: By the header.
         unsafe { MpathPort::from_raw(port) }.set_state(PortState::from_raw(state));
     }
@@ -125,9 +129,10 @@ export! {
         policy: bindings::mpath_iopolicy_e,
     ) -> c_int {
         // SAFETY: By the header.
-        let group = unsafe { Group::from_raw(iopolicy) };
+        let set = unsafe { Group::initialised(iopolicy) }
+            .and_then(|group| group.set(IoPolicy::from_raw(policy).ok_or(EINVAL)?));
 
-        match IoPolicy::from_raw(policy).ok_or(EINVAL).and_then(|policy| group.set(policy)) {
+        match set {
             Ok(old) => old as c_int,
             Err(error) => error.to_errno(),
         }
@@ -143,7 +148,10 @@ export! {
             let group = NonNull::new(iopolicy).ok_or(EINVAL)?;
 
             // SAFETY: By the header.
-            unsafe { MpathHead::new(ops, group, drvdata) }
+            unsafe {
+                Group::initialised(iopolicy)?;
+                MpathHead::new(ops, group, drvdata)
+            }
         });
 
         match head {
@@ -154,18 +162,18 @@ export! {
 
     unsafe fn mpath_get_head(head: *mut mpath_head) {
         // SAFETY: By the header.
-        ARef::into_raw(ARef::from(unsafe { MpathHead::from_raw(head) }));
+        unsafe { MpathHead::from_raw(head) }.get_for_driver()
     }
 
     unsafe fn mpath_tryget_head(head: *mut mpath_head) -> bool {
         // SAFETY: By the header the memory is there.
-        unsafe { MpathHead::from_raw(head) }.tryget().map(ARef::into_raw).is_some()
+        unsafe { MpathHead::from_raw(head) }.tryget_for_driver()
     }
 
     unsafe fn mpath_put_head(head: *mut mpath_head) {
         might_sleep();
-        // SAFETY: By the header the caller gives up a reference.
-        drop(unsafe { ARef::<MpathHead>::from_raw(NonNull::new_unchecked(head).cast()) });
+        // SAFETY: By the header.
+        unsafe { MpathHead::put_for_driver(NonNull::new_unchecked(head).cast()) }
     }
 
     unsafe fn mpath_alloc_head_disk(
@@ -207,7 +215,9 @@ export! {
 
     unsafe fn mpath_set_delayed_removal_secs(head: *mut mpath_head, secs: c_uint) {
         // SAFETY: By the header.
-        unsafe { MpathHead::from_raw(head) }.set_removal_delay(secs)
+        if unsafe { MpathHead::from_raw(head) }.set_removal_delay(secs).is_err() {
+            misuse("a removal delay is set by a driver without remove_head: it is ignored");
+        }
     }
 
     unsafe fn mpath_synchronize(head: *mut mpath_head) {
@@ -227,41 +237,34 @@ export! {
         port: *mut mpath_port,
         numa_node: c_int,
     ) -> c_int {
-        // SAFETY: By the header the driver keeps all of them; nobody uses a path that is on no
-        // head.
-        to_int(numa::check(numa_node).and_then(|()| unsafe {
-            MpathHead::from_raw(head).add_path(dev.cast(), || {
-                MpathDevice::init(dev, head, disk, port, numa_node)
-            })
-        }))
+        // SAFETY: By the header the driver keeps all of them.
+        to_int(unsafe { MpathHead::from_raw(head).add_path(dev, disk, port, numa_node) })
     }
 
     unsafe fn mpath_quiesce_device(dev: *mut mpath_device) {
         // SAFETY: By the header.
-        let path = unsafe { MpathDevice::from_raw(dev) };
-
-        path.head().quiesce(path)
+        if let Some(path) = unsafe { MpathDevice::added(dev) } {
+            path.head().quiesce(path);
+        }
     }
 
     unsafe fn mpath_delete_device(dev: *mut mpath_device) -> bool {
         // SAFETY: By the header.
-        let path = unsafe { MpathDevice::from_raw(dev) };
-
-        path.head().delete_path(path)
+        unsafe { MpathDevice::added(dev) }.is_some_and(|path| path.head().delete_path(path))
     }
 
     unsafe fn mpath_enable_device(dev: *mut mpath_device, reason: c_uint) {
         // SAFETY: By the header.
-        let path = unsafe { MpathDevice::from_raw(dev) };
-
-        path.head().enable(path, Reasons::of_driver(reason))
+        if let Some(path) = unsafe { MpathDevice::added(dev) } {
+            path.head().enable(path, reasons(reason));
+        }
     }
 
     unsafe fn mpath_disable_device(dev: *mut mpath_device, reason: c_uint) {
         // SAFETY: By the header.
-        let path = unsafe { MpathDevice::from_raw(dev) };
-
-        path.head().disable(path, Reasons::of_driver(reason))
+        if let Some(path) = unsafe { MpathDevice::added(dev) } {
+            path.head().disable(path, reasons(reason));
+        }
     }
 
     unsafe fn mpath_device_set_access_state(
@@ -269,23 +272,26 @@ export! {
         state: bindings::mpath_access_state,
     ) {
         // SAFETY: By the header.
-        let path = unsafe { MpathDevice::from_raw(dev) };
+        let Some(path) = (unsafe { MpathDevice::added(dev) }) else {
+            return;
+        };
 
+        if state > AccessState::Other as u32 {
+            misuse("a path is set to an access state that there is not: it is not used");
+        }
         path.head().set_access_state(path, AccessState::from_raw(state))
     }
 
-    unsafe fn mpath_device_set_live(dev: *mut mpath_device) {
+    unsafe fn mpath_device_set_live(dev: *mut mpath_device) -> c_int {
         // SAFETY: By the header.
-        let path = unsafe { MpathDevice::from_raw(dev) };
+        let path = unsafe { MpathDevice::added(dev) };
 
-        path.head().set_live(path)
+        to_int(path.ok_or(EINVAL).and_then(|path| path.head().set_live(path)))
     }
 
     unsafe fn mpath_clear_current_path(dev: *mut mpath_device) -> bool {
         // SAFETY: By the header.
-        let path = unsafe { MpathDevice::from_raw(dev) };
-
-        path.head().current_path.forget(path)
+        unsafe { MpathDevice::added(dev) }.is_some_and(|path| path.head().current_path.forget(path))
     }
 
     unsafe fn mpath_clear_paths(head: *mut mpath_head) {
@@ -300,9 +306,9 @@ export! {
 
     unsafe fn mpath_failover(dev: *mut mpath_device, bios: *mut bindings::bio_list) {
         // SAFETY: By the header; the list gives its bios up.
-        let (path, bios) = unsafe { (MpathDevice::from_raw(dev), Bios::take(bios)) };
-
-        path.head().failover(path, bios)
+        if let (Some(path), bios) = unsafe { (MpathDevice::added(dev), Returned::from_raw(bios)) } {
+            path.head().failover(path, bios);
+        }
     }
 
     unsafe fn mpath_call_for_device(
@@ -366,7 +372,7 @@ export! {
 
     unsafe fn mpath_bdev_release(disk: *mut gendisk) {
         // SAFETY: The block layer passes a head's disk, and `mpath_bdev_open()` took the reference.
-        unsafe { mpath_put_head(of_disk(disk).as_raw()) }
+        drop(unsafe { ARef::from_raw(NonNull::from(of_disk(disk))) })
     }
 
     unsafe fn mpath_bdev_ioctl(
@@ -443,25 +449,21 @@ export! {
         // SAFETY: By the header.
         let head = unsafe { MpathHead::from_raw(head) };
 
-        if !head.refuses_reader() {
-            head.link_paths(&head.bring_up.lock())
+        if head.may_wait() {
+            head.link_paths(&head.bring_up.lock());
         }
     }
 
     unsafe fn mpath_remove_sysfs_link(dev: *mut mpath_device) {
         // SAFETY: By the header.
-        let path = unsafe { MpathDevice::from_raw(dev) };
-
-        path.head().unlink_path(path)
+        if let Some(path) = unsafe { MpathDevice::added(dev) } {
+            path.head().unlink_path(path);
+        }
     }
 
     unsafe fn mpath_numa_nodes_show(dev: *mut mpath_device, buf: *mut c_char) -> isize {
         // SAFETY: By the header.
-        unsafe {
-            let path = MpathDevice::from_raw(dev);
-
-            path.head().show_nodes(path, buf)
-        }
+        unsafe { MpathDevice::added(dev).map_or(0, |path| path.head().show_nodes(path, buf)) }
     }
 
     unsafe fn mpath_delayed_removal_secs_show(head: *mut mpath_head, buf: *mut c_char) -> isize {
@@ -493,6 +495,14 @@ export! {
         // SAFETY: By the header.
         unsafe { MpathHead::from_raw(head) }.busy.failed.as_ptr().cast()
     }
+}
+
+/// The reasons to disable a path that a driver gives.
+fn reasons(raw: c_uint) -> Reasons {
+    if Reasons::is_foreign(raw) {
+        misuse("a path is enabled or disabled for a reason that there is not");
+    }
+    Reasons::of_driver(raw)
 }
 
 /// The head of a head's disk.
@@ -612,15 +622,14 @@ unsafe extern "C" fn is_visible(
     const SYSFS_GROUP_INVISIBLE: bindings::umode_t = 0o20000;
 
     // SAFETY: sysfs asks with the kobject of a disk's device, which is in its first block device.
-    let fops = unsafe {
+    let is_head = unsafe {
         let device = kernel::container_of!(kobj, bindings::device, kobj);
         let part0 = kernel::container_of!(device, block_device, bd_device);
 
-        &*(*(*part0).bd_disk).fops
+        is_head(&*(*(*part0).bd_disk).fops)
     };
-    let submit_bio: Option<unsafe extern "C" fn(*mut bindings::bio)> = Some(mpath_bdev_submit_bio);
 
-    if fops.submit_bio.map(|op| op as usize) == submit_bio.map(|op| op as usize) {
+    if is_head {
         0
     } else {
         SYSFS_GROUP_INVISIBLE

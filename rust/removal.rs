@@ -54,6 +54,11 @@ impl Removal {
         self.delay_secs
     }
 
+    /// Is a timer armed, or is the driver being asked to remove the head?
+    pub fn is_under_way(&self) -> bool {
+        self.timer != Timer::Idle
+    }
+
     /// A driver would like to remove the head.
     pub fn decide(&self, state: HeadState, paths: usize) -> Decision {
         if paths > 0 || state >= HeadState::Dying {

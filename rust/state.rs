@@ -85,6 +85,11 @@ impl Reasons {
     const ALL: u32 = 0xff;
     const OF_DRIVER: u32 = Self::NOT_READY.0 | Self::STATE_PENDING.0;
 
+    /// Are there others than a driver may give?
+    pub const fn is_foreign(raw: u32) -> bool {
+        raw & !Self::OF_DRIVER != 0
+    }
+
     /// The reasons that a driver may give; other bits are dropped.
     pub const fn of_driver(raw: u32) -> Self {
         Self(raw & Self::OF_DRIVER)
@@ -124,6 +129,11 @@ impl PathState {
             NON_OPTIMIZED => Access::NonOptimized,
             _ => Access::Unusable,
         }
+    }
+
+    /// Is the path being removed?
+    pub const fn is_removing(self) -> bool {
+        self.0 & Reasons::REMOVING.0 != 0
     }
 
     /// With these reasons set.

@@ -39,6 +39,27 @@
  * returned, every opener of the disk holds one, and so does an armed removal
  * timer. The last mpath_put_head() calls mpath_head_template.release and frees
  * the head. Nothing in the library waits for an opener.
+ *
+ * Mistakes
+ *
+ * What a driver does wrong gets an error, or a WARN that names the mistake, and
+ * does no harm, as far as that can be told when a path or a head is added,
+ * changed, removed or dropped, or when a bio is failed over. When a bio is
+ * submitted nothing is looked at, since every bio would pay for it. So it is for
+ * the driver to see to that
+ *
+ * - no argument is NULL or an ERR_PTR() unless it is said that it may be, and
+ *   none is used after it was freed: memory that is gone, or somebody else's by
+ *   now, looks like any other. KASAN tells;
+ * - MPATH_BDEV_OPS() are the operations of no disk but those of its heads;
+ * - a bio that a path was given is ended or failed over, once, and not touched
+ *   afterwards: a bio that has ended looks like one that has not, and its memory
+ *   is its submitter's;
+ * - mpath_synchronize() has returned before a path is freed, and the path's disk
+ *   is deleted after that: a reader leaves no trace by which its path would know;
+ * - a template, its operations and its policy stay as they are until
+ *   mpath_head_template.release, and all heads are gone before a module is;
+ * - what sleeps is not called in atomic context. DEBUG_ATOMIC_SLEEP tells.
  */
 #ifndef _LINUX_MULTIPATH_H
 #define _LINUX_MULTIPATH_H
@@ -146,6 +167,7 @@ struct mpath_port {
  * @supported: private, the policies that may be set, bit by enum
  * @lock: private, serialises changes and guards @heads
  * @heads: private, the heads that follow this policy
+ * @mark: private, tells an initialised policy from other memory
  *
  * Embedded in what the heads share, which must outlive them.
  */
@@ -154,6 +176,7 @@ struct mpath_iopolicy {
 	unsigned int		supported;
 	struct mutex		lock;
 	struct list_head	heads;
+	unsigned long		mark;
 };
 
 /**
@@ -188,8 +211,8 @@ struct mpath_device {
  * @owner: the driver's module. Pinned while a removal timer is armed, and,
  *	through @fops, while the head's disk is open. THIS_MODULE; NULL only
  *	when the driver is built in. Required otherwise.
- * @fops: the operations of the head's disk, from MPATH_BDEV_OPS(). Required
- *	by mpath_alloc_head_disk().
+ * @fops: the operations of the head's disk, from MPATH_BDEV_OPS(), of the same
+ *	module. Required by mpath_alloc_head_disk().
  * @disk_groups: sysfs attributes of the head's disk, NULL-terminated, among
  *	them &mpath_attr_group if the links to the paths are wanted. Optional.
  * @release: the last reference to the head is gone, its disk is, and it does
@@ -275,7 +298,8 @@ void mpath_port_init(struct mpath_port *port);
 /**
  * mpath_port_set_state() - say what a port can do from now on
  * @port: the port
- * @state: an enum mpath_port_state
+ * @state: an enum mpath_port_state; another is taken for MPATH_PORT_DEAD, with a
+ *	WARN
  *
  * Bios that are submitted after this returned see the new state. It does not
  * move bios that wait for a path: when a port becomes live, or is given up, the
@@ -294,8 +318,10 @@ void mpath_port_set_state(struct mpath_port *port,
  * @policy: the policy to start with
  * @supported: the policies that mpath_iopolicy_set() accepts, BIT(enum) each
  *
- * Return: 0, or -EINVAL when the library does not have @policy, or @supported
- * leaves it out; then @iopolicy is initialised with MPATH_IOPOLICY_NUMA.
+ * Return: 0, or -EINVAL when the library does not have @policy, or a policy of
+ * @supported, or @supported leaves @policy out; then @iopolicy is initialised
+ * with MPATH_IOPOLICY_NUMA. -EBUSY, and a WARN, when heads follow @iopolicy, which
+ * is left alone.
  *
  * Context: process, may sleep.
  */
@@ -333,7 +359,7 @@ const char *mpath_iopolicy_name(enum mpath_iopolicy_e policy);
  * nothing at all. Concurrent calls are serialised.
  *
  * Return: the policy that was in force before, or -EINVAL when @policy is not
- * supported here.
+ * supported here or, with a WARN, @iopolicy has not been initialised.
  *
  * Context: process, may sleep. Takes the policy's mutex.
  */
@@ -376,8 +402,9 @@ static inline bool mpath_iopolicy_is_qd(const struct mpath_iopolicy *iopolicy)
  * @drvdata: for the driver, afterwards head->drvdata
  *
  * Return: the head with one reference, which is the caller's, or an ERR_PTR():
- * -EINVAL when @mpdt lacks a required callback or has half of a pair, -ENOMEM.
- * On an error mpath_head_template.release is not called.
+ * -EINVAL when @mpdt lacks a required callback or has half of a pair, when there
+ * is no @iopolicy or, with a WARN, it has not been initialised; -ENOMEM. On an
+ * error mpath_head_template.release is not called.
  *
  * Context: process, may sleep.
  */
@@ -387,7 +414,8 @@ struct mpath_head *mpath_alloc_head(const struct mpath_head_template *mpdt,
 
 /**
  * mpath_get_head() - take one more reference
- * @head: the caller holds a reference already
+ * @head: the caller holds a reference already; in
+ *	mpath_head_template.release nobody does, and there is a WARN
  *
  * Context: any.
  */
@@ -411,6 +439,10 @@ bool mpath_tryget_head(struct mpath_head *head);
  * a reference), releases the disk, calls mpath_head_template.release and frees
  * the head.
  *
+ * There is a WARN, and the reference is kept, when the driver has none to drop
+ * (an opener may still have one), or it is its last and the head has paths. When
+ * mpath_remove_head() should have been called before, that is done, with a WARN.
+ *
  * Context: process, may sleep. Not inside a read-side section of the head.
  */
 void mpath_put_head(struct mpath_head *head);
@@ -426,8 +458,9 @@ void mpath_put_head(struct mpath_head *head);
  * The disk is not visible yet; the driver sets head->disk->disk_name, and the
  * first mpath_device_set_live() adds it. The library owns it.
  *
- * Return: 0, -EINVAL when the template has no fops, -EEXIST when there is a
- * disk already, or what the allocation returned.
+ * Return: 0, -EINVAL when the template has no fops, or not those of a head's
+ * disk, or when @numa_node is neither the id of a node nor NUMA_NO_NODE, -EEXIST
+ * when there is a disk already, or what the allocation returned.
  *
  * Context: process, may sleep.
  */
@@ -461,6 +494,8 @@ bool mpath_try_remove_head(struct mpath_head *head);
  * a path and those that are submitted from now on. It does not wait for those
  * who have the head open; they get errors. Works for a head that never had a
  * disk, or whose disk never was added. The caller's reference is not dropped.
+ * Where it has not been decided to remove the head, or that has been done, nothing
+ * happens but a WARN.
  *
  * Context: process, may sleep. Waits for readers. No lock held under which
  * mpath_device_set_live(), an attribute of the disk or its opener may wait.
@@ -505,7 +540,8 @@ bool mpath_head_queue_if_no_path(struct mpath_head *head);
  * @head: the head
  * @secs: seconds, 0 means at once
  *
- * See mpath_delayed_removal_secs_store().
+ * See mpath_delayed_removal_secs_store(). A delay is ignored, with a WARN, when the
+ * template has no remove_head.
  *
  * Context: process, may sleep. Takes the head's mutex.
  */
@@ -515,7 +551,9 @@ void mpath_set_delayed_removal_secs(struct mpath_head *head, unsigned int secs);
  * mpath_synchronize() - wait for readers
  * @head: the head
  *
- * Waits until every read-side section that had begun has ended.
+ * Waits until every read-side section that had begun has ended. From inside a
+ * callback that takes a struct mpath_device, where it would wait for itself, it
+ * returns at once, with a WARN.
  *
  * Context: process, may sleep. Not inside a read-side section of the head.
  */
@@ -533,7 +571,7 @@ void mpath_kick_requeue(struct mpath_head *head);
 
 /**
  * mpath_add_device() - add a path to a head
- * @dev: the path; what is in the structure is overwritten
+ * @dev: the path, on no head; what is in the structure is overwritten
  * @head: the head; the caller keeps it for as long as @dev is on it
  * @disk: the path's own disk
  * @port: the port that the path goes through
@@ -542,8 +580,10 @@ void mpath_kick_requeue(struct mpath_head *head);
  * The path is disabled (MPATH_DISABLE_NOT_READY), in MPATH_STATE_OTHER. An
  * armed removal timer is disarmed.
  *
- * Return: 0, -ENXIO when the head is Dying or Dead, or -EINVAL when @numa_node
- * is neither the id of a node nor NUMA_NO_NODE. On an error @dev is untouched.
+ * Return: 0, -ENXIO when the head is Dying or Dead, -EINVAL when @numa_node is
+ * neither the id of a node nor NUMA_NO_NODE; with a WARN, -EEXIST when @dev is on
+ * a head, this or another, and -EINVAL when there is no @disk or no @port or @disk
+ * is a head's. On an error @dev is untouched.
  *
  * Context: process, may sleep. Takes the head's mutex.
  */
@@ -559,6 +599,10 @@ int mpath_add_device(struct mpath_device *dev, struct mpath_head *head,
  * returns no bio that is submitted will be sent to it. Bios that are being
  * submitted may be, until mpath_synchronize() after mpath_delete_device().
  *
+ * Nothing happens but a WARN from inside a callback that takes a
+ * struct mpath_device. That and the other functions for a path WARN, and do
+ * nothing, when @dev has never been added.
+ *
  * Context: process, may sleep. Waits for readers.
  */
 void mpath_quiesce_device(struct mpath_device *dev);
@@ -568,7 +612,8 @@ void mpath_quiesce_device(struct mpath_device *dev);
  * @dev: a path, after mpath_quiesce_device()
  *
  * Readers may still see the path; mpath_synchronize() before it is freed.
- * Deleting a path that is on no head does nothing but WARN.
+ * Deleting a path that is on no head does nothing but WARN. One that has not been
+ * quiesced is, with a WARN.
  *
  * Return: whether the head has no path left.
  *
@@ -579,7 +624,8 @@ bool mpath_delete_device(struct mpath_device *dev);
 /**
  * mpath_enable_device() - one reason less not to use a path
  * @dev: a path that has been added to a head
- * @reason: an enum mpath_disable_reason, or several, or 0
+ * @reason: an enum mpath_disable_reason, or several, or 0; others are ignored,
+ *	with a WARN
  *
  * When no reason is left the path may be chosen, and bios that wait for a path
  * are submitted again. Also ends what mpath_failover() began, with 0 that only:
@@ -592,7 +638,8 @@ void mpath_enable_device(struct mpath_device *dev, unsigned int reason);
 /**
  * mpath_disable_device() - one reason more not to use a path
  * @dev: a path that has been added to a head
- * @reason: an enum mpath_disable_reason, or several
+ * @reason: an enum mpath_disable_reason, or several; others are ignored, with a
+ *	WARN
  *
  * Bios that are submitted after this returned do not use the path.
  *
@@ -603,7 +650,8 @@ void mpath_disable_device(struct mpath_device *dev, unsigned int reason);
 /**
  * mpath_device_set_access_state() - say how storage is reached through a path
  * @dev: a path that has been added to a head
- * @state: an enum mpath_access_state
+ * @state: an enum mpath_access_state; another is taken for MPATH_STATE_OTHER, with
+ *	a WARN
  *
  * Also ends what mpath_failover() began: the path's state has been evaluated
  * again. Cached choices that this makes wrong are dropped.
@@ -621,13 +669,18 @@ void mpath_device_set_access_state(struct mpath_device *dev,
  * has partitions scanned later, from another context, so that a path that fails
  * meanwhile blocks nobody. Every path gets its link in the "multipath"
  * directory. The choices for all online nodes are made anew and bios that wait
- * for a path are submitted again. On a head without a disk, and on one that is
- * Dying, nothing happens.
+ * for a path are submitted again.
+ *
+ * Return: 0; -ENODEV when the head has no disk, -ENXIO when it is Dying or Dead or
+ * the path is not on it any more, or what adding the disk returned: then nothing
+ * has happened. With a WARN, -EDEADLK from inside a callback that takes a
+ * struct mpath_device, or from add_cdev or del_cdev, and -EINVAL when @dev has
+ * never been added.
  *
  * Context: process, may sleep. Adding a disk does I/O: the port must be live.
  * Not inside a read-side section of the head.
  */
-void mpath_device_set_live(struct mpath_device *dev);
+int mpath_device_set_live(struct mpath_device *dev);
 
 /**
  * mpath_clear_current_path() - drop the cached choices that name a path
@@ -662,7 +715,9 @@ void mpath_revalidate_paths(struct mpath_head *head);
 /**
  * mpath_failover() - take back the bios of a request that failed on a path
  * @dev: the path; on a head with a disk
- * @bios: the bios in order, for example from blk_steal_bios(); empty afterwards
+ * @bios: the bios in order, for example from blk_steal_bios(); empty afterwards,
+ *	but for the first that the head has not sent to @dev, or that has been
+ *	given back already, and all behind it, of which a WARN tells
  *
  * The bios are parked, in order and with their status clean (but for the error
  * of a part that was split off and has ended), and submitted again from another
@@ -708,7 +763,7 @@ int mpath_cdev_ioctl(struct mpath_head *head, bool open_for_write,
 
 /**
  * mpath_cdev_uring_cmd() - the uring_cmd operation of a character device
- * @head: the head
+ * @head: a head with a disk, of which mpath_head_template.add_cdev tells
  * @ioucmd: the command
  * @issue_flags: how it was issued
  *
@@ -837,7 +892,8 @@ ssize_t mpath_delayed_removal_secs_show(struct mpath_head *head, char *buf);
  * wait for a path to come back. A removal that is armed starts anew with the
  * new delay; with 0 it happens now.
  *
- * Return: @count, -EINVAL when @buf is no number, -ERANGE when it is too large.
+ * Return: @count, -EINVAL when @buf is no number, -ERANGE when it is too large, or
+ * -EOPNOTSUPP when the template has no remove_head.
  *
  * Context: process, may sleep.
  */

@@ -144,8 +144,8 @@ impl<T: MpathDriver> Registration<T, Added> {
     /// The path is set up, and the storage is reached through it as `state` says: bios may be sent
     /// to it. The first path of a head that is live adds the head's disk.
     ///
-    /// Fails with `ENXIO` when the head is being removed, and when its disk cannot be added, which
-    /// the kernel log says why (another disk has the name); then the path is taken away.
+    /// Fails with `ENXIO` when the head is being removed, and with what adding its disk failed with,
+    /// such as `EEXIST` when another disk has the name; then the path is taken away.
     ///
     /// Process context, may sleep. Adding a disk does I/O: the port must be live.
     #[inline]
@@ -154,10 +154,7 @@ impl<T: MpathDriver> Registration<T, Added> {
         self.set_access_state(state);
         self.enable(DisableReason::NotReady);
         // SAFETY: By the type invariant.
-        unsafe { ffi::mpath_device_set_live(self.path.as_raw()) };
-        if !self.head().is_live() {
-            return Err(ENXIO);
-        }
+        kernel::error::to_result(unsafe { ffi::mpath_device_set_live(self.path.as_raw()) })?;
 
         let this = core::mem::ManuallyDrop::new(self);
         // INVARIANT: It is still added.

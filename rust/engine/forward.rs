@@ -19,6 +19,7 @@ impl MpathHead {
         if self.disk().is_none() {
             return no_path();
         }
+        let _caller = self.callers.enter();
         match self.read().choose() {
             Some(path) => f(path),
             None => no_path(),
@@ -29,6 +30,10 @@ impl MpathHead {
     /// for that, and inside by `run` otherwise.
     pub(crate) fn ioctl(&self, ioctl: Ioctl, run: impl FnOnce(&MpathDevice) -> i32) -> i32 {
         let handle = {
+            if self.disk().is_none() {
+                return no_path();
+            }
+            let _caller = self.callers.enter();
             let section = self.read();
             let Some(path) = section.choose() else {
                 return no_path();

@@ -6,6 +6,10 @@
 //! of heads; the policy itself is one word that every submission reads.
 
 use super::head::MpathHead;
+use super::misuse::{
+    mark,
+    misuse, //
+};
 use crate::bindings;
 use crate::policy::IoPolicy;
 use crate::wrap::list::RcuList;
@@ -35,6 +39,23 @@ impl Group {
         unsafe { &*raw.cast() }
     }
 
+    /// The group in a driver's structure, unless that has never been initialised: then that is
+    /// said.
+    ///
+    /// # Safety
+    ///
+    /// `raw` is valid for `'a`.
+    pub(crate) unsafe fn initialised<'a>(raw: *mut bindings::mpath_iopolicy) -> Result<&'a Self> {
+        // SAFETY: By this function's contract; only the mark is looked at before it is found.
+        let group = unsafe { Self::from_raw(raw) };
+
+        if group.mark() & !Self::USED != mark(raw, Self::USED) {
+            misuse("a policy is used that has never been initialised");
+            return Err(EINVAL);
+        }
+        Ok(group)
+    }
+
     /// Initialises a group without heads. What is not supported becomes numa, with an error.
     ///
     /// # Safety
@@ -45,13 +66,24 @@ impl Group {
         policy: Option<IoPolicy>,
         supported: u32,
     ) -> Result {
-        let policy = policy.filter(|policy| supported & policy.bit() != 0);
+        let known = IoPolicy::ALL
+            .iter()
+            .fold(0, |bits, policy| bits | policy.bit());
+        let policy =
+            policy.filter(|policy| supported & policy.bit() != 0 && supported & !known == 0);
         let first = policy.unwrap_or(IoPolicy::Numa);
+
+        // SAFETY: By this function's contract; only the mark is looked at.
+        if unsafe { Self::from_raw(raw) }.mark() == mark(raw, Self::USED) | Self::USED {
+            misuse("a policy that heads follow is initialised again");
+            return Err(EBUSY);
+        }
 
         // SAFETY: By this function's contract.
         unsafe {
             (&raw mut (*raw).policy).write(first as u32);
-            (&raw mut (*raw).supported).write(supported);
+            (&raw mut (*raw).supported).write(supported & known);
+            (&raw mut (*raw).mark).write(mark(raw, Self::USED));
             bindings::mpath_helper_init_mutex(&raw mut (*raw).lock);
 
             let heads = &raw mut (*raw).heads;
@@ -61,6 +93,14 @@ impl Group {
             });
         }
         policy.map(|_| ()).ok_or(EINVAL)
+    }
+
+    /// In the mark: heads follow the policy. Written under the mutex.
+    const USED: usize = 1;
+
+    fn mark(&self) -> usize {
+        // SAFETY: Aligned, valid as long as `self`; written with the policy locked, or not at all.
+        unsafe { (&raw const (*self.0.get()).mark).read_volatile() }
     }
 
     fn word(&self) -> &Atomic<u32> {
@@ -85,7 +125,10 @@ impl Group {
         // SAFETY: By the type invariant; `RcuList` is a transparent `list_head`.
         unsafe {
             bindings::mutex_lock(&raw mut (*raw).lock);
-            let result = f(&*(&raw const (*raw).heads).cast());
+            let heads: &RcuList<MpathHead> = &*(&raw const (*raw).heads).cast();
+            let result = f(heads);
+            let used = if heads.is_empty() { 0 } else { Self::USED };
+            (&raw mut (*raw).mark).write_volatile(mark(raw, Self::USED) | used);
             bindings::mutex_unlock(&raw mut (*raw).lock);
             result
         }

@@ -13,6 +13,10 @@
 
 use super::cache::CurrentPath;
 use super::group::Group;
+use super::misuse::{
+    misuse,
+    Callers, //
+};
 use super::ops::Ops;
 use super::path::MpathDevice;
 use crate::bindings;
@@ -130,6 +134,9 @@ pub(crate) struct MpathHead {
     disk: SetOnce<HeadDisk>,
     pub(crate) ops: Ops,
     refs: Refcount,
+    /// How many of the references are the driver's to drop.
+    of_driver: Atomic<u32>,
+    pub(crate) callers: Callers,
     #[pin]
     pub(crate) control: Mutex<Control>,
     #[pin]
@@ -216,6 +223,8 @@ impl MpathHead {
             disk: SetOnce::new(),
             ops,
             refs: Refcount::new(1),
+            of_driver: Atomic::new(1),
+            callers: Callers::new(),
             control <- new_mutex!(
                 Control { paths: 0, removal: Removal::new() },
                 "MpathHead::control"
@@ -275,8 +284,9 @@ impl MpathHead {
         parent: Option<crate::wrap::disk::Parent>,
         node: i32,
     ) -> Result {
-        let fops = self.ops.fops().ok_or(EINVAL)?;
+        let fops = self.ops.fops()?;
         // SAFETY: By this function's contract. The disk, which is ours, is gone before the head is.
+        let node = numa::to_allocate_on(node)?;
         let disk =
             unsafe { HeadDisk::new(lim, node, parent, fops.as_ptr(), self.as_raw().cast()) }?;
         let raw = disk.as_raw();
@@ -303,6 +313,72 @@ impl MpathHead {
         None
     }
 
+    /// Takes one more reference, which is the driver's.
+    pub(crate) fn get_for_driver(&self) {
+        if !self.tryget_for_driver() {
+            misuse("a reference to a head is taken after the last one was dropped");
+        }
+    }
+
+    /// Takes one more reference, which is the driver's, unless the last one has gone.
+    pub(crate) fn tryget_for_driver(&self) -> bool {
+        let head = self.tryget().map(ARef::into_raw);
+
+        if head.is_some() {
+            self.of_driver.fetch_add(1, Relaxed);
+        }
+        head.is_some()
+    }
+
+    /// Drops a reference of the driver's, if it has one. Sleeps.
+    ///
+    /// # Safety
+    ///
+    /// `head` is valid, and the caller does not use it afterwards.
+    pub(crate) unsafe fn put_for_driver(head: NonNull<Self>) {
+        // SAFETY: By this function's contract.
+        let this = unsafe { head.as_ref() };
+        let mut held = this.of_driver.load(Relaxed);
+
+        loop {
+            if held == 0 {
+                return misuse("a reference to a head is dropped that the driver does not have");
+            }
+            if held == 1 && !this.may_be_left() {
+                return;
+            }
+            match this.of_driver.cmpxchg(held, held - 1, Relaxed) {
+                Ok(_) => break,
+                Err(current) => held = current,
+            }
+        }
+        // SAFETY: It was the driver's to drop.
+        drop(unsafe { ARef::from_raw(head) });
+    }
+
+    /// May the driver drop its last reference? What it has forgotten to do before is done.
+    fn may_be_left(&self) -> bool {
+        if !self.may_wait() {
+            return false;
+        }
+        let (paths, is_gone) = {
+            let control = self.control.lock();
+            let state = self.word.load().state();
+
+            // A timer has a reference of its own, and sees to the removal.
+            let is_gone = matches!(state, HeadState::New | HeadState::Dead);
+            (control.paths, is_gone || control.removal.is_under_way())
+        };
+
+        if paths > 0 {
+            misuse("the last reference to a head that has paths is dropped: it is kept");
+        } else if !is_gone {
+            misuse("the last reference to a head is dropped before mpath_remove_head(), which is done now");
+            self.remove_anyway();
+        }
+        paths == 0
+    }
+
     /// Waits for all read-side sections that have begun. Sleeps, not inside one.
     ///
     /// Without a disk there are none in which a path could be kept: bios and operations come
@@ -311,21 +387,9 @@ impl MpathHead {
     pub(crate) fn synchronize(&self) {
         might_sleep();
         smp_mb(Full);
-        if self.disk().is_some() && !self.refuses_reader() {
+        if self.disk().is_some() && self.may_wait() {
             self.srcu.synchronize();
         }
-    }
-
-    /// Says whether the caller is inside a read-side section of this head, as far as lockdep knows, and
-    /// reports it: one that waits for readers there, or for who does under `bring_up`, waits for
-    /// itself (L-43).
-    pub(crate) fn refuses_reader(&self) -> bool {
-        let is_reader = self.srcu.is_known_to_be_read();
-
-        if kernel::warn_on!(is_reader) {
-            pr_err!("called inside a read-side section\n");
-        }
-        is_reader
     }
 
     /// Has what is parked submitted again, soon. Any context.

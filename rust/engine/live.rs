@@ -25,12 +25,18 @@ use kernel::task::might_sleep;
 
 impl MpathHead {
     /// Makes sure that a path is not chosen any more, and that no slot names it. Sleeps.
-    pub(crate) fn quiesce(&self, path: &MpathDevice) {
+    ///
+    /// Returns false, and has done nothing, when it must not be waited for that here.
+    pub(crate) fn quiesce(&self, path: &MpathDevice) -> bool {
+        if !self.may_wait() {
+            return false;
+        }
         path.state()
             .update(|state| state.disabled(Reasons::REMOVING));
         // Whoever saw the path usable has put it into a slot by the end of this.
         self.synchronize();
         self.current_path.forget(path);
+        true
     }
 
     /// A reason less, or several, not to use a path. Any context.
@@ -56,11 +62,15 @@ impl MpathHead {
     }
 
     /// A path can carry I/O. Sleeps.
-    pub(crate) fn set_live(&self, path: &MpathDevice) {
+    pub(crate) fn set_live(&self, path: &MpathDevice) -> Result {
         might_sleep();
-        if self.disk().is_none() || self.refuses_reader() || !self.bring_up() {
-            return;
+        if self.disk().is_none() {
+            return Err(ENODEV);
         }
+        if !self.may_wait() {
+            return Err(EDEADLK);
+        }
+        self.bring_up(path)?;
         path.state().update(|state| state.enabled(Reasons::FAILED));
 
         {
@@ -71,27 +81,32 @@ impl MpathHead {
             }
         }
         self.kick();
+        Ok(())
     }
 
-    /// Adds the disk unless that has been done, and links the paths. Returns whether the head is
-    /// Live.
-    fn bring_up(&self) -> bool {
+    /// Adds the disk unless that has been done, and links the paths. Fails unless the head is Live
+    /// and has the path.
+    fn bring_up(&self, path: &MpathDevice) -> Result {
         let mut bring_up = self.bring_up.lock();
 
-        if !bring_up.disk_added && self.add_disk(&mut bring_up).is_err() {
-            return false;
+        if !bring_up.disk_added {
+            self.add_disk(&mut bring_up, path)?;
         }
         self.link_paths(&bring_up);
-        self.word.load().state() == HeadState::Live
+        if self.word.load().state() != HeadState::Live || !path.is_listed() {
+            return Err(ENXIO);
+        }
+        Ok(())
     }
 
-    fn add_disk(&self, bring_up: &mut BringUp) -> Result {
+    fn add_disk(&self, bring_up: &mut BringUp, path: &MpathDevice) -> Result {
         let disk = self.disk().ok_or(ENODEV)?;
 
         {
             let _control = self.control.lock();
 
-            if !self.word.advance(HeadState::Live) {
+            // A path that has been deleted meanwhile would leave a disk that nobody removes.
+            if !path.is_listed() || !self.word.advance(HeadState::Live) {
                 return Err(ENXIO);
             }
         }
@@ -143,7 +158,7 @@ impl MpathHead {
 
     /// Removes a path's link. Sleeps, not inside a read-side section.
     pub(crate) fn unlink_path(&self, path: &MpathDevice) {
-        if self.refuses_reader() {
+        if !self.may_wait() {
             return;
         }
         let bring_up = self.bring_up.lock();

@@ -72,9 +72,22 @@ impl Ops {
         self.template().owner
     }
 
-    /// The operations of a head's disk.
-    pub(crate) fn fops(&self) -> Option<NonNull<bindings::block_device_operations>> {
-        NonNull::new(self.template().fops.cast_mut())
+    /// The operations of a head's disk, looked over: with others, bios would not come to the head,
+    /// or its openers would not keep it and its driver.
+    pub(crate) fn fops(&self) -> Result<NonNull<bindings::block_device_operations>> {
+        let ops = NonNull::new(self.template().fops.cast_mut()).ok_or(EINVAL)?;
+        // SAFETY: A template's operations are valid for as long as it is.
+        let fops = unsafe { ops.as_ref() };
+
+        let mistake = if !is_head(fops) || fops.open.is_none() || fops.release.is_none() {
+            "they are not from MPATH_BDEV_OPS()"
+        } else if fops.owner != self.owner() {
+            "they are of another module than the template"
+        } else {
+            return Ok(ops);
+        };
+        pr_err!("not the operations of a head's disk: {mistake}\n");
+        Err(EINVAL)
     }
 
     /// The attributes of a head's disk.
@@ -105,6 +118,8 @@ impl Ops {
 
     /// Makes the character device. Returns whether there is one now.
     pub(crate) fn add_cdev(&self, head: &MpathHead) -> bool {
+        let _caller = head.callers.enter();
+
         self.template().add_cdev.is_some_and(|add_cdev| {
             // SAFETY: The callback gets a valid head.
             unsafe { add_cdev(head.as_raw()) == 0 }
@@ -113,6 +128,8 @@ impl Ops {
 
     /// Removes the character device.
     pub(crate) fn del_cdev(&self, head: &MpathHead) {
+        let _caller = head.callers.enter();
+
         if let Some(del_cdev) = self.template().del_cdev {
             // SAFETY: The callback gets a valid head.
             unsafe { del_cdev(head.as_raw()) }
@@ -210,6 +227,13 @@ impl Ops {
         // SAFETY: Null stands for what is built in; otherwise it was pinned.
         unsafe { bindings::mpath_helper_put_module(owner) }
     }
+}
+
+/// Are these the operations of a head's disk?
+pub(crate) fn is_head(fops: &bindings::block_device_operations) -> bool {
+    let submit_bio: unsafe extern "C" fn(*mut bindings::bio) = crate::ffi::mpath_bdev_submit_bio;
+
+    fops.submit_bio.map(|op| op as usize) == Some(submit_bio as usize)
 }
 
 // SAFETY: Templates are constant.

@@ -6,6 +6,10 @@
 //! while it is on a head. The state words are atomics.
 
 use super::head::MpathHead;
+use super::misuse::{
+    mark,
+    misuse, //
+};
 use crate::bindings;
 use crate::nodes::Node;
 use crate::policy::Path;
@@ -91,6 +95,35 @@ impl MpathDevice {
         unsafe { &*raw.cast() }
     }
 
+    /// The path in a driver's structure, unless it has never been added to a head: then that is
+    /// said.
+    ///
+    /// # Safety
+    ///
+    /// `raw` is valid for `'a`, and so is the head that it has been added to.
+    pub(crate) unsafe fn added<'a>(raw: *mut bindings::mpath_device) -> Option<&'a Self> {
+        // SAFETY: By this function's contract; only the mark is looked at before it is found.
+        let path = unsafe { Self::from_raw(raw) };
+
+        if !path.is_marked() {
+            misuse("a path is used that has never been added to a head");
+            return None;
+        }
+        Some(path)
+    }
+
+    /// Is there a path, on a list, in what a driver wants to be initialised as one?
+    ///
+    /// # Safety
+    ///
+    /// `raw` is valid for reads.
+    pub(crate) unsafe fn is_in_use(raw: *mut bindings::mpath_device) -> bool {
+        // SAFETY: By this function's contract; only the flags are looked at.
+        let path = unsafe { Self::from_raw(raw) };
+
+        path.is_marked() && path.is_listed()
+    }
+
     /// The C structure.
     pub(crate) fn as_raw(&self) -> *mut bindings::mpath_device {
         self.0.get()
@@ -120,7 +153,7 @@ impl MpathDevice {
                 port,
                 disk,
                 head,
-                flags: 0,
+                flags: mark(raw, Self::FLAGS),
             });
             Self::from_raw(raw)
         }
@@ -176,6 +209,12 @@ impl MpathDevice {
 
     const LISTED: usize = 1 << 0;
     const LINKED: usize = 1 << 1;
+    const FLAGS: usize = Self::LISTED | Self::LINKED;
+
+    /// Has [`MpathDevice::init`] been called on it?
+    fn is_marked(&self) -> bool {
+        self.flags().load(Relaxed) & !Self::FLAGS == mark(self.as_raw(), Self::FLAGS)
+    }
 
     fn flags(&self) -> &Atomic<usize> {
         // SAFETY: The word is aligned, valid as long as `self`, and only accessed atomically.

@@ -10,40 +10,60 @@ use super::head::{
     Control,
     MpathHead, //
 };
-use super::ops::Ops;
+use super::misuse::misuse;
+use super::ops::{
+    is_head,
+    Ops, //
+};
 use super::path::MpathDevice;
+use crate::bindings;
 use crate::removal::Decision;
 use crate::state::HeadState;
+use crate::wrap::disk::Disk;
+use crate::wrap::numa;
 use core::ptr::NonNull;
 use kernel::prelude::*;
 use kernel::sync::aref::ARef;
 use kernel::time::msecs_to_jiffies;
 
 impl MpathHead {
-    /// Adds a path that `init` fills in. Sleeps.
+    /// Initialises a path and adds it. Sleeps.
     ///
     /// # Safety
     ///
-    /// `path` is where `init` puts the path, and is valid until it has been deleted and a grace
-    /// period has passed.
-    pub(crate) unsafe fn add_path<'a>(
+    /// `raw` is valid until it has been deleted and a grace period has passed; so are the disk and
+    /// the port, unless they are null.
+    pub(crate) unsafe fn add_path(
         &self,
-        path: *const MpathDevice,
-        init: impl FnOnce() -> &'a MpathDevice,
+        raw: *mut bindings::mpath_device,
+        disk: *mut bindings::gendisk,
+        port: *mut bindings::mpath_port,
+        node: i32,
     ) -> Result {
+        numa::check(node)?;
+        if disk.is_null() || port.is_null() {
+            misuse("a path is added without a disk or without a port");
+            return Err(EINVAL);
+        }
+        // SAFETY: By this function's contract; a disk has operations.
+        if is_head(unsafe { Disk::from_raw(disk) }.fops()) {
+            misuse("a path is added whose disk is a head's");
+            return Err(EINVAL);
+        }
+
         let mut control = self.control.lock();
 
         if self.word.load().state() >= HeadState::Dying {
             return Err(ENXIO);
         }
-        // SAFETY: The head's mutex is held.
-        let is_there = unsafe { self.paths.iter() }.any(|other| core::ptr::eq(other, path));
-        if kernel::warn_on!(is_there) {
-            pr_err!("a path has been added twice\n");
+        // SAFETY: By this function's contract.
+        if unsafe { MpathDevice::is_in_use(raw) } {
+            misuse("a path is added that is on a head");
             return Err(EEXIST);
         }
 
-        let path = init();
+        // SAFETY: By this function's contract; nobody uses a path that is on no head.
+        let path = unsafe { MpathDevice::init(raw, self.as_raw(), disk, port, node) };
         path.set_listed(true);
         // SAFETY: The head's mutex is held; the rest by this function's contract.
         unsafe { self.paths.push_back(path) };
@@ -56,10 +76,17 @@ impl MpathHead {
 
     /// Unlinks a path. Returns whether the head has none left. Sleeps.
     pub(crate) fn delete_path(&self, path: &MpathDevice) -> bool {
+        if path.is_listed() && !path.state().load().is_removing() {
+            misuse("a path is deleted before mpath_quiesce_device(), which is done now");
+            if !self.quiesce(path) {
+                return false;
+            }
+        }
+
         let mut control = self.control.lock();
 
-        if kernel::warn_on!(!path.is_listed()) {
-            pr_err!("a path that is on no head has been deleted\n");
+        if !path.is_listed() {
+            misuse("a path is deleted that is on no head");
             return control.paths == 0;
         }
         path.set_listed(false);
@@ -125,7 +152,12 @@ impl MpathHead {
     }
 
     /// Sets the removal delay, and moves an armed timer. Sleeps.
-    pub(crate) fn set_removal_delay(&self, secs: u32) {
+    ///
+    /// Fails when the driver has no callback for a removal that is delayed.
+    pub(crate) fn set_removal_delay(&self, secs: u32) -> Result {
+        if secs != 0 && !self.ops.can_remove_later() {
+            return Err(EOPNOTSUPP);
+        }
         {
             let mut control = self.control.lock();
 
@@ -136,16 +168,20 @@ impl MpathHead {
         }
         // What waits may have to fail now.
         self.kick();
+        Ok(())
     }
 
     /// Takes the disk and the character device away. The head is Dying. Sleeps.
     pub(crate) fn remove(&self) {
-        if kernel::warn_on!(self.word.load().state() < HeadState::Dying) {
-            pr_err!("a head is removed that mpath_try_remove_head() has not decided about\n");
-            return;
-        }
-        if self.refuses_reader() {
-            return;
+        match self.word.load().state() {
+            HeadState::New | HeadState::Live => {
+                return misuse(
+                    "a head is removed that mpath_try_remove_head() has not decided about",
+                )
+            }
+            HeadState::Dead => return misuse("a head is removed that has been removed"),
+            HeadState::Dying if !self.may_wait() => return,
+            HeadState::Dying => (),
         }
 
         let mut bring_up = self.bring_up.lock();
@@ -175,6 +211,18 @@ impl MpathHead {
     }
 }
 
+impl MpathHead {
+    /// Removes a head without paths whose driver has not decided to, or has not gone on to.
+    pub(crate) fn remove_anyway(&self) {
+        {
+            let _control = self.control.lock();
+
+            self.word.advance(HeadState::Dying);
+        }
+        self.remove();
+    }
+}
+
 /// Seconds as ticks; what is too long for a timer is as long as a timer can be.
 fn ticks(secs: u32) -> u64 {
     /// Half of what the comparison of ticks can tell apart.
@@ -186,5 +234,5 @@ fn ticks(secs: u32) -> u64 {
 
 fn now() -> u64 {
     // SAFETY: Reads the clock.
-    unsafe { crate::bindings::mpath_helper_jiffies() }
+    unsafe { bindings::mpath_helper_jiffies() }
 }

@@ -3,6 +3,7 @@
 //! What happens to a bio: it is sent to a path, parked, or failed; and how it comes back.
 
 use super::head::MpathHead;
+use super::misuse::misuse;
 use super::path::MpathDevice;
 use super::select::Section;
 use crate::state::{
@@ -11,8 +12,8 @@ use crate::state::{
 };
 use crate::wrap::bio::{
     Bio,
-    Bios,
-    Failure, //
+    Failure,
+    Returned, //
 };
 use kernel::sync::atomic::Relaxed;
 use kernel::time::msecs_to_jiffies;
@@ -61,15 +62,21 @@ impl MpathHead {
     }
 
     /// Takes back bios that failed on a path for a reason of the path. Any context.
-    pub(crate) fn failover(&self, path: &MpathDevice, bios: Bios) {
+    ///
+    /// Those that did not come to the path through the head stay in the list: whose they are, and
+    /// whether they have ended or wait already, nobody knows.
+    pub(crate) fn failover(&self, path: &MpathDevice, mut bios: Returned) {
         path.state().update(|state| state.disabled(Reasons::FAILED));
         self.current_path.forget(path);
 
         if let Some(disk) = self.disk() {
-            for mut bio in bios {
+            while let Some(mut bio) = bios.next_of(path.disk()) {
                 bio.take_back(disk);
                 self.busy.lot.push(bio);
             }
+        }
+        if !bios.is_empty() {
+            misuse("a bio is failed over that the head has not sent to the path: it is left in the list");
         }
 
         self.busy.retry.schedule(msecs_to_jiffies(RETRY_MSECS));

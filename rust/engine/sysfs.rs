@@ -49,8 +49,7 @@ impl MpathHead {
 
         // SAFETY: By this function's contract.
         to_result(unsafe { bindings::kstrtouint(page, 0, &mut secs) })?;
-        self.set_removal_delay(secs);
-        Ok(())
+        self.set_removal_delay(secs)
     }
 }
 

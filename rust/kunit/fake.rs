@@ -328,7 +328,7 @@ impl FakePath {
 
     pub(super) fn set_live(&self) {
         // SAFETY: The path is on a head.
-        unsafe { ffi::mpath_device_set_live(self.dev()) }
+        unsafe { ffi::mpath_device_set_live(self.dev()) };
     }
 
     pub(super) fn enable(&self, reasons: u32) {
@@ -356,13 +356,19 @@ impl FakePath {
         }
         // SAFETY: The path was on this head, to which it has a reference.
         unsafe {
-            ffi::mpath_quiesce_device(self.dev());
+            self.quiesce();
             ffi::mpath_remove_sysfs_link(self.dev());
             let is_last = self.listed.load(Relaxed) && self.unlink();
             ffi::mpath_synchronize(head);
             ffi::mpath_put_head(head);
             is_last
         }
+    }
+
+    /// Makes sure that the path is not chosen any more.
+    pub(super) fn quiesce(&self) {
+        // SAFETY: The path has been on a head.
+        unsafe { ffi::mpath_quiesce_device(self.dev()) }
     }
 
     /// Unlinks the path from its head and does nothing else. Returns whether that has none left.

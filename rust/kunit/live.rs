@@ -4,7 +4,6 @@
 
 use super::check::{
     eventually,
-    skip,
     without_warnings, //
 };
 use super::driver::{
@@ -175,6 +174,7 @@ mod tests {
             if was_added {
                 path.go_live();
             }
+            path.quiesce();
             path.unlink();
             check!(head.try_remove());
             path.set_live();
@@ -195,11 +195,12 @@ mod tests {
             let path = FakePath::new(Options::default())?;
 
             path.add(&head)?;
-            path.unlink();
             let thread = {
                 let path = path.clone();
                 Thread::spawn(move || path.set_live())?
             };
+            path.quiesce();
+            path.unlink();
             check!(head.try_remove());
             thread.join()?;
             check!(!head.is_live() && head.open().is_err());
@@ -233,9 +234,6 @@ mod tests {
     /// Shows L-43.
     #[test]
     fn going_live_inside_a_read_side_section_is_refused() -> Result {
-        if !cfg!(CONFIG_PROVE_LOCKING) {
-            return skip(c"only lockdep knows who is inside a section");
-        }
         let head = TestHead::new(Setup::default())?;
         let _path = head.path()?;
         let other = FakePath::new(Options::default())?;

@@ -169,9 +169,8 @@ mod tests {
             let (path, other) = (head.path()?, head.path()?);
 
             head.write_many(2)?;
+            path.quiesce();
             // SAFETY: The path is on a head.
-            unsafe { ffi::mpath_quiesce_device(path.dev()) };
-            // SAFETY: As above.
             check!(!unsafe { ffi::mpath_clear_current_path(path.dev()) });
             let before = path.bios();
             path.enable(NOT_READY);

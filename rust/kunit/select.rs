@@ -34,7 +34,8 @@ use crate::policy::{
 };
 use crate::state::{
     AccessState,
-    PortState, //
+    PortState,
+    Reasons, //
 };
 use crate::wrap::numa;
 use core::alloc::Layout;
@@ -96,8 +97,10 @@ unsafe extern "C" fn unlink_and_choose(
     if dev != pair.cached.dev() {
         return 1;
     }
-    pair.cached.disable(NOT_READY);
-    // What a reader does who saw the path before it was disabled.
+    // What removes a path disables it first, and then waits for readers like this one,
+    let state = pair.cached.engine().state();
+    state.update(|state| state.disabled(Reasons::REMOVING));
+    // who may have seen the path before.
     pair.head
         .engine()
         .read()

@@ -259,19 +259,49 @@ impl Drop for Bio {
 /// Bios in order.
 pub(crate) struct Bios(Chain<bindings::bio>);
 
-impl Bios {
-    /// Takes the bios of a list over, which is empty afterwards.
+/// A list of bios that a driver gives back.
+///
+/// # Invariants
+///
+/// The list is valid, and so are its bios. Those that came to a path through its head have not been
+/// completed and are the caller's to give up.
+pub(crate) struct Returned(NonNull<bindings::bio_list>);
+
+impl Returned {
+    /// The list behind a C pointer.
     ///
     /// # Safety
     ///
-    /// `list` is valid, and its bios have not been completed and are the caller's to give up.
-    pub(crate) unsafe fn take(list: *mut bindings::bio_list) -> Self {
-        // SAFETY: By this function's contract.
-        unsafe {
-            let list = core::mem::replace(&mut *list, bindings::bio_list::default());
+    /// The list fulfils the type invariant for as long as the result is used.
+    pub(crate) unsafe fn from_raw(list: *mut bindings::bio_list) -> Self {
+        // SAFETY: A valid pointer is not null.
+        // INVARIANT: By this function's contract.
+        Self(unsafe { NonNull::new_unchecked(list) })
+    }
 
-            Self(Chain::from_raw(list.head))
+    /// Takes the first bio from the list if it came to `path` through the head: a bio that did has
+    /// been marked, and is a bio of the path's disk until it is taken back.
+    pub(crate) fn next_of(&mut self, path: &Disk) -> Option<Bio> {
+        // SAFETY: By the type invariant.
+        unsafe {
+            let list = self.0.as_mut();
+            let bio = NonNull::new(list.head)?.as_ptr();
+
+            if (*bio).bi_opf & Bio::DRIVER == 0 || (*bio).bi_bdev != path.part0() {
+                return None;
+            }
+            list.head = core::mem::replace(&mut (*bio).bi_next, core::ptr::null_mut());
+            if list.head.is_null() {
+                list.tail = core::ptr::null_mut();
+            }
+            Some(Bio::from_raw(bio))
         }
+    }
+
+    /// Is no bio in the list?
+    pub(crate) fn is_empty(&self) -> bool {
+        // SAFETY: By the type invariant.
+        unsafe { self.0.as_ref() }.head.is_null()
     }
 }
 

@@ -70,6 +70,15 @@ pub(crate) fn check(node: i32) -> Result {
     Err(EINVAL)
 }
 
+/// Where to allocate when a driver says `node`: there, or anywhere when the node is not online.
+pub(crate) fn to_allocate_on(node: i32) -> Result<i32> {
+    check(node)?;
+    // SAFETY: The helper reads a mask, and `node` is the id of a node.
+    let is_online = node != NO_NODE && unsafe { bindings::mpath_helper_node_online(node) };
+
+    Ok(if is_online { node } else { NO_NODE })
+}
+
 /// How far `to` is from `from`; [`NO_NODE`] is local everywhere.
 pub(crate) fn distance(from: Node, to: i32) -> u32 {
     if to == NO_NODE {
