@@ -7,6 +7,9 @@
     @test(over=("loop", "tcp"))
     def a_lost_path_costs_no_io(transport): ...     # two tests, ..._over_loop and ..._over_tcp
 
+    @test(warns=("a path is added that is on a head",))
+    def a_path_that_is_added_twice_is_refused(): ...        # and the kernel warns so, once
+
 A test passes when it returns, fails when it raises, and is skipped when it raises Skip.
 """
 
@@ -30,17 +33,18 @@ class Case:
     function: Callable
     arguments: tuple
     limit: int
+    warns: tuple
 
     def run(self) -> None:
         self.function(*self.arguments)
 
 
-def test(function=None, *, over=(), limit=LIMIT):
+def test(function=None, *, over=(), limit=LIMIT, warns=()):
     """Makes a function a test, or one test for each of the arguments in `over`."""
     if function is None:
-        return lambda function: test(function, over=over, limit=limit)
+        return lambda function: test(function, over=over, limit=limit, warns=warns)
     for argument in over or (None,):
         name = function.__name__ + (f"_over_{argument}" if over else "")
         assert name not in cases, f"two tests are called {name}"
-        cases[name] = Case(name, function, (argument,) if over else (), limit)
+        cases[name] = Case(name, function, (argument,) if over else (), limit, warns)
     return function

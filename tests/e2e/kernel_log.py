@@ -20,6 +20,10 @@ PROBLEM = re.compile(
 #: Said to the log before each test.
 MARK = "lab: test "
 
+#: What a warning is between, and how many lines before that may explain it: another CPU may speak, too.
+BEGIN, END = "[ cut here ]", "[ end trace "
+BEFORE = 4
+
 
 class KernelLog:
     """A reader of /dev/kmsg that starts at the present, or at the first line of this boot."""
@@ -45,8 +49,32 @@ class KernelLog:
                 lines.append(f"[{seconds:12.6f}] {line}")
 
 
-def problems(lines) -> list[str]:
-    return [line for line in lines if PROBLEM.search(line)]
+def problems(lines, warns=()) -> list[str]:
+    """What of `lines` must not be there, and what of `warns` is not."""
+    rest, missing = without_warnings(lines, warns)
+    return [line for line in rest if PROBLEM.search(line)] + [f"the kernel did not warn: {text}" for text in missing]
+
+
+def without_warnings(lines, warns) -> tuple[list[str], list[str]]:
+    """`lines` without a warning for each of `warns`, which is in it or shortly before; and those without one."""
+    missing, rest = list(warns), []
+    said, warning = [], None
+    for line in lines:
+        if BEGIN in line:
+            rest += warning or ()
+            said, warning = rest[-BEFORE:], [line]
+        elif warning is None:
+            rest.append(line)
+        else:
+            warning.append(line)
+            if END in line:
+                text = next((text for text in missing if any(text in each for each in said + warning)), None)
+                if text is None:
+                    rest += warning
+                else:
+                    missing.remove(text)
+                warning = None
+    return rest + (warning or []), missing
 
 
 def mark(test) -> None:

@@ -59,7 +59,7 @@ def _run(number, case) -> bool:
     except Exception:
         fault = traceback.format_exc()
     lines = log.new_lines()
-    fault = fault or _leftovers() or "\n".join(problems(lines))
+    fault = fault or _leftovers() or "\n".join(problems(lines, case.warns))
     os.kill(watchdog, signal.SIGKILL)
     os.waitpid(watchdog, 0)
     if fault:

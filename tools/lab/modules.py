@@ -20,6 +20,7 @@ _PATCH = paths.ROOT / "drivers" / "nvme" / "in-tree.patch"
 _GLUE = paths.ROOT / "drivers" / "nvme" / "host"
 _BENCH = paths.ROOT / "tests" / "bench"
 _NVME = Path("drivers/nvme")
+_BAD = paths.ROOT / "tests" / "bad"
 #: What is copied of the tree's NVMe, and so never what make left there.
 _SOURCES = ("*.c", "*.h", "Makefile", "Kconfig")
 #: Modules of a kernel may be built in instead; then there is nothing to replace.
@@ -42,6 +43,8 @@ def ensure(which: str, name: str = kernel.PLAIN) -> Path:
         objects = []
         if which != "stock":
             objects.append(_library(name, built))
+        if which == "ours":
+            objects.append(_bad_driver(name, built))
         if which != "samples":
             objects.append(_nvme(which, name, built, _ours_flags(home) if which == "ours" else []))
         return _collect(home / "modules" / which, objects)
@@ -134,6 +137,16 @@ def _library(name: str, built: kernel.KernelBuild, label: str = "lib", variables
         variables = _SAMPLES
     with log.step(f"modules-{label}{kernel.suffix(name)}", "building libmultipath") as step:
         step.run([*built.make(), f"M={paths.ROOT}", f"MO={output}", "CONFIG_LIBMULTIPATH=m", *variables, "modules"],
+                 env=kernel.environment(), show=kernel.show)
+    return output
+
+
+def _bad_driver(name: str, built: kernel.KernelBuild) -> Path:
+    """Builds the driver of tests/bad/."""
+    home = kernel.place(name)
+    output = home / "modules" / "bad"
+    with log.step(f"modules-bad{kernel.suffix(name)}", "building the driver that is bad") as step:
+        step.run([*built.make(), f"M={_BAD}", f"MO={output}", *_ours_flags(home), "modules"],
                  env=kernel.environment(), show=kernel.show)
     return output
 

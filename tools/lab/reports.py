@@ -10,8 +10,10 @@ from lab import paths
 
 sys.path.insert(0, str(paths.ROOT))
 
+from tests.e2e import suite
 from tests.e2e.kernel_log import MARK
 from tests.e2e.kernel_log import PROBLEM
+from tests.e2e.kernel_log import without_warnings
 
 #: How many lines belong to a report, from its first on, if no other test begins.
 REPORT_LINES = 120
@@ -42,24 +44,24 @@ class Story:
     def __init__(self, console: Path):
         self.reports = []
         self._begun = [(0.0, "")]
-        suite = ""
+        kunit = ""
         unnamed = []
         open_report = None
-        for line in console.read_text(errors="replace").splitlines() if console.exists() else ():
+        for line in _without_expected(console.read_text(errors="replace").splitlines() if console.exists() else ()):
             stamp, text = _LINE.fullmatch(line).groups() if _LINE.fullmatch(line) else (None, line)
             if marked := _MARK.fullmatch(text):
                 self._begun.append((float(stamp or 0), marked[1]))
                 open_report = None
             elif begun := _SUITE.fullmatch(text):
-                suite, unnamed = begun[1], []
-            elif ended := suite and _ENDED.fullmatch(text):
+                kunit, unnamed = begun[1], []
+            elif ended := kunit and _ENDED.fullmatch(text):
                 for report in unnamed:
-                    report.during = f"{suite}: {ended[1]}"
+                    report.during = f"{kunit}: {ended[1]}"
                 unnamed, open_report = [], None
             elif open_report and len(open_report.lines) < REPORT_LINES:
                 open_report.lines.append(line)
             elif PROBLEM.search(text):
-                open_report = Report(self._begun[-1][1] or suite, [line])
+                open_report = Report(self._begun[-1][1] or kunit, [line])
                 unnamed.append(open_report)
                 self.reports.append(open_report)
 
@@ -69,3 +71,14 @@ class Story:
         seconds = (allocated - _FIRST_SECONDS * ticks) % 2**32 / ticks
         during = [test for begun, test in self._begun if begun <= seconds][-1]
         return Report(during, text.splitlines())
+
+
+def _without_expected(lines) -> list:
+    """The lines without the warnings that the tests which they came during were to bring about."""
+    parts = [("", [])]
+    for line in lines:
+        if marked := _MARK.search(line):
+            parts.append((marked[1], []))
+        parts[-1][1].append(line)
+    return [line for test, part in parts
+            for line in without_warnings(part, suite.CASES[test].warns if test in suite.CASES else ())[0]]

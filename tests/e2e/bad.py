@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The driver of tests/bad/, which does everything wrong, and another one beside it, which must not notice."""
+
+import errno
+import mmap
+import os
+import pathlib
+import threading
+
+from tests.e2e import modules
+from tests.e2e import wait
+from tests.e2e.case import Skip
+from tests.e2e.ram import RamDisk
+
+MODULE = "bad_mpath"
+_DO = pathlib.Path("/sys/kernel/debug/mpath_bad/do")
+_DISKS = ("mpbad0", "mpbad1")
+#: Where there are two names for an error, the kernel's.
+_ERRORS = errno.errorcode | {errno.EDEADLK: "EDEADLK", errno.EOPNOTSUPP: "EOPNOTSUPP"}
+
+
+def make(mistake) -> str:
+    """Makes a mistake while another driver's disk is used; returns the name of the error that it got, or "ok".
+
+    Afterwards the bad driver has taken apart what it had, so that it can be unloaded; it is.
+    """
+    if not modules.available(MODULE):
+        raise Skip("the bad driver is on the library")
+    with RamDisk("c") as disk:
+        modules.load(MODULE)
+        with Bystander(disk.device) as bystander:
+            bystander.wait_for_io()
+            outcome = _outcome(mistake)
+            bystander.wait_for_io()
+        modules.unload(MODULE)
+        left = [name for name in _DISKS if pathlib.Path("/sys/block", name).exists()]
+        assert not left, f"the bad driver left {left}"
+    return outcome
+
+
+def _outcome(mistake) -> str:
+    # A file of Python's would write once more what could not be written.
+    file = os.open(_DO, os.O_WRONLY)
+    try:
+        os.write(file, mistake.encode())
+    except OSError as error:
+        return _ERRORS[error.errno]
+    finally:
+        os.close(file)
+    return "ok"
+
+
+class Bystander:
+    """Writes blocks of a disk and reads them back, in a thread, and fails when one is not as it was written."""
+
+    BLOCK = 4096
+    BLOCKS = 64
+
+    def __init__(self, device):
+        self._file = os.open(device, os.O_RDWR | os.O_DIRECT)
+        self._memory = mmap.mmap(-1, self.BLOCK)
+        self._verified = 0
+        self._fault = None
+        self._stop = False
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception):
+        self._stop = True
+        self._thread.join()
+        os.close(self._file)
+        if not exception[0] and self._fault:
+            raise self._fault
+
+    def wait_for_io(self) -> None:
+        """Waits until some more blocks have been verified."""
+        begin = self._verified
+        wait.until(lambda: self._fault or self._verified > begin + self.BLOCKS, "I/O beside the bad driver's")
+        if self._fault:
+            raise self._fault
+
+    def _run(self):
+        try:
+            while not self._stop:
+                self._verify(self._verified)
+                self._verified += 1
+        except Exception as fault:
+            self._fault = fault
+
+    def _verify(self, number):
+        block = number.to_bytes(8, "little") * (self.BLOCK // 8)
+        offset = number % self.BLOCKS * self.BLOCK
+        self._memory[:] = block
+        assert os.pwritev(self._file, [self._memory], offset) == self.BLOCK
+        self._memory[:] = bytes(self.BLOCK)
+        assert os.preadv(self._file, [self._memory], offset) == self.BLOCK
+        assert self._memory[:] == block, f"block {number} is not as it was written"
