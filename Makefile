@@ -14,7 +14,7 @@
 
 export KSRC KDIR STOCK SAMPLE BUILD MINUTES SECONDS SEED KERNEL QUICK
 
-COMMANDS := setup demo test model misuse kunit e2e parity storm soak bench modules samples kernel check doc series rust-analyzer clean distclean
+COMMANDS := setup demo test model misuse kunit e2e parity storm soak bench mutants modules samples kernel check doc series rust-analyzer clean distclean
 .PHONY: help python sanitize $(COMMANDS)
 
 help: ## this list

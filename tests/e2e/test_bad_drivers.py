@@ -40,6 +40,7 @@ def bad_a_path_without_a_disk_is_refused():
 
 @test(warns=(WITHOUT,))
 def bad_a_path_without_a_port_is_refused():
+    """Shows L-10."""
     assert bad.make("add_without_port") == "EINVAL"
 
 

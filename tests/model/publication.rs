@@ -467,10 +467,16 @@ fn walk_until_met<const READERS: usize>(section: &Section<'_, READERS>, last: &S
 }
 
 /// A reader walks from the cached path while that one is unlinked and another one is added. Since a
-/// second reader may put another path into the slot, nobody waits for the first.
+/// second reader may put another path into the slot, nobody waits for the first. No path is optimized
+/// at first: a walk ends where it finds one that is.
 fn walking(walk: fn(&Section<'_, 2>)) -> impl Fn() + Send + Sync {
     move || {
         let head = Head::<2>::new(2, Some(0));
+        for device in &head.devices[..2] {
+            device
+                .state
+                .update(|state| state.reaching(AccessState::NonOptimized));
+        }
         let walker = {
             let head = head.clone();
             thread::spawn(move || {

@@ -96,6 +96,16 @@ def _check():
     return f"checks passed: {', '.join(passed)}"
 
 
+def _one(test: str):
+    from lab import one
+    return _report(one.run(test))
+
+
+def _mutants(only: str | None):
+    from lab import mutants
+    return mutants.run(only or "")
+
+
 def _series():
     from lab import series
     return series.run()
@@ -131,6 +141,8 @@ COMMANDS = {
     "storm": _storm,
     "soak": _soak,
     "bench": _bench,
+    "mutants": _mutants,
+    "one": _one,
     "test": _test,
     "check": _check,
     "doc": doc.build,
@@ -176,6 +188,8 @@ def _parser() -> argparse.ArgumentParser:
     e2e.add_argument("-k", dest="only", metavar="pattern", help="only tests whose name contains this")
     commands.choices["model"].add_argument("-k", dest="only", metavar="part", help="only tests whose name contains this")
     commands.choices["kunit"].add_argument("-k", dest="only", metavar="suite: case", help="only this test")
+    commands.choices["one"].add_argument("test", help="a test as docs/defects.md names it")
+    commands.choices["mutants"].add_argument("-k", dest="only", metavar="part", help="only patches whose name contains this")
     parity = commands.choices["parity"]
     parity.add_argument("acts", nargs="*", metavar="act", help="only these parts of the comparison")
     return parser

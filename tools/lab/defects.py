@@ -11,6 +11,7 @@ import sys
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
+from pathlib import Path
 
 from lab import log
 from lab import paths
@@ -52,21 +53,26 @@ class Test:
     def __str__(self) -> str:
         return f"{self.part}: {self.name}"
 
+    @classmethod
+    def read(cls, text: str) -> "Test":
+        part, _, name = text.partition(": ")
+        return cls(part, name)
+
     @property
     def usual(self) -> "Test":
         """The same test in a kernel of the usual configuration."""
         return Test(self.part.partition("+")[0], self.name)
 
-    def outcomes(self) -> set:
+    def outcomes(self, reports: Path = paths.REPORTS) -> set:
         """What became of it, in each of its variants; empty when it has not run."""
-        known = record.read(self.part).outcomes
+        known = record.read(self.part, reports).outcomes
         return {outcome for name, outcome in known.items()
                 if name == self.name or self.usual.part == "e2e" and name.startswith(self.name + _VARIANT)}
 
 
 def check(step) -> None:
     """The document is complete and agrees with the tests, none of which has failed; what has not run is told."""
-    documented = _documented()
+    documented = documented_tests()
     wrong = _disagreements(documented, _in_source())
     waiting = defaultdict(int)
     for test in _named(documented):
@@ -74,7 +80,7 @@ def check(step) -> None:
         if not outcomes and not _has_run(test.part):
             waiting[test.part] += 1
         elif outcomes != {record.PASSED}:
-            wrong.append(f"{test} {_ending(outcomes)}")
+            wrong.append(f"{test} {ending(outcomes)}")
     for part, count in sorted(waiting.items()):
         log.info(f"defects: {count} tests of {part} have not run since build/ was made")
     _tell(wrong)
@@ -85,8 +91,8 @@ def check(step) -> None:
 
 def ran() -> Counts:
     """The tests that the document names, apart from those under sanitizers: each has to have passed when it ran last."""
-    tests = [test for test in _named(_documented()) if test.usual == test]
-    wrong = [f"{test} {_ending(outcomes)}" for test in tests if (outcomes := test.outcomes()) != {record.PASSED}]
+    tests = [test for test in _named(documented_tests()) if test.usual == test]
+    wrong = [f"{test} {ending(outcomes)}" for test in tests if (outcomes := test.outcomes()) != {record.PASSED}]
     _tell(wrong)
     return Counts(len(tests) - len(wrong), len(wrong))
 
@@ -96,9 +102,11 @@ def _has_run(part: str) -> bool:
     return record.read("sanitize" if "+" in part else part).whole
 
 
-def _ending(outcomes: set) -> str:
+def ending(outcomes: set) -> str:
+    """What became of a test, in words that follow its name."""
     worst = next((outcome for outcome in (record.FAILED, record.SKIPPED) if outcome in outcomes), None)
-    return {record.FAILED: "has failed", record.SKIPPED: "was skipped", None: "has not run"}[worst]
+    return {record.FAILED: "has failed", record.SKIPPED: "was skipped",
+            None: "has passed" if outcomes else "has not run"}[worst]
 
 
 def _tell(wrong: list) -> None:
@@ -106,7 +114,7 @@ def _tell(wrong: list) -> None:
         log.info(f"defects: {line}")
 
 
-def _documented() -> dict:
+def documented_tests() -> dict:
     """The tests of each id."""
     sections = defaultdict(list)
     for name, text in _SECTION.findall(_DOC.read_text()):

@@ -24,7 +24,9 @@ from lab import vm
 from lab.counts import Counts
 from lab.reports import Story
 
+#: For all suites, and for one test.
 TIMEOUT_SECONDS = 600
+TIMEOUT_OF_ONE_SECONDS = 90
 _VARIABLES = ("CONFIG_LIBMULTIPATH_KUNIT_TEST=y",)
 
 #: How much of a report is shown here; the console's file has all of it.
@@ -34,12 +36,12 @@ SHOWN_LINES = 60
 _SCRIPT = f"""
 cd /sys/kernel/debug/kunit || exit
 others=" $(echo *) "
-insmod "$MODULES/libmultipath.ko" && insmod "$2/{doctest.MODULE}.ko" || exit
+insmod "$MODULES/libmultipath.ko" && {{ [ -z "$2" ] || insmod "$2/{doctest.MODULE}.ko"; }} || exit
 for suite in *; do
     case "$others" in *" $suite "*) continue ;; esac
     cat "$suite/results" > "$1/$suite.ktap" || exit
 done
-cd / && rmmod {doctest.MODULE} libmultipath
+cd / && rmmod ${{2:+{doctest.MODULE}}} libmultipath
 """
 
 
@@ -52,14 +54,16 @@ def run(only: str = "", name: str = kernel.PLAIN) -> Counts:
     setup.ensure()
     built = kernel.ensure(name)
     kernel.check_bootable(built)
-    library, examples = modules.ensure_library(name, _VARIABLES), doctest.ensure(name)
+    library = modules.ensure_library(name, _VARIABLES)
+    examples = doctest.ensure(name) if not only or only.startswith(doctest.MODULE) else ""
     label = f"kunit{kernel.suffix(name)}"
     shared = kernel.place(name) / "kunit"
     shutil.rmtree(shared, ignore_errors=True)
     console = paths.LOGS / f"{label}-console.log"
     with log.step(label, "running the suites in a guest") as step:
         result = vm.run(kernel=built, command=["sh", "-c", _SCRIPT, "sh", shared, examples], modules_dir=library,
-                        topology=vm.Topology(), timeout=TIMEOUT_SECONDS, console_log=console, rwdir=shared,
+                        topology=vm.Topology(), timeout=TIMEOUT_OF_ONE_SECONDS if only else TIMEOUT_SECONDS,
+                        console_log=console, rwdir=shared,
                         append=f"kunit.enable=1{_filter(only)}", output=_writer(step))
         complaints = result.reports or Story(console).reports
         outcomes = {report.during: record.FAILED for report in complaints if report.during}

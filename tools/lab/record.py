@@ -40,11 +40,11 @@ def write(part: str, outcomes: dict, whole: bool) -> None:
     file.write_text(json.dumps(now, indent=1, sort_keys=True) + "\n")
 
 
-def read(part: str) -> Record:
+def read(part: str, reports: Path = paths.REPORTS) -> Record:
     """What is known of a part; nothing when it has never run."""
-    file = _file(part)
+    file = _file(part, reports)
     return Record(**json.loads(file.read_text())) if file.exists() else Record()
 
 
-def _file(part: str) -> Path:
-    return paths.REPORTS / f"ran-{part.replace(' ', '-')}.json"
+def _file(part: str, reports: Path = paths.REPORTS) -> Path:
+    return reports / f"ran-{part.replace(' ', '-')}.json"

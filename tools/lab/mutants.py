@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Fixes that are taken out again: each patch of tests/mutants/ breaks one, and a test has to notice.
+
+A patch is preceded by lines that say what it breaks, which tests go red, and what they say then:
+
+    L-7: round-robin goes on until it meets the path again that was chosen last
+    red: model: publication::a_round_robin_walk_ends_although_the_last_choice_is_unlinked
+    says: exceeded maximum number of branches
+
+It is applied to a copy of the project, which keeps what was built there. The tests are green in the copy as it
+is; with the patch, each must have run and failed, for the reason that is given: a patch that does not build, or
+a guest that does not boot, is no proof.
+"""
+
+import os
+import re
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab import defects
+from lab import log
+from lab import modules
+from lab import paths
+from lab import process
+from lab import record
+from lab.defects import Test
+
+PLACE = paths.ROOT / "tests" / "mutants"
+_TREE = paths.BUILD / "mutants"
+_REPORTS = _TREE / "build" / "reports"
+#: Parts of which all tests together take no longer than a few of them.
+_AT_ONCE = ("kunit",)
+#: What is no source of the project.
+_NOT_COPIED = {".git", "build", "target", "__pycache__"}
+#: What the tests leave of themselves, by which they are seen to fail for the right reason.
+_SAID = ("logs/*.log", "kunit/*.ktap")
+_FIELD = re.compile(r"^(red|says|[LNSX]-\d+b?): (.+)$", re.MULTILINE)
+_CAUGHT, _MISSED = "caught", "MISSED"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    file: Path
+    #: The defect that is there again, and how.
+    defect: str
+    what: str
+    #: The tests that show it, and a pattern of what is said when they fail.
+    tests: tuple
+    says: str
+
+    @classmethod
+    def read(cls, file: Path) -> "Mutant":
+        head = file.read_text().partition("\n--- ")[0]
+        fields = _FIELD.findall(head)
+        ids = [(key, text) for key, text in fields if key in defects.IDS]
+        tests = tuple(Test.read(text) for key, text in fields if key == "red")
+        says = [text for key, text in fields if key == "says"]
+        if len(ids) != 1 or not tests or len(says) != 1:
+            log.fail(f"{file.name} does not say which defect it brings back, which tests go red, and what they say")
+        return cls(file, *ids[0], tests, says[0])
+
+    @property
+    def name(self) -> str:
+        return self.file.stem
+
+
+def all_of_them(only: str = "") -> list:
+    found = [Mutant.read(file) for file in sorted(PLACE.glob("*.patch"), key=_by_number) if only in file.stem]
+    return found or log.fail(f"no patch in tests/mutants/ is called {only}")
+
+
+def _by_number(file: Path) -> tuple:
+    kind, number, *rest = file.stem.split("-")
+    return kind, int(re.match(r"\d+", number)[0]), rest
+
+
+def check(step) -> None:
+    """Every patch applies, and breaks what its tests are named for in docs/defects.md."""
+    documented = defects.documented_tests()
+    for mutant in all_of_them():
+        for test in mutant.tests:
+            if test not in documented.get(mutant.defect, ()):
+                log.fail(f"{mutant.file.name}: the section of {mutant.defect} does not name {test}")
+        _mutated(step, mutant)
+
+
+def run(only: str = "") -> tuple:
+    """Runs the tests of every mutant on it; returns the last line and the exit status."""
+    mutants = all_of_them(only)
+    tests = sorted({test for mutant in mutants for test in mutant.tests})
+    with log.step("mutants", f"{len(mutants)} patches, {len(tests)} tests") as step:
+        _lay_out(_sources())
+        _check_green(step, tests)
+        rows = []
+        for number, mutant in enumerate(mutants, 1):
+            step.progress(f"{number} of {len(mutants)}: {mutant.name}")
+            rows += _judge(step, mutant)
+        _lay_out(_sources())
+    _show(rows)
+    missed = {row[0] for row in rows if row[-1] != _CAUGHT}
+    return f"{len(mutants) - len(missed)} caught, {len(missed)} missed", 1 if missed else 0
+
+
+def _check_green(step, tests: list) -> None:
+    """Without a patch, every test passes."""
+    at_once = [test for test in tests if test.part in _AT_ONCE]
+    runs = [([part], [test for test in at_once if test.part == part]) for part in sorted({test.part for test in at_once})]
+    runs += [(["one", str(test)], [test]) for test in tests if test not in at_once]
+    for number, (words, group) in enumerate(runs, 1):
+        step.progress(f"without a patch, {number} of {len(runs)}: {' '.join(words)}")
+        _lab(step, *words)
+        for test in group:
+            if (outcomes := test.outcomes(_REPORTS)) != {record.PASSED}:
+                step.failed(f"without a patch, {test} {defects.ending(outcomes)}")
+
+
+def _judge(step, mutant: Mutant) -> list:
+    """What each test of a mutant says of it."""
+    _lay_out(_mutated(step, mutant))
+    rows = []
+    for test in mutant.tests:
+        said = _lab(step, "one", str(test))
+        rows.append((mutant.name, mutant.what, str(test), _verdict(mutant, test.outcomes(_REPORTS), said)))
+        log.info(f"mutants: {mutant.name}: {rows[-1][-1]}, by {test}")
+    return rows
+
+
+def _verdict(mutant: Mutant, outcomes: set, said: str) -> str:
+    if record.FAILED not in outcomes:
+        return f"{_MISSED}: the test {defects.ending(outcomes)}"
+    if not re.search(mutant.says, said):
+        return f"{_MISSED}: the test has failed, and not said `{mutant.says}`"
+    return _CAUGHT
+
+
+def _lab(step, *words) -> str:
+    """Gives the copy's lab a command, which knows of no earlier run; returns what was said, the tests included."""
+    shutil.rmtree(_REPORTS, ignore_errors=True)
+    begun = time.time()
+    before = step.log.stat().st_size
+    process.logged(step, [sys.executable, str(_TREE / "tools" / "lab.py"), *words], cwd=_TREE, env=dict(os.environ))
+    said = step.log.read_bytes()[before:].decode(errors="replace")
+    files = [file for pattern in _SAID for file in (_TREE / "build").glob(pattern)]
+    return said + "".join(file.read_text(errors="replace") for file in files if file.stat().st_mtime > begun)
+
+
+def _sources() -> dict:
+    """What the project consists of, by name."""
+    return {name: (paths.ROOT / name).read_bytes() for name in _names(paths.ROOT)}
+
+
+def _names(root: Path, directory: Path = Path(".")):
+    for entry in sorted((root / directory).iterdir()):
+        if entry.name in _NOT_COPIED:
+            continue
+        if entry.is_dir():
+            yield from _names(root, directory / entry.name)
+        else:
+            yield directory / entry.name
+
+
+def _mutated(step, mutant: Mutant) -> dict:
+    """The project with a patch applied."""
+    files = _sources()
+    names = [Path(name) for name in re.findall(r"^\+\+\+ b/(\S+)", mutant.file.read_text(), re.MULTILINE)]
+    scratch = paths.BUILD / "mutant"
+    shutil.rmtree(scratch, ignore_errors=True)
+    for name in names:
+        (scratch / name).parent.mkdir(parents=True, exist_ok=True)
+        (scratch / name).write_bytes(files[name])
+    step.run(["patch", "-p1", "--batch", "--forward", "--fuzz=0", "--no-backup-if-mismatch", "-i", mutant.file],
+             cwd=scratch, why=f"{mutant.file.name} does not apply")
+    return files | {name: (scratch / name).read_bytes() for name in names}
+
+
+def _lay_out(files: dict) -> None:
+    """Makes the copy these files, touching none that is already as it should be."""
+    if _TREE.exists():
+        for name in set(_names(_TREE)) - set(files):
+            (_TREE / name).unlink()
+    for name, content in files.items():
+        (_TREE / name).parent.mkdir(parents=True, exist_ok=True)
+        modules.write(_TREE / name, content)
+
+
+def _show(rows: list) -> None:
+    for name, what, test, result in rows:
+        print(f"{name}: {what}\n    {test}\n    {result}", flush=True)
+    report = paths.REPORTS / "mutants.txt"
+    report.parent.mkdir(parents=True, exist_ok=True)
+    report.write_text("".join("\t".join(row) + "\n" for row in rows))

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: GPL-2.0
+"""One test, as docs/defects.md names it: `tools/lab.py one "kunit: mpath_select: a_disabled_path_is_never_chosen"`."""
+
+from lab import e2e
+from lab import kernel
+from lab import kunit
+from lab import log
+from lab import misuse
+from lab import model
+from lab import record
+from lab import test
+from lab.counts import Counts
+from lab.defects import Test
+
+_PARTS = {
+    "host": lambda name, configuration: model.run_host(name),
+    "model": lambda name, configuration: model.run_models(name),
+    "misuse": lambda name, configuration: misuse.run(),
+    "kunit": kunit.run,
+    "e2e": lambda name, configuration: e2e.run(only=name, name=configuration),
+    "test": lambda name, configuration: _part(name),
+}
+
+
+def _part(name: str) -> Counts:
+    counts = test.PARTS[name]()
+    record.write("test", {name: record.FAILED if counts.failed else record.PASSED}, whole=False)
+    return counts
+
+
+def run(text: str) -> Counts:
+    """Runs a test, and notes what has become of it as every run does."""
+    named = Test.read(text)
+    part = _PARTS.get(named.usual.part)
+    if not part:
+        log.fail(f"`{text}` is not `part: test`, the part being one of {', '.join(_PARTS)}")
+    return part(named.name, kernel.PLAIN + named.part.removeprefix(named.usual.part))
