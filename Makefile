@@ -30,6 +30,7 @@ parity: ## what our NVMe and the kernel's own do differently, if anything
 storm: ## everything that can happen to paths, at random, under verified I/O, in two kernels, for SECONDS=600
 soak: ## the gentle part of it, on NVMe in the plain kernel, for MINUTES=10
 bench: ## what an I/O costs, ours beside the kernel's own, in exact instructions; QUICK=1
+mutants: ## fixes taken out again, one by one, and the tests that notice
 check: ## rustfmt, clippy, checkpatch, rustdoc, kernel-doc, the count of unsafe, docs/defects.md against the tests
 doc: ## the reference of the Rust face and of the C face, in build/doc
 series: ## the project as patches for a kernel tree, in build/series
