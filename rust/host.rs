@@ -3,9 +3,13 @@
 //! The pure parts of libmultipath, as a crate for the host: what they decide is tested here, where
 //! a test takes microseconds and every interleaving can be tried.
 
+pub mod life;
+pub mod list;
 pub mod nodes;
 pub mod parking;
 pub mod policy;
 pub mod removal;
+pub mod slots;
 pub mod state;
+pub mod submission;
 pub mod sync;

@@ -2,8 +2,8 @@
 
 //! libmultipath: one block device over several that lead to the same storage.
 //!
-//! The pure modules decide (`policy`, `state`, `removal`, `nodes`, `parking`), the engine carries
-//! out, the faces convert. C drivers use `include/linux/multipath.h`, Rust drivers what is exported
+//! The pure modules decide (`policy`, `state`, `submission`, `removal`, `life`, `nodes`, `parking`,
+//! `slots`, `list`), the engine carries out, the faces convert. C drivers use `include/linux/multipath.h`, Rust drivers what is exported
 //! here: see [`driver`].
 
 mod bindings;
@@ -12,11 +12,15 @@ mod engine;
 pub mod ffi;
 #[cfg(CONFIG_LIBMULTIPATH_KUNIT_TEST)]
 mod kunit;
+pub mod life;
+pub mod list;
 pub mod nodes;
 pub mod parking;
 pub mod policy;
 pub mod removal;
+pub mod slots;
 pub mod state;
+pub mod submission;
 pub mod sync;
 mod wrap;
 

@@ -15,6 +15,10 @@
 use core::marker::PhantomData;
 use core::ptr::null_mut;
 
+use crate::state::{
+    AtomicPathState,
+    Reasons, //
+};
 use crate::sync::AtomicPtr;
 
 /// What can be parked: something that has room for a pointer to the next one.
@@ -153,8 +157,14 @@ impl<T: Parkable> Default for ParkingLot<T> {
     }
 }
 
+/// Something whose worker can be kicked.
+pub trait Kick {
+    /// Has everything that waits submitted again, soon and elsewhere.
+    fn kick(&self);
+}
+
 /// A head, as the protocol sees it.
-pub trait Waiting {
+pub trait Waiting: Kick {
     /// What waits.
     type Item: Parkable;
 
@@ -163,9 +173,6 @@ pub trait Waiting {
 
     /// Is there a reason to submit again what waits: a path is usable, or waiting is over?
     fn is_worth_another_try(&self) -> bool;
-
-    /// Has everything that waits submitted again, soon and elsewhere.
-    fn kick(&self);
 }
 
 /// Parks an item, and makes sure that it does not stay for ever.
@@ -180,4 +187,36 @@ pub unsafe fn park<W: Waiting>(head: &W, item: *mut W::Item) {
     if head.is_worth_another_try() {
         head.kick();
     }
+}
+
+/// A head whose paths can fail bios.
+pub trait FailOver: Kick {
+    /// What a path is here.
+    type Path;
+
+    /// The state of a path.
+    fn state_of(path: &Self::Path) -> &AtomicPathState;
+
+    /// Clears the slots that name a path.
+    fn forget(&self, path: &Self::Path);
+
+    /// Has [`retry`] called after a while.
+    fn retry_later(&self);
+}
+
+/// A path has failed bios, which `park` puts into the lot. Any context.
+pub fn fail_over<H: FailOver>(head: &H, path: &H::Path, park: impl FnOnce()) {
+    H::state_of(path).update(|state| state.disabled(Reasons::FAILED));
+    head.forget(path);
+    park();
+    head.retry_later();
+    head.kick();
+}
+
+/// Gives paths that failed bios another try.
+pub fn retry<'a, H: FailOver<Path: 'a>>(head: &H, paths: impl Iterator<Item = &'a H::Path>) {
+    for path in paths {
+        H::state_of(path).update(|state| state.enabled(Reasons::FAILED));
+    }
+    head.kick();
 }

@@ -6,10 +6,14 @@
 //! that no path can be added between "there is none" and "it goes" (L-24, L-29). Time is a number
 //! of ticks that the caller passes in.
 //!
-//! An armed timer owns references (to the head and to the driver's module). Whether they are taken
-//! and given back exactly once is the engine's business; this module says when a timer is armed.
+//! An armed timer owns references (to the head and to the driver's module). Whoever makes a timer
+//! not wait any more takes them over; otherwise the work that it started drops them (L-22, L-23).
 
-use crate::state::HeadState;
+use crate::parking::Kick;
+use crate::state::{
+    AtomicHeadWord,
+    HeadState, //
+};
 
 /// The removal timer of a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +118,128 @@ impl Removal {
 impl Default for Removal {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// What is guarded by a head's `control` mutex, with the head's state and its list of paths.
+#[derive(Debug, Default)]
+pub struct Control {
+    /// How many paths are on the list.
+    pub paths: usize,
+    /// The removal delay and its timer.
+    pub removal: Removal,
+}
+
+/// A head that has a `control` mutex.
+pub trait Controlled {
+    /// The head's word, which is written under the mutex.
+    fn word(&self) -> &AtomicHeadWord;
+
+    /// Runs `f` under the mutex.
+    fn with_control<R>(&self, f: impl FnOnce(&mut Control) -> R) -> R;
+}
+
+/// A head that a timer can remove.
+pub trait Removable: Controlled + Kick {
+    /// Takes what a timer owns. Returns false, and has taken nothing, if there can be no timer.
+    fn take_timer_references(&self) -> bool;
+
+    /// Drops what a timer owned. The caller has a reference, too.
+    fn drop_timer_references(&self);
+
+    /// Has the timer expire in `ticks` ticks. Returns whether it waited already.
+    fn start_timer(&self, ticks: u64) -> bool;
+
+    /// Has the timer not expire. Returns whether it waited.
+    fn cancel_timer(&self) -> bool;
+
+    /// The tick that it is now.
+    fn now(&self) -> u64;
+
+    /// Seconds as ticks.
+    fn ticks(secs: u32) -> u64;
+
+    /// Asks the driver to remove the head.
+    fn ask(&self);
+}
+
+/// Adds a path: `publish` puts it on the list. A head that is going gets none, and says `gone`.
+pub fn add_path<H: Removable, E>(
+    head: &H,
+    gone: E,
+    publish: impl FnOnce() -> Result<(), E>,
+) -> Result<(), E> {
+    head.with_control(|control| {
+        if head.word().load().state() >= HeadState::Dying {
+            return Err(gone);
+        }
+        publish()?;
+        control.paths += 1;
+        if control.removal.path_added() && head.cancel_timer() {
+            head.drop_timer_references();
+        }
+        Ok(())
+    })
+}
+
+/// Deletes a path: `unlink` takes it off the list, or returns false if it is on none. Returns
+/// whether there is no path left.
+pub fn delete_path<H: Removable>(head: &H, unlink: impl FnOnce() -> bool) -> bool {
+    head.with_control(|control| {
+        if unlink() {
+            control.paths -= 1;
+            // What waited for this path may have nothing to wait for any more.
+            head.kick();
+        }
+        control.paths == 0
+    })
+}
+
+/// Decides about a removal that the driver would like. Returns whether it is to go on; the head is
+/// Dying then.
+pub fn try_remove<H: Removable>(head: &H) -> bool {
+    head.with_control(|control| {
+        let state = head.word().load().state();
+
+        match control.removal.decide(state, control.paths) {
+            Decision::Keep => false,
+            Decision::Wait(secs) if head.take_timer_references() => {
+                arm(head, control, secs);
+                false
+            }
+            Decision::Wait(_) | Decision::Remove => head.word().advance(HeadState::Dying),
+        }
+    })
+}
+
+/// Has the timer expire in `secs` seconds. Its references have been taken.
+fn arm<H: Removable>(head: &H, control: &mut Control, secs: u32) {
+    let ticks = H::ticks(secs);
+
+    control.removal.armed(head.now() + ticks);
+    if head.start_timer(ticks) {
+        head.drop_timer_references();
+    }
+}
+
+/// Sets the removal delay, and moves an armed timer.
+pub fn set_delay<H: Removable>(head: &H, secs: u32) {
+    head.with_control(|control| {
+        head.word().set_queue_if_no_path(secs != 0);
+        if control.removal.set_delay(secs) && head.take_timer_references() {
+            arm(head, control, secs);
+        }
+    });
+    // What waits may have to fail now.
+    head.kick();
+}
+
+/// The timer went off: the driver is asked to remove the head, if it is time. The timer's
+/// references are the caller's to drop.
+pub fn expired<H: Removable>(head: &H) {
+    if head.with_control(|control| control.removal.expire(head.now())) {
+        head.ask();
+        head.with_control(|control| control.removal.asked());
     }
 }
 

@@ -131,6 +131,18 @@ impl PathState {
         }
     }
 
+    /// How good the path is through its port, which is not looked at for a path that is not usable
+    /// by itself.
+    #[inline(always)]
+    pub fn access_through(self, port: impl FnOnce() -> PortState) -> Access {
+        let access = self.access();
+
+        if access != Access::Unusable && !port().takes_io() {
+            return Access::Unusable;
+        }
+        access
+    }
+
     /// Is the path being removed?
     pub const fn is_removing(self) -> bool {
         self.0 & Reasons::REMOVING.0 != 0
@@ -261,6 +273,8 @@ pub struct HeadWord(u32);
 pub enum WithoutPath {
     /// It waits.
     Park,
+    /// It ends, since it would have to wait and must not.
+    Again,
     /// It fails.
     Fail,
 }

@@ -4,8 +4,8 @@
 //!
 //! The same policies, states and protocols run in the kernel, where an atomic access is one of the
 //! kernel's, and on the host, where it is `std`'s, or `loom`'s under `--cfg loom`, so that every
-//! interleaving of them can be tried. This module owns the three words they are made of, and
-//! nothing in the pure code touches memory that threads share in any other way.
+//! interleaving of them can be tried. This module owns the words they are made of, and nothing in
+//! the pure code touches memory that threads share in any other way.
 //!
 //! Orderings are those of the kernel's names: a plain load is `READ_ONCE()`, an update that
 //! returns the old value is fully ordered.
@@ -19,6 +19,8 @@ mod imp {
         Relaxed,
         Release, //
     };
+
+    use core::cell::UnsafeCell;
 
     /// A word that threads share.
     #[repr(transparent)]
@@ -59,10 +61,22 @@ mod imp {
             self.0.load(Acquire)
         }
 
+        /// `READ_ONCE()`: what the pointer leads to is not looked at.
+        #[inline(always)]
+        pub fn load_relaxed(&self) -> *mut T {
+            self.0.load(Relaxed)
+        }
+
         /// `rcu_assign_pointer()`.
         #[inline(always)]
         pub fn store(&self, value: *mut T) {
             self.0.store(value, Release)
+        }
+
+        /// `WRITE_ONCE()`: what the pointer leads to has been published before.
+        #[inline]
+        pub fn store_relaxed(&self, value: *mut T) {
+            self.0.store(value, Relaxed)
         }
 
         /// `xchg()`, fully ordered.
@@ -77,14 +91,80 @@ mod imp {
             self.0.cmpxchg(old, new, Full)
         }
     }
+
+    /// A count of references.
+    #[repr(transparent)]
+    pub struct Refcount(kernel::sync::Refcount);
+
+    impl Refcount {
+        /// One reference.
+        pub fn new() -> Self {
+            Self(kernel::sync::Refcount::new(1))
+        }
+
+        pub(super) fn load(&self) -> i32 {
+            self.0.as_atomic().load(Relaxed)
+        }
+
+        pub(super) fn cmpxchg(&self, old: i32, new: i32) -> Result<i32, i32> {
+            self.0.as_atomic().cmpxchg(old, new, Relaxed)
+        }
+
+        /// `refcount_inc()`: one more, by somebody who has one.
+        pub fn inc(&self) {
+            self.0.inc();
+        }
+
+        /// `refcount_dec_and_test()`: one less. Returns whether it was the last.
+        pub fn dec_and_test(&self) -> bool {
+            self.0.dec_and_test()
+        }
+    }
+
+    /// A value that a lock guards.
+    #[repr(transparent)]
+    pub struct Guarded<T>(UnsafeCell<T>);
+
+    impl<T: Copy> Guarded<T> {
+        /// Creates the value.
+        pub const fn new(value: T) -> Self {
+            Self(UnsafeCell::new(value))
+        }
+
+        /// The value.
+        ///
+        /// # Safety
+        ///
+        /// The caller holds the lock, or nobody else knows of the value yet.
+        pub unsafe fn get(&self) -> T {
+            // SAFETY: By this function's contract nobody writes.
+            unsafe { *self.0.get() }
+        }
+
+        /// Sets the value.
+        ///
+        /// # Safety
+        ///
+        /// As for [`Guarded::get`].
+        pub unsafe fn set(&self, value: T) {
+            // SAFETY: By this function's contract nobody else reads or writes.
+            unsafe { *self.0.get() = value }
+        }
+    }
 }
 
 #[cfg(not(CONFIG_RUST))]
 mod imp {
     #[cfg(loom)]
-    use loom::sync::atomic;
+    use loom::{
+        cell::UnsafeCell,
+        sync::atomic, //
+    };
     #[cfg(not(loom))]
-    use std::sync::atomic;
+    use std::{
+        cell::UnsafeCell,
+        sync::atomic, //
+    };
 
     use atomic::Ordering::{
         AcqRel,
@@ -128,9 +208,19 @@ mod imp {
             self.0.load(Acquire)
         }
 
+        /// `READ_ONCE()`.
+        pub fn load_relaxed(&self) -> *mut T {
+            self.0.load(Relaxed)
+        }
+
         /// `rcu_assign_pointer()`.
         pub fn store(&self, value: *mut T) {
             self.0.store(value, Release)
+        }
+
+        /// `WRITE_ONCE()`.
+        pub fn store_relaxed(&self, value: *mut T) {
+            self.0.store(value, Relaxed)
         }
 
         /// `xchg()`; see [`AtomicU32::cmpxchg`] on the ordering.
@@ -143,12 +233,103 @@ mod imp {
             self.0.compare_exchange(old, new, AcqRel, Acquire)
         }
     }
+
+    /// A count of references, with the orderings of the kernel's.
+    pub struct Refcount(atomic::AtomicI32);
+
+    impl Refcount {
+        /// One reference.
+        #[expect(clippy::new_without_default)]
+        pub fn new() -> Self {
+            Self(atomic::AtomicI32::new(1))
+        }
+
+        pub(super) fn load(&self) -> i32 {
+            self.0.load(Relaxed)
+        }
+
+        pub(super) fn cmpxchg(&self, old: i32, new: i32) -> Result<i32, i32> {
+            self.0.compare_exchange(old, new, Relaxed, Relaxed)
+        }
+
+        /// `refcount_inc()`: one more, by somebody who has one.
+        pub fn inc(&self) {
+            self.0.fetch_add(1, Relaxed);
+        }
+
+        /// `refcount_dec_and_test()`: one less. Returns whether it was the last.
+        pub fn dec_and_test(&self) -> bool {
+            let is_last = self.0.fetch_sub(1, Release) == 1;
+
+            if is_last {
+                atomic::fence(Acquire);
+            }
+            is_last
+        }
+    }
+
+    /// A value that a lock guards. loom fails when it is accessed without.
+    pub struct Guarded<T>(UnsafeCell<T>);
+
+    impl<T: Copy> Guarded<T> {
+        /// Creates the value.
+        pub fn new(value: T) -> Self {
+            Self(UnsafeCell::new(value))
+        }
+
+        /// The value.
+        ///
+        /// # Safety
+        ///
+        /// The caller holds the lock, or nobody else knows of the value yet.
+        pub unsafe fn get(&self) -> T {
+            #[cfg(loom)]
+            // SAFETY: By this function's contract nobody writes.
+            return self.0.with(|value| unsafe { *value });
+            #[cfg(not(loom))]
+            // SAFETY: As above.
+            return unsafe { *self.0.get() };
+        }
+
+        /// Sets the value.
+        ///
+        /// # Safety
+        ///
+        /// As for [`Guarded::get`].
+        pub unsafe fn set(&self, value: T) {
+            #[cfg(loom)]
+            // SAFETY: By this function's contract nobody else reads or writes.
+            self.0.with_mut(|field| unsafe { *field = value });
+            #[cfg(not(loom))]
+            // SAFETY: As above.
+            unsafe {
+                *self.0.get() = value
+            };
+        }
+    }
 }
 
 pub use imp::{
     AtomicPtr,
-    AtomicU32, //
+    AtomicU32,
+    Guarded,
+    Refcount, //
 };
+
+impl Refcount {
+    /// Takes one more reference, unless the last one has gone.
+    pub fn try_inc(&self) -> bool {
+        let mut old = self.load();
+
+        while old > 0 {
+            match self.cmpxchg(old, old + 1) {
+                Ok(_) => return true,
+                Err(current) => old = current,
+            }
+        }
+        false
+    }
+}
 
 impl AtomicU32 {
     /// Replaces the word by what `f` makes of it, fully ordered, and returns the old one.

@@ -3,12 +3,11 @@
 //! `current_path`: the path that was chosen last, one slot per possible node.
 //!
 //! The last member of a head, with as many slots as there are possible nodes; a head's allocation
-//! makes the room. A slot is a hint: whoever reads it looks at the path's state before using it.
-//! Readers fill slots, so a path must be made unusable, and a grace period pass, before its slots
-//! are cleared for good.
+//! makes the room. What may be done with them is said in `crate::slots`.
 
 use super::path::MpathDevice;
 use crate::nodes::Node;
+use crate::slots;
 use crate::sync::AtomicPtr;
 use crate::wrap::numa;
 use core::alloc::Layout;
@@ -61,26 +60,18 @@ impl CurrentPath {
     }
 
     /// All slots.
-    fn all(&self) -> &[AtomicPtr<MpathDevice>] {
+    pub(crate) fn all(&self) -> &[AtomicPtr<MpathDevice>] {
         // SAFETY: By the type invariant.
         unsafe { core::slice::from_raw_parts(self.slots.as_ptr(), self.map.slots()) }
     }
 
     /// Clears the slots that name `path`. Returns whether there was one.
     pub(crate) fn forget(&self, path: &MpathDevice) -> bool {
-        let path = core::ptr::from_ref(path).cast_mut();
-        let mut changed = false;
-
-        for slot in self.all() {
-            changed |= slot.load() == path && slot.cmpxchg(path, null_mut()).is_ok();
-        }
-        changed
+        slots::forget(self.all(), path)
     }
 
     /// Clears all slots.
     pub(crate) fn forget_all(&self) {
-        for slot in self.all() {
-            slot.store(null_mut());
-        }
+        slots::forget_all(self.all());
     }
 }

@@ -11,8 +11,8 @@ use super::misuse::{
     misuse, //
 };
 use crate::bindings;
+use crate::list::RcuList;
 use crate::policy::IoPolicy;
-use crate::wrap::list::RcuList;
 use kernel::prelude::*;
 use kernel::sync::atomic::{
     Atomic,
@@ -86,11 +86,7 @@ impl Group {
             (&raw mut (*raw).mark).write(mark(raw, Self::USED));
             bindings::mpath_helper_init_mutex(&raw mut (*raw).lock);
 
-            let heads = &raw mut (*raw).heads;
-            heads.write(bindings::list_head {
-                next: heads,
-                prev: heads,
-            });
+            RcuList::<MpathHead>::init((&raw mut (*raw).heads).cast());
         }
         policy.map(|_| ()).ok_or(EINVAL)
     }

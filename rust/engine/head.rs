@@ -20,17 +20,20 @@ use super::misuse::{
 use super::ops::Ops;
 use super::path::MpathDevice;
 use crate::bindings;
-use crate::removal::Removal;
+use crate::life::BringUp;
+use crate::list::{
+    Linked,
+    RcuList, //
+};
+use crate::removal::Control;
 use crate::state::{
     AtomicHeadWord,
     HeadState, //
 };
+use crate::sync::Refcount;
 use crate::wrap::bio::BioLot;
 use crate::wrap::disk::HeadDisk;
-use crate::wrap::list::{
-    Linked,
-    RcuList, //
-};
+use crate::wrap::list;
 use crate::wrap::numa;
 use crate::wrap::srcu::SrcuFast;
 use crate::wrap::work::{
@@ -62,27 +65,10 @@ use kernel::sync::{
     new_mutex,
     static_lock_class,
     Mutex,
-    Refcount,
     SetOnce, //
 };
 use kernel::task::might_sleep;
 use kernel::types::Opaque;
-
-/// What is guarded by a head's `control` mutex, with the head's state and its list of paths.
-pub(crate) struct Control {
-    /// How many paths are on the list.
-    pub(crate) paths: usize,
-    /// The removal delay and its timer.
-    pub(crate) removal: Removal,
-}
-
-/// What is guarded by a head's `bring_up` mutex, with the links to the paths.
-pub(crate) struct BringUp {
-    /// Has the disk been added, and not been deleted?
-    pub(crate) disk_added: bool,
-    /// Is there a character device?
-    pub(crate) has_cdev: bool,
-}
 
 /// What is written under load.
 #[repr(C, align(64))]
@@ -208,7 +194,7 @@ impl MpathHead {
             word: AtomicHeadWord::new(),
             group,
             srcu <- SrcuFast::new(),
-            paths <- RcuList::new(),
+            paths <- list::new(),
             busy <- pin_init!(Busy {
                 lot: BioLot::new(),
                 requeued: Atomic::new(0),
@@ -222,15 +208,15 @@ impl MpathHead {
             }),
             disk: SetOnce::new(),
             ops,
-            refs: Refcount::new(1),
+            refs: Refcount::new(),
             of_driver: Atomic::new(1),
             callers: Callers::new(),
             control <- new_mutex!(
-                Control { paths: 0, removal: Removal::new() },
+                Control::default(),
                 "MpathHead::control"
             ),
             bring_up <- new_mutex!(
-                BringUp { disk_added: false, has_cdev: false },
+                BringUp::default(),
                 "MpathHead::bring_up"
             ),
             scan <- Work::new(c"mpath_scan", static_lock_class!()),
@@ -300,17 +286,10 @@ impl MpathHead {
 
     /// Takes one more reference, unless the last one has gone.
     pub(crate) fn tryget(&self) -> Option<ARef<Self>> {
-        let refs = self.refs.as_atomic();
-        let mut old = refs.load(Relaxed);
-
-        while old > 0 {
-            match refs.cmpxchg(old, old + 1, Relaxed) {
-                // SAFETY: The increment is ours to give away.
-                Ok(_) => return Some(unsafe { ARef::from_raw(NonNull::from(self)) }),
-                Err(current) => old = current,
-            }
-        }
-        None
+        self.refs.try_inc().then(|| {
+            // SAFETY: The increment is ours to give away.
+            unsafe { ARef::from_raw(NonNull::from(self)) }
+        })
     }
 
     /// Takes one more reference, which is the driver's.

@@ -2,20 +2,22 @@
 
 //! Paths come, change and go; the first that can carry I/O brings the head's disk up.
 
-use super::head::{
-    BringUp,
-    MpathHead, //
-};
+use super::head::MpathHead;
 use super::path::MpathDevice;
 use super::sysfs::GROUP_NAME;
+use crate::life::{
+    self,
+    BringUp,
+    Life, //
+};
 use crate::policy::{
     Path,
     Paths, //
 };
+use crate::slots;
 use crate::state::{
     Access,
     AccessState,
-    HeadState,
     Reasons, //
 };
 use core::ptr::NonNull;
@@ -31,11 +33,9 @@ impl MpathHead {
         if !self.may_wait() {
             return false;
         }
-        path.state()
-            .update(|state| state.disabled(Reasons::REMOVING));
-        // Whoever saw the path usable has put it into a slot by the end of this.
-        self.synchronize();
-        self.current_path.forget(path);
+        slots::quiesce(self.current_path.all(), path, path.state(), || {
+            self.synchronize()
+        });
         true
     }
 
@@ -70,7 +70,7 @@ impl MpathHead {
         if !self.may_wait() {
             return Err(EDEADLK);
         }
-        self.bring_up(path)?;
+        life::bring_up(self, path)?;
         path.state().update(|state| state.enabled(Reasons::FAILED));
 
         {
@@ -81,47 +81,6 @@ impl MpathHead {
             }
         }
         self.kick();
-        Ok(())
-    }
-
-    /// Adds the disk unless that has been done, and links the paths. Fails unless the head is Live
-    /// and has the path.
-    fn bring_up(&self, path: &MpathDevice) -> Result {
-        let mut bring_up = self.bring_up.lock();
-
-        if !bring_up.disk_added {
-            self.add_disk(&mut bring_up, path)?;
-        }
-        self.link_paths(&bring_up);
-        if self.word.load().state() != HeadState::Live || !path.is_listed() {
-            return Err(ENXIO);
-        }
-        Ok(())
-    }
-
-    fn add_disk(&self, bring_up: &mut BringUp, path: &MpathDevice) -> Result {
-        let disk = self.disk().ok_or(ENODEV)?;
-
-        {
-            let _control = self.control.lock();
-
-            // A path that has been deleted meanwhile would leave a disk that nobody removes.
-            if !path.is_listed() || !self.word.advance(HeadState::Live) {
-                return Err(ENXIO);
-            }
-        }
-        // SAFETY: The groups are the driver's, and constant; a disk that has been deleted leaves
-        // the head beyond Live, so this one has never been added.
-        if let Err(error) = unsafe { disk.add(self.ops.disk_groups()) } {
-            let _control = self.control.lock();
-
-            self.word.add_failed();
-            return Err(error);
-        }
-
-        bring_up.disk_added = true;
-        bring_up.has_cdev = self.ops.add_cdev(self);
-        self.scan_later();
         Ok(())
     }
 
@@ -184,5 +143,57 @@ impl MpathHead {
             }
         }
         self.choose_anew();
+    }
+}
+
+impl Life for MpathHead {
+    type Path = MpathDevice;
+    type Error = Error;
+
+    const GONE: Error = ENXIO;
+
+    fn is_listed(path: &MpathDevice) -> bool {
+        path.is_listed()
+    }
+
+    fn with_bring_up<R>(&self, f: impl FnOnce(&mut BringUp) -> R) -> R {
+        f(&mut self.bring_up.lock())
+    }
+
+    fn add_disk(&self) -> Result {
+        let disk = self.disk().ok_or(ENODEV)?;
+
+        // SAFETY: The groups are the driver's, and constant; a disk that has been deleted leaves
+        // the head beyond Live, so this one has never been added.
+        unsafe { disk.add(self.ops.disk_groups()) }
+    }
+
+    fn disk_added(&self, bring_up: &mut BringUp) {
+        bring_up.has_cdev = self.ops.add_cdev(self);
+        self.scan_later();
+    }
+
+    fn link_paths(&self, bring_up: &BringUp) {
+        self.link_paths(bring_up);
+    }
+
+    fn delete_disk(&self, bring_up: &mut BringUp) {
+        if core::mem::take(&mut bring_up.has_cdev) {
+            self.ops.del_cdev(self);
+        }
+        if let Some(disk) = self.disk() {
+            // SAFETY: It has been added, and `disk_added` says no more so.
+            unsafe { disk.delete() };
+        }
+    }
+
+    fn grace_period(&self) {
+        self.synchronize();
+    }
+
+    fn settle(&self) {
+        self.busy.requeue.flush();
+        // The driver's module may go after this: a scan must not be the last to have a reference.
+        self.cancel_scan();
     }
 }

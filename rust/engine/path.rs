@@ -11,6 +11,7 @@ use super::misuse::{
     misuse, //
 };
 use crate::bindings;
+use crate::list::Linked;
 use crate::nodes::Node;
 use crate::policy::Path;
 use crate::state::{
@@ -20,7 +21,6 @@ use crate::state::{
     PortState, //
 };
 use crate::wrap::disk::Disk;
-use crate::wrap::list::Linked;
 use crate::wrap::numa;
 use kernel::sync::atomic::{
     Atomic,
@@ -241,12 +241,7 @@ impl MpathDevice {
 impl Path for MpathDevice {
     #[inline(always)]
     fn access(&self) -> Access {
-        let access = self.state().load().access();
-
-        if access != Access::Unusable && !self.port().state().takes_io() {
-            return Access::Unusable;
-        }
-        access
+        self.state().load().access_through(|| self.port().state())
     }
 
     fn distance(&self, node: Node) -> u32 {

@@ -2,14 +2,8 @@
 
 //! Paths are added to a head and deleted from it, and a head without paths is removed: now, or
 //! when its timer expires.
-//!
-//! An armed timer owns a reference to the head and one to the driver's module. Whoever makes a
-//! timer not wait any more takes them over; otherwise the work that it started drops them.
 
-use super::head::{
-    Control,
-    MpathHead, //
-};
+use super::head::MpathHead;
 use super::misuse::misuse;
 use super::ops::{
     is_head,
@@ -17,8 +11,17 @@ use super::ops::{
 };
 use super::path::MpathDevice;
 use crate::bindings;
-use crate::removal::Decision;
-use crate::state::HeadState;
+use crate::life;
+use crate::removal::{
+    self,
+    Control,
+    Controlled,
+    Removable, //
+};
+use crate::state::{
+    AtomicHeadWord,
+    HeadState, //
+};
 use crate::wrap::disk::Disk;
 use crate::wrap::numa;
 use core::ptr::NonNull;
@@ -51,27 +54,20 @@ impl MpathHead {
             return Err(EINVAL);
         }
 
-        let mut control = self.control.lock();
+        removal::add_path(self, ENXIO, || {
+            // SAFETY: By this function's contract.
+            if unsafe { MpathDevice::is_in_use(raw) } {
+                misuse("a path is added that is on a head");
+                return Err(EEXIST);
+            }
 
-        if self.word.load().state() >= HeadState::Dying {
-            return Err(ENXIO);
-        }
-        // SAFETY: By this function's contract.
-        if unsafe { MpathDevice::is_in_use(raw) } {
-            misuse("a path is added that is on a head");
-            return Err(EEXIST);
-        }
-
-        // SAFETY: By this function's contract; nobody uses a path that is on no head.
-        let path = unsafe { MpathDevice::init(raw, self.as_raw(), disk, port, node) };
-        path.set_listed(true);
-        // SAFETY: The head's mutex is held; the rest by this function's contract.
-        unsafe { self.paths.push_back(path) };
-        control.paths += 1;
-        if control.removal.path_added() {
-            self.disarm();
-        }
-        Ok(())
+            // SAFETY: By this function's contract; nobody uses a path that is on no head.
+            let path = unsafe { MpathDevice::init(raw, self.as_raw(), disk, port, node) };
+            path.set_listed(true);
+            // SAFETY: The head's mutex is held; the rest by this function's contract.
+            unsafe { self.paths.push_back(path) };
+            Ok(())
+        })
     }
 
     /// Unlinks a path. Returns whether the head has none left. Sleeps.
@@ -83,70 +79,28 @@ impl MpathHead {
             }
         }
 
-        let mut control = self.control.lock();
-
-        if !path.is_listed() {
-            misuse("a path is deleted that is on no head");
-            return control.paths == 0;
-        }
-        path.set_listed(false);
-        // SAFETY: The head's mutex is held, and the path is on its list.
-        unsafe { self.paths.remove(path) };
-        control.paths -= 1;
-        // What waited for this path may have nothing to wait for any more.
-        self.kick();
-        control.paths == 0
+        removal::delete_path(self, || {
+            if !path.is_listed() {
+                misuse("a path is deleted that is on no head");
+                return false;
+            }
+            path.set_listed(false);
+            // SAFETY: The head's mutex is held, and the path is on its list.
+            unsafe { self.paths.remove(path) };
+            true
+        })
     }
 
     /// Decides about a removal that the driver would like. Returns whether it is to go on. Sleeps.
     pub(crate) fn try_remove(&self) -> bool {
-        let mut control = self.control.lock();
-        let state = self.word.load().state();
-
-        match control.removal.decide(state, control.paths) {
-            Decision::Keep => false,
-            Decision::Wait(secs) if self.ops.can_remove_later() && self.ops.pin_module() => {
-                self.arm(&mut control, secs);
-                false
-            }
-            Decision::Wait(_) | Decision::Remove => self.word.advance(HeadState::Dying),
-        }
-    }
-
-    /// Has the timer expire in `secs` seconds. The module is pinned once more than before.
-    fn arm(&self, control: &mut Control, secs: u32) {
-        let ticks = ticks(secs);
-
-        control.removal.armed(now() + ticks);
-        ARef::into_raw(ARef::from(self));
-        if self.remove.reschedule(ticks as _) {
-            self.drop_timer_references();
-        }
-    }
-
-    /// The timer is not wanted any more.
-    fn disarm(&self) {
-        if self.remove.cancel() {
-            self.drop_timer_references();
-        }
-    }
-
-    fn drop_timer_references(&self) {
-        // SAFETY: The timer's reference, which is not its any more. The caller has one, too, so
-        // that this is not the last.
-        drop(unsafe { ARef::from_raw(NonNull::from(self)) });
-        Ops::unpin_module(self.ops.owner());
+        removal::try_remove(self)
     }
 
     /// The timer went off: the driver is asked to remove the head, if it is time.
     pub(crate) fn removal_timer_expired(&self, head: ARef<Self>) {
         let owner = head.ops.owner();
-        let is_time = head.control.lock().removal.expire(now());
 
-        if is_time {
-            head.ops.remove_head(&head);
-            head.control.lock().removal.asked();
-        }
+        removal::expired(&*head);
         drop(head);
         Ops::unpin_module(owner);
     }
@@ -158,16 +112,7 @@ impl MpathHead {
         if secs != 0 && !self.ops.can_remove_later() {
             return Err(EOPNOTSUPP);
         }
-        {
-            let mut control = self.control.lock();
-
-            self.word.set_queue_if_no_path(secs != 0);
-            if control.removal.set_delay(secs) && self.ops.pin_module() {
-                self.arm(&mut control, secs);
-            }
-        }
-        // What waits may have to fail now.
-        self.kick();
+        removal::set_delay(self, secs);
         Ok(())
     }
 
@@ -183,31 +128,7 @@ impl MpathHead {
             HeadState::Dying if !self.may_wait() => return,
             HeadState::Dying => (),
         }
-
-        let mut bring_up = self.bring_up.lock();
-
-        // Whoever saw the head Live has parked by the end of this, and the kick fails it.
-        self.synchronize();
-        self.kick();
-        if bring_up.disk_added {
-            bring_up.disk_added = false;
-            if core::mem::take(&mut bring_up.has_cdev) {
-                self.ops.del_cdev(self);
-            }
-            if let Some(disk) = self.disk() {
-                // SAFETY: It has been added, and `disk_added` says no more so.
-                unsafe { disk.delete() };
-            }
-        }
-        {
-            let _control = self.control.lock();
-
-            self.word.advance(HeadState::Dead);
-        }
-        self.kick();
-        self.busy.requeue.flush();
-        // The driver's module may go after this: a scan must not be the last to have a reference.
-        self.cancel_scan();
+        life::take_down(self);
     }
 }
 
@@ -223,6 +144,55 @@ impl MpathHead {
     }
 }
 
+impl Controlled for MpathHead {
+    fn word(&self) -> &AtomicHeadWord {
+        &self.word
+    }
+
+    fn with_control<R>(&self, f: impl FnOnce(&mut Control) -> R) -> R {
+        f(&mut self.control.lock())
+    }
+}
+
+impl Removable for MpathHead {
+    fn take_timer_references(&self) -> bool {
+        let can_wait = self.ops.can_remove_later() && self.ops.pin_module();
+
+        if can_wait {
+            ARef::into_raw(ARef::from(self));
+        }
+        can_wait
+    }
+
+    fn drop_timer_references(&self) {
+        // SAFETY: The timer's reference, which is not its any more. The caller has one, too, so
+        // that this is not the last.
+        drop(unsafe { ARef::from_raw(NonNull::from(self)) });
+        Ops::unpin_module(self.ops.owner());
+    }
+
+    fn start_timer(&self, ticks: u64) -> bool {
+        self.remove.reschedule(ticks as _)
+    }
+
+    fn cancel_timer(&self) -> bool {
+        self.remove.cancel()
+    }
+
+    fn now(&self) -> u64 {
+        // SAFETY: Reads the clock.
+        unsafe { bindings::mpath_helper_jiffies() }
+    }
+
+    fn ticks(secs: u32) -> u64 {
+        ticks(secs)
+    }
+
+    fn ask(&self) {
+        self.ops.remove_head(self);
+    }
+}
+
 /// Seconds as ticks; what is too long for a timer is as long as a timer can be.
 fn ticks(secs: u32) -> u64 {
     /// Half of what the comparison of ticks can tell apart.
@@ -230,9 +200,4 @@ fn ticks(secs: u32) -> u64 {
     const MSECS_PER_SEC: u32 = 1000;
 
     (u64::from(secs) * msecs_to_jiffies(MSECS_PER_SEC) as u64).min(LONGEST)
-}
-
-fn now() -> u64 {
-    // SAFETY: Reads the clock.
-    unsafe { bindings::mpath_helper_jiffies() }
 }

@@ -7,11 +7,19 @@ use super::path::MpathDevice;
 use crate::bindings;
 use crate::nodes::Node;
 use crate::parking::{
+    Kick,
     ParkingLot,
     Waiting, //
 };
 use crate::policy::Paths;
-use crate::state::WithoutPath;
+use crate::state::{
+    HeadWord,
+    PortState, //
+};
+use crate::submission::{
+    self,
+    Submission, //
+};
 use crate::wrap::numa;
 use crate::wrap::srcu;
 
@@ -46,15 +54,6 @@ impl Section<'_> {
         for node in numa::online() {
             policy.elect(self, node);
         }
-    }
-
-    /// What becomes of a bio for which no path is usable.
-    pub(crate) fn without_path(&self) -> WithoutPath {
-        let worth_waiting = self
-            .iter()
-            .any(|path| path.port().state().is_worth_waiting_for());
-
-        self.head.word.load().without_path(worth_waiting)
     }
 
     /// Does `path` serve `node`?
@@ -95,6 +94,26 @@ impl Paths for Section<'_> {
     }
 }
 
+impl Submission for Section<'_> {
+    fn word(&self) -> HeadWord {
+        self.head.word.load()
+    }
+
+    fn port_of(path: &MpathDevice) -> PortState {
+        path.port().state()
+    }
+
+    fn choose(&self) -> Option<&MpathDevice> {
+        self.choose()
+    }
+}
+
+impl Kick for Section<'_> {
+    fn kick(&self) {
+        self.head.kick();
+    }
+}
+
 impl Waiting for Section<'_> {
     type Item = bindings::bio;
 
@@ -103,10 +122,6 @@ impl Waiting for Section<'_> {
     }
 
     fn is_worth_another_try(&self) -> bool {
-        self.choose().is_some() || self.without_path() == WithoutPath::Fail
-    }
-
-    fn kick(&self) {
-        self.head.kick();
+        submission::is_worth_another_try(self)
     }
 }

@@ -6,10 +6,17 @@ use super::head::MpathHead;
 use super::misuse::misuse;
 use super::path::MpathDevice;
 use super::select::Section;
+use crate::parking::{
+    self,
+    FailOver,
+    Kick, //
+};
+use crate::policy::Paths;
 use crate::state::{
-    Reasons,
+    AtomicPathState,
     WithoutPath, //
 };
+use crate::submission;
 use crate::wrap::bio::{
     Bio,
     Failure,
@@ -42,7 +49,7 @@ impl MpathHead {
     // The section is passed by value, so that it need not be in memory where there is a path.
     #[cold]
     fn submit_without_path(&self, section: Section<'_>, bio: Bio) {
-        match section.without_path() {
+        match submission::without_path(&section, bio.is_nowait()) {
             WithoutPath::Fail => {
                 if let Some(disk) = self.disk() {
                     disk.warn_failing();
@@ -50,7 +57,7 @@ impl MpathHead {
                 self.busy.failed.fetch_add(1, Relaxed);
                 bio.fail(Failure::IoError);
             }
-            WithoutPath::Park if bio.is_nowait() => bio.fail(Failure::Again),
+            WithoutPath::Again => bio.fail(Failure::Again),
             WithoutPath::Park => {
                 if let Some(disk) = self.disk() {
                     disk.warn_requeuing();
@@ -66,30 +73,43 @@ impl MpathHead {
     /// Those that did not come to the path through the head stay in the list: whose they are, and
     /// whether they have ended or wait already, nobody knows.
     pub(crate) fn failover(&self, path: &MpathDevice, mut bios: Returned) {
-        path.state().update(|state| state.disabled(Reasons::FAILED));
-        self.current_path.forget(path);
-
-        if let Some(disk) = self.disk() {
-            while let Some(mut bio) = bios.next_of(path.disk()) {
-                bio.take_back(disk);
-                self.busy.lot.push(bio);
+        parking::fail_over(self, path, || {
+            if let Some(disk) = self.disk() {
+                while let Some(mut bio) = bios.next_of(path.disk()) {
+                    bio.take_back(disk);
+                    self.busy.lot.push(bio);
+                }
             }
-        }
-        if !bios.is_empty() {
-            misuse("a bio is failed over that the head has not sent to the path: it is left in the list");
-        }
-
-        self.busy.retry.schedule(msecs_to_jiffies(RETRY_MSECS));
-        self.kick();
+            if !bios.is_empty() {
+                misuse("a bio is failed over that the head has not sent to the path: it is left in the list");
+            }
+        });
     }
 
     /// Gives every path that failed a bio another try.
     pub(crate) fn retry_failed_paths(&self) {
-        use crate::policy::Paths;
+        parking::retry(self, self.read().iter());
+    }
+}
 
-        for path in self.read().iter() {
-            path.state().update(|state| state.enabled(Reasons::FAILED));
-        }
+impl Kick for MpathHead {
+    fn kick(&self) {
         self.kick();
+    }
+}
+
+impl FailOver for MpathHead {
+    type Path = MpathDevice;
+
+    fn state_of(path: &MpathDevice) -> &AtomicPathState {
+        path.state()
+    }
+
+    fn forget(&self, path: &MpathDevice) {
+        self.current_path.forget(path);
+    }
+
+    fn retry_later(&self) {
+        self.busy.retry.schedule(msecs_to_jiffies(RETRY_MSECS));
     }
 }

@@ -2,17 +2,25 @@
 
 //! Bringing a head's disk up against taking it away.
 //!
-//! The library's own: the head's word. After `rust/engine`: `bring_up()` and `add_disk()`
-//! (`live.rs`), `try_remove()` and `remove()` (`remove.rs`), with the two mutexes they take.
+//! The library's own: the head's word, [`life::bring_up`], [`removal::try_remove`] and
+//! [`life::take_down`]. Made by hand: the two mutexes that they take, and the disk.
 
 use crate::explore::{
     holds,
     is_caught,
     Preemptions::AtMost, //
 };
+use libmultipath::life::{
+    self,
+    BringUp,
+    Life, //
+};
+use libmultipath::parking::Kick;
 use libmultipath::removal::{
-    Decision,
-    Removal, //
+    self,
+    Control,
+    Controlled,
+    Removable, //
 };
 use libmultipath::state::{
     AtomicHeadWord,
@@ -43,9 +51,8 @@ enum Mutant {
 
 struct Head {
     word: AtomicHeadWord,
-    control: Mutex<()>,
-    /// Has the disk been added, and not been deleted?
-    bring_up: Mutex<bool>,
+    control: Mutex<Control>,
+    bring_up: Mutex<BringUp>,
     /// The block layer's own view of the disk, with the lock that it takes.
     disk: Mutex<Vec<Event>>,
     /// Does adding the disk fail?
@@ -53,12 +60,96 @@ struct Head {
     mutant: Mutant,
 }
 
+impl Kick for Head {
+    fn kick(&self) {}
+}
+
+impl Controlled for Head {
+    fn word(&self) -> &AtomicHeadWord {
+        &self.word
+    }
+
+    fn with_control<R>(&self, f: impl FnOnce(&mut Control) -> R) -> R {
+        f(&mut self.control.lock().unwrap())
+    }
+}
+
+/// There is no delay, and so no timer.
+impl Removable for Head {
+    fn take_timer_references(&self) -> bool {
+        unreachable!()
+    }
+
+    fn drop_timer_references(&self) {
+        unreachable!()
+    }
+
+    fn start_timer(&self, _ticks: u64) -> bool {
+        unreachable!()
+    }
+
+    fn cancel_timer(&self) -> bool {
+        unreachable!()
+    }
+
+    fn now(&self) -> u64 {
+        unreachable!()
+    }
+
+    fn ticks(_secs: u32) -> u64 {
+        unreachable!()
+    }
+
+    fn ask(&self) {
+        unreachable!()
+    }
+}
+
+impl Life for Head {
+    /// Is it on the head?
+    type Path = bool;
+    type Error = ();
+
+    const GONE: () = ();
+
+    fn is_listed(path: &bool) -> bool {
+        *path
+    }
+
+    fn with_bring_up<R>(&self, f: impl FnOnce(&mut BringUp) -> R) -> R {
+        f(&mut self.bring_up.lock().unwrap())
+    }
+
+    fn add_disk(&self) -> Result<(), ()> {
+        if !self.add_fails {
+            self.disk.lock().unwrap().push(Event::Added);
+            return Ok(());
+        }
+        if self.mutant == Mutant::BecomesNewAgainAfterDying {
+            self.with_control(|_| self.be_new_again());
+        }
+        Err(())
+    }
+
+    fn disk_added(&self, _bring_up: &mut BringUp) {}
+
+    fn link_paths(&self, _bring_up: &BringUp) {}
+
+    fn delete_disk(&self, _bring_up: &mut BringUp) {
+        self.disk.lock().unwrap().push(Event::Deleted);
+    }
+
+    fn grace_period(&self) {}
+
+    fn settle(&self) {}
+}
+
 impl Head {
     fn new(add_fails: bool, mutant: Mutant) -> Self {
         Self {
             word: AtomicHeadWord::new(),
-            control: Mutex::new(()),
-            bring_up: Mutex::new(false),
+            control: Mutex::new(Control::default()),
+            bring_up: Mutex::new(BringUp::default()),
             disk: Mutex::new(Vec::new()),
             add_fails,
             mutant,
@@ -66,41 +157,23 @@ impl Head {
     }
 
     fn bring_up(&self) -> bool {
-        if self.mutant == Mutant::DecidesOutsideTheMutexes
-            && self.word.load().state() >= HeadState::Dying
-        {
-            return false;
+        match self.mutant {
+            Mutant::DecidesOutsideTheMutexes => self.bring_up_if_it_was_not_dying(),
+            _ => life::bring_up(self, &true).is_ok(),
         }
-
-        let mut disk_added = self.bring_up.lock().unwrap();
-
-        if !*disk_added && !self.add_disk(&mut disk_added) {
-            return false;
-        }
-        self.word.load().state() == HeadState::Live
     }
 
-    fn add_disk(&self, disk_added: &mut bool) -> bool {
-        {
-            let _control = self.control.lock().unwrap();
-            let is_live = self.word.advance(HeadState::Live);
-
-            if !is_live && self.mutant != Mutant::DecidesOutsideTheMutexes {
-                return false;
-            }
-        }
-        if self.add_fails {
-            let _control = self.control.lock().unwrap();
-
-            match self.mutant {
-                Mutant::BecomesNewAgainAfterDying => self.be_new_again(),
-                _ => self.word.add_failed(),
-            }
+    fn bring_up_if_it_was_not_dying(&self) -> bool {
+        if self.word.load().state() >= HeadState::Dying {
             return false;
         }
-        self.disk.lock().unwrap().push(Event::Added);
-        *disk_added = true;
-        true
+        self.with_bring_up(|bring_up| {
+            if !bring_up.disk_added {
+                self.with_control(|_| self.word.advance(HeadState::Live));
+                bring_up.disk_added = self.add_disk().is_ok();
+            }
+        });
+        self.word.load().state() == HeadState::Live
     }
 
     /// What `add_failed()` would do if it did not look.
@@ -112,30 +185,20 @@ impl Head {
         word.update(|_| HeadState::New as u32);
     }
 
-    fn try_remove(&self) -> bool {
-        let _control = self.control.lock().unwrap();
-        let state = self.word.load().state();
-
-        match Removal::new().decide(state, 0) {
-            Decision::Remove => self.word.advance(HeadState::Dying),
-            _ => false,
+    fn remove(&self) {
+        match self.mutant {
+            Mutant::RemovesWhileTheDiskIsAdded => self.remove_what_is_there(),
+            _ => life::take_down(self),
         }
     }
 
-    fn remove(&self) {
-        let bring_up = match self.mutant {
-            Mutant::RemovesWhileTheDiskIsAdded => self.bring_up.try_lock().ok(),
-            _ => self.bring_up.lock().ok(),
-        };
-
-        if let Some(mut disk_added) = bring_up {
-            if core::mem::take(&mut *disk_added) {
-                self.disk.lock().unwrap().push(Event::Deleted);
+    fn remove_what_is_there(&self) {
+        if let Ok(mut bring_up) = self.bring_up.try_lock() {
+            if core::mem::take(&mut bring_up.disk_added) {
+                self.delete_disk(&mut bring_up);
             }
         }
-
-        let _control = self.control.lock().unwrap();
-        self.word.advance(HeadState::Dead);
+        self.with_control(|_| self.word.advance(HeadState::Dead));
     }
 }
 
@@ -150,7 +213,7 @@ fn race(add_fails: bool, mutant: Mutant) -> impl Fn() + Send + Sync {
         let remover = {
             let head = head.clone();
             thread::spawn(move || {
-                let decided = head.try_remove();
+                let decided = removal::try_remove(&*head);
 
                 if decided {
                     head.remove();
@@ -159,7 +222,7 @@ fn race(add_fails: bool, mutant: Mutant) -> impl Fn() + Send + Sync {
             })
         };
 
-        let decided = head.try_remove();
+        let decided = removal::try_remove(&*head);
         if decided {
             head.remove();
         }
@@ -186,7 +249,7 @@ fn a_disk_is_deleted_once_if_it_was_added_and_never_added_afterwards() {
         Mutant::DecidesOutsideTheMutexes,
         Mutant::RemovesWhileTheDiskIsAdded,
     ] {
-        is_caught("the disk is [", AtMost(3), race(false, mutant));
+        is_caught(mutant, "the disk is [", AtMost(3), race(false, mutant));
     }
 }
 
@@ -195,6 +258,7 @@ fn a_disk_is_deleted_once_if_it_was_added_and_never_added_afterwards() {
 fn a_head_whose_disk_cannot_be_added_is_removed_once() {
     holds(AtMost(3), race(true, Mutant::Nothing));
     is_caught(
+        Mutant::BecomesNewAgainAfterDying,
         "removed once",
         AtMost(3),
         race(true, Mutant::BecomesNewAgainAfterDying),

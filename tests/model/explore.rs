@@ -5,6 +5,7 @@
 use loom::model::Builder;
 use std::any::Any;
 use std::cell::Cell;
+use std::fmt::Debug;
 use std::panic::{
     catch_unwind,
     set_hook,
@@ -84,21 +85,25 @@ fn explore(
 pub fn holds(preemptions: Preemptions, model: impl Fn() + Send + Sync + 'static) {
     let (executions, result) = explore(preemptions, model);
 
+    // tools/lab/model.py reads this line, and the one of a mutant.
     println!("holds in {executions} executions, preemptions: {preemptions:?}");
     if result.is_err() {
         panic!("execution {executions} does not hold");
     }
 }
 
-/// Asserts that `mutant` fails in some execution, with a message that has `failure` in it.
+/// Asserts that `mutant`, which is wrong in the way that `mistake` names, fails in some execution
+/// with a message that has `failure` in it.
 pub fn is_caught(
+    mistake: impl Debug,
     failure: &str,
     preemptions: Preemptions,
     mutant: impl Fn() + Send + Sync + 'static,
 ) {
+    let mistake = format!("{mistake:?}").replace('"', "");
     let (executions, result) = without_report(|| explore(preemptions, mutant));
     let Err(panic) = result else {
-        panic!("{executions} executions have not shown the mutant's mistake");
+        panic!("{executions} executions have not shown the mistake {mistake}");
     };
     let message = panic
         .downcast_ref::<String>()
@@ -106,9 +111,9 @@ pub fn is_caught(
         .or_else(|| panic.downcast_ref::<&str>().copied())
         .unwrap_or("");
 
-    println!("mutant caught in execution {executions}: {message}");
     assert!(
         message.contains(failure),
-        "the mutant fails for another reason: {message}"
+        "{mistake} fails for another reason: {message}"
     );
+    println!("mutant {mistake} caught in execution {executions}");
 }

@@ -1,38 +1,49 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `rust/wrap/list.rs` on the host: a list that is changed under a lock and walked under SRCU.
+//! Paths on the library's own list, in memory that loom watches: it fails when a reader touches a
+//! path that is not initialised yet, or freed. The list's `prev` is watched, too.
 //!
-//! The same accesses to `next` and `prev` with the same orderings. `prev` and the memory as a whole
-//! are cells that loom watches: it fails when a reader touches one that a writer changes, or a path
-//! that is not initialised yet, or freed. Null stands for the head as the end of the list.
+//! And what must not be done with a list: [`List::push_back_relaxed`] and others.
 
+use libmultipath::list::{
+    Linked,
+    Links,
+    RcuList, //
+};
 use libmultipath::state::{
     AccessState,
     AtomicPathState,
     Reasons, //
 };
-use loom::cell::UnsafeCell;
-use loom::sync::atomic::{
+use libmultipath::sync::{
     AtomicPtr,
-    Ordering, //
+    Guarded, //
 };
-use std::ptr::null_mut;
+use loom::cell::UnsafeCell;
+use std::mem::{
+    offset_of,
+    size_of,
+    MaybeUninit, //
+};
 
 /// A path on a list, or one that was or will be.
-pub struct Node {
-    next: AtomicPtr<Node>,
-    prev: UnsafeCell<*const Node>,
+pub struct Device {
+    links: Links,
     memory: UnsafeCell<()>,
     /// The path's state.
     pub state: AtomicPathState,
 }
 
-impl Node {
+// SAFETY: The offset is that of `links`, which only lists access, and their mutants.
+unsafe impl Linked for Device {
+    const OFFSET: usize = offset_of!(Device, links);
+}
+
+impl Device {
     /// A path in memory that a driver has just allocated.
     pub fn new() -> Self {
         Self {
-            next: AtomicPtr::new(null_mut()),
-            prev: UnsafeCell::new(core::ptr::null()),
+            links: Links::new(),
             memory: UnsafeCell::new(()),
             state: AtomicPathState::new(),
         }
@@ -56,99 +67,111 @@ impl Node {
     }
 }
 
-/// The head of a list. Nodes stay in memory for as long as a model runs.
-pub struct List {
-    first: AtomicPtr<Node>,
-    last: UnsafeCell<*const Node>,
-}
+/// The head of a list. Devices stay in memory for as long as a model runs.
+pub struct List(Box<MaybeUninit<RcuList<Device>>>);
 
 impl List {
     /// An empty list.
     pub fn new() -> Self {
-        Self {
-            first: AtomicPtr::new(null_mut()),
-            last: UnsafeCell::new(core::ptr::null()),
-        }
+        let mut list = Box::new(MaybeUninit::uninit());
+
+        // SAFETY: The box is valid for writes, and what is in it stays there.
+        unsafe { RcuList::init(list.as_mut_ptr()) };
+        Self(list)
     }
 
-    /// The `next` that leads on from `node`, or from the head.
-    fn next_of(&self, node: *const Node) -> &AtomicPtr<Node> {
-        // SAFETY: Nodes outlive the list.
-        unsafe { node.as_ref() }.map_or(&self.first, |node| &node.next)
+    fn list(&self) -> &RcuList<Device> {
+        // SAFETY: `new()` has initialised it.
+        unsafe { self.0.assume_init_ref() }
     }
 
-    /// The `prev` that leads back from `node`, or from the head.
-    fn prev_of(&self, node: *const Node) -> &UnsafeCell<*const Node> {
-        // SAFETY: Nodes outlive the list.
-        unsafe { node.as_ref() }.map_or(&self.last, |node| &node.prev)
-    }
-
-    /// `RcuList::push_back()`, under the lock, where `publication` is `Release`.
-    pub fn push_back(&self, new: &Node, publication: Ordering) {
-        let raw = core::ptr::from_ref(new);
-        // SAFETY: Under the lock nobody else accesses a `prev`.
-        let last = self.last.with(|last| unsafe { *last });
-
-        // SAFETY: As above.
-        new.prev.with_mut(|prev| unsafe { *prev = last });
-        new.next.store(null_mut(), Ordering::Relaxed);
-        self.next_of(last).store(raw.cast_mut(), publication);
-        // SAFETY: As above.
-        self.last.with_mut(|last| unsafe { *last = raw });
+    /// `RcuList::push_back()`, under the lock.
+    pub fn push_back(&self, new: &Device) {
+        // SAFETY: loom finds out if it is not under the lock.
+        unsafe { self.list().push_back(new) }
     }
 
     /// `RcuList::remove()`, under the lock.
-    pub fn remove(&self, node: &Node) {
-        let next = node.next.load(Ordering::Relaxed);
-        // SAFETY: Under the lock nobody else accesses a `prev`.
-        let prev = node.prev.with(|prev| unsafe { *prev });
+    pub fn remove(&self, device: &Device) {
+        // SAFETY: loom finds out if it is not under the lock.
+        unsafe { self.list().remove(device) }
+    }
 
-        // SAFETY: As above.
-        self.prev_of(next)
-            .with_mut(|field| unsafe { *field = prev });
-        self.next_of(prev).store(next, Ordering::Relaxed);
-        // Poisoned.
-        node.prev
-            // SAFETY: As above.
-            .with_mut(|prev| unsafe { *prev = core::ptr::dangling() });
+    /// `RcuList::iter()`, and `RcuList::iter_after()` if `after` is something. Who stands on a path
+    /// touches it in going on.
+    pub fn iter_after<'a>(&'a self, after: Option<&'a Device>) -> impl Iterator<Item = &'a Device> {
+        let mut at = after;
+        // SAFETY: Devices outlive the list; loom finds out if one was touched that was freed.
+        let mut walk = unsafe {
+            match after {
+                Some(device) => self.list().iter_after(device),
+                None => self.list().iter(),
+            }
+        };
+
+        core::iter::from_fn(move || {
+            if let Some(device) = at {
+                device.touch();
+            }
+            at = walk.next();
+            at
+        })
+    }
+
+    // The mistakes. `Links` are `next` and `prev`, in that order.
+
+    /// Like `push_back()`, but readers may see the new element before what is in it.
+    pub fn push_back_relaxed(&self, new: &Device) {
+        let (head, new) = (self.head(), &new.links);
+
+        // SAFETY: Under the lock.
+        unsafe {
+            let last = prev_of(head).get();
+
+            prev_of(new).set(last);
+            next_of(new).store_relaxed(raw(head));
+            next_of(&*last).store_relaxed(raw(new));
+            prev_of(head).set(raw(new));
+        }
     }
 
     /// `list_del()`, which is not for lists that are walked meanwhile: `next` leads nowhere.
-    pub fn remove_and_poison(&self, node: &Node) {
-        self.remove(node);
-        node.next.store(null_mut(), Ordering::Relaxed);
-    }
-
-    /// `RcuList::iter()`, and `RcuList::iter_after()` if `after` is not null.
-    pub fn iter_after(&self, after: *const Node) -> impl Iterator<Item = &Node> {
-        let mut at = after;
-
-        core::iter::from_fn(move || {
-            // SAFETY: Nodes outlive the list.
-            if let Some(node) = unsafe { at.as_ref() } {
-                node.touch();
-            }
-            at = self.next_of(at).load(Ordering::Acquire);
-            // SAFETY: As above.
-            unsafe { at.as_ref() }
-        })
+    pub fn remove_and_poison(&self, device: &Device) {
+        self.remove(device);
+        next_of(&device.links).store(raw(self.head()));
     }
 
     /// `list_is_singular()`, which is not for lists that are changed meanwhile.
     pub fn is_singular(&self) -> bool {
-        let first = self.first.load(Ordering::Relaxed);
+        let head = self.head();
 
         // SAFETY: It is read without the lock, which is the mistake.
-        self.last
-            .with(|last| core::ptr::eq(unsafe { *last }, first))
+        unsafe { prev_of(head).get() == next_of(head).load_relaxed() }
+    }
+
+    fn head(&self) -> &Links {
+        // SAFETY: Transparent.
+        unsafe { &*core::ptr::from_ref(self.list()).cast() }
     }
 }
 
+fn raw(links: &Links) -> *mut Links {
+    core::ptr::from_ref(links).cast_mut()
+}
+
+fn next_of(links: &Links) -> &AtomicPtr<Links> {
+    // SAFETY: The first field, and C's layout.
+    unsafe { &*core::ptr::from_ref(links).cast() }
+}
+
+fn prev_of(links: &Links) -> &Guarded<*mut Links> {
+    let prev = core::ptr::from_ref(links).wrapping_byte_add(size_of::<AtomicPtr<Links>>());
+
+    // SAFETY: The second field, C's layout, and both fields are aligned alike.
+    unsafe { &*prev.cast() }
+}
+
 // SAFETY: `prev` is under a lock, or else loom finds out.
-unsafe impl Sync for Node {}
+unsafe impl Sync for Device {}
 // SAFETY: As above.
-unsafe impl Send for Node {}
-// SAFETY: As above.
-unsafe impl Sync for List {}
-// SAFETY: As above.
-unsafe impl Send for List {}
+unsafe impl Send for Device {}

@@ -2,9 +2,10 @@
 
 //! Parking: whatever happens while a bio is being parked, none stays for ever.
 //!
-//! The library's own: [`park`], the lot, the words of head, path and port, and the policy. After
-//! `rust/engine/submit.rs` and `select.rs`: submitting, failing over, and what the look after
-//! parking looks at. There is no SRCU in these models: the protocol must do without.
+//! The library's own: [`park`], the lot, the words of head, path and port, the policy, what becomes
+//! of a bio that finds no path and when it would not be parked any more, failing over and the retry.
+//! After `rust/engine/submit.rs`: the order of these in `submit()`. There is no SRCU in these models:
+//! the protocol must do without.
 
 use crate::explore::{
     holds,
@@ -14,7 +15,11 @@ use crate::explore::{
 use crate::kernel::Work;
 use libmultipath::nodes::Node;
 use libmultipath::parking::{
+    fail_over,
     park,
+    retry,
+    FailOver,
+    Kick,
     Parkable,
     ParkingLot,
     Waiting, //
@@ -30,9 +35,15 @@ use libmultipath::state::{
     AtomicHeadWord,
     AtomicPathState,
     HeadState,
+    HeadWord,
     PortState,
     Reasons,
     WithoutPath, //
+};
+use libmultipath::submission::{
+    is_worth_another_try,
+    without_path,
+    Submission, //
 };
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{
@@ -102,12 +113,7 @@ impl FakePath {
 
 impl Path for FakePath {
     fn access(&self) -> Access {
-        let access = self.state.load().access();
-
-        if access != Access::Unusable && !self.port().takes_io() {
-            return Access::Unusable;
-        }
-        access
+        self.state.load().access_through(|| self.port())
     }
 
     fn distance(&self, _node: Node) -> u32 {
@@ -132,7 +138,7 @@ struct Head {
 }
 
 /// What is wrong with a head.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mutant {
     Nothing,
     /// A bio is parked, and that is it.
@@ -161,6 +167,41 @@ impl Paths for Head {
     fn cache(&self, _node: Node, _path: &FakePath) {}
 }
 
+impl Submission for Head {
+    fn word(&self) -> HeadWord {
+        self.word.load()
+    }
+
+    fn port_of(path: &FakePath) -> PortState {
+        path.port()
+    }
+
+    fn choose(&self) -> Option<&FakePath> {
+        IoPolicy::Numa.choose(self, Node(0))
+    }
+}
+
+impl Kick for Head {
+    fn kick(&self) {
+        self.requeue.queue();
+    }
+}
+
+impl FailOver for Head {
+    type Path = FakePath;
+
+    fn state_of(path: &FakePath) -> &AtomicPathState {
+        &path.state
+    }
+
+    fn forget(&self, _path: &FakePath) {}
+
+    /// The retry is a work like any other.
+    fn retry_later(&self) {
+        self.retry.queue();
+    }
+}
+
 impl Waiting for Head {
     type Item = Bio;
 
@@ -169,11 +210,7 @@ impl Waiting for Head {
     }
 
     fn is_worth_another_try(&self) -> bool {
-        self.choose().is_some() || self.without_path() == WithoutPath::Fail
-    }
-
-    fn kick(&self) {
-        self.requeue.queue();
+        is_worth_another_try(self)
     }
 }
 
@@ -197,18 +234,8 @@ impl Head {
         head
     }
 
-    fn choose(&self) -> Option<&FakePath> {
-        IoPolicy::Numa.choose(self, Node(0))
-    }
-
-    fn without_path(&self) -> WithoutPath {
-        let worth_waiting = self.iter().any(|path| path.port().is_worth_waiting_for());
-
-        self.word.load().without_path(worth_waiting)
-    }
-
     fn submit(&self, bio: *mut Bio) {
-        if self.choose().is_none() && self.without_path() == WithoutPath::Park {
+        if self.choose().is_none() && without_path(self, false) == WithoutPath::Park {
             self.park(bio);
         } else {
             self.ended.lock().unwrap().push(Bio::end(bio));
@@ -240,20 +267,17 @@ impl Head {
         }
     }
 
-    /// `MpathHead::failover()`, in which the retry is a work like any other.
     fn failover(&self, bio: *mut Bio) {
-        self.path
-            .state
-            .update(|state| state.disabled(Reasons::FAILED));
         if self.mutant == Mutant::KicksBeforeTheChange {
-            self.retry.queue();
-            self.kick();
+            fail_over(self, &self.path, || {});
         }
-        // SAFETY: The bio is valid, and ours to give up.
-        unsafe { self.lot.push(bio) };
-        if self.mutant != Mutant::KicksBeforeTheChange {
-            self.retry.queue();
-            self.kick();
+        let park = || {
+            // SAFETY: The bio is valid, and ours to give up.
+            unsafe { self.lot.push(bio) }
+        };
+        match self.mutant {
+            Mutant::KicksBeforeTheChange => park(),
+            _ => fail_over(self, &self.path, park),
         }
     }
 
@@ -267,10 +291,7 @@ impl Head {
 
     fn run_retry(&self) -> bool {
         self.retry.run(|| {
-            self.path
-                .state
-                .update(|state| state.enabled(Reasons::FAILED));
-            self.kick();
+            retry(self, self.iter());
         })
     }
 
@@ -332,6 +353,7 @@ fn nothing_stays_unless_there_is_a_mistake(port: PortState, before: fn(&Head), c
         Mutant::KicksBeforeTheChange,
     ] {
         is_caught(
+            mutant,
             "stayed",
             AtMost(3),
             nothing_stays(port, mutant, before, change),
@@ -443,12 +465,9 @@ fn two_changes(mutant: Mutant) -> impl Fn() + Send + Sync {
 #[test]
 fn nothing_stays_parked_when_two_reasons_to_wait_go_at_the_same_time() {
     holds(AtMost(3), two_changes(Mutant::Nothing));
-    is_caught("stayed", AtMost(3), two_changes(Mutant::DoesNotLookAgain));
-    is_caught(
-        "stayed",
-        AtMost(3),
-        two_changes(Mutant::KicksBeforeTheChange),
-    );
+    for mutant in [Mutant::DoesNotLookAgain, Mutant::KicksBeforeTheChange] {
+        is_caught(mutant, "stayed", AtMost(3), two_changes(mutant));
+    }
 }
 
 /// A path that works fails two bios, while the retry and the worker run whenever they like.
@@ -485,6 +504,7 @@ fn failing_over(mutant: Mutant) -> impl Fn() + Send + Sync {
 fn bios_that_failed_are_tried_again_and_so_is_the_path() {
     holds(AtMost(2), failing_over(Mutant::Nothing));
     is_caught(
+        Mutant::KicksBeforeTheChange,
         "stayed",
         AtMost(2),
         failing_over(Mutant::KicksBeforeTheChange),
@@ -593,6 +613,16 @@ fn in_order<L: Lot + Send + Sync + 'static>(
 #[test]
 fn bios_leave_the_lot_once_and_in_the_order_in_which_each_thread_parked_them() {
     holds(AtMost(3), in_order(ParkingLot::new));
-    is_caught("left == right", AtMost(3), in_order(|| Torn::new(true)));
-    is_caught("left == right", AtMost(3), in_order(|| Torn::new(false)));
+    is_caught(
+        "PushesInTwoSteps",
+        "left == right",
+        AtMost(3),
+        in_order(|| Torn::new(true)),
+    );
+    is_caught(
+        "TakesInTwoSteps",
+        "left == right",
+        AtMost(3),
+        in_order(|| Torn::new(false)),
+    );
 }

@@ -2,10 +2,9 @@
 
 //! Paths are published and removed while others choose: nobody touches one that has been freed.
 //!
-//! The library's own: the policies, the state words, and the pointers in the slots. After
-//! `rust/engine`: `Section` (`select.rs`), `CurrentPath::forget()` (`cache.rs`), `quiesce()`
-//! (`live.rs`), adding and deleting paths (`remove.rs`), and the order of the driver's calls in
-//! `nvme_unlink_ns()`. The list is a copy (`list.rs`), SRCU is made by hand (`kernel.rs`).
+//! The library's own: the policies, the state words, the list, the slots, and `quiesce()`. After
+//! `rust/engine`: what `Section` hands to the policies (`select.rs`), and the order of the driver's
+//! calls in `nvme_unlink_ns()`. SRCU is made by hand (`kernel.rs`).
 
 use crate::explore::{
     holds,
@@ -17,8 +16,8 @@ use crate::kernel::{
     Srcu, //
 };
 use crate::list::{
-    List,
-    Node as Device, //
+    Device,
+    List, //
 };
 use libmultipath::nodes::Node;
 use libmultipath::policy::{
@@ -26,13 +25,13 @@ use libmultipath::policy::{
     Path,
     Paths, //
 };
+use libmultipath::slots;
 use libmultipath::state::{
     Access,
     AccessState,
     Reasons, //
 };
 use libmultipath::sync::AtomicPtr;
-use loom::sync::atomic::Ordering;
 use loom::sync::Mutex;
 use loom::thread;
 use std::cell::Cell;
@@ -45,7 +44,7 @@ const PATHS: usize = 3;
 struct Head<const READERS: usize> {
     devices: [Device; PATHS],
     paths: List,
-    slot: AtomicPtr<Device>,
+    slots: [AtomicPtr<Device>; 1],
     srcu: Srcu<READERS>,
     control: Mutex<()>,
 }
@@ -53,10 +52,11 @@ struct Head<const READERS: usize> {
 /// A step of taking a path away. What is right is [`RIGHT`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
+    /// What `quiesce()` does; and its parts, for those who do it wrong.
+    Quiesce,
     Disable,
     Synchronize,
     Forget,
-    SynchronizeIfForgotten,
     Unlink,
     /// As if readers did not stand on what is unlinked.
     UnlinkAndPoison,
@@ -68,15 +68,7 @@ enum Step {
 use Step::*;
 
 /// `quiesce()`, `delete_path()`, `synchronize()`, and then the memory is the driver's.
-const RIGHT: &[Step] = &[
-    Disable,
-    Synchronize,
-    Forget,
-    SynchronizeIfForgotten,
-    Unlink,
-    Synchronize,
-    Free,
-];
+const RIGHT: &[Step] = &[Quiesce, Unlink, Synchronize, Free];
 
 impl<const READERS: usize> Head<READERS> {
     /// A head with the first `paths` paths, one of which may be cached.
@@ -84,7 +76,7 @@ impl<const READERS: usize> Head<READERS> {
         let head = Arc::new(Self {
             devices: core::array::from_fn(|_| Device::new()),
             paths: List::new(),
-            slot: AtomicPtr::new(null_mut()),
+            slots: [AtomicPtr::new(null_mut())],
             srcu: Srcu::new(),
             control: Mutex::new(()),
         });
@@ -93,42 +85,37 @@ impl<const READERS: usize> Head<READERS> {
             head.add(device);
         }
         if let Some(index) = cached {
-            head.slot.store((&raw const head.devices[index]).cast_mut());
+            head.slots[0].store((&raw const head.devices[index]).cast_mut());
         }
         head
     }
 
     fn add(&self, device: &Device) {
-        self.add_with(device, Ordering::Release);
+        self.add_with(device, List::push_back);
     }
 
-    fn add_with(&self, device: &Device, publication: Ordering) {
+    fn add_with(&self, device: &Device, push_back: fn(&List, &Device)) {
         let _control = self.control.lock().unwrap();
 
         device.init(AccessState::Optimized);
-        self.paths.push_back(device, publication);
-    }
-
-    fn forget(&self, device: &Device) -> bool {
-        let device = core::ptr::from_ref(device).cast_mut();
-
-        self.slot.load() == device && self.slot.cmpxchg(device, null_mut()).is_ok()
+        push_back(&self.paths, device);
     }
 
     fn take_away(&self, device: &Device, steps: &[Step]) {
-        let mut forgotten = false;
-
         for step in steps {
             match step {
+                Quiesce => slots::quiesce(&self.slots, device, &device.state, || {
+                    self.srcu.synchronize()
+                }),
                 Disable => {
                     device
                         .state
                         .update(|state| state.disabled(Reasons::REMOVING));
                 }
                 Synchronize => self.srcu.synchronize(),
-                Forget => forgotten = self.forget(device),
-                SynchronizeIfForgotten if forgotten => self.srcu.synchronize(),
-                SynchronizeIfForgotten => {}
+                Forget => {
+                    slots::forget(&self.slots, device);
+                }
                 Unlink => {
                     let _control = self.control.lock().unwrap();
 
@@ -173,7 +160,7 @@ struct Section<'a, const READERS: usize> {
 }
 
 impl<const READERS: usize> Section<'_, READERS> {
-    fn walk(&self, after: *const Device) -> impl Iterator<Item = &Seen> {
+    fn walk<'b>(&'b self, after: Option<&'b Device>) -> impl Iterator<Item = &'b Seen> {
         self.head
             .paths
             .iter_after(after)
@@ -216,22 +203,20 @@ impl<const READERS: usize> Paths for Section<'_, READERS> {
     type Path = Seen;
 
     fn iter(&self) -> impl Iterator<Item = &Seen> {
-        self.walk(core::ptr::null())
+        self.walk(None)
     }
 
     fn iter_after<'a>(&'a self, path: &'a Seen) -> impl Iterator<Item = &'a Seen> {
-        self.walk(path.device())
+        self.walk(Some(path.device()))
     }
 
     fn cached(&self, _node: Node) -> Option<&Seen> {
         // SAFETY: The models keep the memory of devices; loom finds out if they may not be touched.
-        unsafe { self.head.slot.load().as_ref() }.map(Seen::new)
+        unsafe { self.head.slots[0].load().as_ref() }.map(Seen::new)
     }
 
     fn cache(&self, _node: Node, path: &Seen) {
-        self.head
-            .slot
-            .store(core::ptr::from_ref(path.device()).cast_mut());
+        self.head.slots[0].store(core::ptr::from_ref(path.device()).cast_mut());
     }
 }
 
@@ -280,33 +265,18 @@ fn nobody_touches_a_path_that_queue_depth_chose_before_it_was_freed() {
     holds(AtMost(3), one_goes(IoPolicy::QueueDepth, None, RIGHT));
 }
 
-/// The second grace period of `quiesce()` is not what keeps readers off freed memory: the one after
-/// the path has been unlinked covers them, too.
-///
-/// Shows L-7, L-12.
-#[test]
-fn nobody_touches_a_freed_path_when_forgetting_it_is_not_waited_for() {
-    const STEPS: &[Step] = &[Disable, Synchronize, Forget, Unlink, Synchronize, Free];
-
-    for policy in [IoPolicy::Numa, IoPolicy::RoundRobin] {
-        holds(AtMost(3), one_goes(policy, Some(0), STEPS));
-    }
-}
-
 /// Shows L-7, L-12.
 #[test]
 fn a_path_that_is_freed_without_a_grace_period_is_touched() {
-    const STEPS: &[Step] = &[
-        Disable,
-        Synchronize,
-        Forget,
-        SynchronizeIfForgotten,
-        Unlink,
-        Free,
-    ];
+    const STEPS: &[Step] = &[Quiesce, Unlink, Free];
 
     for policy in IoPolicy::ALL {
-        is_caught(TOUCHED, AtMost(3), one_goes(policy, None, STEPS));
+        is_caught(
+            (STEPS, policy),
+            TOUCHED,
+            AtMost(3),
+            one_goes(policy, None, STEPS),
+        );
     }
 }
 
@@ -317,8 +287,14 @@ fn a_path_that_is_freed_without_a_grace_period_is_touched() {
 fn a_path_that_is_forgotten_before_the_grace_period_is_touched() {
     const STEPS: &[Step] = &[Disable, Forget, Synchronize, Unlink, Synchronize, Free];
 
-    is_caught(TOUCHED, AtMost(3), one_goes(IoPolicy::Numa, None, STEPS));
     is_caught(
+        (STEPS, IoPolicy::Numa),
+        TOUCHED,
+        AtMost(3),
+        one_goes(IoPolicy::Numa, None, STEPS),
+    );
+    is_caught(
+        (STEPS, IoPolicy::RoundRobin),
         TOUCHED,
         AtMost(3),
         one_goes(IoPolicy::RoundRobin, Some(1), STEPS),
@@ -331,7 +307,12 @@ fn a_path_that_stays_in_a_slot_is_touched() {
     const STEPS: &[Step] = &[Disable, Synchronize, Unlink, Synchronize, Free];
 
     for policy in [IoPolicy::Numa, IoPolicy::RoundRobin] {
-        is_caught(TOUCHED, AtMost(3), one_goes(policy, Some(0), STEPS));
+        is_caught(
+            (STEPS, policy),
+            TOUCHED,
+            AtMost(3),
+            one_goes(policy, Some(0), STEPS),
+        );
     }
 }
 
@@ -340,8 +321,14 @@ fn a_path_that_stays_in_a_slot_is_touched() {
 fn a_path_that_is_not_disabled_first_is_touched() {
     const STEPS: &[Step] = &[Synchronize, Forget, Disable, Unlink, Synchronize, Free];
 
-    is_caught(TOUCHED, AtMost(3), one_goes(IoPolicy::Numa, None, STEPS));
     is_caught(
+        (STEPS, IoPolicy::Numa),
+        TOUCHED,
+        AtMost(3),
+        one_goes(IoPolicy::Numa, None, STEPS),
+    );
+    is_caught(
+        (STEPS, IoPolicy::RoundRobin),
         TOUCHED,
         AtMost(3),
         one_goes(IoPolicy::RoundRobin, Some(1), STEPS),
@@ -355,6 +342,7 @@ const FORGOTTEN_TOO_LATE: &[Step] = &[Disable, Synchronize, Unlink, Synchronize,
 fn a_path_that_is_forgotten_after_the_last_grace_period_is_touched() {
     for policy in [IoPolicy::Numa, IoPolicy::RoundRobin] {
         is_caught(
+            (FORGOTTEN_TOO_LATE, policy),
             TOUCHED,
             AtMost(3),
             one_goes(policy, Some(0), FORGOTTEN_TOO_LATE),
@@ -365,18 +353,11 @@ fn a_path_that_is_forgotten_after_the_last_grace_period_is_touched() {
 /// Shows L-7.
 #[test]
 fn a_walk_that_stands_on_an_unlinked_path_ends_too_early_if_its_next_is_poisoned() {
-    const STEPS: &[Step] = &[
-        Disable,
-        Synchronize,
-        Forget,
-        SynchronizeIfForgotten,
-        UnlinkAndPoison,
-        Synchronize,
-        Free,
-    ];
+    const STEPS: &[Step] = &[Quiesce, UnlinkAndPoison, Synchronize, Free];
 
     for policy in IoPolicy::ALL {
         is_caught(
+            (STEPS, policy),
             "the other path was not found",
             AtMost(3),
             one_goes(policy, None, STEPS),
@@ -384,15 +365,7 @@ fn a_walk_that_stands_on_an_unlinked_path_ends_too_early_if_its_next_is_poisoned
     }
 }
 
-const UNLINKED_AT_ONCE: &[Step] = &[
-    Disable,
-    Synchronize,
-    Forget,
-    SynchronizeIfForgotten,
-    UnlinkWithoutTheMutex,
-    Synchronize,
-    Free,
-];
+const UNLINKED_AT_ONCE: &[Step] = &[Quiesce, UnlinkWithoutTheMutex, Synchronize, Free];
 
 /// Two neighbours are taken away at the same time, while a reader stands on one of them.
 fn two_go(policy: IoPolicy, steps: &'static [Step]) -> impl Fn() + Send + Sync {
@@ -418,13 +391,23 @@ fn two_go(policy: IoPolicy, steps: &'static [Step]) -> impl Fn() + Send + Sync {
 fn nobody_touches_two_neighbours_that_go_at_the_same_time() {
     for policy in [IoPolicy::Numa, IoPolicy::RoundRobin] {
         holds(AtMost(3), two_go(policy, RIGHT));
-        is_caught(TOUCHED, AtMost(3), two_go(policy, FORGOTTEN_TOO_LATE));
-        is_caught(TOUCHED, AtMost(3), two_go(policy, UNLINKED_AT_ONCE));
+        is_caught(
+            (FORGOTTEN_TOO_LATE, policy),
+            TOUCHED,
+            AtMost(3),
+            two_go(policy, FORGOTTEN_TOO_LATE),
+        );
+        is_caught(
+            (UNLINKED_AT_ONCE, policy),
+            TOUCHED,
+            AtMost(3),
+            two_go(policy, UNLINKED_AT_ONCE),
+        );
     }
 }
 
 /// A path is added while two readers choose; one may cache it for the other.
-fn one_comes(policy: IoPolicy, publication: Ordering) -> impl Fn() + Send + Sync {
+fn one_comes(policy: IoPolicy, push_back: fn(&List, &Device)) -> impl Fn() + Send + Sync {
     move || {
         let head = Head::<2>::new(0, None);
         let readers = [0, 1].map(|reader| {
@@ -432,7 +415,7 @@ fn one_comes(policy: IoPolicy, publication: Ordering) -> impl Fn() + Send + Sync
             thread::spawn(move || head.submit(reader, policy))
         });
 
-        head.add_with(&head.devices[0], publication);
+        head.add_with(&head.devices[0], push_back);
         for reader in readers {
             reader.join().unwrap();
         }
@@ -443,8 +426,13 @@ fn one_comes(policy: IoPolicy, publication: Ordering) -> impl Fn() + Send + Sync
 #[test]
 fn a_path_is_initialised_when_a_reader_finds_it_on_the_list_or_in_a_slot() {
     for policy in IoPolicy::ALL {
-        holds(AtMost(3), one_comes(policy, Ordering::Release));
-        is_caught(TOUCHED, AtMost(3), one_comes(policy, Ordering::Relaxed));
+        holds(AtMost(3), one_comes(policy, List::push_back));
+        is_caught(
+            ("PublishesWithoutRelease", policy),
+            TOUCHED,
+            AtMost(3),
+            one_comes(policy, List::push_back_relaxed),
+        );
     }
 }
 
@@ -456,9 +444,9 @@ fn walk_until_met<const READERS: usize>(section: &Section<'_, READERS>, last: &S
         at = section
             .head
             .paths
-            .iter_after(at)
+            .iter_after(Some(at))
             .next()
-            .or_else(|| section.head.paths.iter_after(core::ptr::null()).next())
+            .or_else(|| section.head.paths.iter_after(None).next())
             .unwrap_or(at);
         if core::ptr::eq(at, last.device()) {
             return;
@@ -509,6 +497,7 @@ fn a_round_robin_walk_ends_although_the_last_choice_is_unlinked() {
         }),
     );
     is_caught(
+        "WalksUntilTheLastChoiceIsMet",
         "exceeded maximum number of branches",
         AtMost(3),
         walking(|section| {
@@ -542,7 +531,7 @@ fn asking(ask: fn(&List) -> bool) -> impl Fn() + Send + Sync {
 fn only_the_links_that_lead_forward_are_read_by_those_who_walk() {
     holds(
         AtMost(3),
-        asking(|paths| paths.iter_after(core::ptr::null()).nth(1).is_none()),
+        asking(|paths| paths.iter_after(None).nth(1).is_none()),
     );
-    is_caught(TOUCHED, AtMost(3), asking(List::is_singular));
+    is_caught("ReadsPrev", TOUCHED, AtMost(3), asking(List::is_singular));
 }

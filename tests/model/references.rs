@@ -2,19 +2,21 @@
 
 //! References to a head: the last one to go frees it, and nobody touches it afterwards.
 //!
-//! After `rust/engine/head.rs`: `tryget()`, `inc_ref()` and `dec_ref()`, with the orderings of the
-//! kernel's `refcount_t`; and a driver that looks heads up under a lock of its own, from which its
-//! release callback takes the head before the memory goes.
+//! The library's own: [`Refcount::try_inc`], on a count that has the orderings of the kernel's
+//! `refcount_t`. After `rust/engine/head.rs`: what follows the last put. And a driver that looks
+//! heads up under a lock of its own, from which its release callback takes the head before the
+//! memory goes.
 
 use crate::explore::{
     holds,
     is_caught,
     Preemptions::Any, //
 };
+use libmultipath::sync::Refcount;
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{
     fence,
-    AtomicU32,
+    AtomicI32,
     Ordering, //
 };
 use loom::sync::Mutex;
@@ -36,7 +38,7 @@ enum Mutant {
 }
 
 struct Head {
-    refs: AtomicU32,
+    refs: Refcount,
     /// loom fails when somebody touches what is being freed.
     memory: UnsafeCell<()>,
     /// Is the head to be found? The driver's lock.
@@ -45,9 +47,13 @@ struct Head {
 }
 
 impl Head {
-    fn new(refs: u32, mutant: Mutant) -> Self {
+    /// A head with two references.
+    fn new(mutant: Mutant) -> Self {
+        let refs = Refcount::new();
+
+        refs.inc();
         Self {
-            refs: AtomicU32::new(refs),
+            refs,
             memory: UnsafeCell::new(()),
             registered: Mutex::new(true),
             mutant,
@@ -58,43 +64,48 @@ impl Head {
         self.memory.with(|_| ());
     }
 
+    /// The count, for those who do it wrong.
+    fn count(&self) -> &AtomicI32 {
+        // SAFETY: On the host a count is one `AtomicI32`.
+        unsafe { &*core::ptr::from_ref(&self.refs).cast() }
+    }
+
     fn tryget(&self) -> bool {
-        if self.mutant == Mutant::GetsWithoutTrying {
-            self.refs.fetch_add(1, Ordering::Relaxed);
-            return true;
+        match self.mutant {
+            Mutant::GetsWithoutTrying => {
+                self.refs.inc();
+                true
+            }
+            Mutant::GetsInTwoSteps => {
+                let refs = self.count().load(Ordering::Relaxed);
+
+                if refs > 0 {
+                    self.count().store(refs + 1, Ordering::Relaxed);
+                }
+                refs > 0
+            }
+            _ => self.refs.try_inc(),
+        }
+    }
+
+    fn dec_and_test(&self) -> bool {
+        if self.mutant != Mutant::PutsWithoutRelease {
+            return self.refs.dec_and_test();
         }
 
-        let mut old = self.refs.load(Ordering::Relaxed);
-        while old > 0 {
-            if self.mutant == Mutant::GetsInTwoSteps {
-                self.refs.store(old + 1, Ordering::Relaxed);
-                return true;
-            }
-            match self
-                .refs
-                .compare_exchange(old, old + 1, Ordering::Relaxed, Ordering::Relaxed)
-            {
-                Ok(_) => return true,
-                Err(current) => old = current,
-            }
-        }
-        false
+        let is_last = self.count().fetch_sub(1, Ordering::Relaxed) == 1;
+        fence(Ordering::Acquire);
+        is_last
     }
 
     /// Returns whether the head is gone.
     fn put(&self) -> bool {
-        let order = match self.mutant {
-            Mutant::PutsWithoutRelease => Ordering::Relaxed,
-            _ => Ordering::Release,
-        };
-
-        if self.refs.fetch_sub(1, order) != 1 {
+        if !self.dec_and_test() {
             if self.mutant == Mutant::TouchesAfterThePut {
                 self.touch();
             }
             return false;
         }
-        fence(Ordering::Acquire);
         // The driver's release callback.
         *self.registered.lock().unwrap() = false;
         self.memory.with_mut(|_| ());
@@ -126,7 +137,7 @@ unsafe impl Send for Head {}
 /// The driver and an opener put their references while two threads look the head up.
 fn last_put(mutant: Mutant) -> impl Fn() + Send + Sync {
     move || {
-        let head = Arc::new(Head::new(2, mutant));
+        let head = Arc::new(Head::new(mutant));
         let threads = [Head::look_up, Head::use_and_put].map(|act| {
             let head = head.clone();
             thread::spawn(move || act(&head))
@@ -150,6 +161,6 @@ fn the_last_put_frees_the_head_once_and_nobody_touches_it_afterwards() {
         Mutant::PutsWithoutRelease,
         Mutant::GetsInTwoSteps,
     ] {
-        is_caught("Causality violation", Any, last_put(mutant));
+        is_caught(mutant, "Causality violation", Any, last_put(mutant));
     }
 }

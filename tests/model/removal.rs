@@ -2,9 +2,9 @@
 
 //! The delayed removal of a head against paths that come back.
 //!
-//! The library's own: [`Removal`] and the head's word. After `rust/engine/remove.rs`: adding and
-//! deleting paths, the decision, the timer and its references, and the delay. The timer is a work
-//! for which it is always time; a clock jumps to the tick for which it was armed.
+//! The library's own: all of [`removal`], and the head's word. Made by hand: the mutex, the timer,
+//! which is a work for which it is always time, and a clock, which jumps to the tick for which the
+//! timer was started. A path is a count.
 
 use crate::explore::{
     holds,
@@ -12,9 +12,13 @@ use crate::explore::{
     Preemptions::AtMost, //
 };
 use crate::kernel::Work;
+use libmultipath::parking::Kick;
 use libmultipath::removal::{
+    self,
+    Control,
+    Controlled,
     Decision,
-    Removal, //
+    Removable, //
 };
 use libmultipath::state::{
     AtomicHeadWord,
@@ -44,23 +48,67 @@ enum Mutant {
     DropsWhatTheWorkDrops,
 }
 
-struct Control {
-    paths: usize,
-    removal: Removal,
-    /// The tick for which the timer was armed last.
-    until: u64,
-}
-
 struct Head {
     word: AtomicHeadWord,
     control: Mutex<Control>,
     timer: Work,
+    /// The tick for which the timer was started last; written under the mutex.
+    until: AtomicUsize,
     /// In ticks.
     clock: AtomicUsize,
     /// To the head, and at the same time to the module: a timer takes and drops both.
     references: AtomicUsize,
     removals: AtomicUsize,
     mutant: Mutant,
+}
+
+impl Kick for Head {
+    fn kick(&self) {}
+}
+
+impl Controlled for Head {
+    fn word(&self) -> &AtomicHeadWord {
+        &self.word
+    }
+
+    fn with_control<R>(&self, f: impl FnOnce(&mut Control) -> R) -> R {
+        f(&mut self.control.lock().unwrap())
+    }
+}
+
+impl Removable for Head {
+    fn take_timer_references(&self) -> bool {
+        self.get();
+        true
+    }
+
+    fn drop_timer_references(&self) {
+        self.put();
+    }
+
+    fn start_timer(&self, ticks: u64) -> bool {
+        let until = self.now() + ticks;
+
+        self.until.store(until as usize, Ordering::Relaxed);
+        self.timer.queue() && self.mutant != Mutant::ArmsTwice
+    }
+
+    fn cancel_timer(&self) -> bool {
+        self.timer.cancel() || self.mutant == Mutant::DropsWhatTheWorkDrops
+    }
+
+    fn now(&self) -> u64 {
+        // The clock of the kernel does not go back; a load might.
+        self.clock.fetch_add(0, Ordering::AcqRel) as u64
+    }
+
+    fn ticks(secs: u32) -> u64 {
+        secs.into()
+    }
+
+    fn ask(&self) {
+        self.remove_head();
+    }
 }
 
 impl Head {
@@ -70,10 +118,10 @@ impl Head {
             word: AtomicHeadWord::new(),
             control: Mutex::new(Control {
                 paths: 1,
-                removal: Removal::new(),
-                until: 0,
+                ..Control::default()
             }),
             timer: Work::new(),
+            until: AtomicUsize::new(0),
             clock: AtomicUsize::new(0),
             references: AtomicUsize::new(1),
             removals: AtomicUsize::new(0),
@@ -85,11 +133,6 @@ impl Head {
         head
     }
 
-    fn now(&self) -> u64 {
-        // The clock of the kernel does not go back; a load might.
-        self.clock.fetch_add(0, Ordering::AcqRel) as u64
-    }
-
     fn get(&self) {
         self.references.fetch_add(1, Ordering::AcqRel);
     }
@@ -99,64 +142,46 @@ impl Head {
     }
 
     fn add_path(&self) -> bool {
-        let mut control = self.control.lock().unwrap();
-
-        if self.word.load().state() >= HeadState::Dying {
-            return false;
-        }
-        control.paths += 1;
-        if control.removal.path_added() {
-            let was_pending = self.timer.cancel();
-
-            if was_pending || self.mutant == Mutant::DropsWhatTheWorkDrops {
-                self.put();
-            }
-        }
-        true
-    }
-
-    fn delete_path(&self) {
-        self.control.lock().unwrap().paths -= 1;
+        removal::add_path(self, (), || Ok(())).is_ok()
     }
 
     fn try_remove(&self) -> bool {
-        let mut control = self.control.lock().unwrap();
-        let state = self.word.load().state();
-        let paths = match self.mutant {
-            Mutant::DoesNotCountPaths => 0,
-            _ => control.paths,
-        };
-        let decision = control.removal.decide(state, paths);
-
-        if self.mutant == Mutant::DecidesOutsideTheMutex {
-            drop(control);
-            control = self.control.lock().unwrap();
+        match self.mutant {
+            Mutant::DecidesOutsideTheMutex | Mutant::DoesNotCountPaths => self.decide_wrongly(),
+            _ => removal::try_remove(self),
         }
-        match decision {
+    }
+
+    fn decide_wrongly(&self) -> bool {
+        let counts = self.mutant != Mutant::DoesNotCountPaths;
+        let decide = |control: &mut Control| {
+            let paths = if counts { control.paths } else { 0 };
+
+            control.removal.decide(self.word.load().state(), paths)
+        };
+        let carry_out = |control: &mut Control, decision| match decision {
             Decision::Keep => false,
             Decision::Wait(secs) => {
-                self.arm(&mut control, secs);
+                control.removal.armed(self.now() + u64::from(secs));
+                self.get();
+                if self.start_timer(secs.into()) {
+                    self.put();
+                }
                 false
             }
             Decision::Remove => self.word.advance(HeadState::Dying),
-        }
-    }
+        };
 
-    fn arm(&self, control: &mut Control, secs: u32) {
-        control.until = self.now() + u64::from(secs);
-        control.removal.armed(control.until);
-        self.get();
-        if self.timer.queue() && self.mutant != Mutant::ArmsTwice {
-            self.put();
-        }
-    }
+        if counts {
+            let decision = self.with_control(decide);
 
-    fn set_removal_delay(&self, secs: u32) {
-        let mut control = self.control.lock().unwrap();
+            self.with_control(|control| carry_out(control, decision))
+        } else {
+            self.with_control(|control| {
+                let decision = decide(control);
 
-        self.word.set_queue_if_no_path(secs != 0);
-        if control.removal.set_delay(secs) {
-            self.arm(&mut control, secs);
+                carry_out(control, decision)
+            })
         }
     }
 
@@ -164,28 +189,19 @@ impl Head {
     fn remove_head(&self) {
         if self.try_remove() {
             self.removals.fetch_add(1, Ordering::AcqRel);
-
-            let control = self.control.lock().unwrap();
-            self.word.advance(HeadState::Dead);
-            drop(control);
+            self.with_control(|_| self.word.advance(HeadState::Dead));
             self.put();
         }
     }
 
     fn run_timer(&self) -> bool {
         self.timer.run(|| {
-            let is_time = {
-                let mut control = self.control.lock().unwrap();
+            self.with_control(|_| {
+                let until = self.until.load(Ordering::Relaxed);
 
-                self.clock
-                    .fetch_max(control.until as usize, Ordering::AcqRel);
-                control.removal.expire(self.now())
-            };
-
-            if is_time {
-                self.remove_head();
-                self.control.lock().unwrap().removal.asked();
-            }
+                self.clock.fetch_max(until, Ordering::AcqRel);
+            });
+            removal::expired(self);
             self.put();
         })
     }
@@ -233,7 +249,7 @@ fn race(delay: Option<u32>, mutant: Mutant) -> impl Fn() + Send + Sync {
         let deleter = {
             let head = head.clone();
             thread::spawn(move || {
-                head.delete_path();
+                removal::delete_path(&*head, || true);
                 head.remove_head();
             })
         };
@@ -243,7 +259,7 @@ fn race(delay: Option<u32>, mutant: Mutant) -> impl Fn() + Send + Sync {
         };
         let setter = delay.map(|secs| {
             let head = head.clone();
-            thread::spawn(move || head.set_removal_delay(secs))
+            thread::spawn(move || removal::set_delay(&*head, secs))
         });
 
         head.run_timer();
@@ -263,6 +279,7 @@ fn a_path_comes_before_the_decision_to_remove_or_not_at_all() {
     holds(AtMost(4), race(None, Mutant::Nothing));
     for mutant in [Mutant::DecidesOutsideTheMutex, Mutant::DoesNotCountPaths] {
         is_caught(
+            mutant,
             "a head with a path was removed",
             AtMost(4),
             race(None, mutant),
@@ -275,6 +292,7 @@ fn a_path_comes_before_the_decision_to_remove_or_not_at_all() {
 fn the_delay_may_be_set_to_0_while_the_last_path_goes_and_another_one_comes() {
     holds(AtMost(3), race(Some(0), Mutant::Nothing));
     is_caught(
+        Mutant::DecidesOutsideTheMutex,
         "a head with a path was removed",
         AtMost(3),
         race(Some(0), Mutant::DecidesOutsideTheMutex),
@@ -286,6 +304,11 @@ fn the_delay_may_be_set_to_0_while_the_last_path_goes_and_another_one_comes() {
 fn an_armed_timer_owns_one_reference_whoever_moves_or_disarms_it() {
     holds(AtMost(3), race(Some(2 * DELAY), Mutant::Nothing));
     for mutant in [Mutant::ArmsTwice, Mutant::DropsWhatTheWorkDrops] {
-        is_caught("references", AtMost(3), race(Some(2 * DELAY), mutant));
+        is_caught(
+            mutant,
+            "references",
+            AtMost(3),
+            race(Some(2 * DELAY), mutant),
+        );
     }
 }

@@ -60,7 +60,12 @@ fn look_twice(word: &AtomicPathState) -> Access {
 #[test]
 fn a_decision_is_about_a_state_that_existed() {
     holds(Any, a_path_changes(|word| word.load().access()));
-    is_caught("a state that never was", Any, a_path_changes(look_twice));
+    is_caught(
+        "LooksTwice",
+        "a state that never was",
+        Any,
+        a_path_changes(look_twice),
+    );
 }
 
 /// Changes of one word by three threads.
@@ -123,7 +128,7 @@ fn torn(word: &AtomicU32, number: usize) {
 /// Shows L-12.
 #[test]
 fn a_change_that_is_not_one_step_gets_lost() {
-    is_caught("a change is lost", Any, || {
+    is_caught("LoadsAndStores", "a change is lost", Any, || {
         let word = Arc::new(AtomicU32::new(0));
         let thread = {
             let word = word.clone();

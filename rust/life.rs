@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Bringing a head's disk up, and taking it down.
+//!
+//! Both are done under the head's `bring_up` mutex, which is held over adding and deleting the
+//! disk; the state changes under the `control` mutex. So a disk is never added to a head that
+//! somebody has decided to remove, and one that is being added is waited for before it is deleted
+//! (L-5).
+
+use crate::parking::Kick;
+use crate::removal::Controlled;
+use crate::state::HeadState;
+
+/// What is guarded by a head's `bring_up` mutex, with the links to the paths.
+#[derive(Debug, Default)]
+pub struct BringUp {
+    /// Has the disk been added, and not been deleted?
+    pub disk_added: bool,
+    /// Is there a character device?
+    pub has_cdev: bool,
+}
+
+/// A head that has a disk.
+pub trait Life: Controlled + Kick {
+    /// What a path is here.
+    type Path;
+    /// Why the disk is not there.
+    type Error;
+
+    /// The head, or the path, is going.
+    const GONE: Self::Error;
+
+    /// Is a path on the head? Under the `control` mutex, or a hint.
+    fn is_listed(path: &Self::Path) -> bool;
+
+    /// Runs `f` under the `bring_up` mutex.
+    fn with_bring_up<R>(&self, f: impl FnOnce(&mut BringUp) -> R) -> R;
+
+    /// Adds the disk.
+    fn add_disk(&self) -> Result<(), Self::Error>;
+
+    /// What comes after the disk.
+    fn disk_added(&self, bring_up: &mut BringUp);
+
+    /// Links the paths that have no link yet.
+    fn link_paths(&self, bring_up: &BringUp);
+
+    /// Deletes the disk, and what came after it.
+    fn delete_disk(&self, bring_up: &mut BringUp);
+
+    /// Waits for all read-side sections that have begun.
+    fn grace_period(&self);
+
+    /// Waits for what goes on by itself.
+    fn settle(&self);
+}
+
+/// A path can carry I/O: adds the disk unless that has been done, and links the paths. Fails unless
+/// the head is Live and has the path.
+pub fn bring_up<H: Life>(head: &H, path: &H::Path) -> Result<(), H::Error> {
+    head.with_bring_up(|bring_up| {
+        if !bring_up.disk_added {
+            add_disk(head, bring_up, path)?;
+        }
+        head.link_paths(bring_up);
+        if head.word().load().state() != HeadState::Live || !H::is_listed(path) {
+            return Err(H::GONE);
+        }
+        Ok(())
+    })
+}
+
+fn add_disk<H: Life>(head: &H, bring_up: &mut BringUp, path: &H::Path) -> Result<(), H::Error> {
+    // A path that has been deleted meanwhile would leave a disk that nobody removes.
+    if !head.with_control(|_| H::is_listed(path) && head.word().advance(HeadState::Live)) {
+        return Err(H::GONE);
+    }
+    if let Err(error) = head.add_disk() {
+        head.with_control(|_| head.word().add_failed());
+        return Err(error);
+    }
+
+    bring_up.disk_added = true;
+    head.disk_added(bring_up);
+    Ok(())
+}
+
+/// Takes the disk of a Dying head away.
+pub fn take_down<H: Life>(head: &H) {
+    head.with_bring_up(|bring_up| {
+        // Whoever saw the head Live has parked by the end of this, and the kick fails it.
+        head.grace_period();
+        head.kick();
+        if core::mem::take(&mut bring_up.disk_added) {
+            head.delete_disk(bring_up);
+        }
+        head.with_control(|_| head.word().advance(HeadState::Dead));
+        head.kick();
+        head.settle();
+    });
+}

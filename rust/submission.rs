@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What becomes of a bio that finds no usable path.
+//!
+//! The same look decides whether a bio is parked and, after it has been, whether it would be parked
+//! now: the two must not differ, or a bio could stay for ever.
+
+use crate::policy::Paths;
+use crate::state::{
+    HeadWord,
+    PortState,
+    WithoutPath, //
+};
+
+/// A head, as a bio finds it.
+pub trait Submission: Paths {
+    /// The head's word now.
+    fn word(&self) -> HeadWord;
+
+    /// What the port of a path can do now.
+    fn port_of(path: &Self::Path) -> PortState;
+
+    /// The path that a bio would be sent to now.
+    fn choose(&self) -> Option<&Self::Path>;
+}
+
+/// What becomes of a bio for which no path is usable.
+pub fn without_path<S: Submission>(head: &S, is_nowait: bool) -> WithoutPath {
+    let worth_waiting = head
+        .iter()
+        .any(|path| S::port_of(path).is_worth_waiting_for());
+
+    match head.word().without_path(worth_waiting) {
+        WithoutPath::Park if is_nowait => WithoutPath::Again,
+        outcome => outcome,
+    }
+}
+
+/// Would a bio that waits not be parked now?
+pub fn is_worth_another_try<S: Submission>(head: &S) -> bool {
+    head.choose().is_some() || without_path(head, false) == WithoutPath::Fail
+}
