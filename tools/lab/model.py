@@ -16,8 +16,9 @@ from lab.counts import Counts
 
 _RESULT = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored", re.MULTILINE)
 _TEST = re.compile(r"^test (\S+)(?: - should panic)? \.\.\. (\w+)", re.MULTILINE)
-
-
+#: What tests/model/explore.rs prints, below the name of the test.
+_SAID = re.compile(r"^---- (\S+) stdout ----$|^(?:holds in (\d+) executions|mutant .* caught in execution \d+).*$",
+                   re.MULTILINE)
 #: What cargo calls a test's end, in the words of a record.
 _OUTCOMES = {"ok": record.PASSED, "FAILED": record.FAILED, "ignored": record.SKIPPED}
 
@@ -34,8 +35,30 @@ def run_host(only: str = "") -> Counts:
 
 def run_models(only: str = "") -> Counts:
     """Runs the models under loom."""
-    return _cargo_test("model", "model-loom", "trying every interleaving", ["--release", "--test", "model"], only,
-                       RUSTFLAGS="--cfg loom")
+    counts = _cargo_test("model", "model-loom", "trying every interleaving",
+                         ["--release", "--test", "model", "--", "--show-output"], only, RUSTFLAGS="--cfg loom")
+    _tell()
+    return counts
+
+
+def _tell() -> None:
+    """Prints what each model came to, and leaves it in the report."""
+    test, lines, models, executions, mutants = "", {}, 0, 0, 0
+    for said in _SAID.finditer((paths.LOGS / "model-loom.log").read_text(errors="replace")):
+        if said[1]:
+            test = said[1]
+            continue
+        lines.setdefault(test, []).append(said[0])
+        if said[2]:
+            models, executions = models + 1, executions + int(said[2])
+        else:
+            mutants += 1
+    table = "".join(f"{name}\n" + "".join(f"    {said}\n" for said in lines[name]) for name in sorted(lines))
+    table += f"{models} models hold in {executions} executions, {mutants} mutants are caught\n"
+    report = paths.REPORTS / "model.txt"
+    report.parent.mkdir(parents=True, exist_ok=True)
+    report.write_text(table)
+    print(table, end="")
 
 
 def _cargo_test(part: str, name: str, doing: str, options: list, only: str, **variables: str) -> Counts:
