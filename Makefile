@@ -10,11 +10,12 @@
 #   KERNEL=plain|sanitize      one of the two kernels of `make storm` instead of both
 #   MINUTES=n SEED=n           the same of `make soak`
 #   QUICK=1                    `make bench` with two paths only
+#   CASES=n                    how many cases each parser gets from `make fuzz`
 #   BUILD=1                    `make series` builds and boots every patch
 
-export KSRC KDIR STOCK SAMPLE BUILD MINUTES SECONDS SEED KERNEL QUICK
+export KSRC KDIR STOCK SAMPLE BUILD MINUTES SECONDS SEED KERNEL QUICK CASES
 
-COMMANDS := setup demo test model misuse kunit e2e parity storm soak bench mutants modules samples kernel check doc series rust-analyzer clean distclean
+COMMANDS := setup demo test model fuzz misuse kunit e2e parity storm soak bench mutants modules samples kernel check doc series rust-analyzer clean distclean
 .PHONY: help python sanitize $(COMMANDS)
 
 help: ## this list
@@ -23,6 +24,7 @@ help: ## this list
 demo: ## boot a kernel with several paths to one disk, pull one out under verified I/O
 test: ## all that must pass before a change lands
 model: ## the host tests: policies, state machines, interleavings
+fuzz: ## every parser of what comes from outside, CASES=1000000 of anything each, on the host
 misuse: ## what must not compile against the Rust face does not
 kunit: ## the library's KUnit suites in a booted kernel
 e2e: ## the real NVMe driver on the library, end to end

@@ -45,6 +45,10 @@ def _model(only: str | None):
     return _report(model.run(only or ""))
 
 
+def _fuzz():
+    return _report(model.run_fuzz())
+
+
 def _misuse():
     return _report(misuse.run())
 
@@ -134,6 +138,7 @@ COMMANDS = {
     "samples": _samples,
     "demo": _demo,
     "model": _model,
+    "fuzz": _fuzz,
     "misuse": _misuse,
     "kunit": _kunit,
     "e2e": _e2e,

@@ -2,9 +2,11 @@
 """The host tests: the library's pure parts under cargo, as they are and under loom.
 
 Under `--cfg loom` the atomics are loom's, which only work inside a model; so of that build only the
-models of tests/model/ are run.
+models of tests/model/ are run. The parsers of tests/fuzz/ get a few cases with the other host tests,
+and as many as somebody has the time for from `make fuzz`.
 """
 
+import os
 import re
 
 from lab import log
@@ -19,6 +21,8 @@ _TEST = re.compile(r"^test (\S+)(?: - should panic)? \.\.\. (\w+)", re.MULTILINE
 #: What tests/model/explore.rs prints, below the name of the test.
 _SAID = re.compile(r"^---- (\S+) stdout ----$|^(?:holds in (\d+) executions|mutant .* caught in execution \d+).*$",
                    re.MULTILINE)
+#: What tests/fuzz/ prints of a parser, and of one with a mistake.
+_PARSED = re.compile(r"^[\w ]+: \d+ cases$|^mutant .*$", re.MULTILINE)
 #: What cargo calls a test's end, in the words of a record.
 _OUTCOMES = {"ok": record.PASSED, "FAILED": record.FAILED, "ignored": record.SKIPPED}
 
@@ -38,6 +42,17 @@ def run_models(only: str = "") -> Counts:
     counts = _cargo_test("model", "model-loom", "trying every interleaving",
                          ["--release", "--test", "model", "--", "--show-output"], only, RUSTFLAGS="--cfg loom")
     _tell()
+    return counts
+
+
+def run_fuzz() -> Counts:
+    """Has every parser read a million cases, or `CASES=`; what overflows panics."""
+    counts = _cargo_test("fuzz", "fuzz", "parsing what comes from outside",
+                         ["--release", "--package", "fuzz", "--", "--show-output"], "",
+                         CASES=os.environ.get("CASES") or "1000000", CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS="true",
+                         CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS="true")
+    for line in _PARSED.findall((paths.LOGS / "fuzz.log").read_text(errors="replace")):
+        log.info(line)
     return counts
 
 
