@@ -495,8 +495,9 @@ static void nvme_set_ana_state(struct nvme_ns *ns, u8 state)
 	else if (state == NVME_ANA_NONOPTIMIZED)
 		access = MPATH_STATE_NONOPTIMIZED;
 
-	ns->ana_state = state;
+	/* What can be read in sysfs is in force already */
 	mpath_device_set_access_state(&ns->mpath_device, access);
+	ns->ana_state = state;
 }
 
 /*
