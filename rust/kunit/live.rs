@@ -293,6 +293,26 @@ mod tests {
     }
 
     #[test]
+    fn a_disk_that_was_given_a_number_and_not_added_is_added_later() -> Result {
+        let head = TestHead::new(Setup::default())?;
+        let path = FakePath::new(Options::default())?;
+
+        path.add(&head)?;
+        // SAFETY: The disk has not been added.
+        let first = unsafe { core::mem::take(&mut (*head.disk()).disk_name[0]) };
+        let ((), warnings) = without_warnings(|| path.go_live());
+        check!(!head.is_live());
+        check_eq!(warnings, 1);
+        // SAFETY: The disk still has not been added.
+        unsafe { (*head.disk()).disk_name[0] = first };
+        let ((), warnings) = without_warnings(|| path.set_live());
+        check_eq!(warnings, 0);
+        check!(head.is_live());
+        check_eq!(head.write_many(1)?, 1);
+        Ok(())
+    }
+
+    #[test]
     fn partitions_are_scanned_when_the_disk_is_there() -> Result {
         let head = TestHead::new(Setup {
             partitions: true,

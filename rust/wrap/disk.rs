@@ -199,7 +199,7 @@ impl HeadDisk {
         Ok(Self(NonNull::new(raw).ok_or(ENOMEM)?, parent))
     }
 
-    /// Makes the disk visible. Sleeps.
+    /// Makes the disk visible. Sleeps. When that fails it can be tried again.
     ///
     /// # Safety
     ///
@@ -207,8 +207,23 @@ impl HeadDisk {
     pub(crate) unsafe fn add(&self, groups: *mut *const bindings::attribute_group) -> Result {
         let parent = Parent::as_raw(self.1.as_ref());
 
+        let raw = self.0.as_ptr();
+
         // SAFETY: By this function's contract and the type invariant.
-        to_result(unsafe { bindings::device_add_disk(parent, self.0.as_ptr(), groups) })
+        to_result(unsafe { bindings::device_add_disk(parent, raw, groups) }).inspect_err(|_| {
+            /// `BLOCK_EXT_MAJOR`.
+            const EXTENDED: i32 = 259;
+
+            // The number that the disk was given was taken back, but the disk still says that it
+            // has one of its driver's, without minors, which is not added.
+            // SAFETY: By the type invariant; nobody else uses a disk that has not been added.
+            unsafe {
+                if (*raw).major == EXTENDED {
+                    (*raw).major = 0;
+                    (*raw).first_minor = 0;
+                }
+            }
+        })
     }
 
     /// Takes the disk away from its users. Sleeps, but does not wait for those who have it open.
