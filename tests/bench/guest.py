@@ -26,7 +26,7 @@ LEVELS = (1, 2, 4, 8, 32, 128)
 FEW = 2
 
 CHOICES = 1000
-SAMPLES = 15
+SAMPLES = 9
 #: How long new disks are left alone: they are scanned for partitions. Nobody waits for that: idle time passes at once.
 SETTLING_SECONDS = 30
 #: I/Os of a sample.
@@ -48,9 +48,6 @@ LOADS = {
     "128 KiB": Load(131072, 32),
     "128 KiB, split in two": Load(131072, 16, largest_kib=64),
 }
-#: What is profiled.
-PROFILED = "4 KiB"
-
 #: Flags of mpath_load and of the choices.
 HOLD, MARK = 1, 2
 
@@ -59,6 +56,7 @@ SLOW = {"memory_backed": 0, "irqmode": 2, "completion_nsec": 2_000_000_000, "hw_
 FAST = {"memory_backed": 0, "irqmode": 0, "hw_queue_depth": 128}
 
 CHOOSE = Path("/sys/module/nvme_core/parameters/bench")
+OBJECTS = CHOOSE.with_name("bench_objects")
 RUN = Path("/sys/module/mpath_load/parameters/run")
 
 
@@ -82,9 +80,8 @@ def without_head(shared) -> None:
     with Target("bench", ports=("loop",), disk=FAST) as target:
         controller = target.connect(target.ports[0])
         name = wait.until(lambda: next((entry.name for entry in head.BLOCK.glob("nvme*n*")), None), "the disk")
-        disk = head.Head(name)
-        measure_reads(disk, "", 1)
-        profile_reads(disk, "", shared, 1)
+        shutil.copyfile("/proc/kallsyms", shared / "symbols-without-head")
+        measure_reads(head.Head(name), "", 1)
         head.delete_controller(controller)
 
 
@@ -103,16 +100,17 @@ def with_head(shared, levels) -> None:
                    f"{level} paths", seconds=600)
         time.sleep(SETTLING_SECONDS)
         measure_choices(target, level)
+        if level == FEW:
+            shutil.copyfile("/proc/kallsyms", shared / "symbols-with-head")
+            profile_choices(target)
         if level in (FEW, max(levels)):
             measure_loads(target, level)
-        if level == FEW:
-            profile_all(target, shared)
 
 
 def measure_choices(target, level) -> None:
     fast, slow = target.heads()
     for state in ("optimized", "non-optimized"):
-        set_state(target, fast, state, level)
+        set_state(target, state, level)
         for policy in POLICIES:
             set_policy(fast, policy)
             say(type="choose", policy=policy, paths=level, state=state, busy=False, count=choices(fast))
@@ -122,7 +120,7 @@ def measure_choices(target, level) -> None:
             set_policy(fast, policy)
             say(type="choose", policy=policy, paths=level, state=state, busy=True, count=choices(fast))
         release()
-    set_state(target, fast, "optimized", level)
+    set_state(target, "optimized", level)
 
 
 def measure_loads(target, level) -> None:
@@ -132,39 +130,25 @@ def measure_loads(target, level) -> None:
         measure_reads(fast, policy, level)
 
 
-def profile_all(target, shared) -> None:
-    """Has each policy's reads and choices profiled."""
+def profile_choices(target) -> None:
     fast, _ = target.heads()
     for policy in POLICIES:
         set_policy(fast, policy)
-        profile_reads(fast, policy, shared, FEW)
         CHOOSE.write_text(f"{fast.device} {CHOICES} {MARK}")
-        say_profiled("choice", policy, shared, FEW, CHOICES)
-
-
-def profile_reads(disk, policy, shared, paths) -> None:
-    prepare(disk, LOADS[PROFILED])
-    read_some(disk, LOADS[PROFILED])
-    read_some(disk, LOADS[PROFILED], MARK)
-    say_profiled("read", policy, shared, paths, IOS)
-
-
-def say_profiled(what, policy, shared, paths, times) -> None:
-    """Says what the plugin has just counted; its files are numbered, so the host needs no more."""
-    symbols = f"kallsyms-{paths}"
-    shutil.copyfile("/proc/kallsyms", shared / symbols)
-    say(type="profile", what=what, policy=policy, times=times, symbols=symbols)
+        say(type="profile", policy=policy, times=CHOICES)
+    say(type="objects", objects=[line.split(maxsplit=2) for line in OBJECTS.read_text().splitlines()])
 
 
 def set_policy(disk, policy) -> None:
     (disk.subsystem / "iopolicy").write_text(policy)
 
 
-def set_state(target, disk, state, level) -> None:
+def set_state(target, state, level) -> None:
     for port in target.ports[:level]:
         if port.ana_state != state:
             port.ana_state = state
-    wait.until(lambda: all(path.read("ana_state") == state for path in disk.paths()), f"{state} paths", seconds=600)
+    wait.until(lambda: all(path.read("ana_state") == state for disk in target.heads() for path in disk.paths()),
+               f"{state} paths", seconds=600)
 
 
 def hold(disk, count) -> None:
@@ -190,11 +174,12 @@ def _choices(disk) -> float:
 
 
 def measure_reads(disk, policy, paths) -> None:
-    """Instructions of a read, in each of some rounds, for each load."""
+    """Instructions of a read, in each of some rounds, for each load. The plugin leaves a profile of each round."""
     for name, load in LOADS.items():
         prepare(disk, load)
         read_some(disk, load)
-        say(type="read", policy=policy, paths=paths, load=name, count=[read_some(disk, load) for _ in range(SAMPLES)])
+        say(type="read", policy=policy, paths=paths, load=name, times=IOS,
+            count=[read_some(disk, load, MARK) for _ in range(SAMPLES)])
 
 
 def prepare(disk, load) -> None:
@@ -204,7 +189,7 @@ def prepare(disk, load) -> None:
 
 def read_some(disk, load, flags=0) -> float:
     RUN.write_text(f"{disk.device} {load.bytes} 0 {IOS} {load.depth} {flags}")
-    return int(RUN.read_text()) / IOS
+    return int(RUN.read_text().split()[0]) / IOS
 
 
 def say(**record) -> None:

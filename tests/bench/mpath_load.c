@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The load of `make bench`: a kernel thread that reads a block device, some
- * bios at a time, and how many cycles that took. With QEMU's icount the cycle
- * counter counts instructions.
+ * bios at a time, how many cycles that took, and, with flag 4, the longest that
+ * a bio took and how many there were. With QEMU's icount the cycle counter
+ * counts instructions, or nanoseconds while there is nothing to execute.
  *
  *	echo "/dev/nvme0n1 4096 0 1024 32 0" >/sys/module/mpath_load/parameters/run
  *	cat /sys/module/mpath_load/parameters/run
  *
  * reads 4096 bytes at a time, from 0 sectors after each multiple of that, 1024
- * times, 32 at a time. The last number has flags: 1 returns as soon as all bios
- * were submitted, and the next run, or the word "wait", waits until they have
- * ended; 2 sets the marks between which profile.c counts.
+ * times, 32 at a time. The last number has flags: 1 returns as soon as the first
+ * bios were submitted, and the next run, or the word "wait", waits until all
+ * have ended, while "stop" submits no more of them; 2 sets the marks between
+ * which profile.c counts; 4 submits a bio whenever one has ended, instead of the
+ * next 32 when 32 have.
  */
 #include <linux/bio.h>
 #include <linux/blkdev.h>
@@ -24,10 +27,13 @@
 
 #define LOAD_HOLD	BIT(0)
 #define LOAD_MARK	BIT(1)
+#define LOAD_STREAM	BIT(2)
 
 struct load_bio {
 	struct bio bio;
 	struct bio_vec vec;
+	u64 begun;
+	bool busy;
 };
 
 static struct load {
@@ -46,17 +52,33 @@ static struct load {
 	struct completion submitted;
 	struct completion ended;
 	blk_status_t status;
+	bool stop;
+	unsigned int done;
+	u64 longest;
 	u64 cycles;
 } load;
 
 static bool load_pending;
 static DEFINE_MUTEX(load_lock);
 
+static void load_end_of_stream_io(struct load_bio *one)
+{
+	u64 cycles = get_cycles() - one->begun;
+
+	if (cycles > READ_ONCE(load.longest))
+		WRITE_ONCE(load.longest, cycles);
+	/* Pairs with load_idle_bio(): the bio is used no more */
+	smp_store_release(&one->busy, false);
+	complete(&load.batch);
+}
+
 static void load_end_io(struct bio *bio)
 {
 	if (bio->bi_status)
 		load.status = bio->bi_status;
-	if (atomic_dec_and_test(&load.running))
+	if (load.flags & LOAD_STREAM)
+		load_end_of_stream_io(container_of(bio, struct load_bio, bio));
+	else if (atomic_dec_and_test(&load.running))
 		complete(&load.batch);
 }
 
@@ -72,22 +94,60 @@ static void load_submit(struct load_bio *one, unsigned int number)
 	submit_bio(&one->bio);
 }
 
+static void load_batches(void)
+{
+	unsigned int i;
+
+	for (; load.done < load.count; load.done += load.depth) {
+		atomic_set(&load.running, load.depth);
+		for (i = 0; i < load.depth; i++)
+			load_submit(&load.bios[i], load.done + i);
+		complete(&load.submitted);
+		wait_for_completion(&load.batch);
+	}
+}
+
+static struct load_bio *load_idle_bio(void)
+{
+	struct load_bio *one = load.bios;
+
+	/* Pairs with load_end_of_stream_io() */
+	while (smp_load_acquire(&one->busy))
+		one++;
+	return one;
+}
+
+static void load_stream(void)
+{
+	struct load_bio *one;
+	unsigned int left;
+
+	for (; load.done < load.count && !READ_ONCE(load.stop); load.done++) {
+		if (load.done == load.depth)
+			complete(&load.submitted);
+		if (load.done >= load.depth)
+			wait_for_completion(&load.batch);
+		one = load_idle_bio();
+		one->busy = true;
+		one->begun = get_cycles();
+		load_submit(one, load.done);
+	}
+	complete(&load.submitted);
+	for (left = min(load.done, load.depth); left; left--)
+		wait_for_completion(&load.batch);
+}
+
 static int load_thread(void *unused)
 {
-	unsigned int done, i;
 	u64 start;
 
 	if (load.flags & LOAD_MARK)
 		BENCH_MARK(BENCH_BEGIN);
 	start = get_cycles();
-	for (done = 0; done < load.count; done += load.depth) {
-		atomic_set(&load.running, load.depth);
-		for (i = 0; i < load.depth; i++)
-			load_submit(&load.bios[i], done + i);
-		if (load.flags & LOAD_HOLD)
-			complete(&load.submitted);
-		wait_for_completion(&load.batch);
-	}
+	if (load.flags & LOAD_STREAM)
+		load_stream();
+	else
+		load_batches();
 	load.cycles = get_cycles() - start;
 	if (load.flags & LOAD_MARK)
 		BENCH_MARK(BENCH_END);
@@ -103,6 +163,9 @@ static int load_begin(const char *path)
 	init_completion(&load.submitted);
 	init_completion(&load.ended);
 	load.status = BLK_STS_OK;
+	load.stop = false;
+	load.done = 0;
+	load.longest = 0;
 
 	load.file = bdev_file_open_by_path(path, BLK_OPEN_READ, NULL, NULL);
 	if (IS_ERR(load.file))
@@ -154,8 +217,6 @@ static int load_run(const char *path)
 	if (load.bytes < SECTOR_SIZE || load.bytes % SECTOR_SIZE ||
 	    !load.depth || load.count % load.depth)
 		return -EINVAL;
-	if (load.flags & LOAD_HOLD && load.count != load.depth)
-		return -EINVAL;
 	ret = load_begin(path);
 	if (ret)
 		return ret;
@@ -172,8 +233,10 @@ static int load_set(const char *val, const struct kernel_param *kp)
 	int words, ret;
 
 	mutex_lock(&load_lock);
+	if (sysfs_streq(val, "stop"))
+		WRITE_ONCE(load.stop, true);
 	ret = load_finish_pending();
-	if (ret || sysfs_streq(val, "wait"))
+	if (ret || sysfs_streq(val, "wait") || sysfs_streq(val, "stop"))
 		goto out_unlock;
 	words = sscanf(val, "%63s %u %u %u %u %u", path, &load.bytes,
 		       &load.offset, &load.count, &load.depth, &load.flags);
@@ -185,7 +248,8 @@ out_unlock:
 
 static int load_get(char *buffer, const struct kernel_param *kp)
 {
-	return sysfs_emit(buffer, "%llu\n", load.cycles);
+	return sysfs_emit(buffer, "%llu %llu %u\n", load.cycles, load.longest,
+			  load.done);
 }
 
 static const struct kernel_param_ops load_ops = {

@@ -8,11 +8,44 @@
  *
  * says how many cycles 1000 choices took, each with its read-side section and a
  * call with the path, and as many such calls without a choice. The last number
- * sets the marks between which profile.c counts, if it is not 0.
+ * sets the marks between which profile.c counts, if it is not 0. Then
+ *
+ *	cat /sys/module/nvme_core/parameters/bench_objects
+ *
+ * says where the head and its paths are in memory, and how large they are: what
+ * it is, the address, the bytes.
  */
 #include <linux/timex.h>
 
 #include "marks.h"
+
+/* Enough for a head with two paths, and for a part of those of one with more */
+#define BENCH_OBJECTS	16
+
+static struct bench_object {
+	const char *what;
+	void *at;
+	size_t size;
+} bench_objects[BENCH_OBJECTS];
+static unsigned int bench_nr_objects;
+
+static void bench_note(const char *what, void *at, size_t size)
+{
+	struct bench_object *object = &bench_objects[bench_nr_objects];
+
+	if (bench_nr_objects == BENCH_OBJECTS)
+		return;
+	object->what = what;
+	object->at = at;
+	object->size = size;
+	bench_nr_objects++;
+}
+
+static void bench_note_path(struct nvme_ns *ns)
+{
+	bench_note("path", ns, ksize(ns));
+	bench_note("controller", ns->ctrl, sizeof(*ns->ctrl));
+}
 
 static int bench_use(struct nvme_ns *ns)
 {
@@ -25,6 +58,26 @@ static int bench_use(struct nvme_ns *ns)
 static struct nvme_ns_head *bench_head(struct gendisk *disk)
 {
 	return mpath_gendisk_to_head(disk)->drvdata;
+}
+
+static int bench_note_library(struct mpath_device *device, void *data)
+{
+	struct mpath_device *other;
+
+	bench_note("head of the library", device->head, ksize(device->head));
+	bench_note_path(nvme_mpath_to_ns(device));
+	list_for_each_entry(other, &device->siblings, siblings) {
+		/* The list's own head is in the head */
+		if ((void *)other < (void *)device->head ||
+		    (void *)other >= (void *)device->head + ksize(device->head))
+			bench_note_path(nvme_mpath_to_ns(other));
+	}
+	return 0;
+}
+
+static int bench_note_paths(struct nvme_ns_head *head)
+{
+	return mpath_call_for_device(head->mpath, bench_note_library, NULL);
 }
 
 static int bench_use_device(struct mpath_device *device, void *data)
@@ -54,6 +107,19 @@ static int bench_do_not_choose(struct nvme_ns_head *head)
 static struct nvme_ns_head *bench_head(struct gendisk *disk)
 {
 	return disk->private_data;
+}
+
+static int bench_note_paths(struct nvme_ns_head *head)
+{
+	struct nvme_ns *ns;
+	int srcu_idx;
+
+	srcu_idx = srcu_read_lock(&head->srcu);
+	list_for_each_entry_srcu(ns, &head->list, siblings,
+				 srcu_read_lock_held(&head->srcu))
+		bench_note_path(ns);
+	srcu_read_unlock(&head->srcu, srcu_idx);
+	return 0;
 }
 
 static noinline int bench_call_for_path(struct nvme_ns_head *head,
@@ -119,9 +185,22 @@ static int bench_run(struct nvme_ns_head *head, unsigned int count, bool mark)
 	return ret ? -ENXIO : 0;
 }
 
+static int bench_note_all(struct nvme_ns_head *head)
+{
+	bench_nr_objects = 0;
+	bench_note("head", head, ksize(head));
+	bench_note("subsystem", head->subsys, sizeof(*head->subsys));
+	bench_note("disk", head->disk, sizeof(*head->disk));
+	bench_note("queue", head->disk->queue, sizeof(*head->disk->queue));
+	bench_note("block device", head->disk->part0,
+		   sizeof(*head->disk->part0));
+	return bench_note_paths(head);
+}
+
 static int bench_set(const char *val, const struct kernel_param *kp)
 {
 	unsigned int count, mark;
+	struct nvme_ns_head *head;
 	struct file *file;
 	char path[64];
 	int ret;
@@ -131,7 +210,10 @@ static int bench_set(const char *val, const struct kernel_param *kp)
 	file = bdev_file_open_by_path(path, BLK_OPEN_READ, NULL, NULL);
 	if (IS_ERR(file))
 		return PTR_ERR(file);
-	ret = bench_run(bench_head(file_bdev(file)->bd_disk), count, mark);
+	head = bench_head(file_bdev(file)->bd_disk);
+	ret = bench_run(head, count, mark);
+	if (!ret)
+		ret = bench_note_all(head);
 	bdev_fput(file);
 	return ret;
 }
@@ -147,3 +229,21 @@ static const struct kernel_param_ops bench_ops = {
 };
 module_param_cb(bench, &bench_ops, NULL, 0600);
 MODULE_PARM_DESC(bench, "path of a head, count, mark");
+
+static int bench_get_objects(char *buffer, const struct kernel_param *kp)
+{
+	const struct bench_object *object = bench_objects;
+	int i, at = 0;
+
+	for (i = 0; i < bench_nr_objects; i++, object++)
+		at += sysfs_emit_at(buffer, at, "%lx %zu %s\n",
+				    (unsigned long)object->at, object->size,
+				    object->what);
+	return at;
+}
+
+static const struct kernel_param_ops bench_objects_ops = {
+	.get = bench_get_objects,
+};
+module_param_cb(bench_objects, &bench_objects_ops, NULL, 0400);
+MODULE_PARM_DESC(bench_objects, "address, size and name of a head and its paths");

@@ -7,6 +7,7 @@
  *					barrier, a for any other atomic
  *					read-modify-write, - for the rest
  *	s <address> <line> <times>	an instruction that stored to a cache line
+ *					more than 64 times
  *
  * A block of instructions is counted when it is entered. Only one CPU is
  * emulated at a time with icount, so nothing here is locked.
@@ -21,6 +22,7 @@
 
 #define LINE_BYTES	64
 #define STORES		(1 << 18)
+#define FEW_STORES	64
 #define KERNEL		0xffff800000000000ULL
 
 struct insn {
@@ -130,7 +132,7 @@ static void end(unsigned int cpu, void *data)
 	for (block = blocks; block; block = block->next)
 		write_block(file, block);
 	for (i = 0; i < STORES; i++) {
-		if (stores[i].count)
+		if (stores[i].count > FEW_STORES)
 			fprintf(file, "s %llx %llx %llu\n",
 				(unsigned long long)stores[i].address,
 				(unsigned long long)stores[i].line,
@@ -146,7 +148,8 @@ static void note_store(unsigned int cpu, uint32_t info, uint64_t where, void *da
 	uint64_t address = (uintptr_t)data;
 	size_t i, tries;
 
-	if (!counting)
+	/* Old QEMUs tell of loads, too, whatever they were asked for */
+	if (!counting || !qemu_plugin_mem_is_store(info))
 		return;
 	i = (line / LINE_BYTES * 31 + address) * 0x9e3779b97f4a7c15ULL >> 46;
 	for (tries = 0; tries < STORES; tries++, i = (i + 1) % STORES) {

@@ -7,6 +7,7 @@
 #ifndef _BENCH_QEMU_PLUGIN_H
 #define _BENCH_QEMU_PLUGIN_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -32,6 +33,7 @@ void qemu_plugin_register_vcpu_mem_cb(struct qemu_plugin_insn *insn,
 			   void *data),
 		enum qemu_plugin_cb_flags flags, enum qemu_plugin_mem_rw which,
 		void *data);
+bool qemu_plugin_mem_is_store(uint32_t info);
 
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
 struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb,

@@ -7,7 +7,9 @@ build/reports/bench.json, bench.md and bench.svg, and bench-profile.md, which sa
 where the instructions of a read go.
 """
 
+import collections
 import json
+import operator
 import os
 import shutil
 import statistics
@@ -28,23 +30,28 @@ POLICIES = ("numa", "round-robin", "queue-depth")
 #: Without this the kernel takes the lock prefixes out of the code when there is one CPU only.
 APPEND = "noreplace-smp"
 
+#: The number of paths and the load for which most is looked at.
+FEW, LOAD = 2, "4 KiB"
+#: What happens less often in a read than this is not its steady state.
+STEADY = 0.1
+
 REPORT = paths.REPORTS / "bench.json"
 
 
 @dataclass(frozen=True)
 class Target:
-    """What a figure should come to: its `of`, "ratio" or "ours", is at most `limit`, or exactly that."""
+    """What a figure should come to: its `of`, "ratio" or "ours", is `how` `limit`."""
 
     of: str
     limit: float
-    exactly: bool = False
+    how: str = "<="
 
     def __str__(self) -> str:
-        return f"{self.of} {'=' if self.exactly else '<='} {self.limit:g}"
+        return f"{self.of} {self.how} {self.limit:g}"
 
     def met(self, figure) -> bool:
-        value = round(getattr(figure, self.of), 2)
-        return value == self.limit if self.exactly else value <= self.limit
+        compare = {"<=": operator.le, "=": operator.eq, ">=": operator.ge, "<": operator.lt}[self.how]
+        return compare(round(getattr(figure, self.of), 2), self.limit)
 
 
 @dataclass(frozen=True)
@@ -81,31 +88,39 @@ def run() -> tuple:
 
 def _report(built, seen) -> str:
     """Makes figures of what was seen and writes them down; returns the last line for the user."""
-    figures = [figure for part in (_choosing, _growth, _layers, _unlayered, _costly)
+    figures = [figure for part in (_choosing, _growth, _layers, _unlayered, _costly, _memory, _lives,
+                                _balances)
                for figure in part(*(seen[which] for which in VARIANTS))]
     _write(built, figures, seen)
     return _last_line(figures)
 
 
 def _measure(built, which, quick) -> "Seen":
-    """Boots a guest with one set of modules; returns what it said."""
-    directory = modules.ensure_bench(which)
+    """Boots guests with one set of modules; returns what they said."""
     shared = paths.BUILD / "bench" / which
     shutil.rmtree(shared, ignore_errors=True)
     shared.mkdir(parents=True)
     seen = Seen(shared)
-    with log.step(f"bench {which}", "counting") as step:
+    _boot(built, which, "guest", [shared, *(["quick"] if quick else [])], shared, seen,
+          plugin=f"{_plugin()},out={shared / 'profile'}")
+    if not quick:
+        _boot(built, which, "life", [], shared, seen)
+    return seen
+
+
+def _boot(built, which, act, arguments, shared, seen, plugin="") -> None:
+    directory = modules.ensure_bench(which)
+    with log.step(f"bench {act} {which}", "counting") as step:
         def take(line):
             with open(step.log, "a") as output:
                 output.write(line + "\n")
-            step.progress(line)
+            step.progress(line[:80])
             seen.take(line)
-        result = vm.run(built, ["python3", "-m", "tests.bench.guest", shared, *(["quick"] if quick else [])], directory,
-                        vm.Topology(), TIMEOUT_SECONDS, paths.LOGS / f"bench-{which}-console.log", shared,
-                        append=APPEND, smp=1, icount=True, plugin=f"{_plugin()},out={shared / 'profile'}", output=take)
+        result = vm.run(built, ["python3", "-m", f"tests.bench.{act}", *arguments], directory, vm.Topology(),
+                        TIMEOUT_SECONDS, paths.LOGS / f"bench-{act}-{which}-console.log", shared,
+                        append=APPEND, smp=1, icount=True, plugin=plugin, output=take)
         if not result.ok:
             step.failed(f"the guest: {result}")
-    return seen
 
 
 def _plugin():
@@ -125,10 +140,24 @@ class Seen:
         self._directory = directory
         #: Instructions of a choice, by policy, number of paths, state of the paths, and whether they are busy.
         self.choices = {}
-        #: Instructions of an I/O, by policy ("" without a head), number of paths, and load.
+        #: Instructions of a read, by policy ("" without a head), number of paths, and load.
         self.reads = {}
-        #: By what was counted and the policy.
+        #: Profiles of the same.
         self.profiles = {}
+        #: Profiles of choices, by policy.
+        self.chosen = {}
+        #: What a head and its paths are made of: address, bytes, name.
+        self.objects = []
+        #: Seconds of what takes long, by what it is.
+        self.seconds = {}
+        #: The longest a read took while a path was lost, in milliseconds, by the number of namespaces.
+        self.stalls = {}
+        #: Bytes that a namespace with two paths takes in all.
+        self.namespace_bytes = None
+        #: Reads per second, and how far the numbers in flight on the paths were apart, by policy and paths.
+        self.balances = {}
+        self._symbols = {}
+        self._files = 0
 
     def take(self, line) -> None:
         try:
@@ -140,21 +169,59 @@ class Seen:
     def _take_choose(self, policy, paths, state, busy, count) -> None:
         self.choices[policy, paths, state, busy] = count
 
-    def _take_read(self, policy, paths, load, count) -> None:
+    def _take_read(self, policy, paths, load, times, count) -> None:
         self.reads[policy, paths, load] = statistics.median(count)
+        self.profiles[policy, paths, load] = self._profile(len(count), times, "with" if policy else "without")
 
-    def _take_profile(self, what, policy, times, symbols) -> None:
-        number = len(self.profiles) + 1
-        self.profiles[what, policy] = profile.Profile(
-            self._directory / f"profile.{number}", self._directory / symbols, times)
+    def _take_profile(self, policy, times) -> None:
+        self.chosen[policy] = self._profile(1, times, "with")
 
-    def added(self, policy, kind) -> float:
-        """How many instructions of a class a read has more with a head than without, but for chance."""
-        with_head, without = (self.profiles["read", which].of_class(kind) for which in (policy, ""))
-        return round(with_head - without, 1) + 0.0
+    def _take_objects(self, objects) -> None:
+        self.objects = [(int(address, 16), int(size), what) for address, size, what in objects]
+
+    def _take_life(self, what, value) -> None:
+        self.seconds[what] = value
+
+    def _take_memory(self, value) -> None:
+        self.namespace_bytes = value
+
+    def _take_stall(self, namespaces, value) -> None:
+        self.stalls[namespaces] = value
+
+    def _take_balance(self, policy, paths, per_second, flight, spread) -> None:
+        self.balances[policy, paths] = (per_second, flight, spread)
+
+    def _profile(self, count, times, head) -> profile.Profile:
+        """That of the files that come next: the plugin numbers them."""
+        if head not in self._symbols:
+            self._symbols[head] = profile.Symbols(self._directory / f"symbols-{head}-head")
+        files = [self._directory / f"profile.{self._files + number}" for number in range(1, count + 1)]
+        self._files += count
+        return profile.Profile(files, self._symbols[head], times)
+
+    def without_head(self, load) -> profile.Profile:
+        return self.profiles["", 1, load]
 
     def layer(self, policy, paths, load) -> float:
-        return self.reads[policy, paths, load] - self.reads["", 1, load]
+        """What a read costs more with a head, but for what is not even the same each time without one."""
+        chance = self.without_head(load).chance
+        return self.profiles[policy, paths, load].total(chance) - self.without_head(load).total(chance)
+
+    def added(self, policy, kind) -> float:
+        """How many instructions of a class a read has more with a head, but for chance."""
+        return round(self.profiles[policy, FEW, LOAD].of_class(kind) - self.without_head(LOAD).of_class(kind), 1) + 0.0
+
+    def shared_stores(self, policy) -> dict:
+        """How often a read stores to something that all CPUs use, by what that is and the function."""
+        found = collections.Counter()
+        for address, size, what in self.objects:
+            for function, count in self.profiles[policy, FEW, LOAD].stores(address, address + size).items():
+                found[what, function] += count
+        return {key: count for key, count in found.items() if count >= STEADY}
+
+    def bytes_of(self, *names) -> int:
+        """The memory of all objects of these names."""
+        return sum(size for _, size, what in self.objects if what in names)
 
 
 def _choosing(stock, ours):
@@ -198,7 +265,7 @@ def _unlayered(stock, ours):
     for policy, count, load in ours.reads:
         if not policy:
             yield Figure(f"no head: {load}", "instructions per I/O", stock.reads[policy, count, load],
-                         ours.reads[policy, count, load], Target("ratio", 1, exactly=True))
+                         ours.reads[policy, count, load], Target("ratio", 1, "="))
 
 
 def _costly(stock, ours):
@@ -206,8 +273,44 @@ def _costly(stock, ours):
     kinds = (("full barriers", profile.BARRIER, Target("ours", 0)), ("atomic operations", profile.ATOMIC, None))
     for policy in POLICIES:
         for name, kind, target in kinds:
-            yield Figure(f"{name} that the layer adds: {policy}, 2 paths, 4 KiB", "per I/O",
+            yield Figure(f"{name} that the layer adds: {policy}, {FEW} paths, {LOAD}", "per I/O",
                          stock.added(policy, kind), ours.added(policy, kind), target)
+        yield Figure(f"stores to lines that all CPUs use: {policy}, {FEW} paths, {LOAD}", "per I/O",
+                     *(round(sum(seen.shared_stores(policy).values()), 1) for seen in (stock, ours)),
+                     Target("ours", 0) if policy == "round-robin" else None)
+
+
+def _memory(stock, ours):
+    """What is allocated, but for what both have alike: the disk, its queue, SRCU's counters."""
+    for figure, names, target in (("a head", ("head", "head of the library"), Target("ratio", 1, "<")),
+                                  (f"{FEW} paths", ("path",), None)):
+        yield Figure(f"memory of {figure}, 2 possible nodes", "bytes",
+                     stock.bytes_of(*names), ours.bytes_of(*names), target)
+
+
+    if ours.namespace_bytes is not None:
+        yield Figure(f"memory of a namespace with {FEW} paths in all", "bytes",
+                     stock.namespace_bytes, ours.namespace_bytes)
+
+
+def _lives(stock, ours):
+    for what in ours.seconds:
+        yield Figure(what, "s", stock.seconds[what], ours.seconds[what],
+                     Target("ratio", 1) if "removing" in what else None)
+    for count in ours.stalls:
+        yield Figure(f"longest read while one of 2 paths is lost, {count} namespaces", "ms",
+                     stock.stalls[count], ours.stalls[count], Target("ratio", 1))
+
+
+def _balances(stock, ours):
+    for policy, which in ours.balances:
+        slow = "slow" in which
+        (per_second, _, spread), (ours_per_second, _, ours_spread) = (
+            seen.balances[policy, which] for seen in (stock, ours))
+        yield Figure(f"throughput: {policy}, {which}", "reads/s", per_second, ours_per_second,
+                     Target("ratio", 1, ">=") if slow and policy == "queue-depth" else None)
+        if not slow:
+            yield Figure(f"in flight on {which}, the most less the least: {policy}", "reads", spread, ours_spread)
 
 
 def _write(built, figures, seen) -> None:
@@ -217,11 +320,28 @@ def _write(built, figures, seen) -> None:
     REPORT.with_suffix(".md").write_text(title + _table(figures))
     print(_table([figure for figure in figures if figure.target]), flush=True)
     file = paths.REPORTS / "bench-profile.md"
-    file.write_text(title + profile.compare(*(seen[which].profiles for which in VARIANTS)))
+    file.write_text(title + _profiles(*(seen[which] for which in VARIANTS)))
     log.info(f"bench: the profile is {file.relative_to(paths.ROOT)}")
     with log.step("bench plot", f"drawing {REPORT.with_suffix('.svg').name}") as step:
         step.run([setup.venv() / "bin" / "python3", paths.ROOT / "tools" / "lab" / "plot_bench.py", REPORT,
                   REPORT.with_suffix(".svg")])
+
+
+def _profiles(stock, ours) -> str:
+    """Where the instructions go: of a read without a head, what one with a head has more, and of a choice."""
+    pair = [seen.without_head(LOAD) for seen in (stock, ours)]
+    texts = [profile.title(f"A read of {LOAD} without a head", pair), profile.compare(pair)]
+    for policy in POLICIES:
+        pair = [seen.profiles[policy, FEW, LOAD] for seen in (stock, ours)]
+        texts += [profile.title(f"A read of {LOAD} by {policy}, {FEW} paths", pair),
+                  profile.compare(pair, [seen.without_head(LOAD) for seen in (stock, ours)])]
+        for which, seen in zip(VARIANTS, (stock, ours)):
+            texts.append(f"\nStores to lines that all CPUs use, {which}: " + (", ".join(
+                f"{count:.2f} to the {what} in {profile.readable(function)}"
+                for (what, function), count in seen.shared_stores(policy).items()) or "none") + "\n")
+        chosen = [seen.chosen[policy] for seen in (stock, ours)]
+        texts += [profile.title(f"A choice by {policy}, {FEW} paths", chosen), profile.compare(chosen)]
+    return "\n".join(texts)
 
 
 def _table(figures) -> str:

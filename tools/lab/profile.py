@@ -4,44 +4,76 @@
 import bisect
 import collections
 import re
+import statistics
 
 from lab import process
 from lab import toolchain
 
 BARRIER, ATOMIC = "b", "a"
+LINE_BYTES = 64
 #: Fewer instructions per I/O than this in either variant are not listed.
 WORTH_LISTING = 0.5
 _MANGLED = re.compile(r"_R[A-Z]\w+")
 
 
-class Profile:
-    """What was executed between two marks, divided by how many `times` the same was done."""
+#: A function whose cost varies by more than this part from one round to the next, without a head, does so by chance.
+CHANCE = 0.01
 
-    def __init__(self, counted, symbols, times):
-        self._times = times
-        self._classes = collections.Counter()
-        #: Instructions of each function.
-        self.functions = collections.Counter()
-        table = _Symbols(symbols)
-        for line in counted.read_text().splitlines():
-            kind, address, *rest = line.split()
-            if kind == "i":
-                count, which = int(rest[0]), rest[1]
-                self.functions[table.name(int(address, 16))] += count
-                self._classes[which] += count
+
+class Profile:
+    """What was executed between two marks, in one round or in several, divided by how many `times` it was done."""
+
+    def __init__(self, rounds, symbols, times):
+        rounds = [_Round(file, symbols, times) for file in rounds]
+        #: Instructions of each function, the median of the rounds.
+        self.functions = {name: statistics.median(one.functions[name] for one in rounds)
+                          for name in {name for one in rounds for name in one.functions}}
+        #: Those that are not the same in all rounds.
+        self.chance = {name for name in self.functions
+                       if _spread([one.functions[name] for one in rounds]) > CHANCE}
+        self._rounds = rounds
 
     def of_class(self, which) -> float:
         """How many instructions of a class were executed each time."""
-        return self._classes[which] / self._times
+        return statistics.median(one.classes[which] for one in self._rounds)
 
     def of_function(self, name) -> float:
-        return self.functions[name] / self._times
+        return self.functions.get(name, 0)
 
-    def total(self) -> float:
-        return self.functions.total() / self._times
+    def total(self, without=()) -> float:
+        """All instructions but those of some functions."""
+        return sum(count for name, count in self.functions.items() if name not in without)
+
+    def stores(self, begin, end) -> collections.Counter:
+        """How often each function stored to the lines of an object."""
+        found = collections.Counter()
+        for one in self._rounds:
+            for (name, line), count in one.stores.items():
+                if begin // LINE_BYTES * LINE_BYTES <= line < end:
+                    found[name] += count / len(self._rounds)
+        return found
 
 
-class _Symbols:
+class _Round:
+    def __init__(self, file, symbols, times):
+        self.classes = collections.Counter()
+        self.functions = collections.Counter()
+        self.stores = collections.Counter()
+        for line in file.read_text().splitlines():
+            kind, address, *rest = line.split()
+            name = symbols.name(int(address, 16))
+            if kind == "i":
+                self.functions[name] += int(rest[0]) / times
+                self.classes[rest[1]] += int(rest[0]) / times
+            else:
+                self.stores[name, int(rest[0], 16)] += int(rest[1]) / times
+
+
+def _spread(values) -> float:
+    return (max(values) - min(values)) / max(values)
+
+
+class Symbols:
     """What /proc/kallsyms says."""
 
     def __init__(self, file):
@@ -49,32 +81,43 @@ class _Symbols:
         found = sorted((int(row[0], 16), row[2]) for row in rows if row[1] in "tTwW")
         self._addresses = [address for address, _ in found]
         self._names = [name for _, name in found]
+        self._known = {}
 
     def name(self, address) -> str:
+        # Most addresses are asked for more than once.
+        if address not in self._known:
+            self._known[address] = self._find(address)
+        return self._known[address]
+
+    def _find(self, address) -> str:
         place = bisect.bisect_right(self._addresses, address) - 1
         return self._names[place] if place >= 0 else hex(address)
 
 
-def compare(stock, ours) -> str:
-    """The profiles of both variants, by what was counted and policy, as tables side by side."""
-    readable = _demangle({name for one in (*stock.values(), *ours.values()) for name in one.functions})
-    texts = []
-    for what, policy in ours:
-        pair = stock[what, policy], ours[what, policy]
-        texts.append(f"## {what}, {policy or 'no head'}: {pair[0].total():.0f} and {pair[1].total():.0f} instructions\n\n")
-        texts.append(_table(pair, None, readable) if what == "choice" or not policy else
-                     _table(pair, (stock[what, ""], ours[what, ""]), readable))
-    return "\n".join(texts)
+def title(text, pair) -> str:
+    return f"## {text}: {pair[0].total():.0f} and {pair[1].total():.0f} instructions\n\n"
 
 
-def _table(pair, without, readable) -> str:
+def compare(pair, without=None) -> str:
+    """Two profiles, of stock and of ours, as a table side by side; `without` are their like without a head.
+
+    With these, only how much more each function has than there.
+    """
+    return _table(pair, without, _demangle({name for one in pair for name in one.functions}))
+
+
+def readable(name) -> str:
+    return _demangle([name])[name]
+
+
+def _table(pair, without, names) -> str:
     """The functions; with `without`, only how much more each has than in the profiles without a head."""
     rows = []
     for name in {name for one in pair for name in one.functions}:
         counts = [one.of_function(name) - (without[side].of_function(name) if without else 0)
                   for side, one in enumerate(pair)]
         if max(map(abs, counts)) >= WORTH_LISTING:
-            rows.append((*counts, readable[name]))
+            rows.append((*counts, names[name]))
     rows.sort(key=lambda row: (-max(row[:2]), row[2]))
     sums = [sum(row[side] for row in rows) for side in (0, 1)]
     lines = ["| stock | ours | function |", "|---:|---:|---|"]
@@ -93,5 +136,5 @@ def _demangle(names) -> dict:
     if not mangled:
         return {name: name for name in names}
     tool = toolchain.find().llvm.bin / "llvm-cxxfilt"
-    readable = dict(zip(mangled, process.output([tool, *mangled]).splitlines()))
-    return {name: readable.get(name, name) for name in names}
+    demangled = dict(zip(mangled, process.output([tool, *mangled]).splitlines()))
+    return {name: demangled.get(name, name) for name in names}

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The guest's other side of `make bench`: namespaces that come and go, paths that are lost, paths that are slow.
+
+The clock counts instructions while there are some to execute, and leaps to the next timer while there are none.
+So what is measured is the time on a machine that executes one instruction a nanosecond, and no other machine's
+load is in it.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+from tests.bench.guest import FAST
+from tests.bench.guest import HOLD
+from tests.bench.guest import RUN
+from tests.bench.guest import say
+from tests.bench.guest import set_policy
+from tests.e2e import head
+from tests.e2e import modules
+from tests.e2e import wait
+from tests.e2e.target import NVMET
+from tests.e2e.target import Port
+from tests.e2e.target import Target
+
+#: How many namespaces come and go.
+MANY = 1000
+#: How many there are while a path is lost.
+LOSSES = (1, 16, 256)
+STREAM = 4
+
+#: A disk whose reads take so long.
+DISK = {"memory_backed": 0, "irqmode": 2, "completion_nsec": 1_000_000, "hw_queue_depth": 1024}
+#: What the slow path adds to that.
+SLOW_MS = 9
+#: Reads of a run on paths of which one may be slow, and how many at a time.
+READS, DEPTH = 16000, 32
+#: How often it is looked what is in flight.
+LOOKS = 50
+
+SLOW_ADDRESS = "10.9.0.2"
+
+
+def main() -> int:
+    modules.install()
+    os.sched_setaffinity(0, {0})
+    modules.load("mpath_load")
+    modules.load("nvme-core")
+    balance()
+    for count in LOSSES:
+        lose_path(count)
+    come_and_go(MANY)
+    return 0
+
+
+def many(target, count) -> None:
+    """More namespaces, all on the disk of the first one."""
+    device = target.configured("device_path")
+    for number in range(2, count + 1):
+        (NVMET / "subsystems" / target.nqn / "namespaces" / str(number)).mkdir()
+        target.configure(number, device_path=device, enable=1)
+
+
+def take_apart(target, count) -> None:
+    for number in range(2, count + 1):
+        target.disable_namespace(number)
+        (NVMET / "subsystems" / target.nqn / "namespaces" / str(number)).rmdir()
+
+
+def disks() -> int:
+    return sum(name.startswith("nvme") for name in os.listdir(head.BLOCK))
+
+
+def come_and_go(count) -> None:
+    with Target("life", ports=("loop", "loop"), disk=FAST) as target:
+        many(target, count)
+        before = memory()
+        begun = time.monotonic()
+        for port in target.ports:
+            target.connect(port)
+        wait.until(lambda: disks() == 3 * count, f"{count} namespaces with two paths", seconds=3600, interval=0.1)
+        say(type="life", what=f"creating {count} namespaces, 2 controllers", value=time.monotonic() - begun)
+        time.sleep(30)
+        say(type="memory", value=(memory() - before) / count)
+        begun = time.monotonic()
+        target.disconnect()
+        wait.until(lambda: not disks(), "the disks to go", seconds=3600, interval=0.1)
+        say(type="life", what=f"removing {count} namespaces, 2 controllers", value=time.monotonic() - begun)
+        take_apart(target, count)
+
+
+def memory() -> int:
+    """Bytes that the kernel's allocators have given out."""
+    with open("/proc/meminfo") as file:
+        fields = {line.split(":")[0]: int(line.split()[1]) for line in file}
+    return (fields["Slab"] + fields["Percpu"] + fields["VmallocUsed"]) << 10
+
+
+def lose_path(count) -> None:
+    """Deletes a controller under a read at a time on the last namespace: which of them took longest?"""
+    with Target("life", ports=("loop", "loop"), disk=DISK) as target:
+        many(target, count)
+        controllers = [target.connect(port) for port in target.ports]
+        wait.until(lambda: disks() == 3 * count, f"{count} namespaces", seconds=3600, interval=0.1)
+        time.sleep(10)
+        disk = target.heads()[-1]
+        set_policy(disk, "round-robin")
+        RUN.write_text(f"{disk.device} 4096 0 4000000 1 {HOLD | STREAM}")
+        time.sleep(0.1)
+        head.delete_controller(controllers[0])
+        time.sleep(0.5)
+        RUN.write_text("stop")
+        _, longest, _ = map(int, RUN.read_text().split())
+        say(type="stall", namespaces=count, value=longest / 1e6)
+        target.disconnect()
+        take_apart(target, count)
+
+
+def balance() -> None:
+    """Reads on four equal paths, and on four of which one takes ten times as long."""
+    with Target("life", ports=("loop",) * 4, disk=DISK) as target:
+        for port in target.ports[:3]:
+            target.connect(port)
+        slow = slow_port(target)
+        for name, port in (("four equal paths", target.ports[3]), ("one slow path in four", slow)):
+            controller = target.connect(port)
+            wait.until(lambda: disks() == 5, "four paths")
+            time.sleep(10)
+            for policy in ("round-robin", "queue-depth"):
+                measure_balance(target.head, policy, name)
+            head.delete_controller(controller)
+            wait.until(lambda: disks() == 4, "three paths")
+        target.disconnect()
+        slow.stop()
+        (slow.directory).rmdir()
+
+
+def slow_port(target) -> Port:
+    """A port of the target that a delayed network leads to."""
+    modules.load("nvmet-tcp", "nvme-tcp")
+    for command in ("ip link set lo up", "ip netns add slow", "ip link add fast0 type veth peer name slow0 netns slow",
+                    "ip addr add 10.9.0.1/24 dev fast0", "ip link set fast0 up",
+                    f"ip -n slow addr add {SLOW_ADDRESS}/24 dev slow0", "ip -n slow link set slow0 up",
+                    f"tc -n slow qdisc add dev slow0 root netem delay {SLOW_MS}ms limit 10000"):
+        subprocess.run(command.split(), check=True)
+    port = Port("tcp", 1000, NVMET / "subsystems" / target.nqn)
+    port.address["traddr"] = SLOW_ADDRESS
+    port.directory.mkdir()
+    port.configure()
+    # A port listens in the network of whoever starts it. Not `ip netns exec`, which hides configfs.
+    link = port.directory / "subsystems" / target.nqn
+    subprocess.run(["nsenter", "--net=/run/netns/slow", "ln", "-s", NVMET / "subsystems" / target.nqn, link], check=True)
+    return port
+
+
+def measure_balance(disk, policy, name) -> None:
+    set_policy(disk, policy)
+    paths = disk.paths()
+    RUN.write_text(f"{disk.device} 4096 0 {READS} {DEPTH} {HOLD | STREAM}")
+    looks = []
+    for _ in range(LOOKS):
+        time.sleep(0.004)
+        looks.append([sum(map(int, path.read("inflight").split())) for path in paths])
+    RUN.write_text("wait")
+    cycles, _, done = map(int, RUN.read_text().split())
+    say(type="balance", policy=policy, paths=name, per_second=done / cycles * 1e9,
+        flight=[statistics.mean(each) for each in zip(*looks)],
+        spread=statistics.mean(max(look) - min(look) for look in looks))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
