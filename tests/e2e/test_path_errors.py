@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Commands that fail: whether the path is to blame decides who hears of it.
+
+The errors are made by NVMe itself, which a kernel with fault injection has do so.
+"""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests.e2e import fio
+from tests.e2e.case import Skip
+from tests.e2e.case import test
+from tests.e2e.reader import Reader
+from tests.e2e.target import Target
+
+TRANSPORTS = ("loop",)
+#: Status codes that say that a path is to blame: the controller, the state of the namespace, the host.
+PATH_ERRORS = {"internal": 0x300, "inaccessible": 0x302, "transition": 0x303, "controller": 0x360, "host": 0x370,
+               "aborted": 0x371}
+#: Those that do not, and what becomes of them.
+ERRORS = {0x080: "EREMOTEIO", 0x081: "ENOSPC", 0x083: "EBADE", 0x280: "ENODATA", 0x281: "ENODATA", 0x282: "EILSEQ",
+          0x006: "EIO"}
+UNRECOVERED_READ = 0x281
+READ = 0x02
+_RETRIES = Path("/sys/module/nvme_core/parameters/max_retries")
+
+
+class Errors:
+    """So many commands on a path fail with a status, for the time of a block."""
+
+    def __init__(self, path, status, times, final):
+        self._directory = Path("/sys/kernel/debug", path.name, "fault_inject")
+        if not self._directory.exists():
+            raise Skip("the kernel has no fault injection")
+        self._values = {"verbose": 0, "opcode": READ, "status": status, "dont_retry": "Y" if final else "N",
+                        "times": times, "probability": 100}
+        self._times = times
+
+    def __enter__(self):
+        for name, value in self._values.items():
+            (self._directory / name).write_text(str(value))
+        return self
+
+    def __exit__(self, *exception):
+        (self._directory / "probability").write_text("0")
+
+    @property
+    def made(self) -> int:
+        return self._times - int((self._directory / "times").read_text())
+
+
+@test(over=TRANSPORTS)
+def an_error_that_is_final_is_seen_once(transport):
+    with Target("errors", ports=(transport,) * 2) as target:
+        target.connect_all()
+        for status, outcome in ERRORS.items():
+            assert _reads(target.head, status, times=2, final=True) == ([outcome, outcome, "data"], 2)
+        # It is final, so it does not matter whom it blames.
+        for name, status in PATH_ERRORS.items():
+            outcome = "ENOLINK" if name == "host" else "EIO"
+            assert _reads(target.head, status, times=1, final=True) == ([outcome, "data", "data"], 1)
+
+
+@test(over=TRANSPORTS)
+def a_medium_error_is_seen_when_it_does_not_go_away(transport):
+    with Target("errors", ports=(transport,) * 2) as target:
+        target.connect_all()
+        tries = 1 + int(_RETRIES.read_text())
+        assert _reads(target.head, UNRECOVERED_READ, times=tries, final=False) == (["ENODATA", "data", "data"], tries)
+        assert _reads(target.head, UNRECOVERED_READ, times=1, final=False) == (["data", "data", "data"], 1)
+
+
+def _reads(head, status, times, final) -> tuple[list, int]:
+    """What three reads get when so many commands fail on the path that they use, and how many have failed."""
+    # On one CPU it uses one path, whichever that is.
+    with fio.pinned_to(0), Reader(head.device) as reader, ExitStack() as stack:
+        errors = [stack.enter_context(Errors(path, status, times, final)) for path in head.paths()]
+        outcomes = []
+        for _ in range(3):
+            reader.start()
+            outcomes.append(reader.outcome())
+        return outcomes, sum(each.made for each in errors)
