@@ -47,6 +47,7 @@ use crate::wrap::disk::{
     Disk,
     Parent, //
 };
+use crate::wrap::numa;
 use core::ptr::NonNull;
 use kernel::ffi::{
     c_char,
@@ -150,7 +151,7 @@ export! {
             // SAFETY: By the header.
             unsafe {
                 Group::initialised(iopolicy)?;
-                MpathHead::new(ops, group, drvdata)
+                MpathHead::new(ops, group, drvdata, numa::map())
             }
         });
 

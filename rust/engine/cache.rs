@@ -51,6 +51,11 @@ impl CurrentPath {
         }
     }
 
+    /// The map that says which slot is a node's.
+    pub(crate) fn map(&self) -> &'static numa::Map {
+        self.map
+    }
+
     /// The slot of a node.
     #[inline(always)]
     pub(crate) fn slot(&self, node: Node) -> &AtomicPtr<MpathDevice> {

@@ -152,7 +152,7 @@ impl MpathHead {
         CurrentPath::layout(Layout::new::<Self>(), map).ok_or(EOVERFLOW)
     }
 
-    /// Allocates a head without paths and without a disk. Sleeps.
+    /// Allocates a head without paths and without a disk, for the nodes that `map` knows. Sleeps.
     ///
     /// # Safety
     ///
@@ -161,10 +161,10 @@ impl MpathHead {
         ops: Ops,
         group: NonNull<bindings::mpath_iopolicy>,
         drvdata: *mut kernel::ffi::c_void,
+        map: &'static numa::Map,
     ) -> Result<ARef<Self>> {
         ensure_queue()?;
 
-        let map = numa::map();
         let layout = Self::layout(map)?;
         let memory = Kmalloc::alloc(layout, GFP_KERNEL, NumaNode::NO_NODE)?.cast::<Self>();
         let init = Self::init(ops, group, drvdata, map);
@@ -420,7 +420,7 @@ unsafe impl AlwaysRefCounted for MpathHead {
         this.finish();
 
         let ops = this.ops;
-        let map = numa::map();
+        let map = this.current_path.map();
 
         // SAFETY: Nobody has a reference; the disk goes first, since its release looks at nothing
         // of the head's, then the driver is told, then the memory goes.

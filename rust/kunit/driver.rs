@@ -19,8 +19,11 @@ use super::opener::Opener;
 use crate::bindings;
 use crate::engine::group::Group;
 use crate::engine::head::MpathHead;
+use crate::engine::ops::Ops;
 use crate::ffi;
 use crate::policy::IoPolicy;
+use crate::wrap::numa;
+use core::ptr::NonNull;
 use kernel::error::{
     from_err_ptr,
     to_result, //
@@ -293,6 +296,8 @@ pub(super) struct Setup {
     pub(super) template: fn(&mut bindings::mpath_head_template),
     /// Changes the limits of the disk.
     pub(super) limits: fn(&mut bindings::queue_limits),
+    /// The nodes that there can be, if not this machine's.
+    pub(super) map: Option<&'static numa::Map>,
 }
 
 impl Default for Setup {
@@ -303,7 +308,33 @@ impl Default for Setup {
             partitions: false,
             template: |_| (),
             limits: |_| (),
+            map: None,
         }
+    }
+}
+
+/// What `mpath_alloc_head()` does, for other nodes than this machine's.
+///
+/// # Safety
+///
+/// As for `mpath_alloc_head()`.
+unsafe fn on_map(
+    template: &bindings::mpath_head_template,
+    group: *mut bindings::mpath_iopolicy,
+    drvdata: *const Driver,
+    map: &'static numa::Map,
+) -> *mut bindings::mpath_head {
+    // SAFETY: By this function's contract.
+    let head = unsafe { Ops::new(template) }.and_then(|ops| {
+        let group = NonNull::new(group).ok_or(EINVAL)?;
+
+        // SAFETY: As above.
+        unsafe { MpathHead::new(ops, group, drvdata.cast_mut().cast(), map) }
+    });
+
+    match head {
+        Ok(head) => ARef::into_raw(head).cast().as_ptr(),
+        Err(error) => error.to_ptr(),
     }
 }
 
@@ -360,13 +391,13 @@ impl TestHead {
             GFP_KERNEL,
         )?;
         let drvdata = Arc::into_raw(driver.clone());
+        let group = driver.policy.as_raw();
         // SAFETY: Template and policy are the driver's, which the head keeps.
         let raw = unsafe {
-            ffi::mpath_alloc_head(
-                &driver.template,
-                driver.policy.as_raw(),
-                drvdata.cast_mut().cast(),
-            )
+            match setup.map {
+                Some(map) => on_map(&driver.template, group, drvdata, map),
+                None => ffi::mpath_alloc_head(&driver.template, group, drvdata.cast_mut().cast()),
+            }
         };
 
         from_err_ptr(raw).inspect_err(|_| {

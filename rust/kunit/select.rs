@@ -8,7 +8,10 @@ use super::check::{
 };
 use super::driver::{
     Counter,
-    TestHead, //
+    FakePolicy,
+    Setup,
+    TestHead,
+    ALL_POLICIES, //
 };
 use super::fake::{
     Behaviour,
@@ -126,9 +129,94 @@ unsafe extern "C" fn count_other(dev: *mut bindings::mpath_device, data: *mut c_
     0
 }
 
-/// A map as of a machine whose node ids have gaps.
-static SPARSE: SetOnce<numa::Map> = SetOnce::new();
-const SPARSE_IDS: [u32; 4] = [0, 1, 3, bindings::MAX_NUMNODES - 1];
+/// As many ids as this kernel can have, but no more than a machine with 256 nodes needs.
+const IDS: u32 = if bindings::MAX_NUMNODES < 256 {
+    bindings::MAX_NUMNODES
+} else {
+    256
+};
+
+/// The ids of a machine with gaps between them: where the kernel can have them, 0, 8, and 252 to 255.
+const SPARSE_IDS: [u32; 6] = [0, 8, IDS - 4, IDS - 3, IDS - 2, IDS - 1];
+
+/// A machine: which nodes there can be, and the map that is made from that.
+struct Machine {
+    is_possible: fn(Node) -> bool,
+    map: SetOnce<numa::Map>,
+}
+
+impl Machine {
+    const fn new(is_possible: fn(Node) -> bool) -> Self {
+        Self {
+            is_possible,
+            map: SetOnce::new(),
+        }
+    }
+
+    fn map(&self) -> Result<&numa::Map> {
+        self.map.populate(NodeMap::new(self.is_possible));
+        self.map.as_ref().ok_or(EINVAL)
+    }
+
+    fn nodes(&self) -> impl Iterator<Item = Node> + '_ {
+        (0..bindings::MAX_NUMNODES)
+            .map(Node)
+            .filter(|node| (self.is_possible)(*node))
+    }
+}
+
+static SPARSE: Machine = Machine::new(|node| SPARSE_IDS.contains(&node.0));
+
+/// Gaps; one node, whatever its id; as many as there can be; none, as far as anybody knows.
+static MACHINES: [Machine; 5] = [
+    Machine::new(|node| SPARSE_IDS.contains(&node.0)),
+    Machine::new(|node| node.0 == 0),
+    Machine::new(|node| node.0 == IDS - 1),
+    Machine::new(|_| true),
+    Machine::new(|_| false),
+];
+
+/// Chooses for every id that there can be in the kernel, on a head for `machine`; each possible node
+/// remembers its own choice, and what is remembered is forgotten.
+fn use_every_slot(machine: &'static Machine, policy: IoPolicy) -> Result {
+    let map = machine.map()?;
+    let head = TestHead::new(Setup {
+        policy: Some(FakePolicy::new(policy, ALL_POLICIES)?),
+        map: Some(map),
+        ..Setup::default()
+    })?;
+    let engine = head.engine();
+    let slots = &engine.current_path;
+    let path = head.path()?;
+
+    check_eq!(slots.all().len(), machine.nodes().count().max(1));
+    // SAFETY: The head is an allocation of its own.
+    check!(
+        unsafe { bindings::ksize(head.as_raw().cast()) }
+            >= size_of::<MpathHead>() + size_of_val(slots.all())
+    );
+
+    for id in 0..bindings::MAX_NUMNODES {
+        let section = engine.read();
+        let chosen = policy.choose(&section, Node(id));
+
+        check!(chosen.is_some_and(|chosen| core::ptr::eq(chosen, path.engine())));
+    }
+    for node in machine.nodes() {
+        let section = engine.read();
+
+        slots.forget_all();
+        section.cache(node, path.engine());
+        let others = machine
+            .nodes()
+            .filter(|other| section.serves(path.engine(), *other));
+        check!(others.eq([node]));
+    }
+    check_eq!(head.write_many(10)?, 10);
+    check!(path.remove());
+    check!(slots.all().iter().all(|slot| slot.load().is_null()));
+    Ok(())
+}
 
 /// The memory of a cache, and what comes after it.
 struct Guarded {
@@ -448,8 +536,7 @@ mod tests {
     /// Shows L-1.
     #[test]
     fn node_ids_with_gaps_stay_within_the_cache() -> Result {
-        SPARSE.populate(NodeMap::new(|node| SPARSE_IDS.contains(&node.0)));
-        let map = SPARSE.as_ref().ok_or(EINVAL)?;
+        let map = SPARSE.map()?;
         let memory = Guarded::new(map)?;
         let head = TestHead::new(Default::default())?;
         let path = head.path()?;
@@ -470,6 +557,17 @@ mod tests {
         check!(!memory.cache().forget(path.engine()));
         memory.cache().forget_all();
         check!(memory.is_intact());
+        Ok(())
+    }
+
+    /// Shows L-1.
+    #[test]
+    fn a_head_is_used_from_every_node_whatever_the_ids_are() -> Result {
+        for machine in &MACHINES {
+            for policy in IoPolicy::ALL {
+                use_every_slot(machine, policy)?;
+            }
+        }
         Ok(())
     }
 

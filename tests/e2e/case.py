@@ -10,6 +10,9 @@
     @test(warns=("a path is added that is on a head",))
     def a_path_that_is_added_twice_is_refused(): ...        # and the kernel warns so, once
 
+    @test(machine="one node")
+    def one_node_is_enough(): ...                   # not in the usual machine; tools/lab/e2e.py has them
+
 A test passes when it returns, fails when it raises, and is skipped when it raises Skip.
 """
 
@@ -34,17 +37,18 @@ class Case:
     arguments: tuple
     limit: int
     warns: tuple
+    machine: str
 
     def run(self) -> None:
         self.function(*self.arguments)
 
 
-def test(function=None, *, over=(), limit=LIMIT, warns=()):
+def test(function=None, *, over=(), limit=LIMIT, warns=(), machine=""):
     """Makes a function a test, or one test for each of the arguments in `over`."""
     if function is None:
-        return lambda function: test(function, over=over, limit=limit, warns=warns)
+        return lambda function: test(function, over=over, limit=limit, warns=warns, machine=machine)
     for argument in over or (None,):
         name = function.__name__ + (f"_over_{argument}" if over else "")
         assert name not in cases, f"two tests are called {name}"
-        cases[name] = Case(name, function, (argument,) if over else (), limit, warns)
+        cases[name] = Case(name, function, (argument,) if over else (), limit, warns, machine)
     return function

@@ -6,8 +6,15 @@ use libmultipath::nodes::{
     Node,
     NodeMap, //
 };
+use libmultipath::slots;
+use libmultipath::sync::AtomicPtr;
 use proptest::collection::btree_set;
 use proptest::prelude::*;
+use std::collections::{
+    BTreeMap,
+    BTreeSet, //
+};
+use std::ptr::null_mut;
 
 const IDS: usize = 1024;
 
@@ -31,6 +38,49 @@ proptest! {
         let map = NodeMap::<IDS>::new(|node| possible.contains(&node.0));
 
         prop_assert!(map.slot(Node(id)).index() < map.slots());
+    }
+}
+
+/// The slots of a head on a machine with these nodes, and the map.
+fn head(possible: &BTreeSet<u32>) -> (NodeMap<IDS>, Vec<AtomicPtr<u8>>) {
+    let map = NodeMap::new(|node| possible.contains(&node.0));
+    let slots = (0..map.slots())
+        .map(|_| AtomicPtr::new(null_mut()))
+        .collect();
+
+    (map, slots)
+}
+
+proptest! {
+    /// Shows L-1.
+    #[test]
+    fn each_possible_node_remembers_its_own_path_until_that_is_forgotten(
+        possible in btree_set(0..IDS as u32, 1..60),
+        choices in proptest::collection::vec((any::<proptest::sample::Index>(), 0..4usize), 0..80),
+        gone in 0..4usize,
+    ) {
+        let paths = [0u8; 4];
+        let (map, slots) = head(&possible);
+        let nodes: Vec<_> = possible.iter().copied().map(Node).collect();
+        let mut remembered = BTreeMap::new();
+
+        for (node, path) in choices {
+            let node = nodes[node.index(nodes.len())];
+
+            slots[map.slot(node).index()].store((&raw const paths[path]).cast_mut());
+            remembered.insert(node.0, path);
+        }
+        let is_named = remembered.values().any(|path| *path == gone);
+        remembered.retain(|_, path| *path != gone);
+
+        prop_assert_eq!(slots::forget(&slots, &paths[gone]), is_named);
+        for node in nodes {
+            let path = remembered.get(&node.0).map_or(null_mut(), |path| (&raw const paths[*path]).cast_mut());
+
+            prop_assert_eq!(slots[map.slot(node).index()].load(), path);
+        }
+        slots::forget_all(&slots);
+        prop_assert!(slots.iter().all(|slot| slot.load().is_null()));
     }
 }
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """The end-to-end tests' host side: boots guests until every test of tests/e2e/ was run, and counts.
 
-Two guests take the tests from one queue. A guest's tests share one boot as long as they pass; after a
-failure, or when the kernel died or hung, it goes on in a new boot. The results of all boots together
+Two guests take the tests from one queue. A guest's tests share one boot as long as they pass and are for
+one machine; after a failure, or when the kernel died or hung, it goes on in a new boot. The results of all boots together
 are build/reports/e2e.ktap.
 """
 
@@ -39,6 +39,13 @@ TOPOLOGY = vm.Topology(subsystems=(
         vm.Namespace(64, {"zoned": "on", "zoned.zone_size": "4M", "zoned.zone_capacity": "4M"}), 32, 64),
         properties={"cmb_size_mb": 16}),
 ))
+#: The machines of tests that name theirs, and of those that do not.
+MACHINES = {
+    "": TOPOLOGY,
+    "one node": vm.Topology(nodes=1, subsystems=(vm.Subsystem("e2e", {"c0": 0, "c1": 0}, namespaces=(512,)),)),
+    "a node without memory": vm.Topology(memoryless=(1,), subsystems=TOPOLOGY.subsystems[:1]),
+    "a node to come": vm.Topology(pluggable_mib=256, subsystems=TOPOLOGY.subsystems[:1]),
+}
 CPUS = 2
 #: How many guests run side by side. Much of a test is waiting, so two are nearly twice as fast as one.
 GUESTS = 2
@@ -119,7 +126,7 @@ class _Queue:
     """The tests that are still to be run, for guests to take from, and what became of the others."""
 
     def __init__(self, names, step):
-        self._names = collections.deque(names)
+        self._names = collections.deque(sorted(names, key=lambda name: list(MACHINES).index(suite.CASES[name].machine)))
         self._count = len(names)
         self._step = step
         self._lock = threading.Lock()
@@ -130,13 +137,18 @@ class _Queue:
     def __len__(self):
         return len(self._names)
 
-    def take(self) -> str | None:
+    def take(self, machine=None) -> str | None:
+        """The next test; if it is for this machine, where one is named."""
         with self._lock:
-            if not self._names:
+            if not self._names or machine not in (None, suite.CASES[self._names[0]].machine):
                 return None
             name = self._names.popleft()
             self._step.progress(f"{self._count - len(self._names)} of {self._count}: {name}")
             return name
+
+    def give_back(self, name) -> None:
+        with self._lock:
+            self._names.appendleft(name)
 
     def limits(self) -> list:
         """Seconds that each test that is left may take."""
@@ -166,27 +178,34 @@ class _Guest:
         self._name = step.name
         self._log = step.log.with_name(f"{step.log.stem}-guest-{number}.log")
         self._log.write_text("")
+        #: The test that is the first of the next boot, which is on its machine.
+        self._first = None
         #: The test that runs, and what it has said; how many this boot has had.
         self._running = None
         self._remarks = []
         self._ran = 0
+        self._machine = ""
 
     def run(self, built, directory) -> None:
         for boot in itertools.count(1):
-            limits = self._queue.limits()
-            if not limits:
+            self._first = self._first or self._queue.take()
+            if not self._first:
                 return
+            self._machine = suite.CASES[self._first].machine
+            limits = [suite.CASES[self._first].limit, *self._queue.limits()]
             console = paths.LOGS / f"{self._name}-console-{self._number}.{boot}.log"
             lent = self._place / f"e2e-{self._number}"
             shutil.rmtree(lent, ignore_errors=True)
-            result = vm.run(built, ["python3", "-m", "tests.e2e.run"], directory, TOPOLOGY, sum(limits) + GRACE_SECONDS,
-                            console, lent, smp=CPUS, output=self._take, silence=max(limits) + GRACE_SECONDS,
-                            answer=self._answer, slot=self._number)
+            result = vm.run(built, ["python3", "-m", "tests.e2e.run"], directory, MACHINES[self._machine],
+                            sum(limits) + GRACE_SECONDS, console, lent, smp=CPUS, output=self._take,
+                            silence=max(limits) + GRACE_SECONDS, answer=self._answer, slot=self._number)
             if self._running:
                 self._done("failed", f"the guest: {result}, see {console}")
             elif result.status not in (0, FAILED):
                 self._queue.done(Outcome(f"guest-{self._number}", "failed", f"{result}, see {console}"))
                 if not self._ran:
+                    if self._first:
+                        self._queue.give_back(self._first)
                     return
             for report in result.reports:
                 self._blame(report, console)
@@ -203,7 +222,8 @@ class _Guest:
 
     def _answer(self, request) -> str:
         assert request == "next", request
-        self._running, self._remarks = self._queue.take(), []
+        self._running, self._remarks = self._first or self._queue.take(self._machine), []
+        self._first = None
         return self._running or ""
 
     def _take(self, line) -> None:

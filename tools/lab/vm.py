@@ -80,6 +80,10 @@ class Topology:
 
     nodes: int = 2
     node_mib: int = 1024
+    #: Nodes that have CPUs and no memory.
+    memoryless: tuple[int, ...] = ()
+    #: Memory that could be plugged in, on one node more, which has nothing.
+    pluggable_mib: int = 0
     subsystems: tuple[Subsystem, ...] = ()
 
 
@@ -194,7 +198,7 @@ class _Machine:
         self._fds = []
         self._arguments = [
             "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
-            "-M", "q35", "-cpu", "max", "-smp", _cpus(topology, smp), "-m", f"{topology.nodes * topology.node_mib}M",
+            "-M", "q35", "-cpu", "max", "-smp", _cpus(topology, smp), "-m", _memory(topology),
             "-accel", "tcg,thread=single" if icount else "tcg,thread=multi",
             "-fsdev", "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap",
             "-device", "virtio-9p-pci,bus=pcie.0,fsdev=host,mount_tag=host",
@@ -253,10 +257,15 @@ class _Machine:
         share = max(smp // topology.nodes, 1)
         for node in range(topology.nodes):
             cpus = f",cpus={node * share}-{node * share + share - 1}" if node * share < smp else ""
-            self._add("-object", f"memory-backend-ram,id=memory{node},size={topology.node_mib}M",
-                      "-numa", f"node,nodeid={node},memdev=memory{node}{cpus}")
+            memory = ""
+            if node not in topology.memoryless:
+                self._add("-object", f"memory-backend-ram,id=memory{node},size={topology.node_mib}M")
+                memory = f",memdev=memory{node}"
+            self._add("-numa", f"node,nodeid={node}{memory}{cpus}")
             self._add("-device", f"pxb-pcie,id=bus{node},bus=pcie.0,bus_nr={32 * (node + 1)},"
                                  f"numa_node={node}")
+        if topology.pluggable_mib:
+            self._add("-numa", f"node,nodeid={topology.nodes}")
 
     def _add_subsystem(self, subsystem) -> None:
         self._add("-device", f"nvme-subsys,id={subsystem.name},nqn={subsystem.name}")
@@ -328,6 +337,12 @@ def _cpus(topology, smp) -> str:
     """The CPUs, with a socket for each node that has some: no socket is in two nodes."""
     sockets = min(topology.nodes, smp)
     return f"{smp},sockets={sockets},cores={smp // sockets}" if smp % sockets == 0 else str(smp)
+
+
+def _memory(topology) -> str:
+    """The memory of all nodes, and how much there can be."""
+    mib = (topology.nodes - len(topology.memoryless)) * topology.node_mib
+    return f"{mib}M" + (f",slots=1,maxmem={mib + topology.pluggable_mib}M" if topology.pluggable_mib else "")
 
 
 class _Session:

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Machines with other nodes than two that have all that a node can have."""
+
+import mmap
+import os
+import pathlib
+from contextlib import contextmanager
+
+from tests.e2e import fio
+from tests.e2e import head as heads
+from tests.e2e import modules
+from tests.e2e import wait
+from tests.e2e.case import test
+from tests.e2e.test_pcie import NQN
+from tests.e2e.test_pcie import pcie_head
+
+NODES = pathlib.Path("/sys/devices/system/node")
+READS = 50
+
+
+@test(machine="one node")
+def one_node_uses_one_path_or_all():
+    """Shows L-1."""
+    assert _nodes("possible") == "0"
+    modules.load("nvme")
+    head = wait.until(lambda: heads.of_subsystem(NQN), "the namespace")[0]
+    wait.until(lambda: len(head.paths()) == 2, "both paths")
+    wait.until(lambda: sorted(path.read("numa_nodes") for path in head.paths()) == ["", "0"], "a path for the node")
+    with fio.Load(head.device) as load:
+        used = [path.controller for path in head.paths() if path.read("numa_nodes")]
+        load.wait_for_carriers(head, *used)
+        (head.subsystem / "iopolicy").write_text("round-robin")
+        load.wait_for_carriers(head, *(path.controller for path in head.paths()))
+        load.finish()
+    modules.unload()
+
+
+@test(machine="a node without memory")
+def a_node_without_memory_uses_the_path_that_is_near():
+    """Shows L-1, L-13."""
+    assert (_nodes("online"), _nodes("has_memory")) == ("0-1", "0")
+    with pcie_head() as head:
+        _each_node_uses_its_own_path(head)
+
+
+@test(machine="a node to come")
+def a_node_that_there_may_be_later_takes_nothing_from_the_others():
+    """Shows L-1."""
+    assert (_nodes("possible"), _nodes("online")) == ("0-2", "0-1")
+    with pcie_head() as head:
+        _each_node_uses_its_own_path(head)
+
+
+def _nodes(which) -> str:
+    return (NODES / which).read_text().strip()
+
+
+def _each_node_uses_its_own_path(head) -> None:
+    for node in (0, 1):
+        paths = {int((heads.CONTROLLERS / path.controller / "numa_node").read_text()): path for path in head.paths()}
+        before = {place: path.completed()[0] for place, path in paths.items()}
+        with _on(node):
+            _read(head)
+        more = {place: path.completed()[0] - before[place] for place, path in paths.items()}
+        assert more[node] >= READS and more[1 - node] < READS, f"from node {node}: {more}"
+
+
+@contextmanager
+def _on(node):
+    """Runs on the CPUs of a node, of which there is one."""
+    cpus = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {int((NODES / f"node{node}" / "cpulist").read_text())})
+    yield
+    os.sched_setaffinity(0, cpus)
+
+
+def _read(head) -> None:
+    """Reads past the page cache, so that it is the CPU that reads which submits."""
+    device = os.open(head.device, os.O_RDONLY | os.O_DIRECT)
+    with mmap.mmap(-1, fio.BLOCK) as block:
+        for number in range(READS):
+            assert os.preadv(device, [block], number * fio.BLOCK) == fio.BLOCK
+    os.close(device)
