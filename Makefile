@@ -15,8 +15,8 @@
 
 export KSRC KDIR STOCK SAMPLE BUILD MINUTES SECONDS SEED KERNEL QUICK CASES
 
-COMMANDS := setup demo test model fuzz misuse kunit e2e parity storm soak bench mutants modules samples kernel check doc series rust-analyzer clean distclean
-.PHONY: help python sanitize $(COMMANDS)
+COMMANDS := setup demo test model fuzz misuse kunit e2e parity sanitize storm soak bench mutants modules samples kernel check doc series rust-analyzer clean distclean
+.PHONY: help python $(COMMANDS)
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## */\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -29,6 +29,7 @@ misuse: ## what must not compile against the Rust face does not
 kunit: ## the library's KUnit suites in a booted kernel
 e2e: ## the real NVMe driver on the library, end to end
 parity: ## what our NVMe and the kernel's own do differently, if anything
+sanitize: ## the tests on a kernel with KASAN, lockdep, kmemleak and the like
 storm: ## everything that can happen to paths, at random, under verified I/O, in two kernels, for SECONDS=600
 soak: ## the gentle part of it, on NVMe in the plain kernel, for MINUTES=10
 bench: ## what an I/O costs, ours beside the kernel's own, in exact instructions; QUICK=1
@@ -46,9 +47,6 @@ distclean: ## remove build/ and the cache of sources, tools and kernels
 
 $(COMMANDS): python
 	@exec python3 tools/lab.py $@
-
-sanitize:
-	@echo "error: make $@ is not there yet" >&2; exit 1
 
 python:
 	@command -v python3 >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \

@@ -19,6 +19,8 @@ PROBLEM = re.compile(
 
 #: Said to the log before each test.
 MARK = "lab: test "
+#: What is said to run when none does any more.
+NO_TEST = "-"
 
 #: What a warning is between, and how many lines before that may explain it: another CPU may speak, too.
 BEGIN, END = "[ cut here ]", "[ end trace "

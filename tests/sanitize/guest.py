@@ -15,6 +15,8 @@ from pathlib import Path
 
 from tests.e2e import modules
 from tests.e2e.kernel_log import KernelLog
+from tests.e2e.kernel_log import NO_TEST
+from tests.e2e.kernel_log import mark
 from tests.sanitize.sanitizers import SANITIZERS
 
 FILE = "sanitizers.json"
@@ -26,6 +28,7 @@ MIN_AGE = 5.5
 def main(directory, command) -> int:
     boot = "\n".join(KernelLog(from_boot=True).new_lines())
     status = subprocess.run(command).returncode
+    mark(NO_TEST)
     leaks = _leaks() if status == 0 else []
     at_work = [each.option for each in SANITIZERS if each.is_at_work(boot)]
     Path(directory, FILE).write_text(json.dumps({"at_work": at_work, "leaks": leaks}))

@@ -53,14 +53,14 @@ def _misuse():
     return _report(misuse.run())
 
 
-def _kunit(only: str | None):
+def _kunit(only: str | None, sanitize: bool):
     from lab import kunit
-    return _report(kunit.run(only or ""))
+    return _report(kunit.run(only or "", kernel.SANITIZE if sanitize else kernel.PLAIN))
 
 
-def _e2e(stock: bool, only: str | None):
+def _e2e(stock: bool, only: str | None, sanitize: bool):
     from lab import e2e
-    return _report(e2e.run("stock" if stock else "", only))
+    return _report(e2e.run("stock" if stock else "", only, kernel.SANITIZE if sanitize else kernel.PLAIN))
 
 
 def _parity(acts: list):
@@ -71,6 +71,11 @@ def _parity(acts: list):
 def _demo():
     from lab import demo
     return demo.run()
+
+
+def _sanitize():
+    from lab import sanitize
+    return _report(sanitize.run())
 
 
 def _storm():
@@ -143,6 +148,7 @@ COMMANDS = {
     "kunit": _kunit,
     "e2e": _e2e,
     "parity": _parity,
+    "sanitize": _sanitize,
     "storm": _storm,
     "soak": _soak,
     "bench": _bench,
@@ -195,6 +201,8 @@ def _parser() -> argparse.ArgumentParser:
     commands.choices["kunit"].add_argument("-k", dest="only", metavar="suite: case", help="only this test")
     commands.choices["one"].add_argument("test", help="a test as docs/defects.md names it")
     commands.choices["mutants"].add_argument("-k", dest="only", metavar="part", help="only patches whose name contains this")
+    for name in ("kunit", "e2e"):
+        commands.choices[name].add_argument("--sanitize", action="store_true", help="on the kernel with sanitizers")
     parity = commands.choices["parity"]
     parity.add_argument("acts", nargs="*", metavar="act", help="only these parts of the comparison")
     return parser

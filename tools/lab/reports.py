@@ -12,6 +12,7 @@ sys.path.insert(0, str(paths.ROOT))
 
 from tests.e2e import suite
 from tests.e2e.kernel_log import MARK
+from tests.e2e.kernel_log import NO_TEST
 from tests.e2e.kernel_log import PROBLEM
 from tests.e2e.kernel_log import without_warnings
 
@@ -20,6 +21,8 @@ REPORT_LINES = 120
 
 _LINE = re.compile(r"\[ *(\d+\.\d+)\] ?(.*)")
 _MARK = re.compile(re.escape(MARK) + r"(\S+)")
+#: What kmemleak says in the log has nothing that `Story.leak()` does not.
+_COUNTED = re.compile(r"kmemleak: \d+ new suspected")
 #: The ticks are counted from here, in seconds, so that they soon overflow.
 _FIRST_SECONDS = -300
 #: KUnit names a suite before its tests, and a test after it has ended.
@@ -50,8 +53,8 @@ class Story:
         for line in _without_expected(console.read_text(errors="replace").splitlines() if console.exists() else ()):
             stamp, text = _LINE.fullmatch(line).groups() if _LINE.fullmatch(line) else (None, line)
             if marked := _MARK.fullmatch(text):
-                self._begun.append((float(stamp or 0), marked[1]))
-                open_report = None
+                self._begun.append((float(stamp or 0), "" if marked[1] == NO_TEST else marked[1]))
+                kunit, open_report = "", None
             elif begun := _SUITE.fullmatch(text):
                 kunit, unnamed = begun[1], []
             elif ended := kunit and _ENDED.fullmatch(text):
@@ -60,7 +63,7 @@ class Story:
                 unnamed, open_report = [], None
             elif open_report and len(open_report.lines) < REPORT_LINES:
                 open_report.lines.append(line)
-            elif PROBLEM.search(text):
+            elif PROBLEM.search(text) and not _COUNTED.search(text):
                 open_report = Report(self._begun[-1][1] or kunit, [line])
                 unnamed.append(open_report)
                 self.reports.append(open_report)

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What only Rust's own checks notice.
+
+#![no_std]
+#![allow(missing_docs)]
+
+/// Adds beyond what an integer can hold.
+#[no_mangle]
+pub extern "C" fn provoke_overflow(operand: u32) {
+    core::hint::black_box(core::hint::black_box(operand) + 1);
+}
+
+/// Asserts what does not hold.
+#[no_mangle]
+pub extern "C" fn provoke_assertion(operand: u32) {
+    debug_assert_eq!(core::hint::black_box(operand), 0);
+}
