@@ -60,7 +60,7 @@ class Sanitizer:
 
 SANITIZERS = (
     Sanitizer("CONFIG_KASAN_GENERIC", "use after free, access out of bounds",
-              _said("kasan: KernelAddressSanitizer initialized (generic)")),
+              _said("KernelAddressSanitizer initialized (generic)")),
     Sanitizer("CONFIG_PROVE_LOCKING", "locks out of order, or from a wrong context", _locks),
     Sanitizer("CONFIG_PROVE_RCU", "use of what RCU or SRCU protects, outside of a section",
               _locks_and_said("RCU lockdep checking is enabled")),
