@@ -66,8 +66,12 @@ class KernelBuild:
 
     @property
     def parameters(self) -> str:
-        """What its guests get on their command line: where it looks for faults, as many interleavings as there can be."""
-        return "preempt=full" if self.sanitizes else ""
+        """What its guests get on their command line: where it looks for faults, as many interleavings as there can be.
+
+        With five levels of page tables, KASAN takes good addresses for wild ones in an interrupt that comes just
+        while the kernel rewrites what it knows of its first CPU, and lockdep is off from then on.
+        """
+        return "preempt=full no5lvl" if self.sanitizes else ""
 
     def make(self) -> list:
         """The make command that builds with the compiler it was built with."""
