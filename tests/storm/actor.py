@@ -10,6 +10,7 @@ from tests.e2e import fio
 from tests.e2e import target
 from tests.e2e import wait
 from tests.storm.openers import Openers
+from tests.storm.plant import choose
 from tests.storm.tally import Tally
 
 #: Ports of the targets of one process, of which none has so many.
@@ -25,10 +26,10 @@ class Pace:
     """How fast it goes; a slower guest gets by with less of everything."""
 
     def __init__(self):
-        #: Seconds that a plant is set up for, and that a load runs, at most.
-        self.season, self.round = (100, 50) if wait.SLOWNESS > 1 else (60, 30)
-        #: Writes a second to each head; a load must not run out of blocks in its round.
-        self.rate = round(120 / wait.SLOWNESS)
+        #: Seconds that a plant is set up for, and that a load runs, at most: to start and to end one takes long.
+        self.season, self.round = (150, 75) if wait.SLOWNESS > 1 else (80, 40)
+        #: Writes a second to each head; a load must not run out of blocks in its round, and leaves time for all else.
+        self.rate = round(80 / wait.SLOWNESS)
 
 
 class Actor:
@@ -77,8 +78,7 @@ class Actor:
         return fio.Load(head.device, jobs=1, mib=MIB, rate=self._pace.rate, seed=self._rng.randrange(1 << 30))
 
     def _step(self, plant):
-        events = plant.events()
-        event = self._rng.choices(events, [event.weight for event in events])[0]
+        event = choose(self._rng, plant.events())
         if event.happen(self._rng) is not False:
             self._tally.events[f"{plant.name}: {event.name}"] += 1
         if self._rng.random() < OPENER_ACTS:

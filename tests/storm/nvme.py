@@ -109,7 +109,7 @@ class Fabrics(_Nvme):
     def events(self):
         return self._common_events() + [
             Event("ana state", self._change_state, 8),
-            Event("flapping", self._flap, 4),
+            Event("flapping", self._flap, 8),
             Event("disconnect", self._disconnect, 2),
             Event("connect", self._connect, 3),
             Event("port down", self._take_down),
@@ -317,7 +317,7 @@ class SmallNvme(TornDown):
         wait.until(lambda: os.path.exists(self._head.device), self._head.device)
 
     def ways(self):
-        return {"controllers": self._remove_controllers, "namespace": self._remove_namespace}
+        return [Event("controllers", self._remove_controllers), Event("namespace", self._remove_namespace, 2)]
 
     def restore(self):
         for port in self._target.ports:
@@ -348,7 +348,7 @@ class SmallNvme(TornDown):
         self.check_submission(self._head.device, [path.name for path in self._head.paths()])
         self.check_blocks(self._head.device, broken, [], None)
 
-    def _remove_controllers(self):
+    def _remove_controllers(self, rng):
         names = heads.controllers_of_subsystem(self._target.nqn)
         going = [threading.Thread(target=heads.delete_controller, args=(name,)) for name in names]
         for thread in going:
@@ -357,7 +357,7 @@ class SmallNvme(TornDown):
             thread.join()
         self._wait_until_gone()
 
-    def _remove_namespace(self):
+    def _remove_namespace(self, rng):
         self._target.disable_namespace()
         self._wait_until_gone()
 

@@ -18,6 +18,11 @@ class Event:
     weight: int = 1
 
 
+def choose(rng, events) -> Event:
+    """One of them, by chance and by weight."""
+    return rng.choices(events, [event.weight for event in events])[0]
+
+
 class Plant:
     """Storage with several paths, set up for the time of a `with` block; what it saw goes to `tally`."""
 

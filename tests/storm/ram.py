@@ -45,7 +45,7 @@ class Ram(Plant):
         return [
             Event("policy", self._choose_policy, 2),
             Event("access state", self._change_state, 6),
-            Event("flapping", self._flap, 6),
+            Event("flapping", self._flap, 12),
             Event("path failure", self._fail, 4),
             Event("path recovery", self._recover, 6),
             Event("path out", self._pull, 4),
@@ -75,7 +75,7 @@ class Ram(Plant):
         path = rng.choice(self._disk.paths() or self._disk.all)
         if path.condition not in USABLE:
             return False
-        for _ in range(rng.randint(5, 40)):
+        for _ in range(rng.randint(10, 60)):
             path.write("access_state", "inaccessible")
             self.tally.flap()
             time.sleep(0.01 * rng.random())
@@ -144,7 +144,7 @@ class SmallRam(TornDown):
             path.put_back()
 
     def ways(self):
-        return {"paths": self._remove_paths}
+        return [Event("paths", self._remove_paths)]
 
     def restore(self):
         for path in self._disk.all:
@@ -174,7 +174,7 @@ class SmallRam(TornDown):
         for path in self._disk.all:
             path.write("failure", failure)
 
-    def _remove_paths(self):
+    def _remove_paths(self, rng=None):
         for path in self._disk.all:
             path.pull()
         wait.until(lambda: not self._disk.is_there, f"{self._disk} to go")

@@ -9,6 +9,7 @@ from tests.e2e import passthrough
 from tests.storm import faults
 from tests.storm.plant import Event
 from tests.storm.plant import Plant
+from tests.storm.plant import choose
 
 #: Seconds after which a removal, or somebody's I/O, hangs; no measure of how long it should take.
 LIMIT = 120
@@ -29,7 +30,7 @@ class TornDown(Plant):
     def events(self):
         return [Event("teardown with an opener", self._tear_down_in_use, 5),
                 Event("teardown with parked I/O", self._tear_down_parked, 4),
-                Event("teardown with nobody", self._tear_down, 4),
+                Event("teardown with nobody", self._tear_down, 3),
                 Event("delayed teardown with an opener", self._tear_down_delayed),
                 Event("errors", self._check_errors)]
 
@@ -40,8 +41,8 @@ class TornDown(Plant):
         """Has the disk, with all its paths in use."""
         raise NotImplementedError
 
-    def ways(self) -> dict:
-        """By name, what removes the disk completely and returns when it has gone."""
+    def ways(self) -> list[Event]:
+        """What removes the disk completely, and returns when it has gone."""
         raise NotImplementedError
 
     def restore(self) -> None:
@@ -117,13 +118,13 @@ class TornDown(Plant):
         self.tally.sums["teardowns_with_opener"] += 1
 
     def _remove(self, rng, held, timed=True):
-        way, remove = rng.choice(list(self.ways().items()))
+        way = choose(rng, self.ways())
         begun = time.monotonic()
-        remove()
+        way.happen(rng)
         taken = time.monotonic() - begun
         assert taken < LIMIT, f"the removal of {self.name} took {taken:.0f} s"
         if timed:
-            self.tally.removed(f"{self.name}: {way}", held, taken)
+            self.tally.removed(f"{self.name}: {way.name}", held, taken)
         self.restore()
 
     def _expect(self, opener, answers):
