@@ -18,8 +18,10 @@ def install() -> None:
 def load(*names, **parameters) -> None:
     """Loads modules and what they depend on; `parameters` belong to the last of them."""
     for name in names[:-1]:
-        _modprobe(name)
-    _modprobe(names[-1], *(f"{key}={value}" for key, value in parameters.items()))
+        if not _is_live(name):
+            _modprobe(name)
+    if parameters or not _is_live(names[-1]):
+        _modprobe(names[-1], *(f"{key}={value}" for key, value in parameters.items()))
 
 
 def unload(*only) -> None:
@@ -57,6 +59,14 @@ def _loaded() -> dict[str, int]:
     ours = {file.stem.replace("-", "_") for file in Path(os.environ["MODULES"]).glob("*.ko")}
     rows = (line.split() for line in Path("/proc/modules").read_text().splitlines())
     return {row[0]: int(row[2]) for row in rows if row[0] in ours}
+
+
+def _is_live(name) -> bool:
+    """Whether it is loaded and ready: to ask modprobe takes long in an emulated CPU."""
+    try:
+        return Path("/sys/module", name.replace("-", "_"), "initstate").read_text() == "live\n"
+    except FileNotFoundError:
+        return False
 
 
 def _modprobe(*words) -> None:

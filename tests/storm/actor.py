@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 """One of the processes of a storm: sets its plants up, one after the other, and lets things happen to them."""
 
-import itertools
 import random
 import time
 from contextlib import ExitStack
@@ -26,8 +25,8 @@ class Pace:
     """How fast it goes; a slower guest gets by with less of everything."""
 
     def __init__(self):
-        #: Seconds that a plant is set up for, and that a load runs, at most: to start and to end one takes long.
-        self.season, self.round = (150, 75) if wait.SLOWNESS > 1 else (80, 40)
+        #: Seconds that a load runs at most: to start and to end one takes long.
+        self.round = 150 if wait.SLOWNESS > 1 else 40
         #: Writes a second to each head; a load must not run out of blocks in its round, and leaves time for all else.
         self.rate = round(80 / wait.SLOWNESS)
 
@@ -45,13 +44,11 @@ class Actor:
         target.number_ports_from(1 + number * PORTS)
 
     def act(self, deadline) -> None:
-        # However short the storm is, each plant has its turn.
+        # However short the storm is, each plant has a share of it.
         share = (deadline - time.monotonic()) / len(self._plants)
-        for make in itertools.cycle(self._plants):
-            if time.monotonic() >= deadline:
-                return
+        for number, make in enumerate(self._plants, 1):
             with make(self._tally) as plant:
-                season = min(deadline, time.monotonic() + min(self._pace.season, share))
+                season = deadline - share * (len(self._plants) - number)
                 while time.monotonic() < season:
                     self._round(plant, min(season, time.monotonic() + self._pace.round))
 

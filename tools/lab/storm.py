@@ -35,7 +35,7 @@ GRACE_SECONDS = 300
 STEADY = ("loop", "tcp", "pcie")
 SMALL = ("small-loop", "small-tcp")
 SAMPLES = ("ram",)
-TOPOLOGY = vm.Topology(node_mib=1536, subsystems=(vm.Subsystem("storm", {"c0": 0, "c1": 1}, namespaces=(256,)),))
+TOPOLOGY = vm.Topology(subsystems=(vm.Subsystem("storm", {"c0": 0, "c1": 1}, namespaces=(256,)),))
 
 
 @dataclass(frozen=True)
