@@ -8,12 +8,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tests.e2e import fio
+from tests.e2e import wait
 from tests.e2e.case import Skip
 from tests.e2e.case import test
 from tests.e2e.reader import Reader
 from tests.e2e.target import Target
 
-TRANSPORTS = ("loop",)
+TRANSPORTS = ("loop", "tcp")
 #: Status codes that say that a path is to blame: the controller, the state of the namespace, the host.
 PATH_ERRORS = {"internal": 0x300, "inaccessible": 0x302, "transition": 0x303, "controller": 0x360, "host": 0x370,
                "aborted": 0x371}
@@ -47,6 +48,21 @@ class Errors:
     @property
     def made(self) -> int:
         return self._times - int((self._directory / "times").read_text())
+
+
+@test(over=TRANSPORTS, limit=180)
+def an_error_of_a_path_is_not_seen(transport):
+    with Target("errors", ports=(transport,) * 2) as target:
+        target.connect_all()
+        head = target.head
+        with fio.Load(head.device) as load:
+            for name, status in PATH_ERRORS.items():
+                (carrier,) = [path for path in head.paths() if path.controller in load.carriers(head)]
+                # Only one: it may be the last command that the path gets for a while.
+                with Errors(carrier, status, times=1, final=False) as errors:
+                    wait.until(lambda: errors.made == 1 or not load.running, f"a read to fail: {name}")
+                load.wait_for_io(head)
+            load.finish()
 
 
 @test(over=TRANSPORTS)
