@@ -15,7 +15,7 @@
 
 export KSRC KDIR STOCK SAMPLE BUILD MINUTES SECONDS SEED KERNEL QUICK CASES
 
-COMMANDS := setup demo test model fuzz misuse kunit e2e parity sanitize storm soak bench mutants modules samples kernel check doc series rust-analyzer clean distclean
+COMMANDS := setup demo test model fuzz misuse kunit e2e parity sanitize faults storm soak bench mutants modules samples kernel check doc series rust-analyzer clean distclean
 .PHONY: help python $(COMMANDS)
 
 help: ## this list
@@ -30,6 +30,7 @@ kunit: ## the library's KUnit suites in a booted kernel
 e2e: ## the real NVMe driver on the library, end to end
 parity: ## what our NVMe and the kernel's own do differently, if anything
 sanitize: ## the tests on a kernel with KASAN, lockdep, kmemleak and the like
+faults: ## each allocation of the library and of what is on it fails in turn, in the kernel with sanitizers
 storm: ## everything that can happen to paths, at random, under verified I/O, in two kernels, for SECONDS=600
 soak: ## the gentle part of it, on NVMe in the plain kernel, for MINUTES=10
 bench: ## what an I/O costs, ours beside the kernel's own, in exact instructions; QUICK=1

@@ -78,6 +78,11 @@ def _sanitize():
     return _report(sanitize.run())
 
 
+def _faults():
+    from lab import faults
+    return _report(faults.run())
+
+
 def _storm():
     from lab import storm
     return storm.run()
@@ -149,6 +154,7 @@ COMMANDS = {
     "e2e": _e2e,
     "parity": _parity,
     "sanitize": _sanitize,
+    "faults": _faults,
     "storm": _storm,
     "soak": _soak,
     "bench": _bench,
