@@ -20,5 +20,6 @@ pub(crate) mod ops;
 pub(crate) mod path;
 pub(crate) mod remove;
 pub(crate) mod select;
+pub(crate) mod shortlist;
 pub(crate) mod submit;
 pub(crate) mod sysfs;

@@ -292,12 +292,18 @@ export! {
 
     unsafe fn mpath_clear_current_path(dev: *mut mpath_device) -> bool {
         // SAFETY: By the header.
-        unsafe { MpathDevice::added(dev) }.is_some_and(|path| path.head().current_path.forget(path))
+        unsafe { MpathDevice::added(dev) }.is_some_and(|path| {
+            let head = path.head();
+            let was_listed = head.read().lists(path);
+
+            head.shortlist.changes().add();
+            was_listed
+        })
     }
 
     unsafe fn mpath_clear_paths(head: *mut mpath_head) {
         // SAFETY: By the header.
-        unsafe { MpathHead::from_raw(head) }.current_path.forget_all()
+        unsafe { MpathHead::from_raw(head) }.shortlist.changes().add()
     }
 
     unsafe fn mpath_revalidate_paths(head: *mut mpath_head) {

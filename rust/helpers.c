@@ -77,6 +77,22 @@ u64 mpath_helper_jiffies(void)
 	return get_jiffies_64();
 }
 
+struct mpath_turn __percpu *mpath_helper_alloc_turns(void)
+{
+	struct mpath_turn __percpu *turns = alloc_percpu(struct mpath_turn);
+	int cpu;
+
+	if (turns)
+		for_each_possible_cpu(cpu)
+			per_cpu_ptr(turns, cpu)->next = cpu;
+	return turns;
+}
+
+void mpath_helper_free_turns(struct mpath_turn __percpu *turns)
+{
+	free_percpu(turns);
+}
+
 void mpath_helper_init_mutex(struct mutex *mutex)
 {
 	mutex_init(mutex);
@@ -104,6 +120,11 @@ struct gendisk *mpath_helper_alloc_path_disk(struct queue_limits *lim, int node)
 void mpath_helper_bio_enter_again(struct bio *bio)
 {
 	percpu_ref_get(&bdev_get_queue(bio->bi_bdev)->q_usage_counter);
+}
+
+void mpath_helper_request_done(struct mpath_device *dev)
+{
+	mpath_request_done(dev);
 }
 
 void mpath_helper_disk_leave(struct gendisk *disk)

@@ -24,6 +24,12 @@ int mpath_helper_node_distance(int from, int to);
 bool mpath_helper_node_possible(int node);
 bool mpath_helper_node_online(int node);
 
+u32 mpath_helper_turn(struct mpath_turn __percpu *turns);
+void mpath_helper_set_turn(struct mpath_turn __percpu *turns, u32 next);
+u32 mpath_helper_last_done(struct mpath_turn __percpu *turns);
+struct mpath_turn __percpu *mpath_helper_alloc_turns(void);
+void mpath_helper_free_turns(struct mpath_turn __percpu *turns);
+
 void mpath_helper_trace_bio_remap(struct bio *bio, struct gendisk *from,
 				  sector_t sector);
 struct gendisk *mpath_helper_alloc_disk(struct queue_limits *lim, int node);
@@ -49,6 +55,7 @@ enum mpath_helper_features {
 /* Called by the Rust face from within the drivers' modules, so exported. */
 struct gendisk *mpath_helper_alloc_path_disk(struct queue_limits *lim, int node);
 void mpath_helper_bio_enter_again(struct bio *bio);
+void mpath_helper_request_done(struct mpath_device *dev);
 void mpath_helper_disk_leave(struct gendisk *disk);
 bool mpath_helper_bio_segment(const struct bio *bio, struct bvec_iter *iter,
 			      struct bio_vec *bv);

@@ -33,6 +33,22 @@ __mpath_inline int mpath_helper_numa_node_id(void)
 	return numa_node_id();
 }
 
+__mpath_inline u32 mpath_helper_turn(struct mpath_turn __percpu *turns)
+{
+	return raw_cpu_read(turns->next);
+}
+
+__mpath_inline
+void mpath_helper_set_turn(struct mpath_turn __percpu *turns, u32 next)
+{
+	raw_cpu_write(turns->next, next);
+}
+
+__mpath_inline u32 mpath_helper_last_done(struct mpath_turn __percpu *turns)
+{
+	return raw_cpu_read(turns->done);
+}
+
 __mpath_inline
 void mpath_helper_trace_bio_remap(struct bio *bio, struct gendisk *from,
 				  sector_t sector)

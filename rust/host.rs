@@ -9,7 +9,7 @@ pub mod nodes;
 pub mod parking;
 pub mod policy;
 pub mod removal;
-pub mod slots;
+pub mod shortlist;
 pub mod state;
 pub mod submission;
 pub mod sync;

@@ -2,8 +2,9 @@
 
 //! libmultipath: one block device over several that lead to the same storage.
 //!
-//! The pure modules decide (`policy`, `state`, `submission`, `removal`, `life`, `nodes`, `parking`,
-//! `slots`, `list`), the engine carries out, the faces convert. C drivers use `include/linux/multipath.h`, Rust drivers what is exported
+//! The pure modules decide (`policy`, `state`, `shortlist`, `submission`, `removal`, `life`, `nodes`,
+//! `parking`, `list`), the engine carries out, the faces convert. C drivers use
+//! `include/linux/multipath.h`, Rust drivers what is exported
 //! here: see [`driver`].
 
 mod bindings;
@@ -18,7 +19,7 @@ pub mod nodes;
 pub mod parking;
 pub mod policy;
 pub mod removal;
-pub mod slots;
+pub mod shortlist;
 pub mod state;
 pub mod submission;
 pub mod sync;

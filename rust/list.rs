@@ -155,20 +155,6 @@ impl<T: Linked> RcuList<T> {
             at: &self.head,
         }
     }
-
-    /// Walks what comes after `element`, which may have been unlinked.
-    ///
-    /// # Safety
-    ///
-    /// As for [`RcuList::iter`], and `element` was on this list when the section began.
-    #[inline(always)]
-    pub unsafe fn iter_after<'a>(&'a self, element: &'a T) -> Iter<'a, T> {
-        Iter {
-            list: self,
-            // SAFETY: A reference is valid.
-            at: unsafe { Self::links(element) },
-        }
-    }
 }
 
 // SAFETY: The list only refers to its elements; what may be done with them is up to `T`.

@@ -16,7 +16,7 @@ use core::marker::PhantomData;
 use core::ptr::null_mut;
 
 use crate::state::{
-    AtomicPathState,
+    PathState,
     Reasons, //
 };
 use crate::sync::AtomicPtr;
@@ -194,11 +194,8 @@ pub trait FailOver: Kick {
     /// What a path is here.
     type Path;
 
-    /// The state of a path.
-    fn state_of(path: &Self::Path) -> &AtomicPathState;
-
-    /// Clears the slots that name a path.
-    fn forget(&self, path: &Self::Path);
+    /// Changes the state of a path, of which the shortlist takes note.
+    fn change(&self, path: &Self::Path, f: impl Fn(PathState) -> PathState);
 
     /// Has [`retry`] called after a while.
     fn retry_later(&self);
@@ -206,8 +203,7 @@ pub trait FailOver: Kick {
 
 /// A path has failed bios, which `park` puts into the lot. Any context.
 pub fn fail_over<H: FailOver>(head: &H, path: &H::Path, park: impl FnOnce()) {
-    H::state_of(path).update(|state| state.disabled(Reasons::FAILED));
-    head.forget(path);
+    head.change(path, |state| state.disabled(Reasons::FAILED));
     park();
     head.retry_later();
     head.kick();
@@ -216,7 +212,7 @@ pub fn fail_over<H: FailOver>(head: &H, path: &H::Path, park: impl FnOnce()) {
 /// Gives paths that failed bios another try.
 pub fn retry<'a, H: FailOver<Path: 'a>>(head: &H, paths: impl Iterator<Item = &'a H::Path>) {
     for path in paths {
-        H::state_of(path).update(|state| state.enabled(Reasons::FAILED));
+        head.change(path, |state| state.enabled(Reasons::FAILED));
     }
     head.kick();
 }

@@ -2,11 +2,11 @@
 
 //! Choosing a path.
 //!
-//! A [`Policy`] looks at a head's paths as one read-side section sees them and names the one that
-//! the next bio goes to. It never names a path that is not usable, prefers optimized paths to
-//! non-optimized ones, and looks at no path more than twice, whatever is added or unlinked
-//! meanwhile. It is pure: paths are whatever implements [`Path`], so the host's tests run the very
-//! code that the kernel runs.
+//! A [`Policy`] names one of the paths on a head's shortlist, which are usable and equally good by
+//! access: the one that the next bio goes to. It looks at a few of them, however many there are,
+//! whatever is added or unlinked meanwhile, and writes nothing that another CPU reads. It is pure:
+//! paths are whatever implements [`Path`], so the host's tests run the very code that the kernel
+//! runs.
 //!
 //! A new policy is a file below this one, a variant of [`IoPolicy`], and a line in each of its
 //! methods.
@@ -31,32 +31,37 @@ pub trait Path {
     /// that is near to no node is local everywhere.
     fn distance(&self, node: Node) -> u32;
 
-    /// The number of requests in flight through the path's port.
-    fn depth(&self) -> u32;
-
-    /// Is it the same path?
-    fn is(&self, other: &Self) -> bool {
-        core::ptr::eq(self, other)
-    }
+    /// The number of requests in flight through the path's port. Less than 0 is as good as 0.
+    fn depth(&self) -> i32;
 }
 
-/// A head's paths during one read-side section.
-pub trait Paths {
+/// The paths that a head has to choose from, as one read-side section sees them.
+pub trait Candidates {
     /// What a path is here.
     type Path: Path;
 
-    /// All paths in the order in which they were added. Ends, whatever is added or unlinked
-    /// meanwhile.
-    fn iter(&self) -> impl Iterator<Item = &Self::Path>;
+    /// How many there are.
+    fn len(&self) -> u32;
 
-    /// The paths that come after `path`, which may have been unlinked.
-    fn iter_after<'a>(&'a self, path: &'a Self::Path) -> impl Iterator<Item = &'a Self::Path>;
+    /// Is there none?
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 
-    /// The path that was chosen last for `node`, a hint: it may have become anything since.
-    fn cached(&self, node: Node) -> Option<&Self::Path>;
+    /// The one at a place less than [`Candidates::len`].
+    fn at(&self, place: u32) -> Option<&Self::Path>;
 
-    /// Remembers `path` for `node`. The last writer wins.
-    fn cache(&self, node: Node, path: &Self::Path);
+    /// The one that is nearest to `node`, the first of equals.
+    fn nearest(&self, node: Node) -> Option<&Self::Path>;
+
+    /// This CPU's turn: where it goes on. A hint of any value.
+    fn turn(&self) -> u32;
+
+    /// Sets where this CPU goes on.
+    fn set_turn(&self, place: u32);
+
+    /// The place of the path on which a request has ended on this CPU last. A hint of any value.
+    fn last_done(&self) -> u32;
 }
 
 /// A way to choose a path.
@@ -64,8 +69,8 @@ pub trait Policy {
     /// The name in sysfs and in module parameters.
     const NAME: &'static str;
 
-    /// The path for a bio that is submitted on `node`, or `None` when no path is usable.
-    fn choose<P: Paths>(paths: &P, node: Node) -> Option<&P::Path>;
+    /// The path for a bio that is submitted on `node`, or `None` when there are no candidates.
+    fn choose<C: Candidates>(candidates: &C, node: Node) -> Option<&C::Path>;
 }
 
 /// The policies; the values are those of `enum mpath_iopolicy_e`.
@@ -135,51 +140,22 @@ impl IoPolicy {
 
     /// The path for a bio that is submitted on `node`.
     #[inline(always)]
-    pub fn choose<P: Paths>(self, paths: &P, node: Node) -> Option<&P::Path> {
+    pub fn choose<C: Candidates>(self, candidates: &C, node: Node) -> Option<&C::Path> {
         match self {
-            Self::Numa => Numa::choose(paths, node),
-            Self::RoundRobin => RoundRobin::choose(paths, node),
-            Self::QueueDepth => QueueDepth::choose(paths, node),
-        }
-    }
-
-    /// Chooses for `node` afresh and remembers the choice: what is done for every online node when
-    /// a path goes live.
-    pub fn elect<P: Paths>(self, paths: &P, node: Node) -> Option<&P::Path> {
-        match self {
-            Self::Numa => elect(paths, node, |path| path.distance(node)),
-            _ => elect(paths, node, |_| 0),
+            Self::Numa => Numa::choose(candidates, node),
+            Self::RoundRobin => RoundRobin::choose(candidates, node),
+            Self::QueueDepth => QueueDepth::choose(candidates, node),
         }
     }
 }
 
-/// The usable path that is best by access and then cheapest, the first of equals.
-fn best<P: Paths>(paths: &P, cost: impl Fn(&P::Path) -> u32) -> Option<&P::Path> {
-    let mut best = None;
-
-    for path in paths.iter() {
-        let access = path.access();
-
-        if access == Access::Unusable {
-            continue;
-        }
-
-        let cost = cost(path);
-        match best {
-            Some((_, best_access, best_cost))
-                if (best_access, core::cmp::Reverse(best_cost))
-                    >= (access, core::cmp::Reverse(cost)) => {}
-            _ => best = Some((path, access, cost)),
-        }
+/// The next of `len` places at this CPU's turn, `turn`. Of several CPUs that have had no turn yet,
+/// each begins at another place.
+#[inline(always)]
+fn place(turn: u32, len: u32) -> u32 {
+    if turn < len {
+        turn
+    } else {
+        turn % len
     }
-
-    best.map(|(path, ..)| path)
-}
-
-/// Finds the best path by `cost` and remembers it for `node`.
-fn elect<P: Paths>(paths: &P, node: Node, cost: impl Fn(&P::Path) -> u32) -> Option<&P::Path> {
-    let path = best(paths, cost)?;
-
-    paths.cache(node, path);
-    Some(path)
 }

@@ -163,17 +163,17 @@ pub trait Removable: Controlled + Kick {
     fn ask(&self);
 }
 
-/// Adds a path: `publish` puts it on the list. A head that is going gets none, and says `gone`.
+/// Adds a path: `publish`, which is told how many there will be, puts it on the list. A head that is going gets none, and says `gone`.
 pub fn add_path<H: Removable, E>(
     head: &H,
     gone: E,
-    publish: impl FnOnce() -> Result<(), E>,
+    publish: impl FnOnce(usize) -> Result<(), E>,
 ) -> Result<(), E> {
     head.with_control(|control| {
         if head.word().load().state() >= HeadState::Dying {
             return Err(gone);
         }
-        publish()?;
+        publish(control.paths + 1)?;
         control.paths += 1;
         if control.removal.path_added() && head.cancel_timer() {
             head.drop_timer_references();

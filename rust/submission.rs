@@ -5,7 +5,6 @@
 //! The same look decides whether a bio is parked and, after it has been, whether it would be parked
 //! now: the two must not differ, or a bio could stay for ever.
 
-use crate::policy::Paths;
 use crate::state::{
     HeadWord,
     PortState,
@@ -13,7 +12,13 @@ use crate::state::{
 };
 
 /// A head, as a bio finds it.
-pub trait Submission: Paths {
+pub trait Submission {
+    /// What a path is here.
+    type Path;
+
+    /// All paths.
+    fn paths(&self) -> impl Iterator<Item = &Self::Path>;
+
     /// The head's word now.
     fn word(&self) -> HeadWord;
 
@@ -27,7 +32,7 @@ pub trait Submission: Paths {
 /// What becomes of a bio for which no path is usable.
 pub fn without_path<S: Submission>(head: &S, is_nowait: bool) -> WithoutPath {
     let worth_waiting = head
-        .iter()
+        .paths()
         .any(|path| S::port_of(path).is_worth_waiting_for());
 
     match head.word().without_path(worth_waiting) {

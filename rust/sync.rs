@@ -45,6 +45,35 @@ mod imp {
         }
     }
 
+    /// A counter that threads share.
+    #[repr(transparent)]
+    pub struct AtomicU64(Atomic<u64>);
+
+    impl AtomicU64 {
+        /// Creates the counter.
+        pub const fn new(value: u64) -> Self {
+            Self(Atomic::new(value))
+        }
+
+        /// `smp_load_acquire()`: what was done before the value was stored is seen.
+        #[inline(always)]
+        pub fn load(&self) -> u64 {
+            self.0.load(Acquire)
+        }
+
+        /// `smp_store_release()`.
+        #[inline(always)]
+        pub fn store(&self, value: u64) {
+            self.0.store(value, Release)
+        }
+
+        /// Adds to the counter, fully ordered.
+        #[inline]
+        pub fn add(&self, value: u64) {
+            self.0.fetch_add(value, Full);
+        }
+    }
+
     /// A pointer that threads share.
     #[repr(transparent)]
     pub struct AtomicPtr<T>(Atomic<*mut T>);
@@ -194,6 +223,31 @@ mod imp {
         }
     }
 
+    /// A counter that threads share.
+    pub struct AtomicU64(atomic::AtomicU64);
+
+    impl AtomicU64 {
+        /// Creates the counter.
+        pub fn new(value: u64) -> Self {
+            Self(atomic::AtomicU64::new(value))
+        }
+
+        /// `smp_load_acquire()`.
+        pub fn load(&self) -> u64 {
+            self.0.load(Acquire)
+        }
+
+        /// `smp_store_release()`.
+        pub fn store(&self, value: u64) {
+            self.0.store(value, Release)
+        }
+
+        /// Adds to the counter; see [`AtomicU32::cmpxchg`] on the ordering.
+        pub fn add(&self, value: u64) {
+            self.0.fetch_add(value, AcqRel);
+        }
+    }
+
     /// A pointer that threads share.
     pub struct AtomicPtr<T>(atomic::AtomicPtr<T>);
 
@@ -312,6 +366,7 @@ mod imp {
 pub use imp::{
     AtomicPtr,
     AtomicU32,
+    AtomicU64,
     Guarded,
     Refcount, //
 };

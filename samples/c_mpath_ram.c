@@ -80,6 +80,7 @@ static void ram_end_clone(struct bio *clone)
 	blk_status_t status = clone->bi_status;
 
 	atomic_dec(&path->port.nr_active);
+	mpath_request_done(&path->mpath);
 	bio_put(clone);
 	if (status && blk_path_error(status)) {
 		bio_list_add(&bios, bio);

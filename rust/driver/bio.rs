@@ -253,6 +253,8 @@ impl<T: MpathDriver> MpathBio<T> {
 
         if self.counted {
             self.path().port().active().add(-1, Relaxed);
+            // SAFETY: The path has been added; the head has stayed until here.
+            unsafe { bindings::mpath_helper_request_done(self.path().as_raw()) };
         }
         f(bio, self.path());
         // SAFETY: Entered by `arrive()`. Nothing of the path's is touched afterwards.

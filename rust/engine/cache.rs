@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `current_path`: the path that was chosen last, one slot per possible node.
+//! `current_path`: the path that is nearest to a node, one slot per possible node.
 //!
 //! The last member of a head, with as many slots as there are possible nodes; a head's allocation
-//! makes the room. What may be done with them is said in `crate::slots`.
+//! makes the room. The slots are part of the head's shortlist: emptied when that is made anew, filled
+//! when a bio is submitted on the node, both under the shortlist's lock.
 
 use super::path::MpathDevice;
 use crate::nodes::Node;
-use crate::slots;
 use crate::sync::AtomicPtr;
 use crate::wrap::numa;
 use core::alloc::Layout;
@@ -70,13 +70,10 @@ impl CurrentPath {
         unsafe { core::slice::from_raw_parts(self.slots.as_ptr(), self.map.slots()) }
     }
 
-    /// Clears the slots that name `path`. Returns whether there was one.
-    pub(crate) fn forget(&self, path: &MpathDevice) -> bool {
-        slots::forget(self.all(), path)
-    }
-
     /// Clears all slots.
-    pub(crate) fn forget_all(&self) {
-        slots::forget_all(self.all());
+    pub(crate) fn clear(&self) {
+        for slot in self.all() {
+            slot.store(null_mut());
+        }
     }
 }

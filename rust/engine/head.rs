@@ -19,6 +19,7 @@ use super::misuse::{
 };
 use super::ops::Ops;
 use super::path::MpathDevice;
+use super::shortlist::Shortlist;
 use crate::bindings;
 use crate::life::BringUp;
 use crate::list::{
@@ -111,6 +112,8 @@ pub(crate) struct MpathHead {
     #[pin]
     pub(crate) srcu: SrcuFast,
     #[pin]
+    pub(crate) shortlist: Shortlist,
+    #[pin]
     pub(crate) paths: RcuList<MpathDevice>,
 
     #[pin]
@@ -194,6 +197,7 @@ impl MpathHead {
             word: AtomicHeadWord::new(),
             group,
             srcu <- SrcuFast::new(),
+            shortlist <- Shortlist::new(),
             paths <- list::new(),
             busy <- pin_init!(Busy {
                 lot: BioLot::new(),
@@ -376,9 +380,9 @@ impl MpathHead {
         self.busy.requeue.schedule_on_kblockd();
     }
 
-    /// Drops all cached choices and has what is parked submitted again. Any context.
+    /// Has the shortlist made anew and what is parked submitted again. Any context.
     pub(crate) fn choose_anew(&self) {
-        self.current_path.forget_all();
+        self.shortlist.changes().add();
         self.kick();
     }
 

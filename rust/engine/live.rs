@@ -10,13 +10,7 @@ use crate::life::{
     BringUp,
     Life, //
 };
-use crate::policy::{
-    Path,
-    Paths, //
-};
-use crate::slots;
 use crate::state::{
-    Access,
     AccessState,
     Reasons, //
 };
@@ -26,38 +20,34 @@ use kernel::sync::aref::ARef;
 use kernel::task::might_sleep;
 
 impl MpathHead {
-    /// Makes sure that a path is not chosen any more, and that no slot names it. Sleeps.
+    /// Makes sure that a path is not chosen any more. Sleeps.
     ///
-    /// Returns false, and has done nothing, when it must not be waited for that here.
+    /// Returns false, and has done nothing, where that might have to be waited for and must not be.
     pub(crate) fn quiesce(&self, path: &MpathDevice) -> bool {
         if !self.may_wait() {
             return false;
         }
-        slots::quiesce(self.current_path.all(), path, path.state(), || {
-            self.synchronize()
-        });
+        path.change(|state| state.disabled(Reasons::REMOVING));
         true
     }
 
     /// A reason less, or several, not to use a path. Any context.
     pub(crate) fn enable(&self, path: &MpathDevice, reasons: Reasons) {
-        path.state()
-            .update(|state| state.enabled(reasons.and(Reasons::FAILED)));
+        path.change(|state| state.enabled(reasons.and(Reasons::FAILED)));
         self.kick();
     }
 
     /// A reason more, or several, not to use a path. Any context.
     pub(crate) fn disable(&self, path: &MpathDevice, reasons: Reasons) {
-        path.state().update(|state| state.disabled(reasons));
-        self.current_path.forget(path);
+        path.change(|state| state.disabled(reasons));
     }
 
     /// The storage is reached through a path in another way. Any context.
     pub(crate) fn set_access_state(&self, path: &MpathDevice, access: AccessState) {
-        let old = path.state().update(|state| state.reaching(access));
+        let old = path.change(|state| state.reaching(access));
 
         if old.reaching(access).access() > old.access() {
-            self.choose_anew();
+            self.kick();
         }
     }
 
@@ -71,15 +61,7 @@ impl MpathHead {
             return Err(EDEADLK);
         }
         life::bring_up(self, path)?;
-        path.state().update(|state| state.enabled(Reasons::FAILED));
-
-        {
-            let section = self.read();
-
-            if path.access() == Access::Optimized {
-                section.elect_everywhere();
-            }
-        }
+        path.change(|state| state.enabled(Reasons::FAILED));
         self.kick();
         Ok(())
     }
@@ -137,8 +119,7 @@ impl MpathHead {
 
             for path in self.read().iter() {
                 if path.disk().capacity() != capacity {
-                    path.state()
-                        .update(|state| state.disabled(Reasons::NOT_READY));
+                    path.change(|state| state.disabled(Reasons::NOT_READY));
                 }
             }
         }

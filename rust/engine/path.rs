@@ -14,6 +14,10 @@ use crate::bindings;
 use crate::list::Linked;
 use crate::nodes::Node;
 use crate::policy::Path;
+use crate::shortlist::{
+    change,
+    Changes, //
+};
 use crate::state::{
     Access,
     AtomicPathState,
@@ -24,10 +28,13 @@ use crate::wrap::disk::Disk;
 use crate::wrap::numa;
 use kernel::sync::atomic::{
     Atomic,
-    Relaxed,
-    Release, //
+    Full,
+    Relaxed, //
 };
 use kernel::types::Opaque;
+
+/// The changes of ports' states, which no head is told of.
+pub(crate) static PORT_CHANGES: Changes = Changes::new();
 
 /// What all paths through one controller share: `struct mpath_port`.
 #[repr(transparent)]
@@ -59,16 +66,18 @@ impl MpathPort {
 
     /// Says what the port can do from now on.
     pub(crate) fn set_state(&self, state: PortState) {
-        self.state_word().store(state as u32, Release);
+        if self.state_word().xchg(state as u32, Full) != state as u32 {
+            PORT_CHANGES.add();
+        }
     }
 
     /// The requests in flight, as the driver counts them.
     #[inline(always)]
-    fn depth(&self) -> u32 {
+    fn depth(&self) -> i32 {
         // SAFETY: An `atomic_t` that is valid as long as `self`.
         let count = unsafe { Atomic::from_ptr(&raw mut (*self.0.get()).nr_active.counter) };
 
-        count.load(Relaxed).max(0) as u32
+        count.load(Relaxed)
     }
 }
 
@@ -154,16 +163,29 @@ impl MpathDevice {
                 disk,
                 head,
                 flags: mark(raw, Self::FLAGS),
+                turns: MpathHead::from_raw(head).shortlist.turns(),
+                place: 0,
             });
             Self::from_raw(raw)
         }
     }
 
-    /// The state word.
-    #[inline(always)]
+    /// The state word. [`MpathDevice::change`] changes it.
     pub(crate) fn state(&self) -> &AtomicPathState {
         // SAFETY: `AtomicPathState` is a transparent `u32`, only accessed atomically.
         unsafe { &*(&raw const (*self.0.get()).state).cast() }
+    }
+
+    /// Changes the state, of which the head's shortlist takes note, and returns the old one. Any
+    /// context.
+    pub(crate) fn change(&self, f: impl Fn(PathState) -> PathState) -> PathState {
+        change(self.state(), self.head().shortlist.changes(), f)
+    }
+
+    /// Notes the path's place on the head's shortlist, for the driver to name when a request ends.
+    pub(crate) fn set_place(&self, place: u32) {
+        // SAFETY: The word is aligned, valid as long as `self`, and only accessed atomically.
+        unsafe { Atomic::from_ptr(&raw mut (*self.0.get()).place) }.store(place, Relaxed);
     }
 
     /// The port.
@@ -239,7 +261,6 @@ impl MpathDevice {
 }
 
 impl Path for MpathDevice {
-    #[inline(always)]
     fn access(&self) -> Access {
         self.state().load().access_through(|| self.port().state())
     }
@@ -250,7 +271,7 @@ impl Path for MpathDevice {
     }
 
     #[inline(always)]
-    fn depth(&self) -> u32 {
+    fn depth(&self) -> i32 {
         self.port().depth()
     }
 }

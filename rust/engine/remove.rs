@@ -54,12 +54,14 @@ impl MpathHead {
             return Err(EINVAL);
         }
 
-        removal::add_path(self, ENXIO, || {
+        removal::add_path(self, ENXIO, |paths| {
             // SAFETY: By this function's contract.
             if unsafe { MpathDevice::is_in_use(raw) } {
                 misuse("a path is added that is on a head");
                 return Err(EEXIST);
             }
+
+            self.shortlist.reserve(paths)?;
 
             // SAFETY: By this function's contract; nobody uses a path that is on no head.
             let path = unsafe { MpathDevice::init(raw, self.as_raw(), disk, port, node) };
@@ -87,6 +89,7 @@ impl MpathHead {
             path.set_listed(false);
             // SAFETY: The head's mutex is held, and the path is on its list.
             unsafe { self.paths.remove(path) };
+            self.shortlist.changes().add();
             true
         })
     }

@@ -5,13 +5,11 @@
 use super::head::MpathHead;
 use super::path::MpathDevice;
 use crate::bindings;
-use crate::nodes::Node;
 use crate::parking::{
     Kick,
     ParkingLot,
     Waiting, //
 };
-use crate::policy::Paths;
 use crate::state::{
     HeadWord,
     PortState, //
@@ -41,60 +39,37 @@ impl MpathHead {
 }
 
 impl Section<'_> {
+    /// The head.
+    #[inline(always)]
+    pub(crate) fn head(&self) -> &MpathHead {
+        self.head
+    }
+
     /// The path that a bio would be sent to now.
     #[inline(always)]
     pub(crate) fn choose(&self) -> Option<&MpathDevice> {
-        self.head.group().policy().choose(self, numa::current())
-    }
-
-    /// Chooses afresh for every online node.
-    pub(crate) fn elect_everywhere(&self) {
         let policy = self.head.group().policy();
 
-        for node in numa::online() {
-            policy.elect(self, node);
-        }
+        // SAFETY: What is chosen stays until the section ends; the list of it is of no more use.
+        policy
+            .choose(&self.shortlist(), numa::current())
+            .map(|path| unsafe { &*core::ptr::from_ref(path) })
     }
 
-    /// Does `path` serve `node`?
-    pub(crate) fn serves(&self, path: &MpathDevice, node: Node) -> bool {
-        self.cached(node)
-            .is_some_and(|cached| core::ptr::eq(cached, path))
-    }
-}
-
-impl Paths for Section<'_> {
-    type Path = MpathDevice;
-
-    #[inline(always)]
-    fn iter(&self) -> impl Iterator<Item = &MpathDevice> {
+    /// All paths, also those that are not usable, in the order in which they were added.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &MpathDevice> {
         // SAFETY: The section lasts for as long as `self` is borrowed.
         unsafe { self.head.paths.iter() }
-    }
-
-    #[inline(always)]
-    fn iter_after<'a>(&'a self, path: &'a MpathDevice) -> impl Iterator<Item = &'a MpathDevice> {
-        // SAFETY: As above; a path that is seen in the section was on the list when it began.
-        unsafe { self.head.paths.iter_after(path) }
-    }
-
-    #[inline(always)]
-    fn cached(&self, node: Node) -> Option<&MpathDevice> {
-        // SAFETY: A path in a slot is on the list, or was when the section began: its slots are
-        // cleared before the grace period that its memory waits for.
-        unsafe { self.head.current_path.slot(node).load().as_ref() }
-    }
-
-    #[inline(always)]
-    fn cache(&self, node: Node, path: &MpathDevice) {
-        self.head
-            .current_path
-            .slot(node)
-            .store(core::ptr::from_ref(path).cast_mut());
     }
 }
 
 impl Submission for Section<'_> {
+    type Path = MpathDevice;
+
+    fn paths(&self) -> impl Iterator<Item = &MpathDevice> {
+        self.iter()
+    }
+
     fn word(&self) -> HeadWord {
         self.head.word.load()
     }

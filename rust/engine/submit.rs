@@ -11,9 +11,8 @@ use crate::parking::{
     FailOver,
     Kick, //
 };
-use crate::policy::Paths;
 use crate::state::{
-    AtomicPathState,
+    PathState,
     WithoutPath, //
 };
 use crate::submission;
@@ -101,12 +100,8 @@ impl Kick for MpathHead {
 impl FailOver for MpathHead {
     type Path = MpathDevice;
 
-    fn state_of(path: &MpathDevice) -> &AtomicPathState {
-        path.state()
-    }
-
-    fn forget(&self, path: &MpathDevice) {
-        self.current_path.forget(path);
+    fn change(&self, path: &MpathDevice, f: impl Fn(PathState) -> PathState) {
+        path.change(f);
     }
 
     fn retry_later(&self) {

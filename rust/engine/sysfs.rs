@@ -5,7 +5,11 @@
 use super::head::MpathHead;
 use super::path::MpathDevice;
 use crate::bindings;
-use crate::policy::IoPolicy;
+use crate::nodes::Node;
+use crate::policy::{
+    Candidates,
+    IoPolicy, //
+};
 use crate::wrap::numa;
 use kernel::error::to_result;
 use kernel::prelude::*;
@@ -30,7 +34,14 @@ impl MpathHead {
 
         let mut nodes = bindings::nodemask_t::default();
         let section = self.read();
-        for node in numa::possible().filter(|node| section.serves(path, *node)) {
+        let shortlist = section.shortlist();
+        let serves = |node: &Node| {
+            shortlist
+                .nearest(*node)
+                .is_some_and(|nearest| core::ptr::eq(nearest, path))
+        };
+
+        for node in numa::online().filter(serves) {
             let (word, bit) = (node.0 as usize / BITS, node.0 as usize % BITS);
 
             nodes.bits[word] |= 1 << bit;

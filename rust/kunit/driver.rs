@@ -569,8 +569,8 @@ impl Drop for TestHead {
         };
 
         if let Some(engine) = engine {
-            // An armed timer goes off now.
-            engine.set_removal_delay(0);
+            // An armed timer goes off now; where none can be armed there is none.
+            let _ = engine.set_removal_delay(0);
             eventually(|| self.try_remove() || !*self.driver.owns.lock());
         }
         if !eventually(|| self.driver.released.get() == 1) {

@@ -32,8 +32,8 @@ use crate::nodes::{
     NodeMap, //
 };
 use crate::policy::{
-    IoPolicy,
-    Paths, //
+    Candidates,
+    IoPolicy, //
 };
 use crate::state::{
     AccessState,
@@ -77,9 +77,9 @@ fn move_to(node: u32) -> bool {
     })
 }
 
-/// Two paths, of which the first is cached, and unlinked inside a section.
+/// Two paths, of which the first is chosen, and unlinked inside the section.
 struct Pair<'a> {
-    cached: &'a FakePath,
+    chosen: &'a FakePath,
     other: &'a FakePath,
     chosen_after: Counter,
     head: &'a TestHead,
@@ -97,18 +97,13 @@ unsafe extern "C" fn unlink_and_choose(
     // SAFETY: By this function's contract.
     let pair = unsafe { &*data.cast::<Pair<'_>>() };
 
-    if dev != pair.cached.dev() {
+    if dev != pair.chosen.dev() {
         return 1;
     }
-    // What removes a path disables it first, and then waits for readers like this one,
-    let state = pair.cached.engine().state();
-    state.update(|state| state.disabled(Reasons::REMOVING));
-    // who may have seen the path before.
-    pair.head
-        .engine()
-        .read()
-        .cache(numa::current(), pair.cached.engine());
-    pair.cached.unlink();
+    // What removes a path disables it first, and then waits for readers like this one.
+    let path = pair.chosen.engine();
+    path.change(|state| state.disabled(Reasons::REMOVING));
+    pair.chosen.unlink();
     // SAFETY: The head is there; the pair is what the callback expects.
     unsafe { ffi::mpath_call_for_device(pair.head.as_raw(), Some(count_other), data) }
 }
@@ -196,24 +191,30 @@ fn use_every_slot(machine: &'static Machine, policy: IoPolicy) -> Result {
             >= size_of::<MpathHead>() + size_of_val(slots.all())
     );
 
-    for id in 0..bindings::MAX_NUMNODES {
+    let chooses = |id, path: Option<&FakePath>| {
         let section = engine.read();
-        let chosen = policy.choose(&section, Node(id));
+        let shortlist = section.shortlist();
+        let chosen = policy.choose(&shortlist, Node(id)).map(core::ptr::from_ref);
 
-        check!(chosen.is_some_and(|chosen| core::ptr::eq(chosen, path.engine())));
+        chosen == path.map(|path| core::ptr::from_ref(path.engine()))
+    };
+
+    for id in 0..bindings::MAX_NUMNODES {
+        check!(chooses(id, Some(&path)));
     }
     for node in machine.nodes() {
-        let section = engine.read();
-
-        slots.forget_all();
-        section.cache(node, path.engine());
+        slots.clear();
+        check!(engine.read().shortlist().nearest(node).is_some());
         let others = machine
             .nodes()
-            .filter(|other| section.serves(path.engine(), *other));
+            .filter(|other| !slots.slot(*other).load().is_null());
         check!(others.eq([node]));
     }
     check_eq!(head.write_many(10)?, 10);
     check!(path.remove());
+    for id in 0..bindings::MAX_NUMNODES {
+        check!(chooses(id, None));
+    }
     check!(slots.all().iter().all(|slot| slot.load().is_null()));
     Ok(())
 }
@@ -450,7 +451,7 @@ mod tests {
     }
 
     #[test]
-    fn a_better_path_replaces_the_one_that_is_cached() -> Result {
+    fn a_better_path_replaces_the_one_that_was_chosen() -> Result {
         for policy in IoPolicy::ALL {
             let head = TestHead::following(policy)?;
             let slow = head.path_with(Options {
@@ -473,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn a_nearer_path_replaces_the_one_that_is_cached() -> Result {
+    fn a_nearer_path_replaces_the_one_that_was_chosen() -> Result {
         let head = TestHead::following(IoPolicy::Numa)?;
         let near = |node| Options {
             node,
@@ -553,9 +554,10 @@ mod tests {
             check!(!memory.cache().slot(Node(id)).load().is_null() || id > 0);
         }
         check!(memory.is_intact());
-        check!(memory.cache().forget(path.engine()));
-        check!(!memory.cache().forget(path.engine()));
-        memory.cache().forget_all();
+        memory.cache().clear();
+        for id in SPARSE_IDS {
+            check!(memory.cache().slot(Node(id)).load().is_null());
+        }
         check!(memory.is_intact());
         Ok(())
     }
@@ -573,7 +575,7 @@ mod tests {
 
     /// Shows L-7.
     #[test]
-    fn a_walk_ends_although_the_cached_path_was_unlinked() -> Result {
+    fn choosing_ends_although_the_last_choice_was_unlinked() -> Result {
         for policy in IoPolicy::ALL {
             let head = TestHead::following(policy)?;
             let a = head.path()?;
@@ -582,7 +584,7 @@ mod tests {
                 ..Options::default()
             })?;
             let pair = Pair {
-                cached: &a,
+                chosen: &a,
                 other: &b,
                 chosen_after: Counter::new(),
                 head: &head,
@@ -598,8 +600,6 @@ mod tests {
             check_eq!(pair.chosen_after.get(), 1);
             check_eq!(head.write_many(4)?, 4);
             check!(a.bios() == 1 && b.bios() == 4);
-            // SAFETY: The path has been on the head.
-            unsafe { ffi::mpath_clear_current_path(a.dev()) };
             a.relink(&head)?;
         }
         Ok(())

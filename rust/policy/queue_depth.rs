@@ -3,40 +3,55 @@
 //! `queue-depth`: the path with the least to do.
 
 use super::{
+    place,
+    Candidates,
     Path,
-    Paths,
     Policy, //
 };
 use crate::nodes::Node;
-use crate::state::Access;
 
-/// The usable path whose port has the fewest requests in flight, the first of equals.
+/// The path whose port has the fewest requests in flight, among those that are looked at: the one on
+/// which a request has just ended on this CPU, and [`QueueDepth::LOOKS`] more, which this CPU takes
+/// in turn. Of up to so many paths none has less to do.
+///
+/// Where a request has ended is where one fewer is in flight than before, so as long as the paths
+/// are evenly loaded, that is the least there is; the others even them out when they are not. A
+/// path with nothing in flight is taken at once.
 pub struct QueueDepth;
+
+impl QueueDepth {
+    /// How many paths are looked at in turn.
+    pub const LOOKS: u32 = 3;
+}
 
 impl Policy for QueueDepth {
     const NAME: &'static str = "queue-depth";
 
-    fn choose<P: Paths>(paths: &P, _node: Node) -> Option<&P::Path> {
-        let mut best: Option<(&P::Path, Access, u32)> = None;
+    #[inline(always)]
+    fn choose<C: Candidates>(candidates: &C, _node: Node) -> Option<&C::Path> {
+        let len = candidates.len();
 
-        for path in paths.iter() {
-            let access = path.access();
-
-            if access == Access::Unusable {
-                continue;
-            }
-
-            let depth = path.depth();
-            if access == Access::Optimized && depth == 0 {
-                return Some(path);
-            }
-            match best {
-                Some((_, best_access, _)) if best_access > access => {}
-                Some((_, best_access, least)) if best_access == access && least <= depth => {}
-                _ => best = Some((path, access, depth)),
-            }
+        if len == 0 {
+            return None;
         }
+        let mut at = place(candidates.turn(), len);
+        let done = candidates.last_done();
+        let mut best = candidates.at(if done < len { done } else { at })?;
+        let mut least = best.depth();
 
-        best.map(|(path, ..)| path)
+        for _ in 0..len.min(Self::LOOKS) {
+            if least <= 0 {
+                break;
+            }
+            let path = candidates.at(at)?;
+            let depth = path.depth();
+
+            if depth < least {
+                (best, least) = (path, depth);
+            }
+            at = if at + 1 < len { at + 1 } else { 0 };
+        }
+        candidates.set_turn(at);
+        Some(best)
     }
 }

@@ -3,54 +3,28 @@
 //! `round-robin`: one path after the other.
 
 use super::{
-    elect,
-    Path,
-    Paths,
+    place,
+    Candidates,
     Policy, //
 };
 use crate::nodes::Node;
-use crate::state::Access;
 
-/// The next optimized path after the one that was chosen last on this node, in the order in which
-/// paths were added; the next non-optimized one when there is none.
+/// The path after the one that was chosen last on this CPU, in the order in which paths were added.
 pub struct RoundRobin;
 
 impl Policy for RoundRobin {
     const NAME: &'static str = "round-robin";
 
-    fn choose<P: Paths>(paths: &P, node: Node) -> Option<&P::Path> {
-        let Some(last) = paths.cached(node) else {
-            return elect(paths, node, |_| 0);
-        };
-        let path = next(paths, last)?;
+    #[inline(always)]
+    fn choose<C: Candidates>(candidates: &C, _node: Node) -> Option<&C::Path> {
+        let len = candidates.len();
 
-        if !path.is(last) {
-            paths.cache(node, path);
+        if len == 0 {
+            return None;
         }
-        Some(path)
-    }
-}
+        let place = place(candidates.turn(), len);
 
-/// The best path after `last`, which comes last itself.
-///
-/// The circle is walked in two parts, from `last` to the end of the list and from its beginning,
-/// each of which ends by itself. That `last` is met again is not needed for that, and does not
-/// happen when it has been unlinked (L-7).
-fn next<'a, P: Paths>(paths: &'a P, last: &'a P::Path) -> Option<&'a P::Path> {
-    let before = paths.iter().take_while(|path| !path.is(last));
-    let mut fallback = None;
-
-    for path in paths.iter_after(last).chain(before) {
-        match path.access() {
-            Access::Optimized => return Some(path),
-            Access::NonOptimized if fallback.is_none() => fallback = Some(path),
-            _ => {}
-        }
-    }
-
-    match last.access() {
-        Access::Optimized => Some(last),
-        Access::NonOptimized if fallback.is_none() => Some(last),
-        _ => fallback,
+        candidates.set_turn(place + 1);
+        candidates.at(place)
     }
 }

@@ -51,6 +51,7 @@ pub(crate) fn online() -> impl Iterator<Item = Node> {
 }
 
 /// All nodes that there may ever be.
+#[cfg(CONFIG_LIBMULTIPATH_KUNIT_TEST)]
 pub(crate) fn possible() -> impl Iterator<Item = Node> {
     (0..bindings::MAX_NUMNODES).map(Node).filter(|node| {
         // SAFETY: The helper reads a mask.

@@ -8,9 +8,14 @@
 use core::cell::Cell;
 use libmultipath::nodes::Node;
 use libmultipath::policy::{
+    Candidates,
     IoPolicy,
     Path,
-    Paths, //
+    QueueDepth, //
+};
+use libmultipath::shortlist::{
+    nearest,
+    usable, //
 };
 use libmultipath::state::{
     Access,
@@ -34,7 +39,7 @@ struct Told {
     access: AccessState,
     port: PortState,
     distances: [u32; NODES],
-    depth: u32,
+    depth: i32,
 }
 
 impl Told {
@@ -66,6 +71,8 @@ struct FakePath {
     told: Told,
     state: PathState,
     looks: Cell<usize>,
+    depth: Cell<i32>,
+    depth_looks: Cell<usize>,
 }
 
 impl From<Told> for FakePath {
@@ -79,8 +86,10 @@ impl From<Told> for FakePath {
                 .reasons
                 .iter()
                 .fold(new, |state, reason| state.disabled(*reason)),
+            depth: Cell::new(told.depth),
             told,
             looks: Cell::new(0),
+            depth_looks: Cell::new(0),
         }
     }
 }
@@ -98,62 +107,48 @@ impl Path for FakePath {
         self.told.distances[node.0 as usize]
     }
 
-    fn depth(&self) -> u32 {
-        self.told.depth
+    fn depth(&self) -> i32 {
+        self.depth_looks.set(self.depth_looks.get() + 1);
+        self.depth.get()
     }
 }
 
-/// What a slot of the cache says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Hint {
-    Nothing,
-    /// The path with this index.
-    Listed(usize),
-    /// The path that has been unlinked.
-    Unlinked,
-}
-
+/// A head as its shortlist is made, and as policies see it.
 #[derive(Debug)]
 struct FakeHead {
     paths: Vec<FakePath>,
-    /// A path that has been unlinked, and the index of the one that comes after it.
-    unlinked: (FakePath, usize),
-    hints: [Cell<Hint>; NODES],
-    /// How often a hint was written.
-    writes: Cell<usize>,
+    /// The indices of the paths on the shortlist.
+    listed: Vec<usize>,
+    turn: Cell<u32>,
+    done: u32,
 }
 
 impl FakeHead {
     fn new(paths: impl IntoIterator<Item = Told>) -> Self {
-        let removed = Told {
-            reasons: vec![Reasons::REMOVING],
-            ..Told::good()
-        };
+        let paths: Vec<_> = paths.into_iter().map(FakePath::from).collect();
+        let mut listed = Vec::new();
 
+        usable(|| paths.iter(), |path| listed.push(index(&paths, path)));
         Self {
-            paths: paths.into_iter().map(FakePath::from).collect(),
-            unlinked: (removed.into(), 0),
-            hints: [const { Cell::new(Hint::Nothing) }; NODES],
-            writes: Cell::new(0),
+            paths,
+            listed,
+            turn: Cell::new(0),
+            done: 0,
         }
     }
 
-    fn hint(&self, node: Node) -> &Cell<Hint> {
-        &self.hints[node.0 as usize]
-    }
-
-    fn index(&self, path: &FakePath) -> Option<usize> {
-        self.paths
-            .iter()
-            .position(|other| core::ptr::eq(other, path))
+    /// Chooses a path, and returns its index.
+    fn choose(&self, policy: IoPolicy, node: Node) -> Option<usize> {
+        policy
+            .choose(self, node)
+            .map(|path| index(&self.paths, path))
     }
 
     /// The paths that are optimized, or else those that are not, as long as they may carry I/O.
-    fn best(&self) -> Vec<&FakePath> {
-        let of = |is_good: fn(&Told) -> bool| -> Vec<&FakePath> {
-            self.paths
-                .iter()
-                .filter(|path| is_good(&path.told))
+    fn best(&self) -> Vec<usize> {
+        let of = |is_good: fn(&Told) -> bool| -> Vec<usize> {
+            (0..self.paths.len())
+                .filter(|index| is_good(&self.paths[*index].told))
                 .collect()
         };
         let optimized = of(Told::is_optimized);
@@ -166,31 +161,38 @@ impl FakeHead {
     }
 }
 
-impl Paths for FakeHead {
+fn index(paths: &[FakePath], path: &FakePath) -> usize {
+    paths
+        .iter()
+        .position(|other| core::ptr::eq(other, path))
+        .unwrap()
+}
+
+impl Candidates for FakeHead {
     type Path = FakePath;
 
-    fn iter(&self) -> impl Iterator<Item = &FakePath> {
-        self.paths.iter()
+    fn len(&self) -> u32 {
+        self.listed.len() as u32
     }
 
-    fn iter_after<'a>(&'a self, path: &'a FakePath) -> impl Iterator<Item = &'a FakePath> {
-        let next = self.index(path).map_or(self.unlinked.1, |index| index + 1);
-
-        self.paths[next..].iter()
+    fn at(&self, place: u32) -> Option<&FakePath> {
+        Some(&self.paths[self.listed[place as usize]])
     }
 
-    fn cached(&self, node: Node) -> Option<&FakePath> {
-        match self.hint(node).get() {
-            Hint::Nothing => None,
-            Hint::Listed(index) => Some(&self.paths[index]),
-            Hint::Unlinked => Some(&self.unlinked.0),
-        }
+    fn nearest(&self, node: Node) -> Option<&FakePath> {
+        nearest(self.listed.iter().map(|index| &self.paths[*index]), node)
     }
 
-    fn cache(&self, node: Node, path: &FakePath) {
-        self.writes.set(self.writes.get() + 1);
-        self.hint(node)
-            .set(self.index(path).map_or(Hint::Unlinked, Hint::Listed));
+    fn turn(&self) -> u32 {
+        self.turn.get()
+    }
+
+    fn set_turn(&self, place: u32) {
+        self.turn.set(place);
+    }
+
+    fn last_done(&self) -> u32 {
+        self.done
     }
 }
 
@@ -226,7 +228,7 @@ fn any_port() -> impl Strategy<Value = PortState> {
 fn any_path() -> impl Strategy<Value = Told> {
     let distances = prop::array::uniform3(10u32..14);
 
-    (any_reasons(), any_access(), any_port(), distances, 0u32..4).prop_map(
+    (any_reasons(), any_access(), any_port(), distances, 0i32..4).prop_map(
         |(reasons, access, port, distances, depth)| Told {
             reasons,
             access,
@@ -245,25 +247,17 @@ fn any_paths() -> impl Strategy<Value = Vec<Told>> {
     ]
 }
 
-/// Any paths, and a cache that says anything, also that a path is the one to choose which has been
-/// unlinked. By then such a path has been disabled for good.
+/// Any paths, and hints that say anything.
 fn any_head() -> impl Strategy<Value = FakeHead> {
-    let hints = prop::array::uniform3((0..3, any::<Index>()));
-
-    (any_paths(), hints, any::<Index>()).prop_map(|(paths, hints, gap)| {
-        let mut head = FakeHead::new(paths);
-        let len = head.paths.len();
-
-        head.unlinked.1 = gap.index(len + 1);
-        head.hints = hints.map(|(kind, index)| {
-            Cell::new(match kind {
-                1 if len > 0 => Hint::Listed(index.index(len)),
-                2 => Hint::Unlinked,
-                _ => Hint::Nothing,
-            })
-        });
-        head
+    (any_paths(), any_place(), any_place()).prop_map(|(paths, turn, done)| FakeHead {
+        turn: Cell::new(turn),
+        done,
+        ..FakeHead::new(paths)
     })
+}
+
+fn any_place() -> impl Strategy<Value = u32> {
+    prop_oneof![3 => 0u32..8, 1 => any::<u32>()]
 }
 
 fn any_policy() -> impl Strategy<Value = IoPolicy> {
@@ -274,8 +268,12 @@ fn any_node() -> impl Strategy<Value = Node> {
     (0..NODES as u32).prop_map(Node)
 }
 
-fn is_one_of(path: &FakePath, paths: &[&FakePath]) -> bool {
-    paths.iter().any(|other| path.is(other))
+/// So many good paths with these numbers of requests in flight.
+fn with_depths(depths: impl IntoIterator<Item = i32>) -> FakeHead {
+    FakeHead::new(depths.into_iter().map(|depth| Told {
+        depth,
+        ..Told::good()
+    }))
 }
 
 proptest! {
@@ -287,19 +285,9 @@ proptest! {
         head in any_head(), policy in any_policy(), node in any_node()
     ) {
         for _ in 0..3 {
-            if let Some(path) = policy.choose(&head, node) {
-                prop_assert!(path.told.may_carry_io());
+            if let Some(path) = head.choose(policy, node) {
+                prop_assert!(head.paths[path].told.may_carry_io());
             }
-        }
-    }
-
-    /// Shows L-9.
-    #[test]
-    fn a_path_that_may_not_carry_io_is_never_elected(
-        head in any_head(), policy in any_policy(), node in any_node()
-    ) {
-        if let Some(path) = policy.elect(&head, node) {
-            prop_assert!(path.told.may_carry_io());
         }
     }
 
@@ -308,10 +296,7 @@ proptest! {
     fn a_path_is_chosen_exactly_when_there_is_a_usable_one(
         head in any_head(), policy in any_policy(), node in any_node()
     ) {
-        let is_there = !head.best().is_empty();
-
-        prop_assert_eq!(policy.choose(&head, node).is_some(), is_there);
-        prop_assert_eq!(policy.elect(&head, node).is_some(), is_there);
+        prop_assert_eq!(head.choose(policy, node).is_some(), !head.best().is_empty());
     }
 
     /// Shows L-9.
@@ -320,130 +305,73 @@ proptest! {
         head in any_head(), policy in any_policy(), node in any_node()
     ) {
         for _ in 0..3 {
-            if let Some(path) = policy.choose(&head, node) {
-                prop_assert!(is_one_of(path, &head.best()));
+            if let Some(path) = head.choose(policy, node) {
+                prop_assert!(head.best().contains(&path));
             }
-        }
-        if let Some(path) = policy.elect(&head, node) {
-            prop_assert!(is_one_of(path, &head.best()));
         }
     }
 
-    /// Shows L-7.
+    /// Shows L-9.
     #[test]
-    fn no_path_is_looked_at_more_than_twice(
-        head in any_head(), policy in any_policy(), node in any_node()
-    ) {
-        policy.choose(&head, node);
+    fn the_shortlist_has_the_best_paths_in_order(head in any_head()) {
+        prop_assert_eq!(&head.listed, &head.best());
+    }
 
-        for path in head.paths.iter() {
+    /// Shows L-7, L-12.
+    #[test]
+    fn making_the_shortlist_looks_at_a_state_at_most_twice(head in any_head()) {
+        for path in &head.paths {
             prop_assert!(path.looks.get() <= 2);
         }
-        prop_assert!(head.unlinked.0.looks.get() <= 1);
     }
 
     /// Shows L-7.
     #[test]
-    fn round_robin_looks_at_every_path_at_most_once_while_the_last_choice_is_listed(
-        head in any_head(), node in any_node()
-    ) {
-        prop_assume!(head.hint(node).get() != Hint::Unlinked);
-        IoPolicy::RoundRobin.choose(&head, node);
-
-        for path in head.paths.iter() {
-            prop_assert!(path.looks.get() <= 1);
-        }
-    }
-
-    /// Shows L-7.
-    #[test]
-    fn a_choice_replaces_a_cached_path_that_has_been_unlinked(
+    fn choosing_looks_at_no_state_and_at_few_paths(
         head in any_head(), policy in any_policy(), node in any_node()
     ) {
-        head.hint(node).set(Hint::Unlinked);
+        let looks = |head: &FakeHead| head.paths.iter().map(|path| path.looks.get()).sum::<usize>();
+        let before = looks(&head);
 
-        let chosen = policy.choose(&head, node).and_then(|path| head.index(path));
-        match chosen {
-            Some(index) if policy != IoPolicy::QueueDepth => {
-                prop_assert_eq!(head.hint(node).get(), Hint::Listed(index));
-            }
-            Some(_) => {}
-            None => prop_assert!(head.best().is_empty()),
-        }
+        head.choose(policy, node);
+        prop_assert_eq!(looks(&head), before);
+
+        let depth_looks: usize = head.paths.iter().map(|path| path.depth_looks.get()).sum();
+        let most = if policy == IoPolicy::QueueDepth { 1 + QueueDepth::LOOKS as usize } else { 0 };
+        prop_assert!(depth_looks <= most);
     }
 
     /// Shows L-9.
     #[test]
-    fn a_choice_for_one_node_leaves_the_other_nodes_alone(
-        head in any_head(), policy in any_policy(), node in any_node()
-    ) {
-        let before = head.hints.clone();
+    fn numa_chooses_the_first_of_the_nearest_of_the_best(head in any_head(), node in any_node()) {
+        let nearest = head.best().into_iter().min_by_key(|path| head.paths[*path].distance(node));
 
-        policy.choose(&head, node);
-        for (id, hint) in before.into_iter().enumerate() {
-            if id as u32 != node.0 {
-                prop_assert_eq!(&head.hints[id], &hint);
-            }
-        }
-    }
-
-    /// Shows L-9.
-    #[test]
-    fn numa_keeps_a_cached_path_for_as_long_as_it_is_optimized(
-        head in any_head(), node in any_node()
-    ) {
-        if let Hint::Listed(index) = head.hint(node).get() {
-            if head.paths[index].told.is_optimized() {
-                let path = IoPolicy::Numa.choose(&head, node).and_then(|path| head.index(path));
-
-                prop_assert_eq!(path, Some(index));
-            }
-        }
-    }
-
-    /// Shows L-9.
-    #[test]
-    fn numa_chooses_the_nearest_of_the_best_when_the_hint_is_of_no_use(
-        head in any_head(), node in any_node()
-    ) {
-        let is_of_use = head.cached(node).is_some_and(|path| path.told.is_optimized());
-        prop_assume!(!is_of_use);
-
-        let nearest = head.best().iter().map(|path| path.distance(node)).min();
-        let chosen = IoPolicy::Numa.choose(&head, node);
-
-        prop_assert_eq!(chosen.map(|path| path.distance(node)), nearest);
-        if let Some(path) = chosen {
-            prop_assert_eq!(head.hint(node).get(), Hint::Listed(head.index(path).unwrap()));
-        }
-    }
-
-    /// Shows L-9.
-    #[test]
-    fn numa_elects_the_nearest_of_the_best_whatever_is_cached(
-        head in any_head(), node in any_node()
-    ) {
-        let nearest = head.best().iter().map(|path| path.distance(node)).min();
-        let elected = IoPolicy::Numa.elect(&head, node);
-
-        prop_assert_eq!(elected.map(|path| path.distance(node)), nearest);
+        prop_assert_eq!(head.choose(IoPolicy::Numa, node), nearest);
     }
 
     /// Shows L-10, L-13.
     #[test]
-    fn queue_depth_chooses_the_least_busy_of_the_best(head in any_head(), node in any_node()) {
-        let least = head.best().iter().map(|path| path.depth()).min();
+    fn queue_depth_chooses_the_least_busy_of_a_few(
+        depths in prop::collection::vec(0..6, 1..=QueueDepth::LOOKS as usize),
+        turn in any_place(), done in any_place()
+    ) {
+        let head = FakeHead { turn: Cell::new(turn), done, ..with_depths(depths) };
+        let chosen = head.choose(IoPolicy::QueueDepth, Node(0)).unwrap();
 
-        prop_assert_eq!(IoPolicy::QueueDepth.choose(&head, node).map(Path::depth), least);
+        let least = head.paths.iter().map(|path| path.depth.get()).min();
+        prop_assert_eq!(Some(head.paths[chosen].depth.get()), least);
     }
 
-    /// Shows L-16.
+    /// Shows L-13.
     #[test]
-    fn queue_depth_does_not_touch_the_cache(head in any_head(), node in any_node()) {
-        let before = head.hints.clone();
+    fn queue_depth_chooses_none_busier_than_where_a_request_has_ended(
+        depths in prop::collection::vec(0..6, 1..100), turn in any_place(), done in any::<Index>()
+    ) {
+        let done = done.index(depths.len()) as u32;
+        let head = FakeHead { turn: Cell::new(turn), done, ..with_depths(depths) };
+        let chosen = head.choose(IoPolicy::QueueDepth, Node(0)).unwrap();
 
-        IoPolicy::QueueDepth.choose(&head, node);
-        prop_assert_eq!(&head.hints, &before);
+        prop_assert!(head.paths[chosen].depth.get() <= head.paths[done as usize].depth.get());
     }
 
     /// Shows L-7.
@@ -452,14 +380,14 @@ proptest! {
         head in any_head(), node in any_node(), choices in 0usize..300
     ) {
         let mut counts = vec![0u32; head.paths.len()];
-        let best: Vec<_> = head.best().iter().filter_map(|path| head.index(path)).collect();
 
         for _ in 0..choices {
-            if let Some(path) = IoPolicy::RoundRobin.choose(&head, node) {
-                counts[head.index(path).unwrap()] += 1;
+            if let Some(path) = head.choose(IoPolicy::RoundRobin, node) {
+                counts[path] += 1;
             }
         }
 
+        let best = head.best();
         let of_best = || best.iter().map(|index| counts[*index]);
         if let (Some(least), Some(most)) = (of_best().min(), of_best().max()) {
             prop_assert!(most - least <= 1);
@@ -469,34 +397,74 @@ proptest! {
 
     /// Shows L-7.
     #[test]
-    fn round_robin_goes_on_where_the_unlinked_path_was(
-        len in 1usize..20, gap in any::<Index>(), node in any_node()
-    ) {
-        let mut head = FakeHead::new(vec![Told::good(); len]);
-        let next = gap.index(len);
+    fn round_robin_takes_the_paths_in_order(head in any_head(), node in any_node()) {
+        let best = head.best();
+        prop_assume!(!best.is_empty());
 
-        head.unlinked.1 = next;
-        head.hint(node).set(Hint::Unlinked);
+        let first = head.choose(IoPolicy::RoundRobin, node).unwrap();
+        let begin = best.iter().position(|path| *path == first).unwrap();
+        for step in 1..=2 * best.len() {
+            let path = head.choose(IoPolicy::RoundRobin, node).unwrap();
 
-        let chosen = IoPolicy::RoundRobin.choose(&head, node).and_then(|path| head.index(path));
-        prop_assert_eq!(chosen, Some(next));
+            prop_assert_eq!(path, best[(begin + step) % best.len()]);
+        }
     }
 
-    /// A slot is on a line that all CPUs of a node share.
-    ///
-    /// Shows L-16.
+    /// CPUs that have had no turn yet begin at different paths.
     #[test]
-    fn a_slot_is_written_only_when_the_choice_changes(
-        head in any_head(), policy in any_policy(), node in any_node()
-    ) {
-        let last = head.hint(node).get();
-        let chosen = policy.choose(&head, node).and_then(|path| head.index(path));
-        let is_new = policy != IoPolicy::QueueDepth && chosen.map(Hint::Listed) != Some(last);
+    fn round_robin_spreads_the_first_bios_of_cpus(paths in 1usize..20, cpus in 1u32..64) {
+        let head = FakeHead::new(vec![Told::good(); paths]);
+        let mut counts = vec![0; paths];
 
-        if last == Hint::Nothing || policy == IoPolicy::RoundRobin {
-            prop_assert_eq!(head.writes.get(), usize::from(chosen.is_some() && is_new));
+        for cpu in 0..cpus {
+            head.turn.set(cpu);
+            counts[head.choose(IoPolicy::RoundRobin, Node(0)).unwrap()] += 1;
         }
-        prop_assert!(head.writes.get() <= 1);
+        prop_assert!(counts.iter().max().unwrap() - counts.iter().min().unwrap() <= 1);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    /// As many requests as at the beginning, any of which may end next: the load is evened out, and
+    /// stays as even as when the least busy path of all is looked for.
+    ///
+    /// Shows L-13.
+    #[test]
+    fn queue_depth_evens_the_load_out_however_many_paths_there_are(
+        depths in prop::collection::vec(0..20, 2..130), seed in any::<u64>()
+    ) {
+        let mut head = with_depths(depths);
+        let mut random = seed;
+        let mut in_flight: Vec<usize> = Vec::new();
+
+        for (index, path) in head.paths.iter().enumerate() {
+            in_flight.extend(core::iter::repeat_n(index, path.depth.get() as usize));
+        }
+        prop_assume!(in_flight.len() >= head.paths.len());
+
+        let rounds = 10 * in_flight.len();
+        for round in 0..rounds {
+            random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            let ended = in_flight.swap_remove((random >> 33) as usize % in_flight.len());
+            let depth = &head.paths[ended].depth;
+
+            depth.set(depth.get() - 1);
+            head.done = ended as u32;
+
+            let chosen = head.choose(IoPolicy::QueueDepth, Node(0)).unwrap();
+            let depth = &head.paths[chosen].depth;
+
+            depth.set(depth.get() + 1);
+            in_flight.push(chosen);
+            if round > rounds / 2 && round % 16 == 0 {
+                let depths = || head.paths.iter().map(|path| path.depth.get());
+                let spread = depths().max().unwrap() - depths().min().unwrap();
+
+                prop_assert!(spread <= 3, "{spread} between the most and the least");
+            }
+        }
     }
 }
 
@@ -504,43 +472,14 @@ proptest! {
 #[test]
 fn nothing_is_chosen_from_an_empty_list() {
     for policy in IoPolicy::ALL {
-        let head = FakeHead::new([]);
-
-        assert!(policy.choose(&head, Node(0)).is_none());
-        assert!(policy.elect(&head, Node(0)).is_none());
-        assert_eq!(head.hint(Node(0)).get(), Hint::Nothing);
-    }
-}
-
-/// Shows L-7.
-#[test]
-fn nothing_is_chosen_from_a_list_whose_last_path_has_been_unlinked() {
-    for policy in IoPolicy::ALL {
-        let head = FakeHead::new([]);
-
-        head.hint(Node(1)).set(Hint::Unlinked);
-        assert!(policy.choose(&head, Node(1)).is_none());
+        assert!(FakeHead::new([]).choose(policy, Node(0)).is_none());
     }
 }
 
 /// Shows L-9.
 #[test]
-fn the_first_of_equal_paths_is_chosen_and_elected_when_nothing_is_cached() {
+fn the_first_of_equal_paths_is_chosen_first() {
     for policy in IoPolicy::ALL {
-        let head = FakeHead::new(vec![
-            Told {
-                depth: 1,
-                ..Told::good()
-            };
-            3
-        ]);
-        let first = policy
-            .choose(&head, Node(0))
-            .and_then(|path| head.index(path));
-        let elected = policy
-            .elect(&head, Node(1))
-            .and_then(|path| head.index(path));
-
-        assert_eq!((first, elected), (Some(0), Some(0)));
+        assert_eq!(with_depths([1; 3]).choose(policy, Node(0)), Some(0));
     }
 }

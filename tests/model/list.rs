@@ -20,6 +20,7 @@ use libmultipath::sync::{
     Guarded, //
 };
 use loom::cell::UnsafeCell;
+use loom::sync::atomic::AtomicBool;
 use std::mem::{
     offset_of,
     size_of,
@@ -32,6 +33,8 @@ pub struct Device {
     memory: UnsafeCell<()>,
     /// The path's state.
     pub state: AtomicPathState,
+    /// Whether its port takes I/O.
+    pub port: AtomicBool,
 }
 
 // SAFETY: The offset is that of `links`, which only lists access, and their mutants.
@@ -46,6 +49,7 @@ impl Device {
             links: Links::new(),
             memory: UnsafeCell::new(()),
             state: AtomicPathState::new(),
+            port: AtomicBool::new(true),
         }
     }
 
@@ -97,17 +101,11 @@ impl List {
         unsafe { self.list().remove(device) }
     }
 
-    /// `RcuList::iter()`, and `RcuList::iter_after()` if `after` is something. Who stands on a path
-    /// touches it in going on.
-    pub fn iter_after<'a>(&'a self, after: Option<&'a Device>) -> impl Iterator<Item = &'a Device> {
-        let mut at = after;
+    /// `RcuList::iter()`. Who stands on a path touches it in going on.
+    pub fn iter(&self) -> impl Iterator<Item = &Device> {
+        let mut at: Option<&Device> = None;
         // SAFETY: Devices outlive the list; loom finds out if one was touched that was freed.
-        let mut walk = unsafe {
-            match after {
-                Some(device) => self.list().iter_after(device),
-                None => self.list().iter(),
-            }
-        };
+        let mut walk = unsafe { self.list().iter() };
 
         core::iter::from_fn(move || {
             if let Some(device) = at {
@@ -147,6 +145,17 @@ impl List {
 
         // SAFETY: It is read without the lock, which is the mistake.
         unsafe { prev_of(head).get() == next_of(head).load_relaxed() }
+    }
+
+    /// The path after `device` in a circle, whether that is on the list or not.
+    pub fn next_in_the_circle<'a>(&'a self, device: &'a Device) -> &'a Device {
+        let next = next_of(&device.links).load();
+
+        if next == raw(self.head()) {
+            return self.iter().next().unwrap_or(device);
+        }
+        // SAFETY: Not the head, so in a device.
+        unsafe { &*next.wrapping_byte_sub(Device::OFFSET).cast() }
     }
 
     fn head(&self) -> &Links {

@@ -2,9 +2,10 @@
 
 //! Parking: whatever happens while a bio is being parked, none stays for ever.
 //!
-//! The library's own: [`park`], the lot, the words of head, path and port, the policy, what becomes
-//! of a bio that finds no path and when it would not be parked any more, failing over and the retry.
-//! After `rust/engine/submit.rs`: the order of these in `submit()`. There is no SRCU in these models:
+//! The library's own: [`park`], the lot, the words of head, path and port, what says whether a
+//! shortlist is current, what becomes of a bio that finds no path and when it would not be parked any
+//! more, failing over and the retry. After `rust/engine/submit.rs`: the order of these in `submit()`.
+//! There is no SRCU in these models:
 //! the protocol must do without.
 
 use crate::explore::{
@@ -24,10 +25,12 @@ use libmultipath::parking::{
     ParkingLot,
     Waiting, //
 };
-use libmultipath::policy::{
-    IoPolicy,
-    Path,
-    Paths, //
+use libmultipath::policy::Path;
+use libmultipath::shortlist::{
+    change,
+    usable,
+    Changes,
+    Stamp, //
 };
 use libmultipath::state::{
     Access,
@@ -36,6 +39,7 @@ use libmultipath::state::{
     AtomicPathState,
     HeadState,
     HeadWord,
+    PathState,
     PortState,
     Reasons,
     WithoutPath, //
@@ -47,6 +51,7 @@ use libmultipath::submission::{
 };
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{
+    AtomicBool,
     AtomicPtr,
     AtomicU32,
     Ordering, //
@@ -120,7 +125,7 @@ impl Path for FakePath {
         10
     }
 
-    fn depth(&self) -> u32 {
+    fn depth(&self) -> i32 {
         0
     }
 }
@@ -129,6 +134,12 @@ impl Path for FakePath {
 struct Head {
     word: AtomicHeadWord,
     path: FakePath,
+    stamp: Stamp,
+    port_changes: Changes,
+    /// Whether the path is on the shortlist.
+    listed: AtomicBool,
+    /// The shortlist's lock.
+    lock: loom::sync::Mutex<()>,
     lot: ParkingLot<Bio>,
     requeue: Work,
     retry: Work,
@@ -149,25 +160,13 @@ enum Mutant {
     KicksBeforeTheChange,
 }
 
-impl Paths for Head {
+impl Submission for Head {
     type Path = FakePath;
 
-    fn iter(&self) -> impl Iterator<Item = &FakePath> {
+    fn paths(&self) -> impl Iterator<Item = &FakePath> {
         core::iter::once(&self.path)
     }
 
-    fn iter_after<'a>(&'a self, _path: &'a FakePath) -> impl Iterator<Item = &'a FakePath> {
-        core::iter::empty()
-    }
-
-    fn cached(&self, _node: Node) -> Option<&FakePath> {
-        None
-    }
-
-    fn cache(&self, _node: Node, _path: &FakePath) {}
-}
-
-impl Submission for Head {
     fn word(&self) -> HeadWord {
         self.word.load()
     }
@@ -177,7 +176,17 @@ impl Submission for Head {
     }
 
     fn choose(&self) -> Option<&FakePath> {
-        IoPolicy::Numa.choose(self, Node(0))
+        if !self.stamp.is_current(&self.port_changes) {
+            let _lock = self.lock.lock().unwrap();
+
+            self.stamp.renew(&self.port_changes, || {
+                let mut found = false;
+
+                usable(|| self.paths(), |_| found = true);
+                self.listed.store(found, Ordering::Release);
+            });
+        }
+        self.listed.load(Ordering::Acquire).then_some(&self.path)
     }
 }
 
@@ -190,11 +199,9 @@ impl Kick for Head {
 impl FailOver for Head {
     type Path = FakePath;
 
-    fn state_of(path: &FakePath) -> &AtomicPathState {
-        &path.state
+    fn change(&self, path: &FakePath, f: impl Fn(PathState) -> PathState) {
+        change(&path.state, self.stamp.changes(), f);
     }
-
-    fn forget(&self, _path: &FakePath) {}
 
     /// The retry is a work like any other.
     fn retry_later(&self) {
@@ -220,6 +227,10 @@ impl Head {
         let head = Self {
             word: AtomicHeadWord::new(),
             path: FakePath::new(port),
+            stamp: Stamp::new(),
+            port_changes: Changes::new(),
+            listed: AtomicBool::new(false),
+            lock: loom::sync::Mutex::new(()),
             lot: ParkingLot::new(),
             requeue: Work::new(),
             retry: Work::new(),
@@ -228,10 +239,18 @@ impl Head {
         };
 
         head.word.advance(HeadState::Live);
-        head.path
-            .state
-            .update(|state| state.reaching(AccessState::Optimized));
+        head.change_path(|state| state.reaching(AccessState::Optimized));
         head
+    }
+
+    fn change_path(&self, f: impl Fn(PathState) -> PathState) {
+        FailOver::change(self, &self.path, f);
+    }
+
+    /// `MpathPort::set_state()`.
+    fn set_port(&self, state: PortState) {
+        self.path.port.store(state as u32, Ordering::Relaxed);
+        self.port_changes.add();
     }
 
     fn submit(&self, bio: *mut Bio) {
@@ -291,7 +310,7 @@ impl Head {
 
     fn run_retry(&self) -> bool {
         self.retry.run(|| {
-            retry(self, self.iter());
+            retry(self, self.paths());
         })
     }
 
@@ -344,7 +363,7 @@ fn nothing_stays(
 /// Tries `change` on a head that is right, and on all that are not.
 fn nothing_stays_unless_there_is_a_mistake(port: PortState, before: fn(&Head), change: fn(&Head)) {
     holds(
-        AtMost(3),
+        AtMost(2),
         nothing_stays(port, Mutant::Nothing, before, change),
     );
     for mutant in [
@@ -355,7 +374,7 @@ fn nothing_stays_unless_there_is_a_mistake(port: PortState, before: fn(&Head), c
         is_caught(
             mutant,
             "stayed",
-            AtMost(3),
+            AtMost(2),
             nothing_stays(port, mutant, before, change),
         );
     }
@@ -380,9 +399,7 @@ fn nothing_stays_parked_when_a_path_becomes_ready() {
         PortState::Live,
         |_| {},
         |head| {
-            head.path
-                .state
-                .update(|state| state.enabled(Reasons::NOT_READY));
+            head.change_path(|state| state.enabled(Reasons::NOT_READY));
         },
     );
 }
@@ -393,15 +410,9 @@ fn nothing_stays_parked_when_a_port_comes_back() {
     nothing_stays_unless_there_is_a_mistake(
         PortState::Recovering,
         |head| {
-            head.path
-                .state
-                .update(|state| state.enabled(Reasons::NOT_READY));
+            head.change_path(|state| state.enabled(Reasons::NOT_READY));
         },
-        |head| {
-            head.path
-                .port
-                .store(PortState::Live as u32, Ordering::Release)
-        },
+        |head| head.set_port(PortState::Live),
     );
 }
 
@@ -421,11 +432,7 @@ fn nothing_stays_parked_when_the_last_port_dies() {
     nothing_stays_unless_there_is_a_mistake(
         PortState::Recovering,
         |_| {},
-        |head| {
-            head.path
-                .port
-                .store(PortState::Dead as u32, Ordering::Release)
-        },
+        |head| head.set_port(PortState::Dead),
     );
 }
 
@@ -439,13 +446,7 @@ fn two_changes(mutant: Mutant) -> impl Fn() + Send + Sync {
         let threads = [
             |head: &Head| head.submit(Bio::new(0)),
             |head: &Head| head.change(|head| head.word.set_queue_if_no_path(false)),
-            |head: &Head| {
-                head.change(|head| {
-                    head.path
-                        .port
-                        .store(PortState::Dead as u32, Ordering::Release)
-                })
-            },
+            |head: &Head| head.change(|head| head.set_port(PortState::Dead)),
         ]
         .map(|act| {
             let head = head.clone();
@@ -474,9 +475,7 @@ fn nothing_stays_parked_when_two_reasons_to_wait_go_at_the_same_time() {
 fn failing_over(mutant: Mutant) -> impl Fn() + Send + Sync {
     move || {
         let head = Arc::new(Head::new(PortState::Live, mutant));
-        head.path
-            .state
-            .update(|state| state.enabled(Reasons::NOT_READY));
+        head.change_path(|state| state.enabled(Reasons::NOT_READY));
 
         let failures = [0, 1].map(|number| {
             let head = head.clone();

@@ -142,7 +142,7 @@ impl Head {
     }
 
     fn add_path(&self) -> bool {
-        removal::add_path(self, (), || Ok(())).is_ok()
+        removal::add_path(self, (), |_| Ok(())).is_ok()
     }
 
     fn try_remove(&self) -> bool {

@@ -145,8 +145,10 @@ void nvme_mpath_end_request(struct request *rq)
 	struct nvme_request *nr = nvme_req(rq);
 
 	/* A reset of the controller may have zeroed the count meanwhile */
-	if (nr->flags & NVME_MPATH_CNT_ACTIVE)
+	if (nr->flags & NVME_MPATH_CNT_ACTIVE) {
 		atomic_dec_if_positive(&ns->ctrl->mpath_port.nr_active);
+		mpath_request_done(&ns->mpath_device);
+	}
 	if (nr->flags & NVME_MPATH_IO_STATS)
 		bdev_end_io_acct(ns->head->disk->part0, req_op(rq),
 				 blk_rq_bytes(rq) >> SECTOR_SHIFT,

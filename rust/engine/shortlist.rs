@@ -1,0 +1,364 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A head's shortlist: where it is kept, and how it is made.
+
+use super::head::MpathHead;
+use super::path::{
+    MpathDevice,
+    PORT_CHANGES, //
+};
+use super::select::Section;
+use crate::bindings;
+use crate::nodes::Node;
+use crate::policy::Candidates;
+use crate::shortlist::{
+    nearest,
+    usable,
+    Changes,
+    Stamp, //
+};
+use crate::sync::AtomicPtr;
+use core::alloc::Layout;
+use core::cell::Cell;
+use core::ptr::{
+    null_mut,
+    NonNull, //
+};
+use kernel::alloc::allocator::Kmalloc;
+use kernel::alloc::{
+    Allocator,
+    NumaNode, //
+};
+use kernel::prelude::*;
+use kernel::sync::atomic::{
+    Acquire,
+    Atomic,
+    Release, //
+};
+use kernel::sync::{
+    new_spinlock,
+    SpinLock, //
+};
+
+/// An array of candidates. Followed by `capacity` of them.
+#[repr(C)]
+pub(crate) struct Places {
+    /// The array that this one has replaced. Readers may still read it, so it goes with the head.
+    older: *mut Places,
+    len: Atomic<u32>,
+    capacity: u32,
+    first: [AtomicPtr<MpathDevice>; 0],
+}
+
+/// Of a head that has never had a path.
+static NO_PLACES: Places = Places {
+    older: null_mut(),
+    len: Atomic::new(0),
+    capacity: 0,
+    first: [],
+};
+
+impl Places {
+    /// What a head with paths has at least.
+    const MIN_CAPACITY: usize = 4;
+
+    fn layout(capacity: usize) -> Result<Layout> {
+        Layout::array::<AtomicPtr<MpathDevice>>(capacity)
+            .and_then(|places| Layout::new::<Self>().extend(places))
+            .map(|(layout, _)| layout)
+            .map_err(|_| EOVERFLOW)
+    }
+
+    /// An empty array. Sleeps.
+    fn alloc(capacity: usize, older: *mut Places) -> Result<NonNull<Self>> {
+        let layout = Self::layout(capacity)?;
+        let this = Kmalloc::alloc(layout, GFP_KERNEL, NumaNode::NO_NODE)?.cast::<Self>();
+
+        // SAFETY: The allocation has room for the header and for as many places.
+        unsafe {
+            this.write(Self {
+                older,
+                len: Atomic::new(0),
+                capacity: capacity.try_into()?,
+                first: [],
+            });
+            let first = (&raw mut (*this.as_ptr()).first).cast::<AtomicPtr<MpathDevice>>();
+            for place in 0..capacity {
+                first.add(place).write(AtomicPtr::new(null_mut()));
+            }
+        }
+        Ok(this)
+    }
+
+    #[inline(always)]
+    fn len(&self) -> u32 {
+        self.len.load(Acquire)
+    }
+
+    /// All places, also those that are not in use.
+    fn all(&self) -> &[AtomicPtr<MpathDevice>] {
+        // SAFETY: As many follow, and were initialised with the array.
+        unsafe { core::slice::from_raw_parts(self.first.as_ptr(), self.capacity as usize) }
+    }
+}
+
+// SAFETY: What changes is atomic; `older` is followed by the last owner only.
+unsafe impl Sync for Places {}
+
+/// Each CPU's turn: `struct mpath_turn`.
+struct Turns(NonNull<bindings::mpath_turn>);
+
+impl Turns {
+    fn new() -> Result<Self> {
+        // SAFETY: Allocates, and may sleep.
+        NonNull::new(unsafe { bindings::mpath_helper_alloc_turns() })
+            .map(Self)
+            .ok_or(ENOMEM)
+    }
+}
+
+impl Drop for Turns {
+    fn drop(&mut self) {
+        // SAFETY: Allocated by `new()`, and nobody else's.
+        unsafe { bindings::mpath_helper_free_turns(self.0.as_ptr()) }
+    }
+}
+
+/// A head's shortlist.
+///
+/// # Invariants
+///
+/// `places` is an array whose `older` ones are all valid for as long as the shortlist is. Only those
+/// who hold `lock` write it, what it leads to, and the head's slots.
+#[repr(C)]
+#[pin_data(PinnedDrop)]
+pub(crate) struct Shortlist {
+    stamp: Stamp,
+    places: AtomicPtr<Places>,
+    turns: Turns,
+    #[pin]
+    lock: SpinLock<()>,
+}
+
+impl Shortlist {
+    /// The shortlist of a head without paths. Allocates, may sleep.
+    pub(crate) fn new() -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            stamp: Stamp::new(),
+            // INVARIANT: An array without an older one; nobody writes to what has no places.
+            places: AtomicPtr::new((&raw const NO_PLACES).cast_mut()),
+            turns: Turns::new()?,
+            lock <- new_spinlock!((), "Shortlist::lock"),
+        }? Error)
+    }
+
+    /// What has changed about the head's paths. Any context.
+    #[inline]
+    pub(crate) fn changes(&self) -> &Changes {
+        self.stamp.changes()
+    }
+
+    /// Each CPU's turn, for the path's part of it.
+    pub(crate) fn turns(&self) -> *mut bindings::mpath_turn {
+        self.turns.0.as_ptr()
+    }
+
+    /// Is there nothing to be found out? Inside a read-side section.
+    #[inline(always)]
+    fn is_current(&self) -> bool {
+        self.stamp.is_current(&PORT_CHANGES)
+    }
+
+    #[inline(always)]
+    fn places(&self) -> &Places {
+        // SAFETY: By the type invariant.
+        unsafe { &*self.places.load() }
+    }
+
+    /// Makes room for so many paths. Sleeps.
+    ///
+    /// Under the head's `control` mutex, so that nobody else does.
+    pub(crate) fn reserve(&self, paths: usize) -> Result {
+        let old = self.places();
+
+        if paths <= old.capacity as usize {
+            return Ok(());
+        }
+        let capacity = paths.next_power_of_two().max(Places::MIN_CAPACITY);
+        let new = Places::alloc(capacity, core::ptr::from_ref(old).cast_mut())?;
+        let _lock = self.lock.lock();
+
+        {
+            // SAFETY: Allocated above.
+            let new = unsafe { new.as_ref() };
+
+            for (from, to) in old.all().iter().zip(new.all()) {
+                to.store(from.load());
+            }
+            new.len.store(old.len(), Release);
+        }
+        // INVARIANT: The older arrays are those that were there before. What has no places is static.
+        self.places.store(new.as_ptr());
+        Ok(())
+    }
+}
+
+#[pinned_drop]
+impl PinnedDrop for Shortlist {
+    fn drop(self: Pin<&mut Self>) {
+        let mut at = self.places.load();
+
+        while !core::ptr::eq(at, &raw const NO_PLACES) {
+            // SAFETY: By the type invariant, and allocated by `Places::alloc()`: all but the static
+            // one are. Nobody reads a head's shortlist any more that is being dropped.
+            unsafe {
+                let older = (*at).older;
+
+                if let Ok(layout) = Places::layout((*at).capacity as usize) {
+                    Kmalloc::free(NonNull::new_unchecked(at.cast()), layout);
+                }
+                at = older;
+            }
+        }
+    }
+}
+
+// SAFETY: What changes is atomic, or under the lock.
+unsafe impl Send for Shortlist {}
+// SAFETY: As above.
+unsafe impl Sync for Shortlist {}
+
+impl<'a> Section<'a> {
+    /// The current shortlist. What it names stays until the section ends.
+    #[inline(always)]
+    pub(crate) fn shortlist(&self) -> Listed<'_> {
+        let shortlist = &self.head().shortlist;
+
+        if !shortlist.is_current() {
+            self.renew(|_| ());
+        }
+        Listed {
+            section: self,
+            places: shortlist.places(),
+        }
+    }
+
+    /// Is `path` on the shortlist, if that is current? Any context.
+    pub(crate) fn lists(&self, path: &MpathDevice) -> bool {
+        let shortlist = &self.head().shortlist;
+        let places = shortlist.places();
+
+        shortlist.is_current()
+            && places.all()[..places.len() as usize]
+                .iter()
+                .any(|place| core::ptr::eq(place.load(), path))
+    }
+
+    /// Sees to it that the shortlist is current, and does something with its paths before anybody
+    /// makes it anew.
+    #[cold]
+    fn renew<R>(&self, then: impl FnOnce(&[AtomicPtr<MpathDevice>]) -> R) -> R {
+        let head = self.head();
+        let shortlist = &head.shortlist;
+        let _lock = shortlist.lock.lock();
+        let places = shortlist.places();
+
+        shortlist.stamp.renew(&PORT_CHANGES, || {
+            let len = Cell::new(0);
+
+            usable(
+                || self.iter(),
+                |path| {
+                    if let Some(place) = places.all().get(len.get() as usize) {
+                        place.store(core::ptr::from_ref(path).cast_mut());
+                        path.set_place(len.get());
+                        len.set(len.get() + 1);
+                    }
+                },
+            );
+            head.current_path.clear();
+            places.len.store(len.get(), Release);
+        });
+        then(&places.all()[..places.len() as usize])
+    }
+
+    /// Finds the path that is nearest to `node`, and remembers it.
+    #[cold]
+    fn elect(&self, node: Node) -> Option<&MpathDevice> {
+        self.renew(|places| {
+            let paths = places
+                .iter()
+                // SAFETY: A path on a current shortlist stays until the section ends.
+                .filter_map(|place| unsafe { place.load().as_ref() });
+            let path = nearest(paths, node)?;
+
+            self.head()
+                .current_path
+                .slot(node)
+                .store(core::ptr::from_ref(path).cast_mut());
+            Some(path)
+        })
+    }
+}
+
+/// A shortlist that was current in a read-side section.
+pub(crate) struct Listed<'a> {
+    section: &'a Section<'a>,
+    places: &'a Places,
+}
+
+impl Listed<'_> {
+    #[inline(always)]
+    fn head(&self) -> &MpathHead {
+        self.section.head()
+    }
+}
+
+impl Candidates for Listed<'_> {
+    type Path = MpathDevice;
+
+    #[inline(always)]
+    fn len(&self) -> u32 {
+        self.places.len()
+    }
+
+    #[inline(always)]
+    fn at(&self, place: u32) -> Option<&MpathDevice> {
+        // SAFETY: `place` is less than a length that the array has had, which is at most its
+        // capacity. What is there stays until the section ends, by the protocol in `shortlist`.
+        unsafe {
+            (*self.places.first.as_ptr().add(place as usize))
+                .load()
+                .as_ref()
+        }
+    }
+
+    #[inline(always)]
+    fn nearest(&self, node: Node) -> Option<&MpathDevice> {
+        let path = self.head().current_path.slot(node).load();
+
+        if path.is_null() {
+            return self.section.elect(node);
+        }
+        // SAFETY: As above.
+        Some(unsafe { &*path })
+    }
+
+    #[inline(always)]
+    fn turn(&self) -> u32 {
+        // SAFETY: The head's turns, which stay as long as it.
+        unsafe { bindings::mpath_helper_turn(self.head().shortlist.turns()) }
+    }
+
+    #[inline(always)]
+    fn set_turn(&self, place: u32) {
+        // SAFETY: As above.
+        unsafe { bindings::mpath_helper_set_turn(self.head().shortlist.turns(), place) }
+    }
+
+    #[inline(always)]
+    fn last_done(&self) -> u32 {
+        // SAFETY: As above.
+        unsafe { bindings::mpath_helper_last_done(self.head().shortlist.turns()) }
+    }
+}

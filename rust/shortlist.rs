@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Which paths there are to choose from, found out when something changes and not for every bio.
+//!
+//! A head keeps a shortlist: its usable paths of the best access that there is, in the order in
+//! which they were added, and for each NUMA node the nearest of them. Whatever a shortlist follows
+//! from is counted when it changes: the states of the head's paths, and which of them there are, by
+//! the head, the states of ports by all ports together. A shortlist bears the sum of both counts
+//! from before it was made. As long as that is still the sum, it is current, and choosing a path
+//! looks at no state at all.
+//!
+//! Shortlists are made anew by those who need one, under a lock that no interrupt takes. Meanwhile
+//! others may read the old one, the new one, or some of both: every place names a path that stays
+//! until their read-side section ends, and that was usable a moment ago.
+//!
+//! A path goes in this order: it is made unusable, the change is counted, a grace period passes, and
+//! its memory goes. A section that the grace period did not wait for sees the count, so it finds a
+//! shortlist that was made before not current, and one that is made later is without the path. What
+//! older places still name is not read any more.
+
+use crate::nodes::Node;
+use crate::policy::Path;
+use crate::state::{
+    Access,
+    AtomicPathState,
+    PathState, //
+};
+use crate::sync::AtomicU64;
+
+/// How often something has changed that shortlists follow from.
+#[repr(transparent)]
+pub struct Changes(AtomicU64);
+
+impl Changes {
+    /// Nothing has changed yet.
+    #[cfg(CONFIG_RUST)]
+    pub const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// Nothing has changed yet.
+    #[cfg(not(CONFIG_RUST))]
+    pub fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// How often.
+    #[inline(always)]
+    pub fn count(&self) -> u64 {
+        self.0.load()
+    }
+
+    /// Once more. Called after the change, which those see who see the count. Fully ordered. Any
+    /// context.
+    pub fn add(&self) {
+        self.0.add(1);
+    }
+}
+
+#[cfg(not(CONFIG_RUST))]
+impl Default for Changes {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What a shortlist was made of, and whether that is still so.
+#[repr(C)]
+pub struct Stamp {
+    /// The sum of all changes before the shortlist was made. No shortlist is of 0.
+    of: AtomicU64,
+    /// The changes of the head.
+    changes: Changes,
+}
+
+/// How often a shortlist is made again at once, because something changed while it was made.
+const TRIES: u32 = 3;
+
+impl Stamp {
+    /// Of a head that has no shortlist yet.
+    pub fn new() -> Self {
+        let changes = Changes::new();
+
+        changes.add();
+        Self {
+            of: AtomicU64::new(0),
+            changes,
+        }
+    }
+
+    /// The changes of the head.
+    pub fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
+    #[inline(always)]
+    fn sum(&self, of_ports: &Changes) -> u64 {
+        self.changes.count().wrapping_add(of_ports.count())
+    }
+
+    /// Has nothing changed since the shortlist was made? Inside a read-side section.
+    #[inline(always)]
+    pub fn is_current(&self, of_ports: &Changes) -> bool {
+        self.of.load() == self.sum(of_ports)
+    }
+
+    /// Has `make` make the shortlist unless it is current. Under the lock, inside a read-side
+    /// section.
+    pub fn renew(&self, of_ports: &Changes, make: impl Fn()) {
+        for _ in 0..TRIES {
+            let sum = self.sum(of_ports);
+
+            if self.of.load() == sum {
+                return;
+            }
+            make();
+            self.of.store(sum);
+        }
+    }
+}
+
+impl Default for Stamp {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Changes the state of a path, of which its head's shortlist takes note, and returns the old one. Any
+/// context.
+pub fn change(
+    state: &AtomicPathState,
+    changes: &Changes,
+    f: impl Fn(PathState) -> PathState,
+) -> PathState {
+    let old = state.update(&f);
+
+    if f(old) != old {
+        changes.add();
+    }
+    old
+}
+
+/// Tells `put` of each path that belongs on a shortlist, in order.
+pub fn usable<'a, P: Path + 'a, I: Iterator<Item = &'a P>>(
+    paths: impl Fn() -> I,
+    put: impl FnMut(&'a P),
+) {
+    let best = paths().map(Path::access).max();
+
+    if let Some(best) = best.filter(|best| *best != Access::Unusable) {
+        paths().filter(|path| path.access() == best).for_each(put);
+    }
+}
+
+/// The path that is nearest to `node`, the first of equals.
+pub fn nearest<'a, P: Path + 'a>(paths: impl Iterator<Item = &'a P>, node: Node) -> Option<&'a P> {
+    paths.min_by_key(|path| path.distance(node))
+}
