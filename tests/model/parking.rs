@@ -330,9 +330,9 @@ impl Head {
     }
 }
 
-/// Bios are submitted by two threads while a third makes a change after which none may wait any
-/// more, and the worker runs whenever it likes.
-fn nothing_stays(
+/// Bios are submitted by one thread each while another one makes a change after which none may wait
+/// any more, and the worker runs whenever it likes.
+fn nothing_stays<const BIOS: usize>(
     port: PortState,
     mutant: Mutant,
     before: fn(&Head),
@@ -342,7 +342,7 @@ fn nothing_stays(
         let head = Arc::new(Head::new(port, mutant));
         before(&head);
 
-        let submitters = [0, 1].map(|number| {
+        let submitters: [_; BIOS] = core::array::from_fn(|number| {
             let head = head.clone();
             thread::spawn(move || head.submit(Bio::new(number)))
         });
@@ -356,15 +356,19 @@ fn nothing_stays(
             thread.join().unwrap();
         }
         head.settle();
-        head.assert_all_ended(2);
+        head.assert_all_ended(BIOS);
     }
 }
 
 /// Tries `change` on a head that is right, and on all that are not.
 fn nothing_stays_unless_there_is_a_mistake(port: PortState, before: fn(&Head), change: fn(&Head)) {
     holds(
-        AtMost(2),
-        nothing_stays(port, Mutant::Nothing, before, change),
+        AtMost(3),
+        nothing_stays::<1>(port, Mutant::Nothing, before, change),
+    );
+    holds(
+        AtMost(1),
+        nothing_stays::<2>(port, Mutant::Nothing, before, change),
     );
     for mutant in [
         Mutant::DoesNotLookAgain,
@@ -374,8 +378,8 @@ fn nothing_stays_unless_there_is_a_mistake(port: PortState, before: fn(&Head), c
         is_caught(
             mutant,
             "stayed",
-            AtMost(2),
-            nothing_stays(port, mutant, before, change),
+            AtMost(3),
+            nothing_stays::<1>(port, mutant, before, change),
         );
     }
 }

@@ -597,7 +597,7 @@ fn two_go(policy: IoPolicy, steps: &'static [Step]) -> impl Fn() + Send + Sync {
         };
         let reader = {
             let head = head.clone();
-            thread::spawn(move || head.submit(0, policy) && head.submit(0, policy))
+            thread::spawn(move || head.submit(0, policy))
         };
 
         head.take_away(&head.devices[0], steps);
