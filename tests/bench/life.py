@@ -76,11 +76,9 @@ def come_and_go(count) -> None:
     with Target("life", ports=("loop", "loop"), disk=FAST) as target:
         many(target, count)
         before = memory()
-        begun = time.monotonic()
         for port in target.ports:
             target.connect(port)
         wait.until(lambda: disks() == 3 * count, f"{count} namespaces with two paths", seconds=3600, interval=0.1)
-        say(type="life", what=f"creating {count} namespaces, 2 controllers", value=time.monotonic() - begun)
         time.sleep(30)
         say(type="memory", value=(memory() - before) / count)
         begun = time.monotonic()

@@ -212,11 +212,16 @@ class Seen:
         return round(self.profiles[policy, FEW, LOAD].of_class(kind) - self.without_head(LOAD).of_class(kind), 1) + 0.0
 
     def shared_stores(self, policy) -> dict:
-        """How often a read stores to something that all CPUs use, by what that is and the function."""
+        """How often a read stores to something that all CPUs use, by what that is and the function.
+
+        Functions that do the same without a head are not the layer's.
+        """
+        profiled, without = self.profiles[policy, FEW, LOAD], self.without_head(LOAD)
         found = collections.Counter()
         for address, size, what in self.objects:
-            for function, count in self.profiles[policy, FEW, LOAD].stores(address, address + size).items():
-                found[what, function] += count
+            for function, count in profiled.stores(address, address + size).items():
+                if abs(profiled.of_function(function) - without.of_function(function)) >= profile.WORTH_LISTING:
+                    found[what, function] += count
         return {key: count for key, count in found.items() if count >= STEADY}
 
     def bytes_of(self, *names) -> int:
