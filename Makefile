@@ -29,7 +29,7 @@ misuse: ## what must not compile against the Rust face does not
 kunit: ## the library's KUnit suites in a booted kernel
 e2e: ## the real NVMe driver on the library, end to end
 parity: ## what our NVMe and the kernel's own do differently, if anything
-sanitize: ## the tests on a kernel with KASAN, lockdep, kmemleak and the like
+sanitize: ## the tests on a kernel with KASAN, lockdep, kmemleak and the like; QUICK=1
 faults: ## each allocation of the library and of what is on it fails in turn, in the kernel with sanitizers
 storm: ## everything that can happen to paths, at random, under verified I/O, in two kernels, for SECONDS=600
 soak: ## the gentle part of it, on NVMe in the plain kernel, for MINUTES=10

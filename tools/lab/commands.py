@@ -75,7 +75,7 @@ def _demo():
 
 def _sanitize():
     from lab import sanitize
-    return _report(sanitize.run())
+    return _report(sanitize.check() if os.environ.get("QUICK") else sanitize.run())
 
 
 def _faults():

@@ -50,7 +50,7 @@ FAULTS = {
 }
 FAULT_SECONDS = 120
 _FAULTS_SOURCE = paths.ROOT / "tests" / "sanitize"
-#: What `make test` has time for: the tests in which things go while they are used.
+#: What a short run has: the tests in which things go while they are used.
 CHECKED = (
     "a_disconnected_path_costs_no_io_over_tcp",
     "io_fails_when_every_path_is_disconnected_over_loop",
@@ -79,7 +79,7 @@ def run() -> Counts:
 
 
 def check() -> Counts:
-    """What of it `make test` has time for."""
+    """What of it matters most, in less time."""
     return kunit.run(name=kernel.SANITIZE) + e2e.run_cases(CHECKED, name=kernel.SANITIZE, part="check")
 
 

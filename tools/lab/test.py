@@ -9,7 +9,6 @@ from lab import model
 from lab import modules
 from lab import parity
 from lab import parts
-from lab import sanitize
 from lab import series
 from lab import storm
 from lab import unpaid
@@ -35,7 +34,6 @@ PARTS = {
     "kunit": kunit.run,
     "e2e": e2e.run,
     "parity": parity.check,
-    "sanitize": sanitize.check,
     "storm": storm.check,
     # The last: it asks what became of the others.
     "defects": defects.ran,

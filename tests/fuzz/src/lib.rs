@@ -22,9 +22,11 @@ const CASES: u32 = 20_000;
 
 /// The configuration of a parser's test, which the lab reads the line of.
 fn config(parser: &str) -> Config {
-    let cases = std::env::var("CASES").map_or(CASES, |cases| {
-        cases.parse().expect("CASES= is a number of cases")
-    });
+    // make passes on an empty one when nobody says.
+    let cases = match std::env::var("CASES") {
+        Ok(cases) if !cases.is_empty() => cases.parse().expect("CASES= is a number of cases"),
+        _ => CASES,
+    };
 
     println!("{parser}: {cases} cases");
     Config {
