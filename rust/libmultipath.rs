@@ -2,7 +2,8 @@
 
 //! libmultipath: one block device over several that lead to the same storage.
 //!
-//! The pure modules decide (`policy`, `state`, `shortlist`, `submission`, `removal`, `life`, `nodes`,
+//! The pure modules decide (`policy`, `state`, `shortlist`, `submission`, `removal`, `life`,
+//! `nodes`,
 //! `parking`, `list`), the engine carries out, the faces convert. C drivers use
 //! `include/linux/multipath.h`, Rust drivers what is exported
 //! here: see [`driver`].

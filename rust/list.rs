@@ -5,7 +5,8 @@
 //! Only `next` is ever read by those who walk: `prev` of an unlinked element is poisoned (L-8). An
 //! unlinked element keeps its `next`, so a walk that stands on one still arrives at the head.
 //!
-//! In the kernel the links are a `struct list_head`, so a list may be in memory that C has laid out.
+//! In the kernel the links are a `struct list_head`, so a list may be in memory that C has laid
+//! out.
 
 use core::marker::{
     PhantomData,

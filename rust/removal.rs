@@ -163,7 +163,8 @@ pub trait Removable: Controlled + Kick {
     fn ask(&self);
 }
 
-/// Adds a path: `publish`, which is told how many there will be, puts it on the list. A head that is going gets none, and says `gone`.
+/// Adds a path: `publish`, which is told how many there will be, puts it on the list. A head that
+/// is going gets none, and says `gone`.
 pub fn add_path<H: Removable, E>(
     head: &H,
     gone: E,

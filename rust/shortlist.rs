@@ -13,7 +13,8 @@
 //! others may read the old one, the new one, or some of both: every place names a path that stays
 //! until their read-side section ends, and that was usable a moment ago.
 //!
-//! A path goes in this order: it is made unusable, the change is counted, a grace period passes, and
+//! A path goes in this order: it is made unusable, the change is counted, a grace period passes,
+//! and
 //! its memory goes. A section that the grace period did not wait for sees the count, so it finds a
 //! shortlist that was made before not current, and one that is made later is without the path. What
 //! older places still name is not read any more.
@@ -125,7 +126,8 @@ impl Default for Stamp {
     }
 }
 
-/// Changes the state of a path, of which its head's shortlist takes note, and returns the old one. Any
+/// Changes the state of a path, of which its head's shortlist takes note, and returns the old one.
+/// Any
 /// context.
 pub fn change(
     state: &AtomicPathState,

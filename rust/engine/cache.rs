@@ -3,7 +3,8 @@
 //! `current_path`: the path that is nearest to a node, one slot per possible node.
 //!
 //! The last member of a head, with as many slots as there are possible nodes; a head's allocation
-//! makes the room. The slots are part of the head's shortlist: emptied when that is made anew, filled
+//! makes the room. The slots are part of the head's shortlist: emptied when that is made anew,
+//! filled
 //! when a bio is submitted on the node, both under the shortlist's lock.
 
 use super::path::MpathDevice;

@@ -356,7 +356,10 @@ impl MpathHead {
         if paths > 0 {
             misuse("the last reference to a head that has paths is dropped: it is kept");
         } else if !is_gone {
-            misuse("the last reference to a head is dropped before mpath_remove_head(), which is done now");
+            misuse(
+                "the last reference to a head is dropped before mpath_remove_head(), \
+                 which is done now",
+            );
             self.remove_anyway();
         }
         paths == 0

@@ -128,7 +128,8 @@ impl Drop for Turns {
 ///
 /// # Invariants
 ///
-/// `places` is an array whose `older` ones are all valid for as long as the shortlist is. Only those
+/// `places` is an array whose `older` ones are all valid for as long as the shortlist is. Only
+/// those
 /// who hold `lock` write it, what it leads to, and the head's slots.
 #[repr(C)]
 #[pin_data(PinnedDrop)]
@@ -197,7 +198,8 @@ impl Shortlist {
             }
             new.len.store(old.len(), Release);
         }
-        // INVARIANT: The older arrays are those that were there before. What has no places is static.
+        // INVARIANT: The older arrays are those that were there before. What has no places is
+        // static.
         self.places.store(new.as_ptr());
         Ok(())
     }

@@ -80,7 +80,10 @@ impl MpathHead {
                 }
             }
             if !bios.is_empty() {
-                misuse("a bio is failed over that the head has not sent to the path: it is left in the list");
+                misuse(
+                    "a bio is failed over that the head has not sent to the path: \
+                     it is left in the list",
+                );
             }
         });
     }

@@ -131,7 +131,8 @@ const IDS: u32 = if bindings::MAX_NUMNODES < 256 {
     256
 };
 
-/// The ids of a machine with gaps between them: where the kernel can have them, 0, 8, and 252 to 255.
+/// The ids of a machine with gaps between them: where the kernel can have them, 0, 8, and 252 to
+/// 255.
 const SPARSE_IDS: [u32; 6] = [0, 8, IDS - 4, IDS - 3, IDS - 2, IDS - 1];
 
 /// A machine: which nodes there can be, and the map that is made from that.
@@ -171,7 +172,8 @@ static MACHINES: [Machine; 5] = [
     Machine::new(|_| false),
 ];
 
-/// Chooses for every id that there can be in the kernel, on a head for `machine`; each possible node
+/// Chooses for every id that there can be in the kernel, on a head for `machine`; each possible
+/// node
 /// remembers its own choice, and what is remembered is forgotten.
 fn use_every_slot(machine: &'static Machine, policy: IoPolicy) -> Result {
     let map = machine.map()?;

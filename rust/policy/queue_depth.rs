@@ -10,7 +10,8 @@ use super::{
 };
 use crate::nodes::Node;
 
-/// The path whose port has the fewest requests in flight, among those that are looked at: the one on
+/// The path whose port has the fewest requests in flight, among those that are looked at: the one
+/// on
 /// which a request has just ended on this CPU, and [`QueueDepth::LOOKS`] more, which this CPU takes
 /// in turn. Of up to so many paths none has less to do.
 ///

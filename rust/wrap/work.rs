@@ -42,7 +42,8 @@ unsafe extern "C" fn run<T: HasWork<ID>, const ID: u32>(work: *mut bindings::wor
     unsafe { &*object }.run()
 }
 
-/// What lockdep knows a work, or its timer, by: in generic code, a class that is made in place would
+/// What lockdep knows a work, or its timer, by: in generic code, a class that is made in place
+/// would
 /// be the same for all works.
 pub(crate) type Class = Pin<&'static LockClassKey>;
 
