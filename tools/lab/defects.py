@@ -11,7 +11,6 @@ import sys
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from pathlib import Path
 
 from lab import log
 from lab import paths
