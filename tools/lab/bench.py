@@ -16,6 +16,7 @@ import statistics
 from dataclasses import asdict
 from dataclasses import dataclass
 
+from lab import contention
 from lab import kernel
 from lab import log
 from lab import modules
@@ -91,6 +92,7 @@ def _report(built, seen) -> str:
     figures = [figure for part in (_choosing, _growth, _layers, _unlayered, _costly, _memory, _lives,
                                 _balances)
                for figure in part(*(seen[which] for which in VARIANTS))]
+    figures += [Figure(*row) for row in contention.figures()]
     _write(built, figures, seen)
     return _last_line(figures)
 

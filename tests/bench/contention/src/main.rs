@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What CPUs that choose a path at once cost each other: the kernel's own algorithm, from its own
+//! text, and ours, in the same harness.
+//!
+//! Of each case a line of JSON is printed, with nanoseconds of a choice: on one CPU; on two CPUs
+//! that choose from one head; on two CPUs with a head each, which share nothing of it, so that what
+//! this takes more than one CPU does is the machine's doing.
+
+mod check;
+mod cpus;
+mod measure;
+mod ours;
+mod side;
+mod stock;
+
+use check::Shares;
+use libmultipath::policy::IoPolicy;
+use ours::Ours;
+use side::{
+    Side,
+    MOST, //
+};
+use std::process::exit;
+use stock::Stock;
+
+/// How often everything is measured. The median is taken.
+const ROUNDS: usize = 101;
+
+/// What is chosen from: the policy, how many paths, and whether they are busy. NVMe counts requests
+/// under queue-depth only, so with other policies a path that is busy is like one that is idle.
+const CASES: [(IoPolicy, u32, bool); 8] = [
+    (IoPolicy::Numa, 2, false),
+    (IoPolicy::Numa, MOST as u32, false),
+    (IoPolicy::RoundRobin, 2, false),
+    (IoPolicy::RoundRobin, MOST as u32, false),
+    (IoPolicy::QueueDepth, 2, false),
+    (IoPolicy::QueueDepth, MOST as u32, false),
+    (IoPolicy::QueueDepth, 2, true),
+    (IoPolicy::QueueDepth, MOST as u32, true),
+];
+
+fn main() {
+    measure_all().unwrap_or_else(|error| stop(&error));
+}
+
+/// Ends the program, from any thread.
+#[cold]
+fn stop(error: &str) -> ! {
+    eprintln!("contention: {error}");
+    exit(1)
+}
+
+fn measure_all() -> Result<(), String> {
+    check::is_sensible::<Stock>().map_err(|error| of::<Stock>(&error))?;
+    check::is_sensible::<Ours>().map_err(|error| of::<Ours>(&error))?;
+
+    let cpus = cpus::two()?;
+
+    println!("choosing on CPUs {} and {}", cpus[0], cpus[1]);
+    for (policy, paths, busy) in CASES {
+        let mut stock = Times::<Stock>::new(policy, paths, busy);
+        let mut ours = Times::<Ours>::new(policy, paths, busy);
+
+        for round in 0..ROUNDS {
+            stock.measure(cpus, round)?;
+            ours.measure(cpus, round)?;
+        }
+        stock.finish()?;
+        ours.finish()?;
+    }
+    Ok(())
+}
+
+fn of<S: Side>(error: &str) -> String {
+    format!("{}: {error}", S::NAME)
+}
+
+/// What one side takes in one case.
+struct Times<S> {
+    policy: IoPolicy,
+    paths: u32,
+    busy: bool,
+    shared: S,
+    other: S,
+    shares: Shares,
+    one: Vec<f64>,
+    two: Vec<f64>,
+    apart: Vec<f64>,
+}
+
+impl<S: Side> Times<S> {
+    fn new(policy: IoPolicy, paths: u32, busy: bool) -> Self {
+        Self {
+            policy,
+            paths,
+            busy,
+            shared: S::new(policy, paths),
+            other: S::new(policy, paths),
+            shares: Shares::default(),
+            one: Vec::new(),
+            two: Vec::new(),
+            apart: Vec::new(),
+        }
+    }
+
+    fn measure(&mut self, cpus: [usize; 2], round: usize) -> Result<(), String> {
+        let alone = [cpus[round % 2]];
+        let one = measure::run(&[self.shared], &alone, self.busy);
+        let two = measure::run(&[self.shared, self.shared], &cpus, self.busy);
+        let apart = measure::run(&[self.shared, self.other], &cpus, self.busy);
+
+        for run in [&one, &two] {
+            self.shares
+                .add::<S>(run, self.policy, self.paths)
+                .map_err(|error| of::<S>(&error))?;
+        }
+        self.one.push(one.nanoseconds);
+        self.two.push(two.nanoseconds);
+        self.apart.push(apart.nanoseconds);
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<(), String> {
+        self.shares
+            .check(self.policy, self.paths, self.busy)
+            .and_then(|()| check::is_idle(self.shared, self.paths))
+            .and_then(|()| check::is_idle(self.other, self.paths))
+            .map_err(|error| of::<S>(&error))?;
+        println!(
+            "{{\"policy\": \"{}\", \"paths\": {}, \"busy\": {}, \"side\": \"{}\", \
+             \"one\": {:.2}, \"two\": {:.2}, \"apart\": {:.2}}}",
+            self.policy.name(),
+            self.paths,
+            self.busy,
+            S::NAME,
+            median(&mut self.one),
+            median(&mut self.two),
+            median(&mut self.apart)
+        );
+        Ok(())
+    }
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How long a choice takes on some CPUs at once.
+
+use super::cpus;
+use super::side::{
+    Disk,
+    Side,
+    HERE,
+    MOST, //
+};
+use core::hint::spin_loop;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
+use std::thread;
+use std::time::Instant;
+
+/// How many choices are timed: a millisecond or two, so that most runs are over before anybody else
+/// wants the CPU.
+const CHOICES: u32 = 20_000;
+
+/// How often a run is made again at once, because somebody else was on one of the CPUs.
+const TRIES: u32 = 10;
+
+/// How many choices a thread makes before and after those that are timed.
+const AROUND: u32 = 1_000;
+
+/// How many requests each CPU has in flight when paths are busy.
+const FLIGHT: usize = 16;
+
+/// What a run came to.
+pub struct Run {
+    /// Nanoseconds of a choice, on average over the CPUs.
+    pub nanoseconds: f64,
+    /// How often each path was chosen, by CPU.
+    pub chosen: Vec<[u64; MOST]>,
+    is_disturbed: bool,
+}
+
+/// What a thread's part of it came to.
+struct Part {
+    nanoseconds: f64,
+    chosen: [u64; MOST],
+    is_disturbed: bool,
+}
+
+/// Chooses from each head on the CPU at the same place, on all of them at once. If need be, several
+/// times, until nobody else has been on the CPUs meanwhile.
+pub fn run<S: Side>(heads: &[S], cpus: &[usize], busy: bool) -> Run {
+    let mut run = try_to_run(heads, cpus, busy);
+
+    for _ in 1..TRIES {
+        if !run.is_disturbed {
+            break;
+        }
+        run = try_to_run(heads, cpus, busy);
+    }
+    run
+}
+
+fn try_to_run<S: Side>(heads: &[S], cpus: &[usize], busy: bool) -> Run {
+    let together = Together::new(heads.len());
+    let parts: Vec<_> = thread::scope(|scope| {
+        let threads: Vec<_> = heads
+            .iter()
+            .zip(cpus)
+            .enumerate()
+            .map(|(number, (head, cpu))| {
+                let together = &together;
+
+                scope.spawn(move || {
+                    cpus::pin(*cpu).unwrap_or_else(|error| super::stop(&error));
+                    S::be_cpu(number as u32, HERE);
+                    Chooser::new(*head, busy).run(together)
+                })
+            })
+            .collect();
+
+        threads
+            .into_iter()
+            .map(|thread| thread.join().expect("threads stop the program instead"))
+            .collect()
+    });
+
+    Run {
+        nanoseconds: parts.iter().map(|part| part.nanoseconds).sum::<f64>() / parts.len() as f64,
+        chosen: parts.iter().map(|part| part.chosen).collect(),
+        is_disturbed: parts.iter().any(|part| part.is_disturbed),
+    }
+}
+
+/// What has threads begin together, and go on until the last one has been timed.
+#[repr(align(128))]
+struct Together {
+    threads: usize,
+    ready: AtomicUsize,
+    timed: AtomicUsize,
+}
+
+impl Together {
+    fn new(threads: usize) -> Self {
+        Self {
+            threads,
+            ready: AtomicUsize::new(0),
+            timed: AtomicUsize::new(0),
+        }
+    }
+
+    fn begin(&self) {
+        self.ready.fetch_add(1, SeqCst);
+        while self.ready.load(SeqCst) < self.threads {
+            spin_loop();
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.timed.load(SeqCst) == self.threads
+    }
+}
+
+/// A CPU that submits bios.
+struct Chooser<S> {
+    head: S,
+    busy: bool,
+    chosen: [u64; MOST],
+    flight: [Option<&'static Disk>; FLIGHT],
+    next: usize,
+}
+
+impl<S: Side> Chooser<S> {
+    fn new(head: S, busy: bool) -> Self {
+        Self {
+            head,
+            busy,
+            chosen: [0; MOST],
+            flight: [None; FLIGHT],
+            next: 0,
+        }
+    }
+
+    fn run(mut self, together: &Together) -> Part {
+        self.choose(AROUND);
+
+        let before = cpus::preemptions();
+        together.begin();
+
+        let begun = Instant::now();
+        self.choose(CHOICES);
+        let nanoseconds = begun.elapsed().as_nanos() as f64 / f64::from(CHOICES);
+
+        together.timed.fetch_add(1, SeqCst);
+        while !together.is_over() {
+            self.choose(AROUND);
+        }
+
+        let is_disturbed = cpus::preemptions() != before;
+        self.flight.into_iter().flatten().for_each(S::end);
+        Part {
+            nanoseconds,
+            chosen: self.chosen,
+            is_disturbed,
+        }
+    }
+
+    #[inline(never)]
+    fn choose(&mut self, choices: u32) {
+        for _ in 0..choices {
+            let Some(disk) = self.head.choose() else {
+                super::stop("there is no path to choose");
+            };
+
+            self.chosen[disk.id as usize] += 1;
+            if self.busy {
+                S::begin(disk);
+                if let Some(ended) = self.flight[self.next].replace(disk) {
+                    S::end(ended);
+                }
+                self.next = (self.next + 1) % FLIGHT;
+            }
+        }
+    }
+}
