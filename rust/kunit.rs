@@ -28,4 +28,5 @@ mod policy;
 mod remove;
 mod requeue;
 mod select;
+mod split;
 mod sysfs;

@@ -82,7 +82,9 @@ impl Bio {
     const WRITE: u32 = bindings::req_op_REQ_OP_WRITE;
     const NOWAIT: u32 = 1 << bindings::req_flag_bits___REQ_NOWAIT;
     const DRIVER: u32 = 1 << bindings::req_flag_bits___REQ_DRV;
+    const ATOMIC: u32 = 1 << bindings::req_flag_bits___REQ_ATOMIC;
     const CHAIN: u16 = 1 << bindings::BIO_CHAIN;
+    const CLONED: u16 = 1 << bindings::BIO_CLONED;
     const REMAPPED: u16 = 1 << bindings::BIO_REMAPPED;
     const BPS_THROTTLED: u16 = 1 << bindings::BIO_BPS_THROTTLED;
 
@@ -113,34 +115,76 @@ impl Bio {
     /// `None` when the bio failed and has been ended.
     #[inline(always)]
     pub(crate) fn split_to_limits(self) -> Option<Self> {
-        if self.is_small() {
+        // SAFETY: By the type invariant; the bio has entered its disk's queue, which has the limits.
+        let limits = unsafe { &(*(*(*self.0.as_ptr()).bi_bdev).bd_queue).limits };
+
+        if self.fits(limits) {
             return Some(self);
         }
         // SAFETY: By the type invariant; what comes back is ours, or null.
         NonNull::new(unsafe { bindings::bio_split_to_limits(self.into_raw()) }).map(Self)
     }
 
-    /// Is it a read or a write of one segment that fits any limit? True for most bios, which are
-    /// spared the call that finds out what there is to split.
+    /// Is it a read or a write that can be seen to be within all limits at a glance? True for most
+    /// bios, which are spared the call that finds out what there is to split.
     #[inline(always)]
-    fn is_small(&self) -> bool {
+    pub(crate) fn fits(&self, limits: &bindings::queue_limits) -> bool {
         let bio = self.0.as_ptr();
 
         // SAFETY: By the type invariant, with data or without; a bio that has data has it in the
-        // segment that its iterator is at. The limits are those of the queue that it has entered.
+        // segment that its iterator is at.
         unsafe {
-            if (*bio).bi_opf & Self::OP > Self::WRITE || (*bio).bi_io_vec.is_null() {
+            if (*bio).bi_opf & Self::OP > Self::WRITE
+                || (*bio).bi_io_vec.is_null()
+                || limits.chunk_sectors != 0
+            {
                 return false;
             }
-            let limits = &raw const (*(*(*bio).bi_bdev).bd_queue).limits;
             let iter = (*bio).bi_iter;
             let segment = (*bio).bi_io_vec.add(iter.bi_idx as usize);
             let (begin, len) = ((*segment).bv_offset, (*segment).bv_len);
 
-            (*limits).chunk_sectors == 0
-                && iter.bi_size <= len.wrapping_sub(iter.bi_offset)
-                && begin + len <= (*limits).max_fast_segment_size
-                && (begin | len) & (*limits).dma_alignment == 0
+            if iter.bi_size <= len.wrapping_sub(iter.bi_offset)
+                && begin + len <= limits.max_fast_segment_size
+            {
+                return (begin | len) & limits.dma_alignment == 0;
+            }
+            self.fits_as_a_whole(limits)
+        }
+    }
+
+    /// The same for a bio of whole pages, and limits that do not depend on where it is.
+    ///
+    /// Each of its segments counts as two, since it may lie across a boundary of
+    /// `seg_boundary_mask` once, and the bio as longer by a block, at which it would be cut.
+    #[inline]
+    fn fits_as_a_whole(&self, limits: &bindings::queue_limits) -> bool {
+        let bio = self.0.as_ptr();
+
+        // SAFETY: By the type invariant; a bio that is no clone has `bi_vcnt` segments of its own.
+        unsafe {
+            let iter = (*bio).bi_iter;
+            let segments = u32::from((*bio).bi_vcnt);
+            let sectors = (iter.bi_size >> 9) + (limits.physical_block_size >> 9);
+
+            if (*bio).bi_flags & Self::CLONED != 0
+                || (*bio).bi_opf & Self::ATOMIC != 0
+                || iter.bi_idx >= segments
+                || sectors > limits.max_sectors
+                || segments * 2 > u32::from(limits.max_segments)
+                || iter.bi_size > limits.max_segment_size
+                || limits.seg_boundary_mask < u32::MAX as usize
+                || iter.bi_offset & limits.dma_alignment != 0
+            {
+                return false;
+            }
+            let mask = limits.dma_alignment | limits.virt_boundary_mask as u32;
+
+            (iter.bi_idx..segments).all(|index| {
+                let segment = (*bio).bi_io_vec.add(index as usize);
+
+                ((*segment).bv_offset | (*segment).bv_len) & mask == 0
+            })
         }
     }
 
