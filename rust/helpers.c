@@ -72,6 +72,18 @@ struct workqueue_struct *mpath_helper_alloc_workqueue(void)
 	return alloc_workqueue("multipath", WQ_UNBOUND | WQ_MEM_RECLAIM, 0);
 }
 
+struct kmem_cache *mpath_helper_slab_create(const char *name,
+					    unsigned int size,
+					    unsigned int align)
+{
+	return kmem_cache_create(name, size, align, 0, NULL);
+}
+
+void *mpath_helper_slab_alloc(struct kmem_cache *slab)
+{
+	return kmem_cache_alloc(slab, GFP_KERNEL);
+}
+
 u64 mpath_helper_jiffies(void)
 {
 	return get_jiffies_64();

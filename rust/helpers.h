@@ -10,6 +10,7 @@
 #include <linux/io_uring/cmd.h>
 #include <linux/multipath.h>
 #include <linux/pr.h>
+#include <linux/slab.h>
 #include <linux/srcu.h>
 #include <linux/workqueue.h>
 
@@ -40,6 +41,10 @@ bool mpath_helper_disk_added(struct gendisk *disk);
 bool mpath_helper_get_module(struct module *module);
 void mpath_helper_put_module(struct module *module);
 struct workqueue_struct *mpath_helper_alloc_workqueue(void);
+struct kmem_cache *mpath_helper_slab_create(const char *name,
+					    unsigned int size,
+					    unsigned int align);
+void *mpath_helper_slab_alloc(struct kmem_cache *slab);
 u64 mpath_helper_jiffies(void);
 void mpath_helper_init_mutex(struct mutex *mutex);
 ssize_t mpath_helper_emit_nodes(char *buf, const nodemask_t *nodes);

@@ -3,10 +3,8 @@
 //! libmultipath: one block device over several that lead to the same storage.
 //!
 //! The pure modules decide (`policy`, `state`, `shortlist`, `submission`, `removal`, `life`,
-//! `nodes`,
-//! `parking`, `list`), the engine carries out, the faces convert. C drivers use
-//! `include/linux/multipath.h`, Rust drivers what is exported
-//! here: see [`driver`].
+//! `nodes`, `parking`, `list`), the engine carries out, the faces convert. C drivers use
+//! `include/linux/multipath.h`, Rust drivers what is exported here: see [`driver`].
 
 mod bindings;
 pub mod driver;
@@ -100,6 +98,9 @@ impl kernel::Module for Multipath {
 impl Drop for Multipath {
     fn drop(&mut self) {
         // SAFETY: Drivers, which have the heads, keep this module in until they are gone.
-        unsafe { wrap::work::destroy_queue() }
+        unsafe {
+            wrap::work::destroy_queue();
+            engine::head::MEMORY.destroy();
+        }
     }
 }

@@ -7,5 +7,6 @@ pub(crate) mod bio;
 pub(crate) mod disk;
 pub(crate) mod list;
 pub(crate) mod numa;
+pub(crate) mod slab;
 pub(crate) mod srcu;
 pub(crate) mod work;

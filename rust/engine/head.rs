@@ -36,6 +36,7 @@ use crate::wrap::bio::BioLot;
 use crate::wrap::disk::HeadDisk;
 use crate::wrap::list;
 use crate::wrap::numa;
+use crate::wrap::slab::Slab;
 use crate::wrap::srcu::SrcuFast;
 use crate::wrap::work::{
     ensure_queue,
@@ -71,6 +72,9 @@ use kernel::sync::{
 use kernel::task::might_sleep;
 use kernel::types::Opaque;
 
+/// The memory of heads, but for those of tests that have a map of nodes of their own.
+pub(crate) static MEMORY: Slab = Slab::new(c"mpath_head");
+
 /// What is written under load.
 #[repr(C, align(64))]
 #[pin_data]
@@ -98,7 +102,7 @@ pub(crate) const REMOVE: u32 = 3;
 ///
 /// # Invariants
 ///
-/// Lives in an allocation of [`MpathHead::layout`] while `refs` is not 0.
+/// Lives in an allocation of [`MpathHead::alloc`] while `refs` is not 0.
 #[repr(C)]
 #[pin_data]
 pub(crate) struct MpathHead {
@@ -155,6 +159,34 @@ impl MpathHead {
         CurrentPath::layout(Layout::new::<Self>(), map).ok_or(EOVERFLOW)
     }
 
+    /// Memory for a head with the slots of `map`. May sleep.
+    fn alloc(map: &'static numa::Map) -> Result<NonNull<Self>> {
+        let layout = Self::layout(map)?;
+        let memory = if core::ptr::eq(map, numa::map()) {
+            MEMORY.alloc(layout)?
+        } else {
+            Kmalloc::alloc(layout, GFP_KERNEL, NumaNode::NO_NODE)?.cast()
+        };
+
+        Ok(memory.cast())
+    }
+
+    /// Frees a head's memory.
+    ///
+    /// # Safety
+    ///
+    /// `memory` came from [`MpathHead::alloc`] for the same map, and nobody uses it any more.
+    unsafe fn free(memory: NonNull<Self>, map: &'static numa::Map) {
+        // SAFETY: By this function's contract.
+        unsafe {
+            if core::ptr::eq(map, numa::map()) {
+                MEMORY.free(memory.cast());
+            } else if let Ok(layout) = Self::layout(map) {
+                Kmalloc::free(memory.cast(), layout);
+            }
+        }
+    }
+
     /// Allocates a head without paths and without a disk, for the nodes that `map` knows. Sleeps.
     ///
     /// # Safety
@@ -168,14 +200,13 @@ impl MpathHead {
     ) -> Result<ARef<Self>> {
         ensure_queue()?;
 
-        let layout = Self::layout(map)?;
-        let memory = Kmalloc::alloc(layout, GFP_KERNEL, NumaNode::NO_NODE)?.cast::<Self>();
+        let memory = Self::alloc(map)?;
         let init = Self::init(ops, group, drvdata, map);
 
         // SAFETY: `memory` is valid for writes of a head and its slots, and is not moved.
         if let Err(error) = unsafe { pin_init::raw_try_init(memory.as_ptr(), init) } {
-            // SAFETY: Allocated above with this layout; what failed has left nothing behind.
-            unsafe { Kmalloc::free(memory.cast(), layout) };
+            // SAFETY: Allocated above for this map; what failed has left nothing behind.
+            unsafe { Self::free(memory, map) };
             return Err(error);
         }
 
@@ -438,9 +469,7 @@ unsafe impl AlwaysRefCounted for MpathHead {
             (&raw mut (*head.as_ptr()).disk).write(SetOnce::new());
             ops.release(head.as_ref());
             core::ptr::drop_in_place(head.as_ptr());
-            if let Ok(layout) = Self::layout(map) {
-                Kmalloc::free(head.cast(), layout);
-            }
+            Self::free(head, map);
         }
     }
 }

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Memory for objects of one size, without the rounding up of `kmalloc()`.
+//!
+//! C header: [`include/linux/slab.h`](srctree/include/linux/slab.h)
+
+use crate::bindings;
+use core::alloc::Layout;
+use core::ptr::NonNull;
+use kernel::prelude::*;
+use kernel::sync::SetOnce;
+
+/// A `kmem_cache`.
+///
+/// # Invariants
+///
+/// A valid one, until [`Slab::destroy`].
+struct Cache(NonNull<bindings::kmem_cache>);
+
+// SAFETY: A `kmem_cache` may be used from any thread.
+unsafe impl Send for Cache {}
+// SAFETY: As above, also at the same time.
+unsafe impl Sync for Cache {}
+
+/// Where objects of one layout are allocated. It is made when the first one is: built in, drivers
+/// may come before the library's initialisation.
+pub(crate) struct Slab {
+    name: &'static CStr,
+    cache: SetOnce<Cache>,
+}
+
+impl Slab {
+    /// A slab that is `name` in `/sys/kernel/slab`.
+    pub(crate) const fn new(name: &'static CStr) -> Self {
+        Self {
+            name,
+            cache: SetOnce::new(),
+        }
+    }
+
+    /// Memory for one object, uninitialised. Every object has the same layout. May sleep.
+    pub(crate) fn alloc(&self, layout: Layout) -> Result<NonNull<u8>> {
+        let cache = self.ensure(layout)?;
+        // SAFETY: A valid cache, by its type's invariant.
+        let memory = unsafe { bindings::mpath_helper_slab_alloc(cache.0.as_ptr()) };
+
+        NonNull::new(memory.cast()).ok_or(ENOMEM)
+    }
+
+    /// Frees an object.
+    ///
+    /// # Safety
+    ///
+    /// `memory` came from [`Slab::alloc`], and nobody uses it any more.
+    pub(crate) unsafe fn free(&self, memory: NonNull<u8>) {
+        if let Some(cache) = self.cache.as_ref() {
+            // SAFETY: By this function's contract it is of this cache, which is valid.
+            unsafe { bindings::kmem_cache_free(cache.0.as_ptr(), memory.as_ptr().cast()) }
+        }
+    }
+
+    fn ensure(&self, layout: Layout) -> Result<&Cache> {
+        loop {
+            if let Some(cache) = self.cache.as_ref() {
+                return Ok(cache);
+            }
+            // SAFETY: The name is a string that stays.
+            let new = unsafe {
+                bindings::mpath_helper_slab_create(
+                    self.name.as_char_ptr(),
+                    layout.size().try_into()?,
+                    layout.align().try_into()?,
+                )
+            };
+            let new = NonNull::new(new).ok_or(ENOMEM)?;
+
+            // INVARIANT: Just made.
+            if !self.cache.populate(Cache(new)) {
+                // SAFETY: Another one was faster; nobody knows ours.
+                unsafe { bindings::kmem_cache_destroy(new.as_ptr()) }
+            }
+        }
+    }
+
+    /// Gives everything back.
+    ///
+    /// # Safety
+    ///
+    /// No object is left, and none will be allocated any more.
+    pub(crate) unsafe fn destroy(&self) {
+        if let Some(cache) = self.cache.as_ref() {
+            // SAFETY: A valid cache; by this function's contract nobody uses it any more.
+            unsafe { bindings::kmem_cache_destroy(cache.0.as_ptr()) }
+        }
+    }
+}
