@@ -14,10 +14,9 @@
 //! until their read-side section ends, and that was usable a moment ago.
 //!
 //! A path goes in this order: it is made unusable, the change is counted, a grace period passes,
-//! and
-//! its memory goes. A section that the grace period did not wait for sees the count, so it finds a
-//! shortlist that was made before not current, and one that is made later is without the path. What
-//! older places still name is not read any more.
+//! and its memory goes. A section that the grace period did not wait for sees the count, so it
+//! finds a shortlist that was made before not current, and one that is made later is without the
+//! path. What older places still name is not read any more.
 
 use crate::nodes::Node;
 use crate::policy::Path;
@@ -127,8 +126,7 @@ impl Default for Stamp {
 }
 
 /// Changes the state of a path, of which its head's shortlist takes note, and returns the old one.
-/// Any
-/// context.
+/// Any context.
 pub fn change(
     state: &AtomicPathState,
     changes: &Changes,

@@ -145,8 +145,7 @@ impl<T: MpathDriver> Registration<T, Added> {
     /// to it. The first path of a head that is live adds the head's disk.
     ///
     /// Fails with `ENXIO` when the head is being removed, and with what adding its disk failed
-    /// with,
-    /// such as `EEXIST` when another disk has the name; then the path is taken away.
+    /// with, such as `EEXIST` when another disk has the name; then the path is taken away.
     ///
     /// Process context, may sleep. Adding a disk does I/O: the port must be live.
     #[inline]

@@ -4,8 +4,7 @@
 //!
 //! The last member of a head, with as many slots as there are possible nodes; a head's allocation
 //! makes the room. The slots are part of the head's shortlist: emptied when that is made anew,
-//! filled
-//! when a bio is submitted on the node, both under the shortlist's lock.
+//! filled when a bio is submitted on the node, both under the shortlist's lock.
 
 use super::path::MpathDevice;
 use crate::nodes::Node;

@@ -129,8 +129,7 @@ impl Drop for Turns {
 /// # Invariants
 ///
 /// `places` is an array whose `older` ones are all valid for as long as the shortlist is. Only
-/// those
-/// who hold `lock` write it, what it leads to, and the head's slots.
+/// those who hold `lock` write it, what it leads to, and the head's slots.
 #[repr(C)]
 #[pin_data(PinnedDrop)]
 pub(crate) struct Shortlist {

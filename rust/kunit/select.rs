@@ -173,8 +173,7 @@ static MACHINES: [Machine; 5] = [
 ];
 
 /// Chooses for every id that there can be in the kernel, on a head for `machine`; each possible
-/// node
-/// remembers its own choice, and what is remembered is forgotten.
+/// node remembers its own choice, and what is remembered is forgotten.
 fn use_every_slot(machine: &'static Machine, policy: IoPolicy) -> Result {
     let map = machine.map()?;
     let head = TestHead::new(Setup {

@@ -11,9 +11,8 @@ use super::{
 use crate::nodes::Node;
 
 /// The path whose port has the fewest requests in flight, among those that are looked at: the one
-/// on
-/// which a request has just ended on this CPU, and [`QueueDepth::LOOKS`] more, which this CPU takes
-/// in turn. Of up to so many paths none has less to do.
+/// on which a request has just ended on this CPU, and [`QueueDepth::LOOKS`] more, which this CPU
+/// takes in turn. Of up to so many paths none has less to do.
 ///
 /// Where a request has ended is where one fewer is in flight than before, so as long as the paths
 /// are evenly loaded, that is the least there is; the others even them out when they are not. A

@@ -43,8 +43,7 @@ unsafe extern "C" fn run<T: HasWork<ID>, const ID: u32>(work: *mut bindings::wor
 }
 
 /// What lockdep knows a work, or its timer, by: in generic code, a class that is made in place
-/// would
-/// be the same for all works.
+/// would be the same for all works.
 pub(crate) type Class = Pin<&'static LockClassKey>;
 
 fn init<T: HasWork<ID>, const ID: u32>(
