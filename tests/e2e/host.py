@@ -14,6 +14,11 @@ def put_back(controller) -> None:
     _ask(f"return {controller}")
 
 
+def plug_node() -> None:
+    """Plugs in the memory and the CPU of a node that has had nothing."""
+    _ask("plug-node")
+
+
 def next_test() -> str:
     """The name of the test that the host wants to be run next; empty when there is none."""
     return _request("next")

@@ -8,13 +8,17 @@ from contextlib import contextmanager
 
 from tests.e2e import fio
 from tests.e2e import head as heads
+from tests.e2e import host
 from tests.e2e import modules
 from tests.e2e import wait
+from tests.e2e.case import Skip
 from tests.e2e.case import test
 from tests.e2e.test_pcie import NQN
 from tests.e2e.test_pcie import pcie_head
 
 NODES = pathlib.Path("/sys/devices/system/node")
+#: The node that comes later, and its CPU.
+LATE, LATE_CPU = 2, pathlib.Path("/sys/devices/system/cpu/cpu2")
 READS = 50
 
 
@@ -49,6 +53,45 @@ def a_node_that_there_may_be_later_takes_nothing_from_the_others():
     assert (_nodes("possible"), _nodes("online")) == ("0-2", "0-1")
     with pcie_head() as head:
         _each_node_uses_its_own_path(head)
+
+
+@test(machine="a node to come")
+def a_node_that_comes_online_later_uses_a_path_too():
+    """Shows L-1."""
+    if not _can_be_plugged():
+        raise Skip("this kernel has no CONFIG_ACPI_HOTPLUG_CPU or no CONFIG_ACPI_HOTPLUG_MEMORY")
+    with pcie_head() as head:
+        _each_node_uses_its_own_path(head)
+        _plug()
+        assert (_nodes("online"), _nodes("has_memory")) == ("0-2", "0-2")
+        # It is as far from the one path as from the other, so that it uses the first one.
+        before = _carried(head)
+        with _on(LATE):
+            _read(head)
+        assert sum(_carried(head)) >= sum(before) + READS
+        assert sorted(path.read("numa_nodes") for path in head.paths()) == ["0,2", "1"]
+        _each_node_uses_its_own_path(head)
+
+
+def _can_be_plugged() -> bool:
+    symbols = {line.split()[2] for line in pathlib.Path("/proc/kallsyms").read_text().splitlines()}
+    return {"acpi_map_cpu", "acpi_memory_device_add"} <= symbols
+
+
+def _plug() -> None:
+    """Plugs a node in, and brings its memory and its CPU online where the kernel does not do so by itself."""
+    host.plug_node()
+    wait.until((NODES / f"node{LATE}").exists, "the node")
+    for state in wait.until(lambda: list((NODES / f"node{LATE}").glob("memory*/state")), "its memory"):
+        if state.read_text().strip() == "offline":
+            state.write_text("online")
+    online = wait.until(lambda: LATE_CPU.exists() and LATE_CPU / "online", "its CPU")
+    if online.read_text().strip() == "0":
+        online.write_text("1")
+
+
+def _carried(head) -> list:
+    return [path.completed()[0] for path in head.paths()]
 
 
 def _nodes(which) -> str:

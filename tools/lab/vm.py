@@ -82,7 +82,7 @@ class Topology:
     node_mib: int = 1024
     #: Nodes that have CPUs and no memory.
     memoryless: tuple[int, ...] = ()
-    #: Memory that could be plugged in, on one node more, which has nothing.
+    #: Memory that could be plugged in, with a CPU, on one node more, which has nothing.
     pluggable_mib: int = 0
     subsystems: tuple[Subsystem, ...] = ()
 
@@ -210,6 +210,7 @@ class _Machine:
         if plugin:
             self._arguments += ["-plugin", plugin]
         self._add_nodes(topology, smp)
+        self._pluggable = _pluggable(topology, smp)
         self._controllers = {}
         for subsystem in topology.subsystems:
             self._add_subsystem(subsystem)
@@ -246,6 +247,13 @@ class _Machine:
         """Plugs a controller in again."""
         return self._execute("device_add", **self._controllers[name])
 
+    def plug_node(self) -> str | None:
+        """Plugs the memory and the CPU of a node in that has had nothing."""
+        for command, arguments in self._pluggable:
+            if error := self._execute(command, **arguments):
+                return error
+        return None
+
     def _kill(self) -> None:
         self._qemu.kill()
         self._qemu.wait()
@@ -265,7 +273,7 @@ class _Machine:
             self._add("-device", f"pxb-pcie,id=bus{node},bus=pcie.0,bus_nr={32 * (node + 1)},"
                                  f"numa_node={node}")
         if topology.pluggable_mib:
-            self._add("-numa", f"node,nodeid={topology.nodes}")
+            self._add("-numa", f"node,nodeid={topology.nodes},cpus={smp}")
 
     def _add_subsystem(self, subsystem) -> None:
         self._add("-device", f"nvme-subsys,id={subsystem.name},nqn={subsystem.name}")
@@ -335,6 +343,8 @@ class _Machine:
 
 def _cpus(topology, smp) -> str:
     """The CPUs, with a socket for each node that has some: no socket is in two nodes."""
+    if topology.pluggable_mib:
+        return f"{smp},sockets={smp + 1},cores=1,maxcpus={smp + 1}"
     sockets = min(topology.nodes, smp)
     return f"{smp},sockets={sockets},cores={smp // sockets}" if smp % sockets == 0 else str(smp)
 
@@ -343,6 +353,17 @@ def _memory(topology) -> str:
     """The memory of all nodes, and how much there can be."""
     mib = (topology.nodes - len(topology.memoryless)) * topology.node_mib
     return f"{mib}M" + (f",slots=1,maxmem={mib + topology.pluggable_mib}M" if topology.pluggable_mib else "")
+
+
+def _pluggable(topology, smp) -> list:
+    """What QEMU is told when the node is plugged in that has had nothing."""
+    if not topology.pluggable_mib:
+        return []
+    return [
+        ("object-add", {"qom-type": "memory-backend-ram", "id": "plugged", "size": topology.pluggable_mib << 20}),
+        ("device_add", {"driver": "pc-dimm", "id": "dimm", "memdev": "plugged", "node": topology.nodes}),
+        ("device_add", {"driver": "max-x86_64-cpu", "id": "cpu", "socket-id": smp, "core-id": 0, "thread-id": 0}),
+    ]
 
 
 class _Session:
@@ -406,8 +427,9 @@ class _Session:
             self._boot = time.monotonic() - self._begun
         elif request == "exit":
             self._status = int(words[0])
-        elif request in ("pull", "return"):
-            error = (self._machine.pull if request == "pull" else self._machine.put_back)(*words)
+        elif request in ("pull", "return", "plug-node"):
+            error = {"pull": self._machine.pull, "return": self._machine.put_back,
+                     "plug-node": self._machine.plug_node}[request](*words)
             self._machine.requests.sendall(f"{error or 'done'}\n".encode())
         elif self._answer_others:
             self._read_all()
