@@ -25,7 +25,7 @@ use std::process::exit;
 use stock::Stock;
 
 /// How often everything is measured. The median is taken.
-const ROUNDS: usize = 101;
+const ROUNDS: usize = 51;
 
 /// What is chosen from: the policy, how many paths, and whether they are busy. NVMe counts requests
 /// under queue-depth only, so with other policies a path that is busy is like one that is idle.

@@ -20,7 +20,7 @@ use std::time::Instant;
 const CHOICES: u32 = 20_000;
 
 /// How often a run is made again at once, because somebody else was on one of the CPUs.
-const TRIES: u32 = 10;
+const TRIES: u32 = 4;
 
 /// How many choices a thread makes before and after those that are timed.
 const AROUND: u32 = 1_000;
