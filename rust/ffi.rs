@@ -294,7 +294,7 @@ export! {
         // SAFETY: By the header.
         unsafe { MpathDevice::added(dev) }.is_some_and(|path| {
             let head = path.head();
-            let was_listed = head.read().lists(path);
+            let was_listed = head.read().inside().lists(path);
 
             head.shortlist.changes().add();
             was_listed

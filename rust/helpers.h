@@ -31,8 +31,7 @@ u32 mpath_helper_last_done(struct mpath_turn __percpu *turns);
 struct mpath_turn __percpu *mpath_helper_alloc_turns(void);
 void mpath_helper_free_turns(struct mpath_turn __percpu *turns);
 
-void mpath_helper_trace_bio_remap(struct bio *bio, struct gendisk *from,
-				  sector_t sector);
+void mpath_helper_trace_bio_remap(struct bio *bio, struct mpath_head *from);
 struct gendisk *mpath_helper_alloc_disk(struct queue_limits *lim, int node);
 void mpath_helper_suppress_part_scan(struct gendisk *disk);
 bool mpath_helper_allow_part_scan(struct gendisk *disk);

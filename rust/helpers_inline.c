@@ -50,8 +50,9 @@ __mpath_inline u32 mpath_helper_last_done(struct mpath_turn __percpu *turns)
 }
 
 __mpath_inline
-void mpath_helper_trace_bio_remap(struct bio *bio, struct gendisk *from,
-				  sector_t sector)
+void mpath_helper_trace_bio_remap(struct bio *bio, struct mpath_head *from)
 {
-	trace_block_bio_remap(bio, disk_devt(from), sector);
+	if (trace_block_bio_remap_enabled())
+		trace_block_bio_remap(bio, disk_devt(from->disk),
+				      bio->bi_iter.bi_sector);
 }

@@ -22,7 +22,7 @@ impl Slot {
     }
 }
 
-/// The dense map from the ids of at most `IDS` nodes to slots.
+/// The dense map from the ids of at most `IDS` nodes, a power of two, to slots.
 ///
 /// # Invariants
 ///
@@ -33,6 +33,12 @@ pub struct NodeMap<const IDS: usize> {
 }
 
 impl<const IDS: usize> NodeMap<IDS> {
+    /// What makes an index out of any id.
+    const MASK: usize = {
+        assert!(IDS.is_power_of_two());
+        IDS - 1
+    };
+
     /// The map of a machine on which `is_possible` says which nodes there can be.
     ///
     /// An id that is not possible shares the first slot: it may get a far path, never a wild one.
@@ -61,10 +67,10 @@ impl<const IDS: usize> NodeMap<IDS> {
         self.slots as usize
     }
 
-    /// The slot of a node.
+    /// The slot of a node. An id that is too large is taken for another one.
     #[inline(always)]
     pub fn slot(&self, node: Node) -> Slot {
-        Slot(self.slot_of.get(node.0 as usize).copied().unwrap_or(0))
+        Slot(self.slot_of[node.0 as usize & Self::MASK])
     }
 }
 

@@ -35,33 +35,34 @@ pub trait Path {
     fn depth(&self) -> i32;
 }
 
-/// The paths that a head has to choose from, as one read-side section sees them.
-pub trait Candidates {
+/// The paths that a head has to choose from, as one read-side section sees them, which lasts for
+/// `'a`.
+pub trait Candidates<'a>: Copy {
     /// What a path is here.
-    type Path: Path;
+    type Path: Path + 'a;
 
     /// How many there are.
-    fn len(&self) -> u32;
+    fn len(self) -> u32;
 
     /// Is there none?
-    fn is_empty(&self) -> bool {
+    fn is_empty(self) -> bool {
         self.len() == 0
     }
 
     /// The one at a place less than [`Candidates::len`].
-    fn at(&self, place: u32) -> Option<&Self::Path>;
+    fn at(self, place: u32) -> Option<&'a Self::Path>;
 
     /// The one that is nearest to `node`, the first of equals.
-    fn nearest(&self, node: Node) -> Option<&Self::Path>;
+    fn nearest(self, node: Node) -> Option<&'a Self::Path>;
 
     /// This CPU's turn: where it goes on. A hint of any value.
-    fn turn(&self) -> u32;
+    fn turn(self) -> u32;
 
     /// Sets where this CPU goes on.
-    fn set_turn(&self, place: u32);
+    fn set_turn(self, place: u32);
 
     /// The place of the path on which a request has ended on this CPU last. A hint of any value.
-    fn last_done(&self) -> u32;
+    fn last_done(self) -> u32;
 }
 
 /// A way to choose a path.
@@ -70,7 +71,7 @@ pub trait Policy {
     const NAME: &'static str;
 
     /// The path for a bio that is submitted on `node`, or `None` when there are no candidates.
-    fn choose<C: Candidates>(candidates: &C, node: Node) -> Option<&C::Path>;
+    fn choose<'a, C: Candidates<'a>>(candidates: C, node: Node) -> Option<&'a C::Path>;
 }
 
 /// The policies; the values are those of `enum mpath_iopolicy_e`.
@@ -140,7 +141,7 @@ impl IoPolicy {
 
     /// The path for a bio that is submitted on `node`.
     #[inline(always)]
-    pub fn choose<C: Candidates>(self, candidates: &C, node: Node) -> Option<&C::Path> {
+    pub fn choose<'a, C: Candidates<'a>>(self, candidates: C, node: Node) -> Option<&'a C::Path> {
         match self {
             Self::Numa => Numa::choose(candidates, node),
             Self::RoundRobin => RoundRobin::choose(candidates, node),

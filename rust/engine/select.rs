@@ -22,44 +22,75 @@ use crate::wrap::numa;
 use crate::wrap::srcu;
 
 /// A read-side section: paths that are seen in it stay until it ends. It may sleep.
+///
+/// # Invariants
+///
+/// `counter` is what the head's SRCU domain returned when the section began.
 pub(crate) struct Section<'a> {
     head: &'a MpathHead,
-    _guard: srcu::Guard<'a>,
+    counter: srcu::Counter,
+}
+
+impl Drop for Section<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant; the section ends once.
+        unsafe { self.head.srcu.read_unlock(&self.counter) }
+    }
 }
 
 impl MpathHead {
     /// Begins a read-side section.
     #[inline(always)]
     pub(crate) fn read(&self) -> Section<'_> {
+        // INVARIANT: It begins here.
         Section {
             head: self,
-            _guard: self.srcu.read_lock(),
+            counter: self.srcu.read_lock(),
         }
     }
 }
 
-impl Section<'_> {
+/// That a read-side section of the head lasts for `'a`. Passed on instead of the section, which
+/// then need not be in memory.
+#[derive(Clone, Copy)]
+pub(crate) struct Inside<'a>(&'a MpathHead);
+
+impl<'a> Inside<'a> {
     /// The head.
     #[inline(always)]
-    pub(crate) fn head(&self) -> &MpathHead {
-        self.head
+    pub(crate) fn head(self) -> &'a MpathHead {
+        self.0
+    }
+
+    /// All paths, also those that are not usable, in the order in which they were added.
+    pub(crate) fn iter(self) -> impl Iterator<Item = &'a MpathDevice> {
+        // SAFETY: The section lasts for `'a`.
+        unsafe { self.0.paths.iter() }
+    }
+}
+
+impl Section<'_> {
+    /// That the section lasts for as long as it is borrowed.
+    #[inline(always)]
+    pub(crate) fn inside(&self) -> Inside<'_> {
+        Inside(self.head)
     }
 
     /// The path that a bio would be sent to now.
     #[inline(always)]
     pub(crate) fn choose(&self) -> Option<&MpathDevice> {
-        let policy = self.head.group().policy();
+        let shortlist = self.inside().shortlist();
 
-        // SAFETY: What is chosen stays until the section ends; the list of it is of no more use.
-        policy
-            .choose(&self.shortlist(), numa::current())
-            .map(|path| unsafe { &*core::ptr::from_ref(path) })
+        self.head
+            .group()
+            .policy()
+            .choose(shortlist, numa::current())
     }
 
     /// All paths, also those that are not usable, in the order in which they were added.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &MpathDevice> {
-        // SAFETY: The section lasts for as long as `self` is borrowed.
-        unsafe { self.head.paths.iter() }
+        self.inside().iter()
     }
 }
 

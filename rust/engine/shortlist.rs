@@ -7,7 +7,7 @@ use super::path::{
     MpathDevice,
     PORT_CHANGES, //
 };
-use super::select::Section;
+use super::select::Inside;
 use crate::bindings;
 use crate::nodes::Node;
 use crate::policy::Candidates;
@@ -229,23 +229,23 @@ unsafe impl Send for Shortlist {}
 // SAFETY: As above.
 unsafe impl Sync for Shortlist {}
 
-impl<'a> Section<'a> {
+impl<'a> Inside<'a> {
     /// The current shortlist. What it names stays until the section ends.
     #[inline(always)]
-    pub(crate) fn shortlist(&self) -> Listed<'_> {
+    pub(crate) fn shortlist(self) -> Listed<'a> {
         let shortlist = &self.head().shortlist;
 
         if !shortlist.is_current() {
-            self.renew(|_| ());
+            self.renew();
         }
         Listed {
-            section: self,
+            inside: self,
             places: shortlist.places(),
         }
     }
 
     /// Is `path` on the shortlist, if that is current? Any context.
-    pub(crate) fn lists(&self, path: &MpathDevice) -> bool {
+    pub(crate) fn lists(self, path: &MpathDevice) -> bool {
         let shortlist = &self.head().shortlist;
         let places = shortlist.places();
 
@@ -255,10 +255,16 @@ impl<'a> Section<'a> {
                 .any(|place| core::ptr::eq(place.load(), path))
     }
 
+    /// Sees to it that the shortlist is current.
+    #[cold]
+    #[inline(never)]
+    fn renew(self) {
+        self.renew_and(|_| ());
+    }
+
     /// Sees to it that the shortlist is current, and does something with its paths before anybody
     /// makes it anew.
-    #[cold]
-    fn renew<R>(&self, then: impl FnOnce(&[AtomicPtr<MpathDevice>]) -> R) -> R {
+    fn renew_and<R>(self, then: impl FnOnce(&[AtomicPtr<MpathDevice>]) -> R) -> R {
         let head = self.head();
         let shortlist = &head.shortlist;
         let _lock = shortlist.lock.lock();
@@ -285,8 +291,9 @@ impl<'a> Section<'a> {
 
     /// Finds the path that is nearest to `node`, and remembers it.
     #[cold]
-    fn elect(&self, node: Node) -> Option<&MpathDevice> {
-        self.renew(|places| {
+    #[inline(never)]
+    fn elect(self, node: Node) -> Option<&'a MpathDevice> {
+        self.renew_and(|places| {
             let paths = places
                 .iter()
                 // SAFETY: A path on a current shortlist stays until the section ends.
@@ -303,62 +310,60 @@ impl<'a> Section<'a> {
 }
 
 /// A shortlist that was current in a read-side section.
+#[derive(Clone, Copy)]
 pub(crate) struct Listed<'a> {
-    section: &'a Section<'a>,
+    inside: Inside<'a>,
     places: &'a Places,
 }
 
-impl Listed<'_> {
+impl<'a> Listed<'a> {
     #[inline(always)]
-    fn head(&self) -> &MpathHead {
-        self.section.head()
+    fn head(self) -> &'a MpathHead {
+        self.inside.head()
     }
 }
 
-impl Candidates for Listed<'_> {
+impl<'a> Candidates<'a> for Listed<'a> {
     type Path = MpathDevice;
 
     #[inline(always)]
-    fn len(&self) -> u32 {
+    fn len(self) -> u32 {
         self.places.len()
     }
 
     #[inline(always)]
-    fn at(&self, place: u32) -> Option<&MpathDevice> {
-        // SAFETY: `place` is less than a length that the array has had, which is at most its
-        // capacity. What is there stays until the section ends, by the protocol in `shortlist`.
-        unsafe {
-            (*self.places.first.as_ptr().add(place as usize))
-                .load()
-                .as_ref()
-        }
+    fn at(self, place: u32) -> Option<&'a MpathDevice> {
+        // SAFETY: `place` is less than a length that the array has had: at most its capacity, and
+        // what is there was stored before, and is not null. It stays until the section ends, by
+        // the protocol in `shortlist`.
+        Some(unsafe { &*(*self.places.first.as_ptr().add(place as usize)).load() })
     }
 
     #[inline(always)]
-    fn nearest(&self, node: Node) -> Option<&MpathDevice> {
+    fn nearest(self, node: Node) -> Option<&'a MpathDevice> {
         let path = self.head().current_path.slot(node).load();
 
         if path.is_null() {
-            return self.section.elect(node);
+            return self.inside.elect(node);
         }
         // SAFETY: As above.
         Some(unsafe { &*path })
     }
 
     #[inline(always)]
-    fn turn(&self) -> u32 {
+    fn turn(self) -> u32 {
         // SAFETY: The head's turns, which stay as long as it.
         unsafe { bindings::mpath_helper_turn(self.head().shortlist.turns()) }
     }
 
     #[inline(always)]
-    fn set_turn(&self, place: u32) {
+    fn set_turn(self, place: u32) {
         // SAFETY: As above.
         unsafe { bindings::mpath_helper_set_turn(self.head().shortlist.turns(), place) }
     }
 
     #[inline(always)]
-    fn last_done(&self) -> u32 {
+    fn last_done(self) -> u32 {
         // SAFETY: As above.
         unsafe { bindings::mpath_helper_last_done(self.head().shortlist.turns()) }
     }

@@ -38,7 +38,7 @@ impl MpathHead {
 
         match section.choose() {
             Some(path) => {
-                bio.remap(path.disk());
+                bio.remap(self.as_raw(), path.disk());
                 bio.submit();
             }
             None => self.submit_without_path(section, bio),
@@ -47,6 +47,7 @@ impl MpathHead {
 
     // The section is passed by value, so that it need not be in memory where there is a path.
     #[cold]
+    #[inline(never)]
     fn submit_without_path(&self, section: Section<'_>, bio: Bio) {
         match submission::without_path(&section, bio.is_nowait()) {
             WithoutPath::Fail => {

@@ -194,7 +194,7 @@ fn use_every_slot(machine: &'static Machine, policy: IoPolicy) -> Result {
 
     let chooses = |id, path: Option<&FakePath>| {
         let section = engine.read();
-        let shortlist = section.shortlist();
+        let shortlist = section.inside().shortlist();
         let chosen = policy.choose(&shortlist, Node(id)).map(core::ptr::from_ref);
 
         chosen == path.map(|path| core::ptr::from_ref(path.engine()))
@@ -205,7 +205,7 @@ fn use_every_slot(machine: &'static Machine, policy: IoPolicy) -> Result {
     }
     for node in machine.nodes() {
         slots.clear();
-        check!(engine.read().shortlist().nearest(node).is_some());
+        check!(engine.read().inside().shortlist().nearest(node).is_some());
         let others = machine
             .nodes()
             .filter(|other| !slots.slot(*other).load().is_null());

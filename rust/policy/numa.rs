@@ -15,7 +15,7 @@ impl Policy for Numa {
     const NAME: &'static str = "numa";
 
     #[inline(always)]
-    fn choose<C: Candidates>(candidates: &C, node: Node) -> Option<&C::Path> {
+    fn choose<'a, C: Candidates<'a>>(candidates: C, node: Node) -> Option<&'a C::Path> {
         candidates.nearest(node)
     }
 }

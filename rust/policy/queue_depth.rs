@@ -28,30 +28,56 @@ impl Policy for QueueDepth {
     const NAME: &'static str = "queue-depth";
 
     #[inline(always)]
-    fn choose<C: Candidates>(candidates: &C, _node: Node) -> Option<&C::Path> {
+    fn choose<'a, C: Candidates<'a>>(candidates: C, _node: Node) -> Option<&'a C::Path> {
         let len = candidates.len();
 
         if len == 0 {
             return None;
         }
-        let mut at = place(candidates.turn(), len);
-        let done = candidates.last_done();
-        let mut best = candidates.at(if done < len { done } else { at })?;
-        let mut least = best.depth();
+        let turn = place(candidates.turn(), len);
+        // Where all paths are looked at, the one on which a request has ended is among them.
+        let (first, next) = if len <= Self::LOOKS {
+            (turn, turn + 1)
+        } else {
+            let done = candidates.last_done();
 
-        for _ in 0..len.min(Self::LOOKS) {
-            if least <= 0 {
-                break;
-            }
-            let path = candidates.at(at)?;
+            (if done < len { done } else { turn }, turn)
+        };
+        let path = candidates.at(first)?;
+        let depth = path.depth();
+
+        if depth > 0 {
+            return Self::choose_among(candidates, len, (path, depth), next);
+        }
+        candidates.set_turn(next);
+        Some(path)
+    }
+}
+
+impl QueueDepth {
+    /// Looks at the paths from `next` on, too, for one that is better than the `best` yet, of which
+    /// the depth is known. A function of its own, so that other policies do not pay for the
+    /// registers that it needs.
+    #[inline(never)]
+    fn choose_among<'a, C: Candidates<'a>>(
+        candidates: C,
+        len: u32,
+        (mut best, mut least): (&'a C::Path, i32),
+        mut next: u32,
+    ) -> Option<&'a C::Path> {
+        let mut left = Self::LOOKS.min(len - 1);
+
+        while least > 0 && left > 0 {
+            let path = candidates.at(if next < len { next } else { next - len })?;
             let depth = path.depth();
 
             if depth < least {
                 (best, least) = (path, depth);
             }
-            at = if at + 1 < len { at + 1 } else { 0 };
+            next += 1;
+            left -= 1;
         }
-        candidates.set_turn(at);
+        candidates.set_turn(next);
         Some(best)
     }
 }

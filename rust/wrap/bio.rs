@@ -149,28 +149,33 @@ impl Bio {
             {
                 return (begin | len) & limits.dma_alignment == 0;
             }
-            self.fits_as_a_whole(limits)
+            Self::fits_as_a_whole(bio, limits)
         }
     }
 
-    /// The same for a bio of whole pages, and limits that do not depend on where it is.
+    /// The same for a bio of whole pages.
     ///
     /// Each of its segments counts as two, since it may lie across a boundary of
-    /// `seg_boundary_mask` once, and the bio as longer by a block, at which it would be cut.
-    #[inline]
-    fn fits_as_a_whole(&self, limits: &bindings::queue_limits) -> bool {
-        let bio = self.0.as_ptr();
-
-        // SAFETY: By the type invariant; a bio that is no clone has `bi_vcnt` segments of its own.
+    /// `seg_boundary_mask` once. What is too long is cut where a physical block ends.
+    ///
+    /// # Safety
+    ///
+    /// `bio` is valid.
+    #[inline(never)]
+    unsafe fn fits_as_a_whole(bio: *mut bindings::bio, limits: &bindings::queue_limits) -> bool {
+        // SAFETY: By this function's contract; a bio that is no clone has `bi_vcnt` segments of its
+        // own.
         unsafe {
             let iter = (*bio).bi_iter;
             let segments = u32::from((*bio).bi_vcnt);
-            let sectors = (iter.bi_size >> 9) + (limits.physical_block_size >> 9);
+            let block = (limits.physical_block_size >> 9).wrapping_sub(1);
+            let begin = iter.bi_sector as u32 & block;
+            let end = begin.wrapping_add(limits.max_sectors) & !block;
 
             if (*bio).bi_flags & Self::CLONED != 0
                 || (*bio).bi_opf & Self::ATOMIC != 0
                 || iter.bi_idx >= segments
-                || sectors > limits.max_sectors
+                || begin + (iter.bi_size >> 9) > end
                 || segments * 2 > u32::from(limits.max_segments)
                 || iter.bi_size > limits.max_segment_size
                 || limits.seg_boundary_mask < u32::MAX as usize
@@ -194,44 +199,36 @@ impl Bio {
         unsafe { (*self.0.as_ptr()).bi_opf & Self::NOWAIT != 0 }
     }
 
-    /// `bio_set_dev()`.
+    /// `bio_set_dev()` for a disk that is another than the bio's, and whether the check against
+    /// its end has been done.
     #[inline(always)]
-    pub(crate) fn set_disk(&mut self, disk: &Disk) {
+    fn set_disk(&mut self, disk: &Disk, is_remapped: bool) {
         let bio = self.0.as_ptr();
-        let part0 = disk.part0();
+        let remapped = if is_remapped { Self::REMAPPED } else { 0 };
 
         // SAFETY: By the type invariant; `part0` lives as long as the disk, which those who send
         // bios to it keep.
         unsafe {
-            (*bio).bi_flags &= !Self::REMAPPED;
-            if (*bio).bi_bdev != part0 {
-                (*bio).bi_flags &= !Self::BPS_THROTTLED;
-            }
-            (*bio).bi_bdev = part0;
+            (*bio).bi_flags = (*bio).bi_flags & !(Self::REMAPPED | Self::BPS_THROTTLED) | remapped;
+            (*bio).bi_bdev = disk.part0();
+            // A bio that has been submitted to one disk is associated already.
             #[cfg(CONFIG_BLK_CGROUP)]
-            if (*bio).bi_blkg.is_null() {
-                bindings::bio_associate_blkg(bio);
-            } else {
-                // What that would do, with one question less.
-                bindings::bio_associate_blkg_from_css(bio, bindings::bio_blkcg_css(bio));
-            }
+            bindings::bio_associate_blkg_from_css(bio, bindings::bio_blkcg_css(bio));
         }
     }
 
-    /// Turns a bio of the head's disk into one of a path's: to its disk, marked as ours, and with
-    /// the check against the end of the device done.
+    /// Turns a bio of the disk of `head` into one of a path's: to its disk, marked as ours, and
+    /// with the check against the end of the device done.
     #[inline(always)]
-    pub(crate) fn remap(&mut self, path: &Disk) {
+    pub(crate) fn remap(&mut self, head: *mut bindings::mpath_head, path: &Disk) {
         let bio = self.0.as_ptr();
-        // SAFETY: By the type invariant: a bio that is not completed is for a disk that is there.
-        let head = unsafe { (*(*bio).bi_bdev).bd_disk };
 
-        self.set_disk(path);
-        // SAFETY: As above.
+        self.set_disk(path, true);
+        // SAFETY: By the type invariant: a bio that is not completed is for a disk that is there,
+        // and so is its head.
         unsafe {
-            (*bio).bi_flags |= Self::REMAPPED;
             (*bio).bi_opf |= Self::DRIVER;
-            bindings::mpath_helper_trace_bio_remap(bio, head, (*bio).bi_iter.bi_sector);
+            bindings::mpath_helper_trace_bio_remap(bio, head);
         }
     }
 
@@ -243,7 +240,7 @@ impl Bio {
     pub(crate) fn take_back(&mut self, head: &Disk) {
         let bio = self.0.as_ptr();
 
-        self.set_disk(head);
+        self.set_disk(head, false);
         // SAFETY: By the type invariant.
         unsafe {
             if (*bio).bi_flags & Self::CHAIN == 0 {

@@ -42,16 +42,24 @@ impl SrcuFast {
 
     /// Begins a read-side section, which may sleep.
     #[inline(always)]
-    pub(crate) fn read_lock(&self) -> Guard<'_> {
+    pub(crate) fn read_lock(&self) -> Counter {
         // SAFETY: By the type invariant.
-        let counter = unsafe { bindings::mpath_helper_srcu_read_lock(self.inner.get()) };
+        Counter(
+            unsafe { bindings::mpath_helper_srcu_read_lock(self.inner.get()) },
+            NotThreadSafe,
+        )
+    }
 
-        // INVARIANT: `counter` is what the lock returned.
-        Guard {
-            srcu: self,
-            counter,
-            _not_send: NotThreadSafe,
-        }
+    /// Ends a read-side section.
+    ///
+    /// # Safety
+    ///
+    /// `counter` is what [`SrcuFast::read_lock`] has returned for this domain, and not been given
+    /// back yet.
+    #[inline(always)]
+    pub(crate) unsafe fn read_unlock(&self, counter: &Counter) {
+        // SAFETY: By this function's contract, and in the same task since it is not `Send`.
+        unsafe { bindings::mpath_helper_srcu_read_unlock(self.inner.get(), counter.0) }
     }
 
     /// Is the caller inside a section, as far as lockdep knows? Without it nobody does.
@@ -71,7 +79,7 @@ impl SrcuFast {
 #[pinned_drop]
 impl PinnedDrop for SrcuFast {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: By the type invariant; a `Guard` borrows the domain, so no reader is left, and
+        // SAFETY: By the type invariant; a section borrows what the domain is in, so no reader is left, and
         // nothing here queues callbacks.
         unsafe { bindings::cleanup_srcu_struct(self.inner.get()) }
     }
@@ -82,22 +90,7 @@ unsafe impl Send for SrcuFast {}
 // SAFETY: As above, also at the same time.
 unsafe impl Sync for SrcuFast {}
 
-/// A read-side section.
-///
-/// # Invariants
-///
-/// `counter` is what `srcu_read_lock_fast()` returned for `srcu`.
-#[must_use = "the section ends when the guard is dropped"]
-pub(crate) struct Guard<'a> {
-    srcu: &'a SrcuFast,
-    counter: *mut bindings::srcu_ctr,
-    _not_send: NotThreadSafe,
-}
-
-impl Drop for Guard<'_> {
-    #[inline(always)]
-    fn drop(&mut self) {
-        // SAFETY: By the type invariant, and in the same task since the guard is not `Send`.
-        unsafe { bindings::mpath_helper_srcu_read_unlock(self.srcu.inner.get(), self.counter) }
-    }
-}
+/// What a read-side section has counted, and will count when it ends. One word, so that a section
+/// fits into registers with what it is of.
+#[must_use = "the section has to end"]
+pub(crate) struct Counter(*mut bindings::srcu_ctr, NotThreadSafe);

@@ -168,30 +168,30 @@ fn index(paths: &[FakePath], path: &FakePath) -> usize {
         .unwrap()
 }
 
-impl Candidates for FakeHead {
+impl<'a> Candidates<'a> for &'a FakeHead {
     type Path = FakePath;
 
-    fn len(&self) -> u32 {
+    fn len(self) -> u32 {
         self.listed.len() as u32
     }
 
-    fn at(&self, place: u32) -> Option<&FakePath> {
+    fn at(self, place: u32) -> Option<&'a FakePath> {
         Some(&self.paths[self.listed[place as usize]])
     }
 
-    fn nearest(&self, node: Node) -> Option<&FakePath> {
+    fn nearest(self, node: Node) -> Option<&'a FakePath> {
         nearest(self.listed.iter().map(|index| &self.paths[*index]), node)
     }
 
-    fn turn(&self) -> u32 {
+    fn turn(self) -> u32 {
         self.turn.get()
     }
 
-    fn set_turn(&self, place: u32) {
+    fn set_turn(self, place: u32) {
         self.turn.set(place);
     }
 
-    fn last_done(&self) -> u32 {
+    fn last_done(self) -> u32 {
         self.done
     }
 }

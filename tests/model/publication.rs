@@ -306,19 +306,19 @@ impl Path for Seen {
     }
 }
 
-impl<const READERS: usize> Candidates for Section<'_, READERS> {
+impl<'a, const READERS: usize> Candidates<'a> for &'a Section<'_, READERS> {
     type Path = Seen;
 
-    fn len(&self) -> u32 {
+    fn len(self) -> u32 {
         self.head.len.load(Ordering::Acquire)
     }
 
-    fn at(&self, place: u32) -> Option<&Seen> {
+    fn at(self, place: u32) -> Option<&'a Seen> {
         // SAFETY: The models keep the memory of devices; loom finds out if they may not be touched.
         unsafe { self.head.places[place as usize].load().as_ref() }.map(Seen::of)
     }
 
-    fn nearest(&self, node: Node) -> Option<&Seen> {
+    fn nearest(self, node: Node) -> Option<&'a Seen> {
         // SAFETY: As above.
         match unsafe { self.head.slot.load().as_ref() } {
             Some(device) => Some(Seen::of(device)),
@@ -326,15 +326,15 @@ impl<const READERS: usize> Candidates for Section<'_, READERS> {
         }
     }
 
-    fn turn(&self) -> u32 {
+    fn turn(self) -> u32 {
         self.turn.get()
     }
 
-    fn set_turn(&self, place: u32) {
+    fn set_turn(self, place: u32) {
         self.turn.set(place);
     }
 
-    fn last_done(&self) -> u32 {
+    fn last_done(self) -> u32 {
         0
     }
 }

@@ -20,6 +20,9 @@ _PATCH = paths.ROOT / "drivers" / "nvme" / "in-tree.patch"
 _GLUE = paths.ROOT / "drivers" / "nvme" / "host"
 _BENCH = paths.ROOT / "tests" / "bench"
 _NVME = Path("drivers/nvme")
+_BENCH_LIBRARY = "lib-bench"
+#: What is added to the library's files for the bench.
+_ADDED = {f"rust/{to}": (_BENCH / added).read_bytes() for to, added in {"ffi.rs": "choose.rs", "exports.c": "choose.c"}.items()}
 _BAD = paths.ROOT / "tests" / "bad"
 #: What is copied of the tree's NVMe, and so never what make left there.
 _SOURCES = ("*.c", "*.h", "Makefile", "Kconfig")
@@ -65,9 +68,10 @@ def ensure_bench(which: str) -> Path:
     home = _home(kernel.PLAIN, built)
     with cache.lock(home / f"bench-{which}", f"modules bench-{which}"):
         objects = [_bench_load(home, built)]
+        flags = []
         if which == "ours":
-            objects.append(_library(kernel.PLAIN, built))
-        flags = _ours_flags(home) if which == "ours" else []
+            objects.append(_library(kernel.PLAIN, built, _BENCH_LIBRARY, source=_bench_library(home)))
+            flags = _ours_flags(home, library=_BENCH_LIBRARY)
         objects.append(_nvme(f"bench-{which}", kernel.PLAIN, built, flags))
         return _collect(home / "modules" / f"bench-{which}", objects)
 
@@ -79,6 +83,18 @@ def _bench_load(home: Path, built: kernel.KernelBuild) -> Path:
         step.run([*built.make(), f"M={_BENCH}", f"MO={output}", "KCFLAGS=-Werror", "modules"],
                  env=kernel.environment(), show=kernel.show)
     return output
+
+
+def _bench_library(home: Path) -> Path:
+    """A copy of the library to which is added what chooses a path and nothing else."""
+    tree = home / "bench-library"
+    for part in ("Kbuild", "rust", "include"):
+        place = paths.ROOT / part
+        for file in [place] if place.is_file() else place.rglob("*.*"):
+            target = tree / file.relative_to(paths.ROOT)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write(target, file.read_bytes() + _ADDED.get(str(file.relative_to(paths.ROOT)), b""))
+    return tree
 
 
 def _add_bench(fresh: Path) -> None:
@@ -130,13 +146,14 @@ def _home(name: str, built: kernel.KernelBuild) -> Path:
     return home
 
 
-def _library(name: str, built: kernel.KernelBuild, label: str = "lib", variables: tuple = ()) -> Path:
+def _library(name: str, built: kernel.KernelBuild, label: str = "lib", variables: tuple = (),
+             source: Path = paths.ROOT) -> Path:
     """Builds libmultipath.ko and its Module.symvers; without special variables also the samples."""
     output = kernel.place(name) / "modules" / label
-    if not variables and _has_configfs(built):
+    if label == "lib" and _has_configfs(built):
         variables = _SAMPLES
     with log.step(f"modules-{label}{kernel.suffix(name)}", "building libmultipath") as step:
-        step.run([*built.make(), f"M={paths.ROOT}", f"MO={output}", "CONFIG_LIBMULTIPATH=m", *variables, "modules"],
+        step.run([*built.make(), f"M={source}", f"MO={output}", "CONFIG_LIBMULTIPATH=m", *variables, "modules"],
                  env=kernel.environment(), show=kernel.show)
     return output
 
@@ -155,9 +172,9 @@ def _has_configfs(built: kernel.KernelBuild) -> bool:
     return "CONFIG_CONFIGFS_FS" in built.options()
 
 
-def _ours_flags(home: Path, flags: str = "") -> list:
+def _ours_flags(home: Path, flags: str = "", library: str = "lib") -> list:
     return [
-        f"KBUILD_EXTRA_SYMBOLS={home / 'modules' / 'lib' / 'Module.symvers'}",
+        f"KBUILD_EXTRA_SYMBOLS={home / 'modules' / library / 'Module.symvers'}",
         f"KCPPFLAGS=-I{paths.ROOT / 'include'}",
         f"KCFLAGS=-Werror {flags}".strip(),
     ]

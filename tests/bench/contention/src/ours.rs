@@ -286,7 +286,7 @@ impl Head {
         let policy = IoPolicy::from_raw(self.group.load(Relaxed)).unwrap_or(IoPolicy::Numa);
         let node = Node(CPU.with(|cpu| cpu.node.get()));
         let disk = policy
-            .choose(&section.shortlist(), node)
+            .choose(section.shortlist(), node)
             .map(|path| &raw const *path.disk);
 
         // SAFETY: Paths stay.
@@ -347,21 +347,22 @@ impl Section<'_> {
 }
 
 /// `Listed` in `rust/engine/shortlist.rs`.
+#[derive(Clone, Copy)]
 struct Listed<'a> {
     section: &'a Section<'a>,
     places: &'a Places,
 }
 
-impl Candidates for Listed<'_> {
+impl<'a> Candidates<'a> for Listed<'a> {
     type Path = Device;
 
     #[inline(always)]
-    fn len(&self) -> u32 {
+    fn len(self) -> u32 {
         self.places.len.load(Acquire)
     }
 
     #[inline(always)]
-    fn at(&self, place: u32) -> Option<&Device> {
+    fn at(self, place: u32) -> Option<&'a Device> {
         // SAFETY: `place` is less than a length that the array has had. Paths stay.
         unsafe {
             self.places
@@ -373,7 +374,7 @@ impl Candidates for Listed<'_> {
     }
 
     #[inline(always)]
-    fn nearest(&self, node: Node) -> Option<&Device> {
+    fn nearest(self, node: Node) -> Option<&'a Device> {
         let path = self.section.head.current_path.slot(node).load();
 
         if path.is_null() {
@@ -384,17 +385,17 @@ impl Candidates for Listed<'_> {
     }
 
     #[inline(always)]
-    fn turn(&self) -> u32 {
+    fn turn(self) -> u32 {
         CPU.with(|cpu| cpu.next.get())
     }
 
     #[inline(always)]
-    fn set_turn(&self, place: u32) {
+    fn set_turn(self, place: u32) {
         CPU.with(|cpu| cpu.next.set(place));
     }
 
     #[inline(always)]
-    fn last_done(&self) -> u32 {
+    fn last_done(self) -> u32 {
         CPU.with(|cpu| cpu.done.get())
     }
 }
