@@ -27,6 +27,7 @@ bool mpath_helper_node_online(int node);
 
 u32 mpath_helper_turn(struct mpath_turn __percpu *turns);
 void mpath_helper_set_turn(struct mpath_turn __percpu *turns, u32 next);
+u32 mpath_helper_take_turn(struct mpath_turn __percpu *turns);
 u32 mpath_helper_last_done(struct mpath_turn __percpu *turns);
 struct mpath_turn __percpu *mpath_helper_alloc_turns(void);
 void mpath_helper_free_turns(struct mpath_turn __percpu *turns);

@@ -42,7 +42,7 @@ pub trait Candidates<'a>: Copy {
     type Path: Path + 'a;
 
     /// How many there are.
-    fn len(self) -> u32;
+    fn len(self) -> usize;
 
     /// Is there none?
     fn is_empty(self) -> bool {
@@ -50,19 +50,28 @@ pub trait Candidates<'a>: Copy {
     }
 
     /// The one at a place less than [`Candidates::len`].
-    fn at(self, place: u32) -> Option<&'a Self::Path>;
+    fn at(self, place: usize) -> Option<&'a Self::Path>;
 
     /// The one that is nearest to `node`, the first of equals.
     fn nearest(self, node: Node) -> Option<&'a Self::Path>;
 
     /// This CPU's turn: where it goes on. A hint of any value.
-    fn turn(self) -> u32;
+    fn turn(self) -> usize;
 
     /// Sets where this CPU goes on.
-    fn set_turn(self, place: u32);
+    fn set_turn(self, place: usize);
+
+    /// This CPU's turn, which is the next one from now on.
+    #[inline(always)]
+    fn take_turn(self) -> usize {
+        let turn = self.turn();
+
+        self.set_turn(turn.wrapping_add(1));
+        turn
+    }
 
     /// The place of the path on which a request has ended on this CPU last. A hint of any value.
-    fn last_done(self) -> u32;
+    fn last_done(self) -> usize;
 }
 
 /// A way to choose a path.
@@ -70,8 +79,11 @@ pub trait Policy {
     /// The name in sysfs and in module parameters.
     const NAME: &'static str;
 
-    /// The path for a bio that is submitted on `node`, or `None` when there are no candidates.
-    fn choose<'a, C: Candidates<'a>>(candidates: C, node: Node) -> Option<&'a C::Path>;
+    /// The path for a bio that is submitted on `node()`, or `None` when there are no candidates.
+    fn choose<'a, C: Candidates<'a>>(
+        candidates: C,
+        node: impl FnOnce() -> Node,
+    ) -> Option<&'a C::Path>;
 }
 
 /// The policies; the values are those of `enum mpath_iopolicy_e`.
@@ -139,9 +151,13 @@ impl IoPolicy {
             .find(|policy| policy.name().as_bytes() == name)
     }
 
-    /// The path for a bio that is submitted on `node`.
+    /// The path for a bio that is submitted on `node()`.
     #[inline(always)]
-    pub fn choose<'a, C: Candidates<'a>>(self, candidates: C, node: Node) -> Option<&'a C::Path> {
+    pub fn choose<'a, C: Candidates<'a>>(
+        self,
+        candidates: C,
+        node: impl FnOnce() -> Node,
+    ) -> Option<&'a C::Path> {
         match self {
             Self::Numa => Numa::choose(candidates, node),
             Self::RoundRobin => RoundRobin::choose(candidates, node),
@@ -153,7 +169,7 @@ impl IoPolicy {
 /// The next of `len` places at this CPU's turn, `turn`. Of several CPUs that have had no turn yet,
 /// each begins at another place.
 #[inline(always)]
-fn place(turn: u32, len: u32) -> u32 {
+fn place(turn: usize, len: usize) -> usize {
     if turn < len {
         turn
     } else {

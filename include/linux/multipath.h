@@ -197,6 +197,7 @@ struct mpath_turn {
  * @numa_node: private, the NUMA node that the path is near to, or NUMA_NO_NODE
  * @port: private, the port that the path goes through
  * @disk: private, the path's own disk
+ * @part0: private, that as a block device, which bios are sent to
  * @head: private, the head that the path belongs to
  * @flags: private
  * @turns: private, the head's, for mpath_request_done()
@@ -215,6 +216,7 @@ struct mpath_device {
 	int			numa_node;
 	struct mpath_port	*port;
 	struct gendisk		*disk;
+	struct block_device	*part0;
 	struct mpath_head	*head;
 	unsigned long		flags;
 	struct mpath_turn __percpu *turns;

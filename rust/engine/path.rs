@@ -161,6 +161,7 @@ impl MpathDevice {
                 numa_node,
                 port,
                 disk,
+                part0: (*disk).part0,
                 head,
                 flags: mark(raw, Self::FLAGS),
                 turns: MpathHead::from_raw(head).shortlist.turns(),
@@ -200,6 +201,13 @@ impl MpathDevice {
     pub(crate) fn disk(&self) -> &Disk {
         // SAFETY: By the type invariant.
         unsafe { Disk::from_raw((*self.0.get()).disk) }
+    }
+
+    /// The path's own disk as a block device.
+    #[inline(always)]
+    pub(crate) fn part0(&self) -> *mut bindings::block_device {
+        // SAFETY: By the type invariant.
+        unsafe { (*self.0.get()).part0 }
     }
 
     /// The head that the path is on.

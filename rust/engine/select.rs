@@ -18,7 +18,6 @@ use crate::submission::{
     self,
     Submission, //
 };
-use crate::wrap::numa;
 use crate::wrap::srcu;
 
 /// A read-side section: paths that are seen in it stay until it ends. It may sleep.
@@ -80,12 +79,7 @@ impl Section<'_> {
     /// The path that a bio would be sent to now.
     #[inline(always)]
     pub(crate) fn choose(&self) -> Option<&MpathDevice> {
-        let shortlist = self.inside().shortlist();
-
-        self.head
-            .group()
-            .policy()
-            .choose(shortlist, numa::current())
+        self.inside().shortlist().choose()
     }
 
     /// All paths, also those that are not usable, in the order in which they were added.

@@ -10,7 +10,10 @@ use super::path::{
 use super::select::Inside;
 use crate::bindings;
 use crate::nodes::Node;
-use crate::policy::Candidates;
+use crate::policy::{
+    Candidates,
+    IoPolicy, //
+};
 use crate::shortlist::{
     nearest,
     usable,
@@ -18,6 +21,7 @@ use crate::shortlist::{
     Stamp, //
 };
 use crate::sync::AtomicPtr;
+use crate::wrap::numa;
 use core::alloc::Layout;
 use core::cell::Cell;
 use core::ptr::{
@@ -33,6 +37,7 @@ use kernel::prelude::*;
 use kernel::sync::atomic::{
     Acquire,
     Atomic,
+    Relaxed,
     Release, //
 };
 use kernel::sync::{
@@ -136,6 +141,8 @@ pub(crate) struct Shortlist {
     stamp: Stamp,
     places: AtomicPtr<Places>,
     turns: Turns,
+    /// The policy that is in force. Here, so that a choice need not look at the group.
+    policy: Atomic<u32>,
     #[pin]
     lock: SpinLock<()>,
 }
@@ -148,6 +155,7 @@ impl Shortlist {
             // INVARIANT: An array without an older one; nobody writes to what has no places.
             places: AtomicPtr::new((&raw const NO_PLACES).cast_mut()),
             turns: Turns::new()?,
+            policy: Atomic::new(IoPolicy::Numa as u32),
             lock <- new_spinlock!((), "Shortlist::lock"),
         }? Error)
     }
@@ -235,12 +243,14 @@ impl<'a> Inside<'a> {
     pub(crate) fn shortlist(self) -> Listed<'a> {
         let shortlist = &self.head().shortlist;
 
-        if !shortlist.is_current() {
-            self.renew();
-        }
+        let inside = if shortlist.is_current() {
+            self
+        } else {
+            self.renew()
+        };
         Listed {
-            inside: self,
-            places: shortlist.places(),
+            inside,
+            places: inside.head().shortlist.places(),
         }
     }
 
@@ -255,11 +265,13 @@ impl<'a> Inside<'a> {
                 .any(|place| core::ptr::eq(place.load(), path))
     }
 
-    /// Sees to it that the shortlist is current.
+    /// Sees to it that the shortlist is current. Returns itself, which then need not be kept over
+    /// the call.
     #[cold]
     #[inline(never)]
-    fn renew(self) {
+    fn renew(self) -> Self {
         self.renew_and(|_| ());
+        self
     }
 
     /// Sees to it that the shortlist is current, and does something with its paths before anybody
@@ -283,6 +295,9 @@ impl<'a> Inside<'a> {
                     }
                 },
             );
+            shortlist
+                .policy
+                .store(head.group().policy() as u32, Relaxed);
             head.current_path.clear();
             places.len.store(len.get(), Release);
         });
@@ -309,7 +324,7 @@ impl<'a> Inside<'a> {
     }
 }
 
-/// A shortlist that was current in a read-side section.
+/// A shortlist that was current in a read-side section. Two words, which registers can pass on.
 #[derive(Clone, Copy)]
 pub(crate) struct Listed<'a> {
     inside: Inside<'a>,
@@ -317,9 +332,23 @@ pub(crate) struct Listed<'a> {
 }
 
 impl<'a> Listed<'a> {
+    /// The path that the policy in force chooses.
+    #[inline(always)]
+    pub(crate) fn choose(self) -> Option<&'a MpathDevice> {
+        let policy = self.head().shortlist.policy.load(Relaxed);
+
+        // SAFETY: Nothing but the values of policies is stored there.
+        unsafe { IoPolicy::from_raw(policy).unwrap_unchecked() }.choose(self, numa::current)
+    }
+
     #[inline(always)]
     fn head(self) -> &'a MpathHead {
         self.inside.head()
+    }
+
+    #[inline(always)]
+    fn turns(self) -> *mut bindings::mpath_turn {
+        self.head().shortlist.turns()
     }
 }
 
@@ -327,16 +356,16 @@ impl<'a> Candidates<'a> for Listed<'a> {
     type Path = MpathDevice;
 
     #[inline(always)]
-    fn len(self) -> u32 {
-        self.places.len()
+    fn len(self) -> usize {
+        self.places.len() as usize
     }
 
     #[inline(always)]
-    fn at(self, place: u32) -> Option<&'a MpathDevice> {
+    fn at(self, place: usize) -> Option<&'a MpathDevice> {
         // SAFETY: `place` is less than a length that the array has had: at most its capacity, and
         // what is there was stored before, and is not null. It stays until the section ends, by
         // the protocol in `shortlist`.
-        Some(unsafe { &*(*self.places.first.as_ptr().add(place as usize)).load() })
+        Some(unsafe { &*(*self.places.first.as_ptr().add(place)).load() })
     }
 
     #[inline(always)]
@@ -351,20 +380,26 @@ impl<'a> Candidates<'a> for Listed<'a> {
     }
 
     #[inline(always)]
-    fn turn(self) -> u32 {
+    fn turn(self) -> usize {
         // SAFETY: The head's turns, which stay as long as it.
-        unsafe { bindings::mpath_helper_turn(self.head().shortlist.turns()) }
+        unsafe { bindings::mpath_helper_turn(self.turns()) as usize }
     }
 
     #[inline(always)]
-    fn set_turn(self, place: u32) {
+    fn set_turn(self, place: usize) {
         // SAFETY: As above.
-        unsafe { bindings::mpath_helper_set_turn(self.head().shortlist.turns(), place) }
+        unsafe { bindings::mpath_helper_set_turn(self.turns(), place as u32) }
     }
 
     #[inline(always)]
-    fn last_done(self) -> u32 {
+    fn take_turn(self) -> usize {
         // SAFETY: As above.
-        unsafe { bindings::mpath_helper_last_done(self.head().shortlist.turns()) }
+        unsafe { bindings::mpath_helper_take_turn(self.turns()) as usize }
+    }
+
+    #[inline(always)]
+    fn last_done(self) -> usize {
+        // SAFETY: As above.
+        unsafe { bindings::mpath_helper_last_done(self.turns()) as usize }
     }
 }

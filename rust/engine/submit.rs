@@ -38,7 +38,7 @@ impl MpathHead {
 
         match section.choose() {
             Some(path) => {
-                bio.remap(self.as_raw(), path.disk());
+                bio.remap(self.as_raw(), path.part0());
                 bio.submit();
             }
             None => self.submit_without_path(section, bio),

@@ -195,7 +195,9 @@ fn use_every_slot(machine: &'static Machine, policy: IoPolicy) -> Result {
     let chooses = |id, path: Option<&FakePath>| {
         let section = engine.read();
         let shortlist = section.inside().shortlist();
-        let chosen = policy.choose(&shortlist, Node(id)).map(core::ptr::from_ref);
+        let chosen = policy
+            .choose(shortlist, || Node(id))
+            .map(core::ptr::from_ref);
 
         chosen == path.map(|path| core::ptr::from_ref(path.engine()))
     };

@@ -15,7 +15,10 @@ impl Policy for Numa {
     const NAME: &'static str = "numa";
 
     #[inline(always)]
-    fn choose<'a, C: Candidates<'a>>(candidates: C, node: Node) -> Option<&'a C::Path> {
-        candidates.nearest(node)
+    fn choose<'a, C: Candidates<'a>>(
+        candidates: C,
+        node: impl FnOnce() -> Node,
+    ) -> Option<&'a C::Path> {
+        candidates.nearest(node())
     }
 }

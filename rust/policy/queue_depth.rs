@@ -10,62 +10,71 @@ use super::{
 };
 use crate::nodes::Node;
 
-/// The path whose port has the fewest requests in flight, among those that are looked at: the one
-/// on which a request has just ended on this CPU, and [`QueueDepth::LOOKS`] more, which this CPU
-/// takes in turn. Of up to so many paths none has less to do.
+/// The path whose port has the fewest requests in flight, among those that are looked at.
 ///
-/// Where a request has ended is where one fewer is in flight than before, so as long as the paths
-/// are evenly loaded, that is the least there is; the others even them out when they are not. A
-/// path with nothing in flight is taken at once.
+/// Of up to [`QueueDepth::FEW`] paths all are looked at. Of more it is the one on which a request
+/// has just ended on this CPU, and [`QueueDepth::LOOKS`] others, which this CPU takes in turn. Where
+/// a request has ended is where one fewer is in flight than before, so as long as the paths are
+/// evenly loaded, that is the least there is; the others even them out when they are not.
+///
+/// A path with nothing in flight is taken at once.
 pub struct QueueDepth;
 
 impl QueueDepth {
-    /// How many paths are looked at in turn.
-    pub const LOOKS: u32 = 3;
+    /// Up to how many paths all are looked at.
+    pub const FEW: usize = 4;
+    /// How many of more paths are looked at in turn.
+    pub const LOOKS: usize = 2;
 }
 
 impl Policy for QueueDepth {
     const NAME: &'static str = "queue-depth";
 
     #[inline(always)]
-    fn choose<'a, C: Candidates<'a>>(candidates: C, _node: Node) -> Option<&'a C::Path> {
+    fn choose<'a, C: Candidates<'a>>(
+        candidates: C,
+        _node: impl FnOnce() -> Node,
+    ) -> Option<&'a C::Path> {
         let len = candidates.len();
+        let last = len.wrapping_sub(1);
 
-        if len == 0 {
-            return None;
+        if last > 1 {
+            return Self::choose_of_several(candidates, len);
         }
-        let turn = place(candidates.turn(), len);
-        // Where all paths are looked at, the one on which a request has ended is among them.
-        let (first, next) = if len <= Self::LOOKS {
-            (turn, turn + 1)
-        } else {
-            let done = candidates.last_done();
-
-            (if done < len { done } else { turn }, turn)
-        };
-        let path = candidates.at(first)?;
+        // One path or two, as most heads have, without what a loop takes.
+        let turn = candidates.take_turn() & last;
+        let path = candidates.at(turn)?;
         let depth = path.depth();
 
-        if depth > 0 {
-            return Self::choose_among(candidates, len, (path, depth), next);
+        if depth > 0 && len == 2 {
+            let other = candidates.at(turn ^ 1)?;
+
+            if other.depth() < depth {
+                return Some(other);
+            }
         }
-        candidates.set_turn(next);
         Some(path)
     }
 }
 
 impl QueueDepth {
-    /// Looks at the paths from `next` on, too, for one that is better than the `best` yet, of which
-    /// the depth is known. A function of its own, so that other policies do not pay for the
-    /// registers that it needs.
+    /// Chooses from any number of paths. A function of its own, so that other policies do not pay
+    /// for the registers that it needs.
     #[inline(never)]
-    fn choose_among<'a, C: Candidates<'a>>(
-        candidates: C,
-        len: u32,
-        (mut best, mut least): (&'a C::Path, i32),
-        mut next: u32,
-    ) -> Option<&'a C::Path> {
-        let mut left = Self::LOOKS.min(len - 1);
+    fn choose_of_several<'a, C: Candidates<'a>>(candidates: C, len: usize) -> Option<&'a C::Path> {
+        if len == 0 {
+            return None;
+        }
+        let turn = place(candidates.turn(), len);
+        let (first, mut next, mut left) = if len <= Self::FEW {
+            (turn, turn + 1, len - 1)
+        } else {
+            let done = candidates.last_done();
+
+            (if done < len { done } else { turn }, turn, Self::LOOKS)
+        };
+        let mut best = candidates.at(first)?;
+        let mut least = best.depth();
 
         while least > 0 && left > 0 {
             let path = candidates.at(if next < len { next } else { next - len })?;
@@ -77,7 +86,7 @@ impl QueueDepth {
             next += 1;
             left -= 1;
         }
-        candidates.set_turn(next);
+        candidates.set_turn(if len <= Self::FEW { turn + 1 } else { next });
         Some(best)
     }
 }

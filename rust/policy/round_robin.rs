@@ -16,7 +16,10 @@ impl Policy for RoundRobin {
     const NAME: &'static str = "round-robin";
 
     #[inline(always)]
-    fn choose<'a, C: Candidates<'a>>(candidates: C, _node: Node) -> Option<&'a C::Path> {
+    fn choose<'a, C: Candidates<'a>>(
+        candidates: C,
+        _node: impl FnOnce() -> Node,
+    ) -> Option<&'a C::Path> {
         let len = candidates.len();
 
         if len == 0 {

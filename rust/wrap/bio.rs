@@ -172,10 +172,10 @@ impl Bio {
             let begin = iter.bi_sector as u32 & block;
             let end = begin.wrapping_add(limits.max_sectors) & !block;
 
-            if (*bio).bi_flags & Self::CLONED != 0
+            if begin + (iter.bi_size >> 9) > end
+                || (*bio).bi_flags & Self::CLONED != 0
                 || (*bio).bi_opf & Self::ATOMIC != 0
                 || iter.bi_idx >= segments
-                || begin + (iter.bi_size >> 9) > end
                 || segments * 2 > u32::from(limits.max_segments)
                 || iter.bi_size > limits.max_segment_size
                 || limits.seg_boundary_mask < u32::MAX as usize
@@ -199,10 +199,10 @@ impl Bio {
         unsafe { (*self.0.as_ptr()).bi_opf & Self::NOWAIT != 0 }
     }
 
-    /// `bio_set_dev()` for a disk that is another than the bio's, and whether the check against
-    /// its end has been done.
+    /// `bio_set_dev()` for another disk than the bio's, and whether the check against its end has
+    /// been done.
     #[inline(always)]
-    fn set_disk(&mut self, disk: &Disk, is_remapped: bool) {
+    fn set_dev(&mut self, part0: *mut bindings::block_device, is_remapped: bool) {
         let bio = self.0.as_ptr();
         let remapped = if is_remapped { Self::REMAPPED } else { 0 };
 
@@ -210,20 +210,24 @@ impl Bio {
         // bios to it keep.
         unsafe {
             (*bio).bi_flags = (*bio).bi_flags & !(Self::REMAPPED | Self::BPS_THROTTLED) | remapped;
-            (*bio).bi_bdev = disk.part0();
+            (*bio).bi_bdev = part0;
             // A bio that has been submitted to one disk is associated already.
             #[cfg(CONFIG_BLK_CGROUP)]
             bindings::bio_associate_blkg_from_css(bio, bindings::bio_blkcg_css(bio));
         }
     }
 
-    /// Turns a bio of the disk of `head` into one of a path's: to its disk, marked as ours, and
-    /// with the check against the end of the device done.
+    /// Turns a bio of the disk of `head` into one of a path's: to its block device, marked as ours,
+    /// and with the check against the end of the device done.
     #[inline(always)]
-    pub(crate) fn remap(&mut self, head: *mut bindings::mpath_head, path: &Disk) {
+    pub(crate) fn remap(
+        &mut self,
+        head: *mut bindings::mpath_head,
+        path: *mut bindings::block_device,
+    ) {
         let bio = self.0.as_ptr();
 
-        self.set_disk(path, true);
+        self.set_dev(path, true);
         // SAFETY: By the type invariant: a bio that is not completed is for a disk that is there,
         // and so is its head.
         unsafe {
@@ -240,7 +244,7 @@ impl Bio {
     pub(crate) fn take_back(&mut self, head: &Disk) {
         let bio = self.0.as_ptr();
 
-        self.set_disk(head, false);
+        self.set_dev(head.part0(), false);
         // SAFETY: By the type invariant.
         unsafe {
             if (*bio).bi_flags & Self::CHAIN == 0 {

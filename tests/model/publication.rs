@@ -199,7 +199,7 @@ impl<const READERS: usize> Head<READERS> {
 struct Section<'a, const READERS: usize> {
     head: &'a Head<READERS>,
     _guard: Guard<'a>,
-    turn: Cell<u32>,
+    turn: Cell<usize>,
     /// How many steps walks have taken.
     steps: Cell<usize>,
 }
@@ -223,7 +223,7 @@ impl<const READERS: usize> Section<'_, READERS> {
         } else if !head.stamp.is_current(&head.port_changes) {
             self.renew(|| ());
         }
-        policy.choose(self, Node(0))
+        policy.choose(self, || Node(0))
     }
 
     /// `Section::renew()`.
@@ -309,13 +309,13 @@ impl Path for Seen {
 impl<'a, const READERS: usize> Candidates<'a> for &'a Section<'_, READERS> {
     type Path = Seen;
 
-    fn len(self) -> u32 {
-        self.head.len.load(Ordering::Acquire)
+    fn len(self) -> usize {
+        self.head.len.load(Ordering::Acquire) as usize
     }
 
-    fn at(self, place: u32) -> Option<&'a Seen> {
+    fn at(self, place: usize) -> Option<&'a Seen> {
         // SAFETY: The models keep the memory of devices; loom finds out if they may not be touched.
-        unsafe { self.head.places[place as usize].load().as_ref() }.map(Seen::of)
+        unsafe { self.head.places[place].load().as_ref() }.map(Seen::of)
     }
 
     fn nearest(self, node: Node) -> Option<&'a Seen> {
@@ -326,15 +326,15 @@ impl<'a, const READERS: usize> Candidates<'a> for &'a Section<'_, READERS> {
         }
     }
 
-    fn turn(self) -> u32 {
+    fn turn(self) -> usize {
         self.turn.get()
     }
 
-    fn set_turn(self, place: u32) {
+    fn set_turn(self, place: usize) {
         self.turn.set(place);
     }
 
-    fn last_done(self) -> u32 {
+    fn last_done(self) -> usize {
         0
     }
 }

@@ -69,9 +69,11 @@ class KernelBuild:
         """What its guests get on their command line: where it looks for faults, as many interleavings as there can be.
 
         With five levels of page tables, KASAN takes good addresses for wild ones in an interrupt that comes just
-        while the kernel rewrites what it knows of its first CPU, and lockdep is off from then on.
+        while the kernel rewrites what it knows of its first CPU, and lockdep is off from then on. Without `acpi=noirq`
+        each use of a PCIe device asks the firmware for its interrupt line, which has none, and whose answer is so slow
+        to interpret here that the kernel gives up after half a minute.
         """
-        return "preempt=full no5lvl" if self.sanitizes else ""
+        return "preempt=full no5lvl acpi=noirq" if self.sanitizes else ""
 
     def make(self) -> list:
         """The make command that builds with the compiler it was built with."""

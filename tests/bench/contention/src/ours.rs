@@ -286,7 +286,7 @@ impl Head {
         let policy = IoPolicy::from_raw(self.group.load(Relaxed)).unwrap_or(IoPolicy::Numa);
         let node = Node(CPU.with(|cpu| cpu.node.get()));
         let disk = policy
-            .choose(section.shortlist(), node)
+            .choose(section.shortlist(), || node)
             .map(|path| &raw const *path.disk);
 
         // SAFETY: Paths stay.
@@ -357,20 +357,14 @@ impl<'a> Candidates<'a> for Listed<'a> {
     type Path = Device;
 
     #[inline(always)]
-    fn len(self) -> u32 {
-        self.places.len.load(Acquire)
+    fn len(self) -> usize {
+        self.places.len.load(Acquire) as usize
     }
 
     #[inline(always)]
-    fn at(self, place: u32) -> Option<&'a Device> {
+    fn at(self, place: usize) -> Option<&'a Device> {
         // SAFETY: `place` is less than a length that the array has had. Paths stay.
-        unsafe {
-            self.places
-                .places
-                .get_unchecked(place as usize)
-                .load()
-                .as_ref()
-        }
+        unsafe { self.places.places.get_unchecked(place).load().as_ref() }
     }
 
     #[inline(always)]
@@ -385,18 +379,18 @@ impl<'a> Candidates<'a> for Listed<'a> {
     }
 
     #[inline(always)]
-    fn turn(self) -> u32 {
-        CPU.with(|cpu| cpu.next.get())
+    fn turn(self) -> usize {
+        CPU.with(|cpu| cpu.next.get() as usize)
     }
 
     #[inline(always)]
-    fn set_turn(self, place: u32) {
-        CPU.with(|cpu| cpu.next.set(place));
+    fn set_turn(self, place: usize) {
+        CPU.with(|cpu| cpu.next.set(place as u32));
     }
 
     #[inline(always)]
-    fn last_done(self) -> u32 {
-        CPU.with(|cpu| cpu.done.get())
+    fn last_done(self) -> usize {
+        CPU.with(|cpu| cpu.done.get() as usize)
     }
 }
 
