@@ -1,5 +1,3 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Appended to a copy of rust/exports.c, as choose.rs is to rust/ffi.rs */
-int mpath_bench_choose(struct mpath_head *head,
-		       int (*cb)(struct mpath_device *dev, void *data));
+/* Appended to a copy of rust/exports.c, as choose.rs is to rust/ffi.rs. */
 EXPORT_SYMBOL_GPL(mpath_bench_choose);

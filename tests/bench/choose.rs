@@ -8,14 +8,14 @@
 #[no_mangle]
 pub unsafe extern "C" fn mpath_bench_choose(
     head: *mut mpath_head,
-    cb: unsafe extern "C" fn(*mut mpath_device, *mut c_void) -> c_int,
+    cb: Option<unsafe extern "C" fn(*mut mpath_device, *mut c_void) -> c_int>,
 ) -> c_int {
     // SAFETY: By this function's contract.
     let section = unsafe { MpathHead::from_raw(head) }.read();
 
-    match section.choose() {
+    match (section.choose(), cb) {
         // SAFETY: The path stays until the section ends.
-        Some(path) => unsafe { cb(path.as_raw(), core::ptr::null_mut()) },
-        None => EAGAIN.to_errno(),
+        (Some(path), Some(cb)) => unsafe { cb(path.as_raw(), core::ptr::null_mut()) },
+        _ => EAGAIN.to_errno(),
     }
 }

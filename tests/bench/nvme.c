@@ -80,10 +80,6 @@ static int bench_note_paths(struct nvme_ns_head *head)
 	return mpath_call_for_device(head->mpath, bench_note_library, NULL);
 }
 
-/* Appended to the library */
-int mpath_bench_choose(struct mpath_head *head,
-		       int (*cb)(struct mpath_device *dev, void *data));
-
 static int bench_use_device(struct mpath_device *device, void *data)
 {
 	return bench_use(nvme_mpath_to_ns(device));

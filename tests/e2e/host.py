@@ -15,7 +15,7 @@ def put_back(controller) -> None:
 
 
 def plug_node() -> None:
-    """Plugs in the memory and the CPU of a node that has had nothing."""
+    """Plugs in the memory of a node that has had nothing."""
     _ask("plug-node")
 
 

@@ -5,6 +5,8 @@ import os
 import subprocess
 from pathlib import Path
 
+from tests.e2e import pci
+
 
 def install() -> None:
     """Makes modprobe find the modules; the guest's root is its own to change."""
@@ -70,5 +72,6 @@ def _is_live(name) -> bool:
 
 
 def _modprobe(*words) -> None:
+    pci.place()
     done = subprocess.run(["modprobe", *words], capture_output=True, text=True)
     assert done.returncode == 0, f"modprobe {' '.join(words)}: {done.stderr.strip()}"

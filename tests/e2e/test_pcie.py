@@ -11,6 +11,7 @@ from tests.e2e import head as heads
 from tests.e2e import host
 from tests.e2e import modules
 from tests.e2e import passthrough
+from tests.e2e import pci
 from tests.e2e import wait
 from tests.e2e.case import Skip
 from tests.e2e.case import test
@@ -19,6 +20,9 @@ from tests.e2e.slot import Slot
 NQN = "nqn.2019-08.org.qemu:e2e"
 MORE = "nqn.2019-08.org.qemu:more"
 BLOCK = 4096
+#: Why slots are not emptied in a kernel with lockdep.
+PCIEHP = ("pciehp takes reset_lock and pci_rescan_remove_lock in either order when a card goes, with the kernel's own "
+          "NVMe as well, and with lockdep's report all checks of locks are over")
 
 
 @test
@@ -36,7 +40,7 @@ def each_node_uses_the_path_that_is_near():
 
 @test
 def a_controller_torn_out_costs_no_io():
-    with pcie_head() as head:
+    with _slots(), pcie_head() as head:
         with fio.Load(head.device) as load:
             for node in (0, 1):
                 load.wait_for_io(head)
@@ -50,7 +54,7 @@ def a_controller_torn_out_costs_no_io():
 
 @test
 def a_controller_pulled_in_order_costs_no_io():
-    with pcie_head() as head:
+    with _slots(), pcie_head() as head:
         with fio.Load(head.device) as load:
             load.wait_for_io(head)
             slot = Slot(_path_on(head, 1).controller)
@@ -72,7 +76,8 @@ def a_controller_unplugged_in_software_costs_no_io():
             (device / "remove").write_text("1")
             wait.until(lambda: len(head.paths()) == 1, "the controller to go")
             load.wait_for_io(head)
-            pathlib.Path("/sys/bus/pci/rescan").write_text("1")
+            with pci.arriving(pci.count() + 1):
+                pathlib.Path("/sys/bus/pci/rescan").write_text("1")
             wait.until(lambda: len(head.paths()) == 2, "the controller to be back")
             load.wait_for_carriers(head, *(path.controller for path in head.paths()))
             load.finish()
@@ -91,7 +96,7 @@ def a_pcie_reset_costs_no_io():
 
 @test
 def io_fails_when_every_controller_is_torn_out():
-    with pcie_head() as head:
+    with _slots(), pcie_head() as head:
         with fio.Load(head.device) as load:
             load.wait_for_io(head)
             slots = [_tear_out(head, node) for node in (0, 1)]
@@ -102,6 +107,14 @@ def io_fails_when_every_controller_is_torn_out():
         with fio.Load(_head().device) as load:
             load.wait_for_io(_head())
             load.finish()
+
+
+@contextmanager
+def _slots():
+    """Slots may be emptied; or the test is skipped."""
+    if os.path.exists("/proc/lockdep_stats"):
+        raise Skip(PCIEHP)
+    yield
 
 
 @contextmanager
@@ -145,7 +158,8 @@ def _tear_out(head, node) -> Slot:
 
 def _put_back(slot, node):
     slot.wait_until_free()
-    host.put_back(f"c{node}")
+    with pci.arriving(pci.count() + 1):
+        host.put_back(f"c{node}")
 
 
 @test

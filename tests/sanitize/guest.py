@@ -29,10 +29,15 @@ def main(directory, command) -> int:
     boot = "\n".join(KernelLog(from_boot=True).new_lines())
     status = subprocess.run(command).returncode
     mark(NO_TEST)
-    leaks = _leaks() if status == 0 else []
+    leaks = _leaks() if status == 0 and _records() else []
     at_work = [each.option for each in SANITIZERS if each.is_at_work(boot)]
     Path(directory, FILE).write_text(json.dumps({"at_work": at_work, "leaks": leaks}))
     return status if status >= 0 else 128 - status
+
+
+def _records() -> bool:
+    """Was this kernel booted so that it keeps a record of all memory?"""
+    return "kmemleak=off" not in Path("/proc/cmdline").read_text()
 
 
 def _leaks() -> list:

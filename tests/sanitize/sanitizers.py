@@ -49,6 +49,10 @@ def _scans(boot) -> bool:
     return True
 
 
+#: The one that a kernel can be booted without.
+LEAKS = "CONFIG_DEBUG_KMEMLEAK"
+
+
 @dataclass(frozen=True)
 class Sanitizer:
     option: str
@@ -72,5 +76,5 @@ SANITIZERS = (
     Sanitizer("CONFIG_DEBUG_OBJECTS_RCU_HEAD", "RCU heads queued twice",
               _tracks("rcuhead_debug_descr")),
     Sanitizer("CONFIG_DEBUG_LIST", "lists that are corrupt", _has("__list_add_valid_or_report")),
-    Sanitizer("CONFIG_DEBUG_KMEMLEAK", "memory that is lost", _scans),
+    Sanitizer(LEAKS, "memory that is lost", _scans),
 )

@@ -72,15 +72,16 @@ def run(which="", only=None, name: str = kernel.PLAIN) -> Counts:
     return run_cases(names, which, name)
 
 
-def run_cases(names, which="", name: str = kernel.PLAIN, part="") -> Counts:
-    """Runs just these tests; `part` is how they are called together."""
+def run_cases(names, which="", name: str = kernel.PLAIN, part="", leaks=True) -> Counts:
+    """Runs just these tests; `part` is how they are called together. `leaks` as in vm.run()."""
     which = which or ("stock" if os.environ.get("STOCK") else "ours")
     setup.ensure()
     built, directory = kernel.ensure(name), modules.ensure(which, name)
     variant = ("" if which == "ours" else "-stock") + kernel.suffix(name) + (part and f"-{part}")
     with log.step(f"e2e-{which}{kernel.suffix(name)}{part and f'-{part}'}", f"{len(names)} tests") as step:
         queue = _Queue(names, step)
-        guests = [_Guest(number, kernel.place(name), queue, step) for number in range(1, min(GUESTS, len(names)) + 1)]
+        guests = [_Guest(number, kernel.place(name), queue, step, leaks)
+                  for number in range(1, min(GUESTS, len(names)) + 1)]
         all_at_once(lambda guest=guest: guest.run(built, directory) for guest in guests)
     outcomes = [queue.outcomes[case] for case in [*names, *(set(queue.outcomes) - set(names))]]
     _write_ktap(outcomes, variant)
@@ -171,10 +172,11 @@ class _Queue:
 class _Guest:
     """Runs tests from a queue until it is empty, in one boot after the other."""
 
-    def __init__(self, number, place, queue, step):
+    def __init__(self, number, place, queue, step, leaks):
         self._number = number
         self._place = place
         self._queue = queue
+        self._leaks = leaks
         self._name = step.name
         self._log = step.log.with_name(f"{step.log.stem}-guest-{number}.log")
         self._log.write_text("")
@@ -198,7 +200,8 @@ class _Guest:
             shutil.rmtree(lent, ignore_errors=True)
             result = vm.run(built, ["python3", "-m", "tests.e2e.run"], directory, MACHINES[self._machine],
                             sum(limits) + GRACE_SECONDS, console, lent, smp=CPUS, output=self._take,
-                            silence=max(limits) + GRACE_SECONDS, answer=self._answer, slot=self._number)
+                            silence=max(limits) + GRACE_SECONDS, answer=self._answer, slot=self._number,
+                            leaks=self._leaks)
             if self._running:
                 self._done("failed", f"the guest: {result}, see {console}")
             elif result.status not in (0, FAILED):

@@ -45,11 +45,12 @@ cd / && rmmod ${{2:+{doctest.MODULE}}} libmultipath
 """
 
 
-def run(only: str = "", name: str = kernel.PLAIN) -> Counts:
+def run(only: str = "", name: str = kernel.PLAIN, leaks=True) -> Counts:
     """Boots, loads, reads; a guest that died or ran nothing is a failure, and so is a kernel that complains,
     whatever its tests say.
 
-    All suites are run, or the test `only`, "suite: case", which is to blame for what happens to the guest.
+    All suites are run, or the test `only`, "suite: case", which is to blame for what happens to the guest. `leaks` as
+    in vm.run().
     """
     setup.ensure()
     built = kernel.ensure(name)
@@ -64,7 +65,7 @@ def run(only: str = "", name: str = kernel.PLAIN) -> Counts:
         result = vm.run(kernel=built, command=["sh", "-c", _SCRIPT, "sh", shared, examples], modules_dir=library,
                         topology=vm.Topology(), timeout=TIMEOUT_OF_ONE_SECONDS if only else TIMEOUT_SECONDS,
                         console_log=console, rwdir=shared,
-                        append=f"kunit.enable=1{_filter(only)}", output=_writer(step))
+                        append=f"kunit.enable=1{_filter(only)}", output=_writer(step), leaks=leaks)
         complaints = result.reports or Story(console).reports
         outcomes = {report.during: record.FAILED for report in complaints if report.during}
         if only and (complaints or result.status is None):

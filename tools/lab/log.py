@@ -45,12 +45,17 @@ def error(text: str) -> None:
     print(f"error: {text}", file=sys.stderr, flush=True)
 
 
+def since_start() -> float:
+    """Seconds since the command was started."""
+    return time.monotonic() - _start
+
+
 def elapsed(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
 
 
 def _stamp() -> str:
-    return f"[{elapsed(time.monotonic() - _start):>5}]"
+    return f"[{elapsed(since_start()):>5}]"
 
 
 def _erase() -> None:

@@ -22,7 +22,7 @@ _BENCH = paths.ROOT / "tests" / "bench"
 _NVME = Path("drivers/nvme")
 _BENCH_LIBRARY = "lib-bench"
 #: What is added to the library's files for the bench.
-_ADDED = {f"rust/{to}": (_BENCH / added).read_bytes() for to, added in {"ffi.rs": "choose.rs", "exports.c": "choose.c"}.items()}
+_ADDED = {"rust/ffi.rs": "choose.rs", "rust/exports.c": "choose.c", "include/linux/multipath.h": "choose.h"}
 _BAD = paths.ROOT / "tests" / "bad"
 #: What is copied of the tree's NVMe, and so never what make left there.
 _SOURCES = ("*.c", "*.h", "Makefile", "Kconfig")
@@ -70,8 +70,9 @@ def ensure_bench(which: str) -> Path:
         objects = [_bench_load(home, built)]
         flags = []
         if which == "ours":
-            objects.append(_library(kernel.PLAIN, built, _BENCH_LIBRARY, source=_bench_library(home)))
-            flags = _ours_flags(home, library=_BENCH_LIBRARY)
+            library = _bench_library(home)
+            objects.append(_library(kernel.PLAIN, built, _BENCH_LIBRARY, source=library))
+            flags = _ours_flags(home, library=_BENCH_LIBRARY, include=library / "include")
         objects.append(_nvme(f"bench-{which}", kernel.PLAIN, built, flags))
         return _collect(home / "modules" / f"bench-{which}", objects)
 
@@ -93,7 +94,8 @@ def _bench_library(home: Path) -> Path:
         for file in [place] if place.is_file() else place.rglob("*.*"):
             target = tree / file.relative_to(paths.ROOT)
             target.parent.mkdir(parents=True, exist_ok=True)
-            write(target, file.read_bytes() + _ADDED.get(str(file.relative_to(paths.ROOT)), b""))
+            added = _ADDED.get(str(file.relative_to(paths.ROOT)))
+            write(target, file.read_bytes() + (b"\n" + (_BENCH / added).read_bytes() if added else b""))
     return tree
 
 
@@ -172,10 +174,10 @@ def _has_configfs(built: kernel.KernelBuild) -> bool:
     return "CONFIG_CONFIGFS_FS" in built.options()
 
 
-def _ours_flags(home: Path, flags: str = "", library: str = "lib") -> list:
+def _ours_flags(home: Path, flags: str = "", library: str = "lib", include: Path = paths.ROOT / "include") -> list:
     return [
         f"KBUILD_EXTRA_SYMBOLS={home / 'modules' / library / 'Module.symvers'}",
-        f"KCPPFLAGS=-I{paths.ROOT / 'include'}",
+        f"KCPPFLAGS=-I{include}",
         f"KCFLAGS=-Werror {flags}".strip(),
     ]
 

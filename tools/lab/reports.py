@@ -21,8 +21,8 @@ REPORT_LINES = 120
 
 _LINE = re.compile(r"\[ *(\d+\.\d+)\] ?(.*)")
 _MARK = re.compile(re.escape(MARK) + r"(\S+)")
-#: What kmemleak says in the log has nothing that `Story.leak()` does not.
-_COUNTED = re.compile(r"kmemleak: \d+ new suspected")
+#: What kmemleak says in the log has nothing that `Story.leak()` does not, or the question whether it was at work.
+_COUNTED = re.compile(r"kmemleak: (\d+ new suspected|Kernel memory leak detector disabled)")
 #: The ticks are counted from here, in seconds, so that they soon overflow.
 _FIRST_SECONDS = -300
 #: KUnit names a suite before its tests, and a test after it has ended.

@@ -113,7 +113,7 @@ def _play_in(plan, story, number, built, directory) -> None:
     story.result = vm.run(built, command, directory, TOPOLOGY,
                           plan.seconds[story.kernel] + GRACE_SECONDS,
                           paths.LOGS / f"{plan.name}-{plan.which}-{story.kernel}-console.log", shared,
-                          smp=2, output=story.take, silence=GRACE_SECONDS, slot=number)
+                          smp=2, output=story.take, silence=GRACE_SECONDS, slot=number, leaks=False)
 
 
 def _write(plan, stories) -> None:

@@ -9,6 +9,7 @@ from lab import model
 from lab import modules
 from lab import parity
 from lab import parts
+from lab import sanitize
 from lab import series
 from lab import storm
 from lab import unpaid
@@ -35,6 +36,7 @@ PARTS = {
     "e2e": e2e.run,
     "parity": parity.check,
     "storm": storm.check,
+    "sanitize": sanitize.check_in_time,
     # The last: it asks what became of the others.
     "defects": defects.ran,
 }
