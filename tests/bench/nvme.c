@@ -60,11 +60,16 @@ static struct nvme_ns_head *bench_head(struct gendisk *disk)
 	return mpath_gendisk_to_head(disk)->drvdata;
 }
 
+/* The array of a shortlist of up to four paths, from kmalloc-64 */
+#define BENCH_SHORTLIST	64
+
 static int bench_note_library(struct mpath_device *device, void *data)
 {
 	struct mpath_device *other;
 
 	bench_note("head of the library", device->head, ksize(device->head));
+	bench_note("shortlist", NULL, BENCH_SHORTLIST +
+		   num_possible_cpus() * sizeof(*device->turns));
 	bench_note_path(nvme_mpath_to_ns(device));
 	list_for_each_entry(other, &device->siblings, siblings) {
 		/* The list's own head is in the head */

@@ -289,7 +289,7 @@ def _costly(stock, ours):
 
 def _memory(stock, ours):
     """What is allocated, but for what both have alike: the disk, its queue, SRCU's counters."""
-    for figure, names, target in (("a head", ("head", "head of the library"), Target("ratio", 1, "<")),
+    for figure, names, target in (("a head", ("head", "head of the library", "shortlist"), Target("ratio", 1, "<")),
                                   (f"{FEW} paths", ("path",), None)):
         yield Figure(f"memory of {figure}, 2 possible nodes", "bytes",
                      stock.bytes_of(*names), ours.bytes_of(*names), target)
