@@ -13,9 +13,9 @@ use crate::nodes::Node;
 /// The path whose port has the fewest requests in flight, among those that are looked at.
 ///
 /// Of up to [`QueueDepth::FEW`] paths all are looked at. Of more it is the one on which a request
-/// has just ended on this CPU, and [`QueueDepth::LOOKS`] others, which this CPU takes in turn. Where
-/// a request has ended is where one fewer is in flight than before, so as long as the paths are
-/// evenly loaded, that is the least there is; the others even them out when they are not.
+/// has just ended on this CPU, and [`QueueDepth::LOOKS`] others, which this CPU takes in turn.
+/// Where a request has ended is where one fewer is in flight than before, so as long as the paths
+/// are evenly loaded, that is the least there is; the others even them out when they are not.
 ///
 /// A path with nothing in flight is taken at once.
 pub struct QueueDepth;

@@ -115,7 +115,7 @@ impl Bio {
     /// `None` when the bio failed and has been ended.
     #[inline(always)]
     pub(crate) fn split_to_limits(self) -> Option<Self> {
-        // SAFETY: By the type invariant; the bio has entered its disk's queue, which has the limits.
+        // SAFETY: By the type invariant; the bio is in its disk's queue, which has the limits.
         let limits = unsafe { &(*(*(*self.0.as_ptr()).bi_bdev).bd_queue).limits };
 
         if self.fits(limits) {

@@ -79,8 +79,8 @@ impl SrcuFast {
 #[pinned_drop]
 impl PinnedDrop for SrcuFast {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: By the type invariant; a section borrows what the domain is in, so no reader is left, and
-        // nothing here queues callbacks.
+        // SAFETY: By the type invariant; a section borrows what has the domain, so no reader is
+        // left, and nothing here queues callbacks.
         unsafe { bindings::cleanup_srcu_struct(self.inner.get()) }
     }
 }
