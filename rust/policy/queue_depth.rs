@@ -13,9 +13,10 @@ use crate::nodes::Node;
 /// The path whose port has the fewest requests in flight, among those that are looked at.
 ///
 /// Of up to [`QueueDepth::FEW`] paths all are looked at. Of more it is the one on which a request
-/// has just ended on this CPU, and [`QueueDepth::LOOKS`] others, which this CPU takes in turn.
-/// Where a request has ended is where one fewer is in flight than before, so as long as the paths
-/// are evenly loaded, that is the least there is; the others even them out when they are not.
+/// has just ended on this CPU, and [`QueueDepth::LOOKS`] others, which this CPU takes in turn, one
+/// from either end. Where a request has ended is where one fewer is in flight than before, so as
+/// long as the paths are evenly loaded, that is the least there is; the others even them out when
+/// they are not.
 ///
 /// A path with nothing in flight is taken at once.
 pub struct QueueDepth;
@@ -62,31 +63,49 @@ impl QueueDepth {
     /// for the registers that it needs.
     #[inline(never)]
     fn choose_of_several<'a, C: Candidates<'a>>(candidates: C, len: usize) -> Option<&'a C::Path> {
+        if len <= Self::FEW {
+            return Self::choose_of_few(candidates, len);
+        }
+        let turn = place(candidates.turn(), len);
+        let done = candidates.last_done();
+        let path = candidates.at(if done < len { done } else { turn })?;
+        let depth = path.depth();
+
+        if depth <= 0 {
+            return Some(path);
+        }
+        let looks: [usize; Self::LOOKS] = [turn, len - 1 - turn];
+
+        candidates.set_turn(turn + 1);
+        Some(Self::lesser(candidates, (path, depth), looks))
+    }
+
+    fn choose_of_few<'a, C: Candidates<'a>>(candidates: C, len: usize) -> Option<&'a C::Path> {
         if len == 0 {
             return None;
         }
         let turn = place(candidates.turn(), len);
-        let (first, mut next, mut left) = if len <= Self::FEW {
-            (turn, turn + 1, len - 1)
-        } else {
-            let done = candidates.last_done();
+        let path = candidates.at(turn)?;
+        let others = (turn + 1..len).chain(0..turn);
 
-            (if done < len { done } else { turn }, turn, Self::LOOKS)
-        };
-        let mut best = candidates.at(first)?;
-        let mut least = best.depth();
+        candidates.set_turn(turn + 1);
+        Some(Self::lesser(candidates, (path, path.depth()), others))
+    }
 
-        while least > 0 && left > 0 {
-            let path = candidates.at(if next < len { next } else { next - len })?;
+    /// The least busy of a path, of which the depth is known, and those at these places.
+    #[inline(always)]
+    fn lesser<'a, C: Candidates<'a>>(
+        candidates: C,
+        (mut best, mut least): (&'a C::Path, i32),
+        places: impl IntoIterator<Item = usize>,
+    ) -> &'a C::Path {
+        for path in places.into_iter().filter_map(|place| candidates.at(place)) {
             let depth = path.depth();
 
             if depth < least {
                 (best, least) = (path, depth);
             }
-            next += 1;
-            left -= 1;
         }
-        candidates.set_turn(if len <= Self::FEW { turn + 1 } else { next });
-        Some(best)
+        best
     }
 }
