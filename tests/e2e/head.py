@@ -5,6 +5,7 @@ import contextlib
 import os
 import pathlib
 import re
+import sys
 
 from tests.e2e import wait
 
@@ -98,7 +99,7 @@ def _nsid(head) -> int:
     try:
         return int(head.read("nsid"))
     except OSError:
-        return 0  # it is going
+        return sys.maxsize  # it is going, and comes last
 
 
 def controllers_of_subsystem(nqn) -> list[str]:
