@@ -4,7 +4,7 @@
 ///
 /// # Safety
 ///
-/// `head` is valid, and has a disk.
+/// `head` is valid, and has a disk; `cb` is not null.
 #[no_mangle]
 pub unsafe extern "C" fn mpath_bench_choose(
     head: *mut mpath_head,
@@ -13,9 +13,9 @@ pub unsafe extern "C" fn mpath_bench_choose(
     // SAFETY: By this function's contract.
     let section = unsafe { MpathHead::from_raw(head) }.read();
 
-    match (section.choose(), cb) {
-        // SAFETY: The path stays until the section ends.
-        (Some(path), Some(cb)) => unsafe { cb(path.as_raw(), core::ptr::null_mut()) },
-        _ => EAGAIN.to_errno(),
+    match section.choose() {
+        // SAFETY: By this function's contract; the path stays until the section ends.
+        Some(path) => unsafe { cb.unwrap_unchecked()(path.as_raw(), core::ptr::null_mut()) },
+        None => EAGAIN.to_errno(),
     }
 }
