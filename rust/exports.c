@@ -25,6 +25,7 @@ EXPORT_SYMBOL_GPL(mpath_head_is_live);
 EXPORT_SYMBOL_GPL(mpath_head_queue_if_no_path);
 EXPORT_SYMBOL_GPL(mpath_set_delayed_removal_secs);
 EXPORT_SYMBOL_GPL(mpath_synchronize);
+EXPORT_SYMBOL_GPL(mpath_synchronize_submitters);
 EXPORT_SYMBOL_GPL(mpath_kick_requeue);
 EXPORT_SYMBOL_GPL(mpath_add_device);
 EXPORT_SYMBOL_GPL(mpath_quiesce_device);

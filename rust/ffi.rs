@@ -31,6 +31,7 @@ use crate::engine::path::{
     MpathDevice,
     MpathPort, //
 };
+use crate::engine::remove::synchronize_submitters;
 use crate::engine::sysfs::GROUP_NAME;
 use crate::policy::IoPolicy;
 use crate::state::{
@@ -224,6 +225,10 @@ export! {
     unsafe fn mpath_synchronize(head: *mut mpath_head) {
         // SAFETY: By the header.
         unsafe { MpathHead::from_raw(head) }.synchronize()
+    }
+
+    unsafe fn mpath_synchronize_submitters() {
+        synchronize_submitters();
     }
 
     unsafe fn mpath_kick_requeue(head: *mut mpath_head) {

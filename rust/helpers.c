@@ -7,6 +7,7 @@
 #include <linux/module.h>
 #include <linux/highmem.h>
 #include <linux/nodemask.h>
+#include <linux/rcupdate.h>
 #include <linux/sysfs.h>
 #include <linux/topology.h>
 
@@ -20,6 +21,11 @@ int mpath_helper_init_srcu(struct srcu_struct *ssp)
 bool mpath_helper_srcu_is_read(struct srcu_struct *ssp)
 {
 	return debug_lockdep_rcu_enabled() && srcu_read_lock_held(ssp);
+}
+
+void mpath_helper_synchronize_tasks(void)
+{
+	synchronize_rcu_tasks();
 }
 
 int mpath_helper_node_distance(int from, int to)

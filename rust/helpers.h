@@ -19,6 +19,7 @@ struct srcu_ctr __percpu *mpath_helper_srcu_read_lock(struct srcu_struct *ssp);
 void mpath_helper_srcu_read_unlock(struct srcu_struct *ssp,
 				   struct srcu_ctr __percpu *scp);
 bool mpath_helper_srcu_is_read(struct srcu_struct *ssp);
+void mpath_helper_synchronize_tasks(void);
 
 int mpath_helper_numa_node_id(void);
 int mpath_helper_node_distance(int from, int to);

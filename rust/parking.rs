@@ -9,6 +9,9 @@
 //! the change (L-19, L-19b). No grace period is needed for that, so completion and interrupt
 //! context may change what bios wait for.
 //!
+//! A kick on an empty lot is a full barrier and a look, and asks nobody to run: a bio that is not
+//! in the lot at that look is put in later, and looked again for after another full barrier.
+//!
 //! The lot is a stack that is pushed with one `cmpxchg()` and taken as a whole; taking it turns it
 //! round, so that bios leave in the order in which they came.
 
@@ -19,7 +22,10 @@ use crate::state::{
     PathState,
     Reasons, //
 };
-use crate::sync::AtomicPtr;
+use crate::sync::{
+    full_barrier,
+    AtomicPtr, //
+};
 
 /// What can be parked: something that has room for a pointer to the next one.
 ///
@@ -129,6 +135,11 @@ impl<T: Parkable> ParkingLot<T> {
         }
     }
 
+    /// Is nothing in it, at this moment? Any context.
+    pub fn is_empty(&self) -> bool {
+        self.newest.load_relaxed().is_null()
+    }
+
     /// Takes everything out, oldest first. Any context.
     pub fn take(&self) -> Chain<T> {
         // INVARIANT: Null is allowed.
@@ -159,8 +170,17 @@ impl<T: Parkable> Default for ParkingLot<T> {
 
 /// Something whose worker can be kicked.
 pub trait Kick {
-    /// Has everything that waits submitted again, soon and elsewhere.
+    /// Has everything that waits submitted again, soon and elsewhere: [`kick`].
     fn kick(&self);
+}
+
+/// Kicks the worker of a lot, by `schedule`, unless nothing waits in it. Any context.
+pub fn kick<T: Parkable>(lot: &ParkingLot<T>, schedule: impl FnOnce()) {
+    // Whoever does not see what was changed before has a bio in the lot by now.
+    full_barrier();
+    if !lot.is_empty() {
+        schedule();
+    }
 }
 
 /// A head, as the protocol sees it.
@@ -183,6 +203,8 @@ pub trait Waiting: Kick {
 pub unsafe fn park<W: Waiting>(head: &W, item: *mut W::Item) {
     // SAFETY: By this function's contract.
     unsafe { head.lot().push(item) };
+    // Whoever does not see the item in the lot has changed before what is looked at now.
+    full_barrier();
 
     if head.is_worth_another_try() {
         head.kick();

@@ -19,6 +19,7 @@ mod imp {
         Relaxed,
         Release, //
     };
+    use kernel::sync::barrier::smp_mb;
 
     use core::cell::UnsafeCell;
 
@@ -150,6 +151,12 @@ mod imp {
         }
     }
 
+    /// `smp_mb()`.
+    #[inline]
+    pub fn full_barrier() {
+        smp_mb(Full);
+    }
+
     /// A value that a lock guards.
     #[repr(transparent)]
     pub struct Guarded<T>(UnsafeCell<T>);
@@ -199,7 +206,8 @@ mod imp {
         AcqRel,
         Acquire,
         Relaxed,
-        Release, //
+        Release,
+        SeqCst, //
     };
 
     /// A word that threads share.
@@ -322,6 +330,11 @@ mod imp {
         }
     }
 
+    /// `smp_mb()`.
+    pub fn full_barrier() {
+        atomic::fence(SeqCst);
+    }
+
     /// A value that a lock guards. loom fails when it is accessed without.
     pub struct Guarded<T>(UnsafeCell<T>);
 
@@ -364,6 +377,7 @@ mod imp {
 }
 
 pub use imp::{
+    full_barrier,
     AtomicPtr,
     AtomicU32,
     AtomicU64,

@@ -9,4 +9,5 @@ pub(crate) mod list;
 pub(crate) mod numa;
 pub(crate) mod slab;
 pub(crate) mod srcu;
+pub(crate) mod tasks;
 pub(crate) mod work;

@@ -219,6 +219,7 @@ static int ram_start_path(struct ram_path *path)
 static void ram_stop_path(struct ram_path *path)
 {
 	mpath_quiesce_device(&path->mpath);
+	mpath_synchronize_submitters();
 	mpath_delete_device(&path->mpath);
 	mpath_synchronize(path->head);
 	mpath_remove_sysfs_link(&path->mpath);

@@ -56,7 +56,8 @@
  *   afterwards: a bio that has ended looks like one that has not, and its memory
  *   is its submitter's;
  * - mpath_synchronize() has returned before a path is freed, and the path's disk
- *   is deleted after that: a reader leaves no trace by which its path would know;
+ *   is deleted after that and after mpath_synchronize_submitters(): a reader
+ *   leaves no trace by which its path would know;
  * - a template, its operations and its policy stay as they are until
  *   mpath_head_template.release, and all heads are gone before a module is;
  * - what sleeps is not called in atomic context. DEBUG_ATOMIC_SLEEP tells.
@@ -577,6 +578,29 @@ void mpath_set_delayed_removal_secs(struct mpath_head *head, unsigned int secs);
 void mpath_synchronize(struct mpath_head *head);
 
 /**
+ * mpath_synchronize_submitters() - wait for what is on its way to a path
+ *
+ * A bio is on its way when a path has been chosen for it and it has not entered
+ * the queue of the path's disk: its submitter may be preempted just then, for as
+ * long as it likes. If that disk dies or is deleted meanwhile, the block layer
+ * ends the bio with BLK_STS_IOERR, and no other path is tried.
+ *
+ * So a driver calls this after paths have been made unusable, by
+ * mpath_quiesce_device() or mpath_port_set_state(), and before their disks are
+ * deleted, marked dead, or given no capacity. It waits for bios of all heads, once
+ * for as many paths as there are. What has entered a queue is not waited for;
+ * nor is what waits for a queue that is frozen, which is not to be so for good.
+ *
+ * It takes some hundredths of a second where tasks are running, and longer where
+ * they are kept from running. In a kernel that preempts tasks it needs
+ * CONFIG_TASKS_RCU, which CONFIG_LIBMULTIPATH selects; without, a bio on its way
+ * may still fail.
+ *
+ * Context: process, may sleep.
+ */
+void mpath_synchronize_submitters(void);
+
+/**
  * mpath_kick_requeue() - submit again what waits for a path
  * @head: the head
  *
@@ -614,7 +638,7 @@ int mpath_add_device(struct mpath_device *dev, struct mpath_head *head,
  *
  * The first step of taking a path away: it is disabled for good, and when this
  * returns no bio that is submitted will be sent to it. Bios that are being
- * submitted may be, until mpath_synchronize() after mpath_delete_device().
+ * submitted may be, until mpath_synchronize_submitters().
  *
  * Nothing happens but a WARN from inside a callback that takes a
  * struct mpath_device. That and the other functions for a path WARN, and do

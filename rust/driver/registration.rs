@@ -194,6 +194,7 @@ impl<T: MpathDriver, S> Drop for Registration<T, S> {
         // The path's memory stays until the end of this function, and the head as long.
         unsafe {
             ffi::mpath_quiesce_device(raw);
+            ffi::mpath_synchronize_submitters();
             T::stop(path);
             ffi::mpath_delete_device(raw);
             ffi::mpath_synchronize(path.head().as_raw());

@@ -26,6 +26,7 @@ use crate::list::{
     Linked,
     RcuList, //
 };
+use crate::parking;
 use crate::removal::Control;
 use crate::state::{
     AtomicHeadWord,
@@ -411,7 +412,9 @@ impl MpathHead {
 
     /// Has what is parked submitted again, soon. Any context.
     pub(crate) fn kick(&self) {
-        self.busy.requeue.schedule_on_kblockd();
+        parking::kick(self.busy.lot.as_lot(), || {
+            self.busy.requeue.schedule_on_kblockd();
+        });
     }
 
     /// Has the shortlist made anew and what is parked submitted again. Any context.

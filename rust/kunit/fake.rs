@@ -39,6 +39,11 @@ use kernel::sync::{
     Arc,
     SpinLock, //
 };
+use kernel::time::{
+    Delta,
+    Instant,
+    Monotonic, //
+};
 use kernel::types::Opaque;
 
 pub(super) const NOT_READY: u32 = bindings::mpath_disable_reason_MPATH_DISABLE_NOT_READY;
@@ -49,6 +54,9 @@ pub(super) const NO_NODE: i32 = -1;
 
 /// How many bios a path remembers.
 const MEMORY: usize = 256;
+
+/// For how long [`Behaviour::Dawdle`] keeps a CPU at most.
+const LONGEST_DAWDLE: Delta = Delta::from_secs(5);
 
 /// What is in memory that a driver embeds and has not initialised.
 pub(super) const GARBAGE: u8 = 0x5a;
@@ -119,6 +127,9 @@ pub(super) enum Behaviour {
     FailOver,
     /// Keeps them until it is told what to do with them.
     Hold,
+    /// Keeps those who bring them busy, without letting them sleep, until it is to do something
+    /// else, or has done so for long; then ends them well.
+    Dawdle,
 }
 
 /// How a path is set up.
@@ -531,6 +542,12 @@ impl FakePath {
         }
         drop(log);
 
+        let begin = Instant::<Monotonic>::now();
+        while self.behaviour.load(Relaxed) == Behaviour::Dawdle as u32
+            && begin.elapsed() < LONGEST_DAWDLE
+        {
+            core::hint::spin_loop();
+        }
         if behaviour == Behaviour::FailOver as u32 {
             self.fail_over(bindings::bio_list {
                 head: bio,

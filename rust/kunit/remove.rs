@@ -36,6 +36,8 @@ use crate::state::{
 use kernel::module::this_module;
 use kernel::prelude::*;
 use kernel::sync::Arc;
+use kernel::time::delay::fsleep;
+use kernel::time::Delta;
 
 /// How many references this module has; 0 where it is not a module.
 pub(super) fn module_references() -> i32 {
@@ -180,6 +182,31 @@ mod tests {
             check_eq!(path.bios(), before);
             check!(other.bios() >= 4);
         }
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_on_its_way_to_a_path_is_waited_for() -> Result {
+        let head = Arc::new(TestHead::new(Setup::default())?, GFP_KERNEL)?;
+        let path = head.path()?;
+
+        path.behave(Behaviour::Dawdle);
+        let submission = {
+            let head = head.clone();
+
+            Thread::spawn(move || head.write(0).map(|io| io.wait()))?
+        };
+        check!(eventually(|| path.bios() == 1));
+        path.quiesce();
+        // SAFETY: May sleep.
+        let wait = Thread::spawn(|| unsafe { ffi::mpath_synchronize_submitters() })?;
+        fsleep(Delta::from_millis(500));
+        check!(!wait.is_done());
+        check!(!submission.is_done());
+
+        path.behave(Behaviour::Complete);
+        check!(eventually(|| wait.is_done()));
+        check_eq!(submission.join()??, OK);
         Ok(())
     }
 

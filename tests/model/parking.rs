@@ -17,6 +17,7 @@ use crate::kernel::Work;
 use libmultipath::nodes::Node;
 use libmultipath::parking::{
     fail_over,
+    kick,
     park,
     retry,
     FailOver,
@@ -158,6 +159,10 @@ enum Mutant {
     LooksBeforeParking,
     /// The worker is kicked before what it is kicked for has happened.
     KicksBeforeTheChange,
+    /// A kick looks into the lot without a barrier after the change.
+    LooksIntoTheLotTooEarly,
+    /// The second look may come before others see the bio in the lot.
+    LooksAgainTooEarly,
 }
 
 impl Submission for Head {
@@ -192,7 +197,15 @@ impl Submission for Head {
 
 impl Kick for Head {
     fn kick(&self) {
-        self.requeue.queue();
+        let schedule = || {
+            self.requeue.queue();
+        };
+
+        if self.mutant != Mutant::LooksIntoTheLotTooEarly {
+            kick(&self.lot, schedule);
+        } else if !self.lot.is_empty() {
+            schedule();
+        }
     }
 }
 
@@ -266,12 +279,15 @@ impl Head {
             self.kick();
         }
         match self.mutant {
-            Mutant::DoesNotLookAgain | Mutant::LooksBeforeParking => {
+            Mutant::DoesNotLookAgain | Mutant::LooksBeforeParking | Mutant::LooksAgainTooEarly => {
                 // SAFETY: The bio is valid, and ours to give up.
                 unsafe { self.lot.push(bio) }
             }
             // SAFETY: As above.
             _ => unsafe { park(self, bio) },
+        }
+        if self.mutant == Mutant::LooksAgainTooEarly && self.is_worth_another_try() {
+            self.kick();
         }
     }
 
@@ -374,6 +390,8 @@ fn nothing_stays_unless_there_is_a_mistake(port: PortState, before: fn(&Head), c
         Mutant::DoesNotLookAgain,
         Mutant::LooksBeforeParking,
         Mutant::KicksBeforeTheChange,
+        Mutant::LooksIntoTheLotTooEarly,
+        Mutant::LooksAgainTooEarly,
     ] {
         is_caught(
             mutant,

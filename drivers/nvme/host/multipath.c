@@ -293,6 +293,27 @@ void nvme_mpath_clear_ctrl_paths(struct nvme_ctrl *ctrl)
 	srcu_read_unlock(&ctrl->srcu, srcu_idx);
 }
 
+/*
+ * The controller takes no I/O any more, and the disks of its namespaces are
+ * about to die. What is on its way to one of them would not fail over, so wait
+ * until it is there.
+ */
+void nvme_mpath_drain(struct nvme_ctrl *ctrl)
+{
+	struct nvme_ns *ns;
+	bool any = false;
+	int srcu_idx;
+
+	srcu_idx = srcu_read_lock(&ctrl->srcu);
+	list_for_each_entry_srcu(ns, &ctrl->namespaces, list,
+				 srcu_read_lock_held(&ctrl->srcu))
+		any |= nvme_ns_head_multipath(ns->head);
+	srcu_read_unlock(&ctrl->srcu, srcu_idx);
+
+	if (any)
+		mpath_synchronize_submitters();
+}
+
 /* The head and its disk */
 
 static long nvme_ns_head_chr_ioctl(struct file *file, unsigned int cmd,
