@@ -159,7 +159,7 @@ def a_format_command_changes_the_head_and_costs_other_namespaces_no_io():
         for lba_format, size in ((4, 4096), (0, 512)):
             load.wait_for_io(other, ios=50)
             subprocess.run(["nvme", "format", formatted.device, f"--lbaf={lba_format}", "--force"],
-                           check=True, capture_output=True, timeout=60)
+                           check=True, capture_output=True, timeout=60 * wait.SLOWNESS)
             # QEMU tells the other controller nothing.
             for path in formatted.paths():
                 heads.rescan_controller(path.controller)

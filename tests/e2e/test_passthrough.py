@@ -58,7 +58,7 @@ def _fio(device, *options):
     done = subprocess.run(
         ["fio", "--name=commands", f"--filename={device}", "--rw=randwrite", "--bs=4k", f"--size={SIZE}",
          "--iodepth=8", "--verify=crc32c", "--randseed=1", "--output-format=json", *options],
-        capture_output=True, text=True, timeout=60)
+        capture_output=True, text=True, timeout=60 * wait.SLOWNESS)
     assert done.returncode == 0, f"fio says {done.stdout[:500]}{done.stderr[:500]}"
     job = json.loads(done.stdout[done.stdout.index("{"):])["jobs"][0]
     assert job["read"]["io_bytes"] == SIZE and not job["error"], f"fio verified {job['read']['io_bytes']} bytes"

@@ -294,22 +294,21 @@ void nvme_mpath_clear_ctrl_paths(struct nvme_ctrl *ctrl)
 }
 
 /*
- * The controller takes no I/O any more, and the disks of its namespaces are
- * about to die. What is on its way to one of them would not fail over, so wait
- * until it is there.
+ * The disks of these namespaces are about to die. What is on its way to one of
+ * them would fail, and not fail over: wait until it is there, once for all.
  */
-void nvme_mpath_drain(struct nvme_ctrl *ctrl)
+void nvme_mpath_drain(struct list_head *namespaces)
 {
 	struct nvme_ns *ns;
 	bool any = false;
-	int srcu_idx;
 
-	srcu_idx = srcu_read_lock(&ctrl->srcu);
-	list_for_each_entry_srcu(ns, &ctrl->namespaces, list,
-				 srcu_read_lock_held(&ctrl->srcu))
-		any |= nvme_ns_head_multipath(ns->head);
-	srcu_read_unlock(&ctrl->srcu, srcu_idx);
-
+	list_for_each_entry(ns, namespaces, list) {
+		if (!nvme_ns_head_multipath(ns->head))
+			continue;
+		mpath_quiesce_device(&ns->mpath_device);
+		set_bit(NVME_NS_DRAINED, &ns->flags);
+		any = true;
+	}
 	if (any)
 		mpath_synchronize_submitters();
 }
@@ -407,6 +406,8 @@ bool nvme_unlink_ns(struct nvme_ns *ns)
 	bool remove;
 
 	mpath_quiesce_device(&ns->mpath_device);
+	if (head->disk && !test_bit(NVME_NS_DRAINED, &ns->flags))
+		mpath_synchronize_submitters();
 
 	mutex_lock(&head->subsys->lock);
 	mpath_delete_device(&ns->mpath_device);
