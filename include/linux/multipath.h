@@ -587,7 +587,7 @@ void mpath_synchronize(struct mpath_head *head);
  *
  * So a driver calls this after paths have been made unusable, by
  * mpath_quiesce_device() or mpath_port_set_state(), and before their disks are
- * deleted, marked dead, or given no capacity. It waits for bios of all heads, once
+ * deleted or marked dead. It waits for bios of all heads, once
  * for as many paths as there are. What has entered a queue is not waited for;
  * nor is what waits for a queue that is frozen, which is not to be so for good.
  *

@@ -17,6 +17,7 @@ WRITE = 0x01
 READ = 0x02
 ZONE_APPEND = 0x7D
 IDENTIFY = 0x06
+FORMAT = 0x80
 
 
 def character_device(head) -> str:

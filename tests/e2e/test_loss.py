@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
 """Paths that go away under I/O and come back, or do not."""
 
+import errno
 import os
+import threading
+import time
+from pathlib import Path
 
 from tests.e2e import fio
 from tests.e2e import head as heads
@@ -12,6 +16,8 @@ from tests.e2e.reader import Reader
 from tests.e2e.target import Target
 
 TRANSPORTS = ("loop", "tcp")
+#: For how long it is looked whether a removal waits.
+OBSERVED = 1
 
 
 @test(over=TRANSPORTS)
@@ -28,6 +34,53 @@ def a_disconnected_path_costs_no_io(transport):
                 target.connect(port)
                 wait.until(lambda: len(head.paths()) == 2, "the path to be back")
             load.finish()
+
+
+@test(over=TRANSPORTS)
+def a_read_that_is_on_its_way_to_a_path_that_goes_costs_no_io(transport):
+    with Target("loss", ports=(transport,) * 2) as target:
+        target.ports[1].ana_state = "non-optimized"
+        first, _ = target.connect_all()
+        with _HeldRead(target.head) as read:
+            removal = threading.Thread(target=heads.delete_controller, args=(first,), daemon=True)
+            removal.start()
+            wait.until(lambda: heads.controller_state(first).startswith("deleting"), "the removal to begin")
+            time.sleep(OBSERVED)
+            has_waited = heads.controller_state(first) != "gone"
+            assert (read.outcome(), has_waited) == ("data", True), f"the read ended with {read.outcome()}"
+            removal.join()
+
+
+class _HeldRead:
+    """A read for which a path has been chosen, and that has not come to that path; see tests/hold/."""
+
+    _control = Path("/sys/kernel/debug/hold_bio")
+
+    def __init__(self, head):
+        modules.load("hold_bio", disk=head.device)
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+        wait.until(lambda: (self._control / "held").read_text() == "Y\n", "the read to be held")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.outcome()
+        modules.unload("hold_bio")
+
+    def outcome(self) -> str:
+        """Lets it go on; returns "data" or the name of the error."""
+        (self._control / "hold").write_text("N")
+        self._thread.join()
+        return self._outcome
+
+    def _read(self):
+        try:
+            (self._control / "read").write_text("1")
+            self._outcome = "data"
+        except OSError as error:
+            self._outcome = errno.errorcode[error.errno]
 
 
 @test(over=TRANSPORTS)

@@ -53,7 +53,12 @@ def _shares(head, count) -> list[int]:
     paths = head.paths()
     before = [path.completed()[0] for path in paths]
     _read(head, count)
-    return [path.completed()[0] - ios for path, ios in zip(paths, before)]
+
+    def shares():
+        return [path.completed()[0] - ios for path, ios in zip(paths, before)]
+    # A request is counted just after its bios have ended, which is what the last read waits for.
+    wait.until(lambda: sum(shares()) >= count, f"{count} reads to be counted")
+    return shares()
 
 
 def _read(head, count):

@@ -24,6 +24,7 @@ _BENCH_LIBRARY = "lib-bench"
 #: What is added to the library's files for the bench.
 _ADDED = {"rust/ffi.rs": "choose.rs", "rust/exports.c": "choose.c", "include/linux/multipath.h": "choose.h"}
 _BAD = paths.ROOT / "tests" / "bad"
+_HOLD = paths.ROOT / "tests" / "hold"
 #: What is copied of the tree's NVMe, and so never what make left there.
 _SOURCES = ("*.c", "*.h", "Makefile", "Kconfig")
 #: Modules of a kernel may be built in instead; then there is nothing to replace.
@@ -49,6 +50,7 @@ def ensure(which: str, name: str = kernel.PLAIN) -> Path:
         if which == "ours":
             objects.append(_bad_driver(name, built))
         if which != "samples":
+            objects.append(_hold(name, built))
             objects.append(_nvme(which, name, built, _ours_flags(home) if which == "ours" else []))
         return _collect(home / "modules" / which, objects)
 
@@ -166,6 +168,15 @@ def _bad_driver(name: str, built: kernel.KernelBuild) -> Path:
     output = home / "modules" / "bad"
     with log.step(f"modules-bad{kernel.suffix(name)}", "building the driver that is bad") as step:
         step.run([*built.make(), f"M={_BAD}", f"MO={output}", *_ours_flags(home), "modules"],
+                 env=kernel.environment(), show=kernel.show)
+    return output
+
+
+def _hold(name: str, built: kernel.KernelBuild) -> Path:
+    """Builds the module of tests/hold/, which neither needs the library nor knows of it."""
+    output = kernel.place(name) / "modules" / "hold"
+    with log.step(f"modules-hold{kernel.suffix(name)}", "building what holds bios") as step:
+        step.run([*built.make(), f"M={_HOLD}", f"MO={output}", "KCFLAGS=-Werror", "modules"],
                  env=kernel.environment(), show=kernel.show)
     return output
 
