@@ -100,6 +100,7 @@ impl Drop for Multipath {
         // SAFETY: Drivers, which have the heads, keep this module in until they are gone.
         unsafe {
             wrap::work::destroy_queue();
+            wrap::tasks::destroy();
             engine::head::MEMORY.destroy();
         }
     }

@@ -587,14 +587,15 @@ void mpath_synchronize(struct mpath_head *head);
  *
  * So a driver calls this after paths have been made unusable, by
  * mpath_quiesce_device() or mpath_port_set_state(), and before their disks are
- * deleted or marked dead. It waits for bios of all heads, once
- * for as many paths as there are. What has entered a queue is not waited for;
- * nor is what waits for a queue that is frozen, which is not to be so for good.
+ * deleted or marked dead. It waits for bios of all heads, once for as many paths
+ * as there are. What has entered a queue is not waited for; nor is what waits for
+ * a queue that is frozen, so a driver unfreezes queues before it calls this.
  *
- * It takes some hundredths of a second where tasks are running, and longer where
- * they are kept from running. In a kernel that preempts tasks it needs
- * CONFIG_TASKS_RCU, which CONFIG_LIBMULTIPATH selects; without, a bio on its way
- * may still fail.
+ * It takes about a tenth of a second where tasks are running, and longer where
+ * they are kept from running; but five seconds at most, since a kernel thread
+ * that polls (io_uring's, say) can be busy for ever. In a kernel that preempts
+ * tasks it needs CONFIG_TASKS_RCU, which CONFIG_LIBMULTIPATH selects. Without, or
+ * when the time is over, a bio on its way may still fail.
  *
  * Context: process, may sleep.
  */

@@ -39,6 +39,7 @@ use crate::wrap::list;
 use crate::wrap::numa;
 use crate::wrap::slab::Slab;
 use crate::wrap::srcu::SrcuFast;
+use crate::wrap::tasks;
 use crate::wrap::work::{
     ensure_queue,
     DelayedWork,
@@ -200,6 +201,7 @@ impl MpathHead {
         map: &'static numa::Map,
     ) -> Result<ARef<Self>> {
         ensure_queue()?;
+        tasks::ensure()?;
 
         let memory = Self::alloc(map)?;
         let init = Self::init(ops, group, drvdata, map);

@@ -28,14 +28,18 @@ use crate::wrap::tasks;
 use core::ptr::NonNull;
 use kernel::prelude::*;
 use kernel::sync::aref::ARef;
+use kernel::task::might_sleep;
 use kernel::time::msecs_to_jiffies;
 
-/// Waits until what has been sent to a path, of any head, has come to it. Sleeps.
+/// Waits until what has been sent to a path, of any head, has come to it, or has been given enough
+/// time. Sleeps.
 ///
 /// A bio is on its way from when its path is chosen until it enters the queue of the path's disk.
 /// Its task does not sleep in between, except in that queue when it is frozen, where it enters
 /// once it has woken up. So whoever was on the way has arrived when every task has slept.
 pub(crate) fn synchronize_submitters() {
+    might_sleep();
+    // What has had its time is left to its fate: a removal waits for nobody who does not end.
     tasks::synchronize();
 }
 

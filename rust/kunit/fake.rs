@@ -56,7 +56,7 @@ pub(super) const NO_NODE: i32 = -1;
 const MEMORY: usize = 256;
 
 /// For how long [`Behaviour::Dawdle`] keeps a CPU at most.
-const LONGEST_DAWDLE: Delta = Delta::from_secs(5);
+const LONGEST_DAWDLE: Delta = Delta::from_secs(20);
 
 /// What is in memory that a driver embeds and has not initialised.
 pub(super) const GARBAGE: u8 = 0x5a;

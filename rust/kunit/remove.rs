@@ -210,6 +210,30 @@ mod tests {
         Ok(())
     }
 
+    /// Shows L-3.
+    #[test]
+    fn what_does_not_arrive_is_not_waited_for_for_ever() -> Result {
+        let head = Arc::new(TestHead::new(Setup::default())?, GFP_KERNEL)?;
+        let path = head.path()?;
+
+        path.behave(Behaviour::Dawdle);
+        let submission = {
+            let head = head.clone();
+
+            Thread::spawn(move || head.write(0).map(|io| io.wait()))?
+        };
+        check!(eventually(|| path.bios() == 1));
+        // SAFETY: May sleep.
+        unsafe { ffi::mpath_synchronize_submitters() };
+        check!(!submission.is_done());
+
+        path.behave(Behaviour::Complete);
+        check_eq!(submission.join()??, OK);
+        // SAFETY: May sleep.
+        unsafe { ffi::mpath_synchronize_submitters() };
+        Ok(())
+    }
+
     /// Shows L-29.
     #[test]
     fn a_head_with_paths_is_not_removed() -> Result {

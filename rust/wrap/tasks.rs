@@ -4,17 +4,133 @@
 //!
 //! C header: [`include/linux/rcupdate.h`](srctree/include/linux/rcupdate.h)
 
+use super::work::{
+    HasWork,
+    Work, //
+};
 use crate::bindings;
-use kernel::task::might_sleep;
+use core::mem::offset_of;
+use core::ptr::NonNull;
+use kernel::prelude::*;
+use kernel::sync::atomic::{
+    Acquire,
+    Atomic,
+    Full,
+    Release, //
+};
+use kernel::sync::{
+    static_lock_class,
+    SetOnce, //
+};
+use kernel::time::delay::fsleep;
+use kernel::time::{
+    Delta,
+    Instant,
+    Monotonic, //
+};
+
+/// How long [`synchronize`] waits at most.
+const LIMIT: Delta = Delta::from_secs(5);
+/// How often it looks whether it is time.
+const INTERVAL: Delta = Delta::from_millis(10);
+
+/// A work that waits for tasks, for all who want to, and counts how often it has.
+///
+/// Those who are waited for cannot keep the work's callers waiting: these look at the counters.
+#[pin_data]
+struct Round {
+    #[pin]
+    work: Work<Self, 0>,
+    begun: Atomic<u64>,
+    ended: Atomic<u64>,
+}
+
+// SAFETY: The offset is that of `work`.
+unsafe impl HasWork<0> for Round {
+    const OFFSET: usize = offset_of!(Round, work);
+
+    fn run(&self) {
+        // A work does not run twice at the same time, so rounds end in the order of their numbers.
+        let number = self.begun.fetch_add(1, Full) + 1;
+
+        // SAFETY: May be called wherever sleeping is allowed.
+        unsafe { bindings::mpath_helper_synchronize_tasks() };
+        self.ended.store(number, Release);
+    }
+}
+
+/// A valid [`Round`], until [`destroy`].
+struct Rounds(NonNull<Round>);
+
+// SAFETY: Everything in it may be used from any thread.
+unsafe impl Send for Rounds {}
+// SAFETY: As above, also at the same time.
+unsafe impl Sync for Rounds {}
+
+static ROUNDS: SetOnce<Rounds> = SetOnce::new();
+
+/// Makes sure that there is what [`synchronize`] needs; the library's queue is there already. May
+/// sleep.
+pub(crate) fn ensure() -> Result {
+    if ROUNDS.as_ref().is_some() {
+        return Ok(());
+    }
+    let round = KBox::pin_init(
+        pin_init!(Round {
+            work <- Work::new(c"mpath_tasks", static_lock_class!()),
+            begun: Atomic::new(0),
+            ended: Atomic::new(0),
+        }),
+        GFP_KERNEL,
+    )?;
+    // SAFETY: It is not moved out of its memory.
+    let round = KBox::into_raw(unsafe { Pin::into_inner_unchecked(round) });
+
+    // SAFETY: A box is not null.
+    if !ROUNDS.populate(Rounds(unsafe { NonNull::new_unchecked(round) })) {
+        // SAFETY: Another one was faster; nobody knows ours.
+        drop(unsafe { KBox::from_raw(round) });
+    }
+    Ok(())
+}
+
+/// Frees what [`ensure`] has made.
+///
+/// # Safety
+///
+/// Nobody waits any more, and the library's queue is gone, with all work in it.
+pub(crate) unsafe fn destroy() {
+    if let Some(rounds) = ROUNDS.as_ref() {
+        // SAFETY: Made by `ensure()`, and by this function's contract not used any more.
+        drop(unsafe { KBox::from_raw(rounds.0.as_ptr()) });
+    }
+}
 
 /// Waits until every other task that was running, or was preempted, has slept, has run in user
-/// space, or has ended. Sleeps, for some hundredths of a second at least where tasks are running.
+/// space, or has ended; but no longer than [`LIMIT`], since a thread of the kernel's own may do
+/// none of that for as long as it is busy. Returns whether all have. Sleeps, for about a tenth of a
+/// second where tasks are running.
 ///
 /// In a kernel that does not preempt tasks an ordinary grace period is enough, and is what is
 /// waited for. So it is in one that preempts them and was configured without `CONFIG_TASKS_RCU`,
 /// and there it is not enough.
-pub(crate) fn synchronize() {
-    might_sleep();
-    // SAFETY: May be called wherever sleeping is allowed.
-    unsafe { bindings::mpath_helper_synchronize_tasks() }
+pub(crate) fn synchronize() -> bool {
+    // Without a head there was no `ensure()`, and there is nobody to wait for.
+    let Some(rounds) = ROUNDS.as_ref() else {
+        return true;
+    };
+    // SAFETY: By the contract of `destroy()` it is there.
+    let round = unsafe { rounds.0.as_ref() };
+    let begin = Instant::<Monotonic>::now();
+    // A round that is under way may have begun too early.
+    let number = round.begun.load(Acquire) + 1;
+
+    round.work.schedule();
+    while round.ended.load(Acquire) < number {
+        if begin.elapsed() > LIMIT {
+            return false;
+        }
+        fsleep(INTERVAL);
+    }
+    true
 }
