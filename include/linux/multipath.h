@@ -592,7 +592,7 @@ void mpath_synchronize(struct mpath_head *head);
  * a queue that is frozen, so a driver unfreezes queues before it calls this.
  *
  * It takes about a tenth of a second where tasks are running, and longer where
- * they are kept from running; but five seconds at most, since a kernel thread
+ * they are kept from running; but two seconds at most, since a kernel thread
  * that polls (io_uring's, say) can be busy for ever. In a kernel that preempts
  * tasks it needs CONFIG_TASKS_RCU, which CONFIG_LIBMULTIPATH selects. Without, or
  * when the time is over, a bio on its way may still fail.

@@ -17,7 +17,7 @@ from tests.e2e.target import Target
 
 TRANSPORTS = ("loop", "tcp")
 #: For how long it is looked whether a removal waits.
-OBSERVED = 0.5
+OBSERVED = 0.3
 
 
 @test(over=TRANSPORTS)
