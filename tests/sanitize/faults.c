@@ -165,11 +165,14 @@ static void corrupt_list(void)
 	list_del(&element);
 }
 
+/* Several: what looks like a pointer to one may be left somewhere, and kmemleak believes that it is one. */
 static void lost_memory(void)
 {
-	void *memory = kmalloc(512, GFP_KERNEL);
+	for (int i = 0; i < 16; i++) {
+		void *memory = kmalloc(512, GFP_KERNEL);
 
-	OPTIMIZER_HIDE_VAR(memory);
+		OPTIMIZER_HIDE_VAR(memory);
+	}
 }
 
 static void overflow(void)
