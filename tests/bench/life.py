@@ -37,7 +37,8 @@ DISK = {"memory_backed": 0, "irqmode": 2, "completion_nsec": 1_000_000, "hw_queu
 SLOW_MS = 9
 #: Reads of a run on paths of which one may be slow, and how many at a time.
 READS, DEPTH = 16000, 32
-#: How often it is looked what is in flight.
+#: How often that is done with each order of the paths, and how often it is looked meanwhile what is in flight.
+BALANCES = 3
 LOOKS = 50
 
 SLOW_ADDRESS = "10.9.0.2"
@@ -125,18 +126,19 @@ def longest_read_while_lost(target, count) -> int:
 def balance() -> None:
     """Reads on four equal paths, and on four of which one takes ten times as long."""
     with Target("life", ports=("loop",) * 4, disk=DISK) as target:
-        for port in target.ports[:3]:
-            target.connect(port)
+        *fast, fourth = target.ports
         slow = slow_port(target)
-        for name, port in (("four equal paths", target.ports[3]), ("one slow path in four", slow)):
-            controller = target.connect(port)
-            wait.until(lambda: disks() == 5, "four paths")
+        # A policy may prefer the paths that came first, and which these are is chance.
+        for name, ports in (("four equal paths", [*fast, fourth]), ("one slow path in four", [*fast, slow]),
+                            ("one slow path in four", [slow, *fast])):
+            for number, port in enumerate(ports, 1):
+                target.connect(port)
+                wait.until(lambda: disks() == 1 + number, f"{number} paths")
             time.sleep(10)
-            for policy in ("round-robin", "queue-depth"):
+            for policy in ("round-robin", "queue-depth") * BALANCES:
                 measure_balance(target.head, policy, name)
-            head.delete_controller(controller)
-            wait.until(lambda: disks() == 4, "three paths")
-        target.disconnect()
+            target.disconnect()
+            wait.until(lambda: not disks(), "the disk to go")
         slow.stop()
         (slow.directory).rmdir()
 

@@ -191,7 +191,7 @@ class Seen:
         self.stalls[namespaces] = value
 
     def _take_balance(self, policy, paths, per_second, flight, spread) -> None:
-        self.balances[policy, paths] = (per_second, flight, spread)
+        self.balances.setdefault((policy, paths), []).append((per_second, spread))
 
     def _profile(self, count, times, head) -> profile.Profile:
         """That of the files that come next: the plugin numbers them."""
@@ -312,8 +312,8 @@ def _lives(stock, ours):
 def _balances(stock, ours):
     for policy, which in ours.balances:
         slow = "slow" in which
-        (per_second, _, spread), (ours_per_second, _, ours_spread) = (
-            seen.balances[policy, which] for seen in (stock, ours))
+        (per_second, spread), (ours_per_second, ours_spread) = (
+            map(statistics.mean, zip(*seen.balances[policy, which])) for seen in (stock, ours))
         yield Figure(f"throughput: {policy}, {which}", "reads/s", per_second, ours_per_second,
                      Target("ratio", 1, ">=") if slow and policy == "queue-depth" else None)
         if not slow:
