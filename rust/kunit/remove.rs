@@ -77,6 +77,19 @@ fn removal_ends(head: &Arc<TestHead>) -> Result<bool> {
     Ok(removal.join()? && ended)
 }
 
+/// A write whose submitter has been sent to the path and dawdles there.
+fn dawdling_write(head: &Arc<TestHead>, path: &FakePath) -> Result<Thread<Result<u32>>> {
+    path.behave(Behaviour::Dawdle);
+    let submission = {
+        let head = head.clone();
+
+        Thread::spawn(move || head.write(0).map(|io| io.wait()))?
+    };
+
+    check!(eventually(|| path.bios() == 1));
+    Ok(submission)
+}
+
 /// The errno of allocating a head with a template that lacks what `spoil` takes away.
 fn error_of_template(spoil: fn(&mut bindings::mpath_head_template)) -> Option<Error> {
     TestHead::new(Setup {
@@ -189,14 +202,8 @@ mod tests {
     fn what_is_on_its_way_to_a_path_is_waited_for() -> Result {
         let head = Arc::new(TestHead::new(Setup::default())?, GFP_KERNEL)?;
         let path = head.path()?;
+        let submission = dawdling_write(&head, &path)?;
 
-        path.behave(Behaviour::Dawdle);
-        let submission = {
-            let head = head.clone();
-
-            Thread::spawn(move || head.write(0).map(|io| io.wait()))?
-        };
-        check!(eventually(|| path.bios() == 1));
         path.quiesce();
         // SAFETY: May sleep.
         let wait = Thread::spawn(|| unsafe { ffi::mpath_synchronize_submitters() })?;
@@ -215,14 +222,8 @@ mod tests {
     fn what_does_not_arrive_is_not_waited_for_for_ever() -> Result {
         let head = Arc::new(TestHead::new(Setup::default())?, GFP_KERNEL)?;
         let path = head.path()?;
+        let submission = dawdling_write(&head, &path)?;
 
-        path.behave(Behaviour::Dawdle);
-        let submission = {
-            let head = head.clone();
-
-            Thread::spawn(move || head.write(0).map(|io| io.wait()))?
-        };
-        check!(eventually(|| path.bios() == 1));
         // SAFETY: May sleep.
         unsafe { ffi::mpath_synchronize_submitters() };
         check!(!submission.is_done());
