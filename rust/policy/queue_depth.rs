@@ -86,10 +86,15 @@ impl QueueDepth {
         }
         let turn = place(candidates.turn(), len);
         let path = candidates.at(turn)?;
-        let others = (turn + 1..len).chain(0..turn);
+        let depth = path.depth();
 
         candidates.set_turn(turn + 1);
-        Some(Self::lesser(candidates, (path, path.depth()), others))
+        if depth <= 0 {
+            return Some(path);
+        }
+        let others = (turn + 1..len).chain(0..turn);
+
+        Some(Self::lesser(candidates, (path, depth), others))
     }
 
     /// The least busy of a path, of which the depth is known, and those at these places.

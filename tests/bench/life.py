@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The guest's other side of `make bench`: namespaces that come and go, paths that are lost, paths that are slow.
+"""The guest's other side of `make bench`: namespaces that come and go, paths that are slow.
 
 The clock counts instructions while there are some to execute, and leaps to the next timer while there are none.
 So what is measured is the time on a machine that executes one instruction a nanosecond, and no other machine's
@@ -26,9 +26,6 @@ from tests.e2e.target import Target
 
 #: How many namespaces come and go.
 MANY = 1000
-#: How many there are while a path is lost, and how often it is: when within a read it happens is chance.
-LOSSES = (1, 16, 256)
-TIMES = 9
 STREAM = 4
 
 #: A disk whose reads take so long.
@@ -50,8 +47,6 @@ def main() -> int:
     modules.load("mpath_load")
     modules.load("nvme-core")
     balance()
-    for count in LOSSES:
-        lose_path(count)
     come_and_go(MANY)
     return 0
 
@@ -95,32 +90,6 @@ def memory() -> int:
     with open("/proc/meminfo") as file:
         fields = {line.split(":")[0]: int(line.split()[1]) for line in file}
     return (fields["Slab"] + fields["Percpu"] + fields["VmallocUsed"]) << 10
-
-
-def lose_path(count) -> None:
-    """Deletes a controller under a read at a time on the last namespace: how long did the longest read take?"""
-    with Target("life", ports=("loop", "loop"), disk=DISK) as target:
-        many(target, count)
-        target.connect(target.ports[1])
-        longest = [longest_read_while_lost(target, count) for _ in range(TIMES)]
-        say(type="stall", namespaces=count, value=statistics.median(longest) / 1e6)
-        target.disconnect()
-        take_apart(target, count)
-
-
-def longest_read_while_lost(target, count) -> int:
-    controller = target.connect(target.ports[0])
-    wait.until(lambda: disks() == 3 * count, f"{count} namespaces", seconds=3600, interval=0.1)
-    time.sleep(10)
-    disk = target.heads()[-1]
-    set_policy(disk, "round-robin")
-    RUN.write_text(f"{disk.device} 4096 0 4000000 1 {HOLD | STREAM}")
-    time.sleep(0.1)
-    head.delete_controller(controller)
-    time.sleep(0.5)
-    RUN.write_text("stop")
-    _, longest, _ = map(int, RUN.read_text().split())
-    return longest
 
 
 def balance() -> None:
@@ -171,9 +140,16 @@ def measure_balance(disk, policy, name) -> None:
         looks.append([sum(map(int, path.read("inflight").split())) for path in paths])
     RUN.write_text("wait")
     cycles, _, done = map(int, RUN.read_text().split())
+    flight = {"slow": [], "equal": []}
+    for path, counts in zip(paths, zip(*looks)):
+        flight["slow" if transport(path) == "tcp" else "equal"].append(statistics.mean(counts))
     say(type="balance", policy=policy, paths=name, per_second=done / cycles * 1e9,
-        flight=[statistics.mean(each) for each in zip(*looks)],
-        spread=statistics.mean(max(look) - min(look) for look in looks))
+        spread=statistics.mean(max(look) - min(look) for look in looks),
+        flight={which: statistics.mean(means) for which, means in flight.items() if means})
+
+
+def transport(path) -> str:
+    return (head.CONTROLLERS / path.controller / "transport").read_text().strip()
 
 
 if __name__ == "__main__":

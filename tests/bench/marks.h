@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What profile.c counts between: instructions that do nothing, with operands
- * that no compiler makes.
+ * What the plugins look for: instructions that do nothing, with operands that
+ * no compiler makes. profile.c counts from BENCH_BEGIN to BENCH_END; longest.c
+ * keeps what was executed from BENCH_SUBMIT to BENCH_LONGEST.
  */
 #ifndef _BENCH_MARKS_H
 #define _BENCH_MARKS_H
 
 #define BENCH_BEGIN	0x6d706201
 #define BENCH_END	0x6d706202
+#define BENCH_SUBMIT	0x6d706203
+#define BENCH_LONGEST	0x6d706204
 
 /* nopl mark(%rax) */
 #define BENCH_MARK(mark) \

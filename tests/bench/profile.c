@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "marks.h"
+#include "plugin.h"
 #include "qemu_plugin.h"
 
 #define LINE_BYTES	64
@@ -52,12 +53,6 @@ static bool counting;
 static struct block *blocks;
 static struct store stores[STORES];
 
-static void fail(const char *what)
-{
-	fprintf(stderr, "profile.so: %s\n", what);
-	exit(1);
-}
-
 static bool is_prefix(unsigned char byte)
 {
 	return (byte & 0xf0) == 0x40 || (byte && strchr("\x26\x2e\x36\x3e\x64\x65"
@@ -83,15 +78,6 @@ static char class_of(const unsigned char *code, size_t size)
 	if ((code[i + 1] & 0xc7) == 0x44 && code[i + 2] == 0x24)
 		return 'b';
 	return 'a';
-}
-
-static uint32_t mark_of(const unsigned char *code, size_t size)
-{
-	uint32_t operand = 0;
-
-	if (size == 7 && !memcmp(code, "\x0f\x1f\x80", 3))
-		memcpy(&operand, code + 3, sizeof(operand));
-	return operand;
 }
 
 static void begin(unsigned int cpu, void *data)
@@ -177,7 +163,7 @@ static void translated(uint64_t id, struct qemu_plugin_tb *tb)
 		struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
 		const unsigned char *code = qemu_plugin_insn_data(insn);
 		size_t bytes = qemu_plugin_insn_size(insn);
-		uint32_t mark = mark_of(code, bytes);
+		uint32_t mark = mark_of(insn);
 
 		block->insns[i].address = qemu_plugin_insn_vaddr(insn);
 		block->insns[i].class = class_of(code, bytes);
@@ -205,9 +191,7 @@ QEMU_PLUGIN_EXPORT
 int qemu_plugin_install(uint64_t id, const struct qemu_info_t *info, int argc,
 			char **argv)
 {
-	if (argc != 1 || strncmp(argv[0], "out=", 4))
-		fail("out=FILE is missing");
-	out = strdup(argv[0] + 4);
+	out = out_of(argc, argv);
 	qemu_plugin_register_vcpu_tb_trans_cb(id, translated);
 	return 0;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The part of QEMU's plugin interface that profile.c uses, as QEMU documents it
+ * The part of QEMU's plugin interface that is used here, as QEMU documents it
  * (docs/devel/tcg-plugins, version 1 of the interface). Distributions do not
  * all package the header.
  */
@@ -25,6 +25,9 @@ void qemu_plugin_register_vcpu_tb_trans_cb(uint64_t id,
 		void (*cb)(uint64_t id, struct qemu_plugin_tb *tb));
 void qemu_plugin_register_vcpu_tb_exec_inline(struct qemu_plugin_tb *tb,
 		enum qemu_plugin_op op, void *ptr, uint64_t imm);
+void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *tb,
+		void (*cb)(unsigned int cpu, void *data),
+		enum qemu_plugin_cb_flags flags, void *data);
 void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *insn,
 		void (*cb)(unsigned int cpu, void *data),
 		enum qemu_plugin_cb_flags flags, void *data);

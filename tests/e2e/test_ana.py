@@ -169,8 +169,10 @@ def a_head_appears_only_with_a_path_that_can_be_used():
 
 
 def _set_all(target, state):
+    """Returns once the host has heard of it: a read that it sends before, and has to send again, waits for a path."""
     for port in target.ports:
         port.ana_state = state
+    wait.until(lambda: all(path.read("ana_state") == state for path in target.head.paths()), "the host to hear of it")
 
 
 def _wait_until_parked(head):

@@ -143,7 +143,7 @@ class Fabrics(_Nvme):
         paths = [path for path in self.heads()[0].paths() if path.controller == controller]
         if not paths or paths[0].condition not in USABLE:
             return False
-        for state in ("inaccessible", "optimized") * rng.randint(2, 5):
+        for state in ("inaccessible", "optimized") * rng.randint(4, 12):
             port.ana_state = state
             if not self._follows(paths[0], state):
                 return
@@ -294,10 +294,11 @@ class Pcie(_Nvme):
 class SmallNvme(TornDown):
     """A subsystem of two ports with a small namespace, which comes and goes with its controllers."""
 
-    def __init__(self, transport, tally):
+    def __init__(self, name, tally):
         super().__init__(tally)
-        self.name = f"small {transport}"
-        self._target = Target(f"small-{transport}", ports=(transport,) * 2, mib=SMALL_MIB)
+        self.name = f"small {name}"
+        transport = name.partition("-")[0]
+        self._target = Target(f"small-{name}", ports=(transport,) * 2, mib=SMALL_MIB)
 
     def __enter__(self):
         self._target.__enter__()

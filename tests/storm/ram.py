@@ -75,7 +75,7 @@ class Ram(Plant):
         path = rng.choice(self._disk.paths() or self._disk.all)
         if path.condition not in USABLE:
             return False
-        for _ in range(rng.randint(10, 60)):
+        for _ in range(rng.randint(20, 120)):
             path.write("access_state", "inaccessible")
             self.tally.flap()
             time.sleep(0.01 * rng.random())

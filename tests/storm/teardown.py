@@ -28,9 +28,9 @@ class TornDown(Plant):
         self._lingering = contextlib.ExitStack()
 
     def events(self):
-        return [Event("teardown with an opener", self._tear_down_in_use, 5),
-                Event("teardown with parked I/O", self._tear_down_parked, 4),
-                Event("teardown with nobody", self._tear_down, 3),
+        return [Event("teardown with an opener", self._tear_down_in_use, 6),
+                Event("teardown with parked I/O", self._tear_down_parked, 5),
+                Event("teardown with nobody", self._tear_down, 2),
                 Event("delayed teardown with an opener", self._tear_down_delayed),
                 Event("errors", self._check_errors)]
 

@@ -33,8 +33,13 @@ APPEND = "noreplace-smp"
 
 #: The number of paths and the load for which most is looked at.
 FEW, LOAD = 2, "4 KiB"
+#: Fewer instructions of a read's longest wait than this are not listed.
+WORTH_A_LINE_OF_A_WAIT = 200
 #: What happens less often in a read than this is not its steady state.
 STEADY = 0.1
+
+#: How many digits behind the point are shown of some units.
+DIGITS = {"ms": 3}
 
 REPORT = paths.REPORTS / "bench.json"
 
@@ -103,10 +108,10 @@ def _measure(built, which, quick) -> "Seen":
     shutil.rmtree(shared, ignore_errors=True)
     shared.mkdir(parents=True)
     seen = Seen(shared)
-    _boot(built, which, "guest", [shared, *(["quick"] if quick else [])], shared, seen,
-          plugin=f"{_plugin()},out={shared / 'profile'}")
+    _boot(built, which, "guest", [shared, *(["quick"] if quick else [])], shared, seen, plugin="profile")
     if not quick:
         _boot(built, which, "life", [], shared, seen)
+        _boot(built, which, "loss", [shared], shared, seen, plugin="longest")
     return seen
 
 
@@ -120,18 +125,19 @@ def _boot(built, which, act, arguments, shared, seen, plugin="") -> None:
             seen.take(line)
         result = vm.run(built, ["python3", "-m", f"tests.bench.{act}", *arguments], directory, vm.Topology(),
                         TIMEOUT_SECONDS, paths.LOGS / f"bench-{act}-{which}-console.log", shared,
-                        append=APPEND, smp=1, icount=True, plugin=plugin, output=take)
+                        append=APPEND, smp=1, icount=True, output=take,
+                        plugin=f"{_plugin(plugin)},out={shared / plugin}" if plugin else "")
         if not result.ok:
             step.failed(f"the guest: {result}")
 
 
-def _plugin():
-    """Compiles the plugin that counts for QEMU."""
-    plugin = paths.BUILD / "bench" / "profile.so"
+def _plugin(name):
+    """Compiles a plugin that watches for QEMU what is executed."""
+    plugin = paths.BUILD / "bench" / f"{name}.so"
     plugin.parent.mkdir(parents=True, exist_ok=True)
-    with log.step("bench plugin", "compiling") as step:
+    with log.step(f"bench plugin {name}", "compiling") as step:
         step.run(["gcc", "-O2", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror", "-shared", "-fPIC",
-                  "-o", plugin, paths.ROOT / "tests" / "bench" / "profile.c"])
+                  "-o", plugin, paths.ROOT / "tests" / "bench" / f"{name}.c"])
     return plugin
 
 
@@ -152,11 +158,12 @@ class Seen:
         self.objects = []
         #: Seconds of what takes long, by what it is.
         self.seconds = {}
-        #: The longest a read took while a path was lost, in milliseconds, by the number of namespaces.
-        self.stalls = {}
+        #: The longest read of each loss of a path, in milliseconds, by the number of namespaces.
+        self.losses = {}
         #: Bytes that a namespace with two paths takes in all.
         self.namespace_bytes = None
-        #: Reads per second, and how far the numbers in flight on the paths were apart, by policy and paths.
+        #: Of each run by policy and paths: reads per second, by how much the most in flight on a path exceeded the
+        #: least, and how many were in flight on a path by its kind, "slow" or "equal".
         self.balances = {}
         self._symbols = {}
         self._files = 0
@@ -187,11 +194,13 @@ class Seen:
     def _take_memory(self, value) -> None:
         self.namespace_bytes = value
 
-    def _take_stall(self, namespaces, value) -> None:
-        self.stalls[namespaces] = value
+    def _take_losses(self, namespaces, longest) -> None:
+        self.losses[namespaces] = longest
 
     def _take_balance(self, policy, paths, per_second, flight, spread) -> None:
-        self.balances.setdefault((policy, paths), []).append((per_second, spread))
+        runs = self.balances.setdefault((policy, paths), collections.defaultdict(list))
+        for what, value in {"per_second": per_second, "spread": spread, **flight}.items():
+            runs[what].append(value)
 
     def _profile(self, count, times, head) -> profile.Profile:
         """That of the files that come next: the plugin numbers them."""
@@ -225,6 +234,11 @@ class Seen:
                 if abs(profiled.of_function(function) - without.of_function(function)) >= profile.WORTH_LISTING:
                     found[what, function] += count
         return {key: count for key, count in found.items() if count >= STEADY}
+
+    def longest_wait(self) -> profile.Wait:
+        """Of the longest read while a path was lost, what was executed while its disk did not have it."""
+        return profile.Wait(self._directory / "longest", profile.Symbols(self._directory / "symbols-loss"),
+                            "null_queue_rq", "null_cmd_timer_expired")
 
     def bytes_of(self, *names) -> int:
         """The memory of all objects of these names."""
@@ -304,20 +318,25 @@ def _lives(stock, ours):
     for what in ours.seconds:
         yield Figure(what, "s", stock.seconds[what], ours.seconds[what],
                      Target("ratio", 1) if "removing" in what else None)
-    for count in ours.stalls:
-        yield Figure(f"longest read while one of 2 paths is lost, {count} namespaces", "ms",
-                     stock.stalls[count], ours.stalls[count], Target("ratio", 1))
+    for count, longest in ours.losses.items():
+        what = f"longest read while one of 2 paths is lost, {count} namespaces"
+        yield Figure(what, "ms", statistics.median(stock.losses[count]), statistics.median(longest), Target("ratio", 1))
+        yield Figure(f"{what}, in the worst of {len(longest)} losses", "ms", max(stock.losses[count]), max(longest))
 
 
 def _balances(stock, ours):
     for policy, which in ours.balances:
+        def figure(name, unit, what, target=None):
+            return Figure(name, unit, *(statistics.mean(seen.balances[policy, which][what]) for seen in (stock, ours)),
+                          target)
+
         slow = "slow" in which
-        (per_second, spread), (ours_per_second, ours_spread) = (
-            map(statistics.mean, zip(*seen.balances[policy, which])) for seen in (stock, ours))
-        yield Figure(f"throughput: {policy}, {which}", "reads/s", per_second, ours_per_second,
+        yield figure(f"throughput: {policy}, {which}", "reads/s", "per_second",
                      Target("ratio", 1, ">=") if slow and policy == "queue-depth" else None)
-        if not slow:
-            yield Figure(f"in flight on {which}, the most less the least: {policy}", "reads", spread, ours_spread)
+        yield figure(f"in flight on {which}, the most less the least: {policy}", "reads", "spread")
+        if slow:
+            yield figure(f"in flight on the slow path, {which}: {policy}", "reads", "slow")
+        yield figure(f"in flight on each {'other' if slow else 'path'}, {which}: {policy}", "reads", "equal")
 
 
 def _write(built, figures, seen) -> None:
@@ -348,6 +367,10 @@ def _profiles(stock, ours) -> str:
                 for (what, function), count in seen.shared_stores(policy).items()) or "none") + "\n")
         chosen = [seen.chosen[policy] for seen in (stock, ours)]
         texts += [profile.title(f"A choice by {policy}, {FEW} paths", chosen), profile.compare(chosen)]
+    if ours.losses:
+        waits = [seen.longest_wait() for seen in (stock, ours)]
+        texts += [profile.title("The longest read while a path is lost, but for the time when the disk has it", waits),
+                  profile.compare(waits, worth=WORTH_A_LINE_OF_A_WAIT)]
     return "\n".join(texts)
 
 
@@ -356,8 +379,9 @@ def _table(figures) -> str:
     for figure in figures:
         ratio = "" if figure.ratio is None else f"{figure.ratio:.2f}"
         met = {None: "", True: "yes", False: "no"}[figure.met]
-        lines.append(f"| {figure.figure} | {figure.unit} | {figure.stock:.1f} | {figure.ours:.1f} | {ratio} | "
-                     f"{figure.target or ''} | {met} |")
+        digits = DIGITS.get(figure.unit, 1)
+        lines.append(f"| {figure.figure} | {figure.unit} | {figure.stock:.{digits}f} | {figure.ours:.{digits}f} | "
+                     f"{ratio} | {figure.target or ''} | {met} |")
     return "\n".join(lines) + "\n"
 
 

@@ -48,9 +48,9 @@ def ensure(which: str, name: str = kernel.PLAIN) -> Path:
         if which != "stock":
             objects.append(_library(name, built))
         if which == "ours":
-            objects.append(_bad_driver(name, built))
+            objects.append(_module(name, built, _BAD, "the driver that is bad", _ours_flags(home)))
         if which != "samples":
-            objects.append(_hold(name, built))
+            objects.append(_module(name, built, _HOLD, "what holds bios", ["KCFLAGS=-Werror"]))
             objects.append(_nvme(which, name, built, _ours_flags(home) if which == "ours" else []))
         return _collect(home / "modules" / which, objects)
 
@@ -162,21 +162,11 @@ def _library(name: str, built: kernel.KernelBuild, label: str = "lib", variables
     return output
 
 
-def _bad_driver(name: str, built: kernel.KernelBuild) -> Path:
-    """Builds the driver of tests/bad/."""
-    home = kernel.place(name)
-    output = home / "modules" / "bad"
-    with log.step(f"modules-bad{kernel.suffix(name)}", "building the driver that is bad") as step:
-        step.run([*built.make(), f"M={_BAD}", f"MO={output}", *_ours_flags(home), "modules"],
-                 env=kernel.environment(), show=kernel.show)
-    return output
-
-
-def _hold(name: str, built: kernel.KernelBuild) -> Path:
-    """Builds the module of tests/hold/, which neither needs the library nor knows of it."""
-    output = kernel.place(name) / "modules" / "hold"
-    with log.step(f"modules-hold{kernel.suffix(name)}", "building what holds bios") as step:
-        step.run([*built.make(), f"M={_HOLD}", f"MO={output}", "KCFLAGS=-Werror", "modules"],
+def _module(name: str, built: kernel.KernelBuild, source: Path, what: str, variables: list) -> Path:
+    """Builds a module of the tests' own; `what` says what it is."""
+    output = _home(name, built) / "modules" / source.name
+    with log.step(f"modules-{source.name}{kernel.suffix(name)}", f"building {what}") as step:
+        step.run([*built.make(), f"M={source}", f"MO={output}", *variables, "modules"],
                  env=kernel.environment(), show=kernel.show)
     return output
 

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Profiles: what QEMU's plugin (tests/bench/profile.c) counted, function by function."""
+"""Profiles: what QEMU's plugins (tests/bench/profile.c, longest.c) counted, function by function."""
 
 import bisect
 import collections
 import re
 import statistics
 
+from lab import log
 from lab import process
 from lab import toolchain
 
@@ -54,6 +55,35 @@ class Profile:
         return found
 
 
+class Wait:
+    """What was executed while an I/O was not with its disk.
+
+    `file` has all that was executed during the I/O, block by block. The disk has it from the last time that the
+    function `begin` was entered until `end` was.
+    """
+
+    def __init__(self, file, symbols, begin, end):
+        blocks = [(symbols.name(int(address, 16)), int(size)) for address, size in map(str.split, open(file))]
+        names = [name for name, _ in blocks]
+        if begin not in names or end not in names:
+            log.fail(f"{file.name}: the longest read never came to {begin}() and {end}()")
+        begun, ended = _last(names, begin), _last(names, end)
+        self.functions = collections.Counter()
+        for name, size in blocks[:begun] + blocks[ended:]:
+            self.functions[name] += size
+
+    def of_function(self, name) -> float:
+        return self.functions[name]
+
+    def total(self) -> float:
+        return self.functions.total()
+
+
+def _last(names, name) -> int:
+    """Where a function was last entered."""
+    return len(names) - 1 - names[::-1].index(name)
+
+
 class _Round:
     def __init__(self, file, symbols, times):
         self.classes = collections.Counter()
@@ -98,25 +128,25 @@ def title(text, pair) -> str:
     return f"## {text}: {pair[0].total():.0f} and {pair[1].total():.0f} instructions\n\n"
 
 
-def compare(pair, without=None) -> str:
+def compare(pair, without=None, worth=WORTH_LISTING) -> str:
     """Two profiles, of stock and of ours, as a table side by side; `without` are their like without a head.
 
-    With these, only how much more each function has than there.
+    With these, only how much more each function has than there. Less than `worth` instructions are not listed.
     """
-    return _table(pair, without, _demangle({name for one in pair for name in one.functions}))
+    return _table(pair, without, worth, _demangle({name for one in pair for name in one.functions}))
 
 
 def readable(name) -> str:
     return _demangle([name])[name]
 
 
-def _table(pair, without, names) -> str:
+def _table(pair, without, worth, names) -> str:
     """The functions; with `without`, only how much more each has than in the profiles without a head."""
     rows = []
     for name in {name for one in pair for name in one.functions}:
         counts = [one.of_function(name) - (without[side].of_function(name) if without else 0)
                   for side, one in enumerate(pair)]
-        if max(map(abs, counts)) >= WORTH_LISTING:
+        if max(map(abs, counts)) >= worth:
             rows.append((*counts, names[name]))
     rows.sort(key=lambda row: (-max(row[:2]), row[2]))
     sums = [sum(row[side] for row in rows) for side in (0, 1)]

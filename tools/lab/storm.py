@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """`make storm`: boots kernels and lets everything happen to paths, at random, under verified I/O.
 
-One guest runs the lab's kernel, one side by side with it the kernel that checks whatever it does and makes
-requests fail on demand; KERNEL= names one of them. SECONDS= says for how long, SEED= repeats the chance, as far as
-timing lets it. `make soak` is the gentle form: the steady heads of NVMe alone, in the plain kernel, for MINUTES=.
+One guest runs the lab's kernel, and the next one the kernel that checks whatever it does and makes requests fail
+on demand; KERNEL= names one of them. SECONDS= says for how long in each, SEED= repeats the chance, as far as timing
+lets it. `make soak` is the gentle form: the steady heads of NVMe alone, in the plain kernel, for MINUTES=.
 The guest's side is tests/storm/. What happened goes to build/reports/storm.json, or soak.json.
 """
 
@@ -14,7 +14,6 @@ import shutil
 import statistics
 from dataclasses import dataclass
 
-from lab import e2e
 from lab import kernel
 from lab import log
 from lab import modules
@@ -29,11 +28,15 @@ MINUTES = 10
 KERNELS = {"plain": kernel.PLAIN, "sanitize": kernel.SANITIZE}
 #: How long the short form takes in each.
 SHORT_SECONDS = {"plain": 45}
+#: Which of the user's guests it is.
+SLOT = 1
 #: What the guest may take for setting up, verifying, and taking everything down.
 GRACE_SECONDS = 300
-#: The actors of tests/storm/run.py: those that are gentle; the others that only need NVMe; the samples.
+#: The actors of tests/storm/run.py: those that are gentle; the others that only need NVMe; more of the same, for
+#: which a short storm has no time; the samples.
 STEADY = ("loop", "tcp", "pcie")
 SMALL = ("small-loop", "small-tcp")
+MORE_SMALL = ("small-loop-too", "small-tcp-too")
 SAMPLES = ("ram",)
 TOPOLOGY = vm.Topology(subsystems=(vm.Subsystem("storm", {"c0": 0, "c1": 1}, namespaces=(256,)),))
 
@@ -57,7 +60,7 @@ def run() -> tuple:
         log.fail(f"KERNEL={unknown.pop()} is none of {', '.join(KERNELS)}")
     seconds = float(os.environ.get("SECONDS") or SECONDS)
     which = _which()
-    actors = STEADY + SMALL + (SAMPLES if which == "ours" else ())
+    actors = STEADY + SMALL + MORE_SMALL + (SAMPLES if which == "ours" else ())
     return _outcome(_Plan("storm", which, _seed(), actors, dict.fromkeys(kernels, seconds)))
 
 
@@ -94,8 +97,8 @@ def _play(plan) -> list:
     stories = []
     with log.step(f"{plan.name} {plan.which}", f"{_durations(plan)}, SEED={plan.seed}") as step:
         stories = [_Story(step, name) for name in plan.seconds]
-        e2e.all_at_once(lambda story=story, number=number: _play_in(plan, story, number, *prepared[story.kernel])
-                        for number, story in enumerate(stories, 1))
+        for story in stories:
+            _play_in(plan, story, *prepared[story.kernel])
     for story in stories:
         story.tell(plan)
     _write(plan, stories)
@@ -106,14 +109,14 @@ def _durations(plan) -> str:
     return ", ".join(f"{seconds:g} s in the kernel {name}" for name, seconds in plan.seconds.items())
 
 
-def _play_in(plan, story, number, built, directory) -> None:
+def _play_in(plan, story, built, directory) -> None:
     shared = paths.BUILD / f"{plan.name}-{story.kernel}"
     shutil.rmtree(shared, ignore_errors=True)
     command = ["python3", "-m", "tests.storm.run", plan.seconds[story.kernel], plan.seed, *plan.actors]
     story.result = vm.run(built, command, directory, TOPOLOGY,
                           plan.seconds[story.kernel] + GRACE_SECONDS,
                           paths.LOGS / f"{plan.name}-{plan.which}-{story.kernel}-console.log", shared,
-                          smp=2, output=story.take, silence=GRACE_SECONDS, slot=number, leaks=False)
+                          smp=2, output=story.take, silence=GRACE_SECONDS, slot=SLOT, leaks=False)
 
 
 def _write(plan, stories) -> None:
