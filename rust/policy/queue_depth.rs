@@ -18,7 +18,9 @@ use crate::nodes::Node;
 /// long as the paths are evenly loaded, that is the least there is; the others even them out when
 /// they are not.
 ///
-/// A path with nothing in flight is taken at once.
+/// A path with nothing in flight is taken at once, each in its turn where there are few. Of a few
+/// that are equally busy it is the first: to take these in turn as well would have a slow path get
+/// its share back sooner.
 pub struct QueueDepth;
 
 impl QueueDepth {
@@ -86,15 +88,14 @@ impl QueueDepth {
         }
         let turn = place(candidates.turn(), len);
         let path = candidates.at(turn)?;
-        let depth = path.depth();
 
         candidates.set_turn(turn + 1);
-        if depth <= 0 {
+        if path.depth() <= 0 {
             return Some(path);
         }
-        let others = (turn + 1..len).chain(0..turn);
+        let first = candidates.at(0)?;
 
-        Some(Self::lesser(candidates, (path, depth), others))
+        Some(Self::lesser(candidates, (first, first.depth()), 1..len))
     }
 
     /// The least busy of a path, of which the depth is known, and those at these places.

@@ -34,8 +34,9 @@ DISK = {"memory_backed": 0, "irqmode": 2, "completion_nsec": 1_000_000, "hw_queu
 SLOW_MS = 9
 #: Reads of a run on paths of which one may be slow, and how many at a time.
 READS, DEPTH = 16000, 32
-#: How often that is done with each order of the paths, and how often it is looked meanwhile what is in flight.
-BALANCES = 3
+#: How often that is done with each order of the paths, by policy: which path a slow one shares a moment with is
+#: chance, and makes a percent. How often it is looked meanwhile what is in flight.
+BALANCES = {"round-robin": 3, "queue-depth": 9}
 LOOKS = 50
 
 SLOW_ADDRESS = "10.9.0.2"
@@ -104,8 +105,9 @@ def balance() -> None:
                 target.connect(port)
                 wait.until(lambda: disks() == 1 + number, f"{number} paths")
             time.sleep(10)
-            for policy in ("round-robin", "queue-depth") * BALANCES:
-                measure_balance(target.head, policy, name)
+            for policy, times in BALANCES.items():
+                for _ in range(times):
+                    measure_balance(target.head, policy, name)
             target.disconnect()
             wait.until(lambda: not disks(), "the disk to go")
         slow.stop()

@@ -5,11 +5,14 @@ import ctypes
 import errno
 import mmap
 import os
+import time
 
 from tests.e2e import passthrough
 from tests.e2e import wait
 
 BLOCK = 4096
+#: Seconds between two reads of many: in a slow guest somebody else must get a CPU, too.
+PAUSE = 0.005 * (wait.SLOWNESS - 1)
 
 
 class Reader:
@@ -71,6 +74,7 @@ class Reader:
             while (order := os.read(orders, 1)) in (b"r", b"l"):
                 answer = self._try(file)
                 while order == b"l" and answer == "data":
+                    time.sleep(PAUSE)
                     answer = self._try(file)
                 os.write(outcome, answer.encode())
         finally:

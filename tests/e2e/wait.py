@@ -21,4 +21,4 @@ def until(condition, what, seconds=30, interval=0.02):
             return value
         if time.monotonic() > deadline:
             raise Late(f"gave up waiting for {what} after {seconds * SLOWNESS:g} s")
-        time.sleep(interval)
+        time.sleep(interval * SLOWNESS)

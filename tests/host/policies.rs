@@ -374,6 +374,18 @@ proptest! {
         prop_assert!(head.paths[chosen].depth.get() <= head.paths[done].depth.get());
     }
 
+    #[test]
+    fn of_a_few_idle_paths_queue_depth_chooses_each_in_turn(
+        paths in 1..=QueueDepth::FEW, turn in 0usize..8, done in any_place()
+    ) {
+        let head = FakeHead { turn: Cell::new(turn), done, ..with_depths(vec![0; paths]) };
+        let mut chosen: Vec<_> =
+            (0..paths).map(|_| head.choose(IoPolicy::QueueDepth, Node(0)).unwrap()).collect();
+
+        chosen.sort_unstable();
+        prop_assert_eq!(chosen, (0..paths).collect::<Vec<_>>());
+    }
+
     /// Shows L-7.
     #[test]
     fn round_robin_is_fair_to_the_best_paths_at_every_moment(

@@ -294,11 +294,10 @@ class Pcie(_Nvme):
 class SmallNvme(TornDown):
     """A subsystem of two ports with a small namespace, which comes and goes with its controllers."""
 
-    def __init__(self, name, tally):
+    def __init__(self, transport, tally):
         super().__init__(tally)
-        self.name = f"small {name}"
-        transport = name.partition("-")[0]
-        self._target = Target(f"small-{name}", ports=(transport,) * 2, mib=SMALL_MIB)
+        self.name = f"small {transport}"
+        self._target = Target(f"small-{transport}", ports=(transport,) * 2, mib=SMALL_MIB)
 
     def __enter__(self):
         self._target.__enter__()

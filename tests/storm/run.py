@@ -44,7 +44,7 @@ from tests.storm.tally import total
 ACTORS = {
     **{transport: [partial(Fabrics, transport)] for transport in ("loop", "tcp")},
     "pcie": [Pcie],
-    **{f"small-{name}": [partial(SmallNvme, name)] for name in ("loop", "tcp", "loop-too", "tcp-too")},
+    **{f"small-{transport}": [partial(SmallNvme, transport)] for transport in ("loop", "tcp")},
     "ram": [partial(kind, driver) for driver in DRIVERS for kind in (Ram, SmallRam)],
 }
 NVME = ("nvme", "nvme-loop", "nvmet-tcp", "nvme-tcp")

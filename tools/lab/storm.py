@@ -32,11 +32,9 @@ SHORT_SECONDS = {"plain": 45}
 SLOT = 1
 #: What the guest may take for setting up, verifying, and taking everything down.
 GRACE_SECONDS = 300
-#: The actors of tests/storm/run.py: those that are gentle; the others that only need NVMe; more of the same, for
-#: which a short storm has no time; the samples.
+#: The actors of tests/storm/run.py: those that are gentle; the others that only need NVMe; the samples.
 STEADY = ("loop", "tcp", "pcie")
 SMALL = ("small-loop", "small-tcp")
-MORE_SMALL = ("small-loop-too", "small-tcp-too")
 SAMPLES = ("ram",)
 TOPOLOGY = vm.Topology(subsystems=(vm.Subsystem("storm", {"c0": 0, "c1": 1}, namespaces=(256,)),))
 
@@ -60,7 +58,7 @@ def run() -> tuple:
         log.fail(f"KERNEL={unknown.pop()} is none of {', '.join(KERNELS)}")
     seconds = float(os.environ.get("SECONDS") or SECONDS)
     which = _which()
-    actors = STEADY + SMALL + MORE_SMALL + (SAMPLES if which == "ours" else ())
+    actors = STEADY + SMALL + (SAMPLES if which == "ours" else ())
     return _outcome(_Plan("storm", which, _seed(), actors, dict.fromkeys(kernels, seconds)))
 
 
