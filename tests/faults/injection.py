@@ -5,6 +5,7 @@ The kernel's fault injection fails an allocation when a given address is on its 
 whatever context it is made, or the n-th one that the current thread makes below a range of code (fail-nth).
 """
 
+import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ DEBUG = Path("/sys/kernel/debug")
 TRACING = Path("/sys/kernel/tracing")
 _NTH = Path("/proc/thread-self/fail-nth")
 _WHOLE = 2**64 - 1
+#: The functions of the kernel's that show a stack when there is no memory.
+_REFUSES = re.compile(r" (warn_alloc|__kmem_cache_create_args)\+")
 
 #: What allocates, by the event that tells of it: which of the two makes it fail. Per-CPU memory comes from a pool of
 #: its own that no fault injection knows of.
@@ -162,9 +165,9 @@ class FailingNth:
 
 
 def without_refusals(lines) -> list[str]:
-    """The kernel's log without what the allocator says, with a stack, of memory that it was made to refuse."""
+    """The kernel's log without what the allocators say, with a stack, of memory that they were made to refuse."""
     return [line for number, line in enumerate(lines)
-            if not ("Call Trace:" in line and any(" warn_alloc+" in each for each in lines[number:number + 5]))]
+            if not ("Call Trace:" in line and any(_REFUSES.search(each) for each in lines[number:number + 5]))]
 
 
 def _limit(directory, code) -> None:
