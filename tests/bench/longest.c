@@ -37,7 +37,7 @@ static void longest(unsigned int cpu, void *data)
 
 	if (!file)
 		fail("cannot write what was executed");
-	for (i = 0; i < count && i < BLOCKS; i++)
+	for (i = 0; i < count; i++)
 		fprintf(file, "%llx %zu\n",
 			(unsigned long long)executed[i]->address,
 			executed[i]->size);

@@ -63,7 +63,8 @@ class Wait:
     """
 
     def __init__(self, file, symbols, begin, end):
-        blocks = [(symbols.name(int(address, 16)), int(size)) for address, size in map(str.split, open(file))]
+        blocks = [(symbols.name(int(address, 16)), int(size))
+                  for address, size in map(str.split, file.read_text().splitlines())]
         names = [name for name, _ in blocks]
         if begin not in names or end not in names:
             log.fail(f"{file.name}: the longest read never came to {begin}() and {end}()")
