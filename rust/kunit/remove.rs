@@ -4,6 +4,7 @@
 
 use super::check::{
     eventually,
+    skip,
     without_warnings, //
 };
 use super::driver::{
@@ -33,11 +34,16 @@ use crate::state::{
     AccessState,
     PortState, //
 };
+use crate::wrap::tasks;
 use kernel::module::this_module;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use kernel::time::delay::fsleep;
-use kernel::time::Delta;
+use kernel::time::{
+    Delta,
+    Instant,
+    Monotonic, //
+};
 
 /// How many references this module has; 0 where it is not a module.
 pub(super) fn module_references() -> i32 {
@@ -200,21 +206,29 @@ mod tests {
 
     #[test]
     fn what_is_on_its_way_to_a_path_is_waited_for() -> Result {
-        let head = Arc::new(TestHead::new(Setup::default())?, GFP_KERNEL)?;
-        let path = head.path()?;
-        let submission = dawdling_write(&head, &path)?;
+        for _ in 0..20 {
+            let head = Arc::new(TestHead::new(Setup::default())?, GFP_KERNEL)?;
+            let path = head.path()?;
+            let submission = dawdling_write(&head, &path)?;
 
-        path.quiesce();
-        // SAFETY: May sleep.
-        let wait = Thread::spawn(|| unsafe { ffi::mpath_synchronize_submitters() })?;
-        fsleep(Delta::from_millis(500));
-        check!(!wait.is_done());
-        check!(!submission.is_done());
+            path.quiesce();
+            let begin = Instant::<Monotonic>::now();
+            // SAFETY: May sleep.
+            let wait = Thread::spawn(|| unsafe { ffi::mpath_synchronize_submitters() })?;
+            fsleep(Delta::from_millis(200));
+            let neither_is_done = !wait.is_done() && !submission.is_done();
+            // A wait that was given all the time it gets has ended rightly.
+            let is_early = begin.elapsed() < tasks::LIMIT;
 
-        path.behave(Behaviour::Complete);
-        check!(eventually(|| wait.is_done()));
-        check_eq!(submission.join()??, OK);
-        Ok(())
+            path.behave(Behaviour::Complete);
+            check!(eventually(|| wait.is_done()));
+            check_eq!(submission.join()??, OK);
+            if is_early {
+                check!(neither_is_done);
+                return Ok(());
+            }
+        }
+        skip(c"the machine does not sleep for as short as it is told to")
     }
 
     /// Shows L-3.

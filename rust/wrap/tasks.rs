@@ -30,7 +30,7 @@ use kernel::time::{
 };
 
 /// How long [`synchronize`] waits at most.
-const LIMIT: Delta = Delta::from_secs(2);
+pub(crate) const LIMIT: Delta = Delta::from_secs(2);
 /// How often it looks whether it is time.
 const INTERVAL: Delta = Delta::from_millis(10);
 

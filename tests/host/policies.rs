@@ -338,8 +338,9 @@ proptest! {
 
         let depth_looks: usize = head.paths.iter().map(|path| path.depth_looks.get()).sum();
         // The one whose turn it is, or on which a request has ended, and then the few.
-        let most = 1 + QueueDepth::FEW.max(QueueDepth::LOOKS);
-        prop_assert!(depth_looks <= if policy == IoPolicy::QueueDepth { most } else { 0 });
+        let several = 1 + QueueDepth::FEW.max(QueueDepth::LOOKS);
+        let most = if policy == IoPolicy::QueueDepth { several } else { 0 };
+        prop_assert!(depth_looks <= most);
     }
 
     /// Shows L-9.
