@@ -29,6 +29,8 @@ CHOICES = 1000
 SAMPLES = 9
 #: How long new disks are left alone: they are scanned for partitions. Nobody waits for that: idle time passes at once.
 SETTLING_SECONDS = 30
+#: What as many paths may take to come, or to hear of another state.
+LONG_SECONDS = 600
 #: I/Os of a sample.
 IOS = 1024
 
@@ -97,7 +99,7 @@ def with_head(shared, levels) -> None:
             target.connect(port)
         connected = level
         wait.until(lambda: len(target.heads()) == 2 and all(len(disk.paths()) == level for disk in target.heads()),
-                   f"{level} paths", seconds=600)
+                   f"{level} paths", LONG_SECONDS)
         time.sleep(SETTLING_SECONDS)
         measure_choices(target, level)
         if level == FEW:
@@ -110,7 +112,7 @@ def with_head(shared, levels) -> None:
 def measure_choices(target, level) -> None:
     fast, slow = target.heads()
     for state in ("optimized", "non-optimized"):
-        set_state(target, state, level)
+        target.set_ana_state(state, target.ports[:level], LONG_SECONDS)
         for policy in POLICIES:
             set_policy(fast, policy)
             say(type="choose", policy=policy, paths=level, state=state, busy=False, count=choices(fast))
@@ -120,7 +122,7 @@ def measure_choices(target, level) -> None:
             set_policy(fast, policy)
             say(type="choose", policy=policy, paths=level, state=state, busy=True, count=choices(fast))
         release()
-    set_state(target, "optimized", level)
+    target.set_ana_state("optimized", target.ports[:level], LONG_SECONDS)
 
 
 def measure_loads(target, level) -> None:
@@ -141,14 +143,6 @@ def profile_choices(target) -> None:
 
 def set_policy(disk, policy) -> None:
     (disk.subsystem / "iopolicy").write_text(policy)
-
-
-def set_state(target, state, level) -> None:
-    for port in target.ports[:level]:
-        if port.ana_state != state:
-            port.ana_state = state
-    wait.until(lambda: all(path.read("ana_state") == state for disk in target.heads() for path in disk.paths()),
-               f"{state} paths", seconds=600)
 
 
 def hold(disk, count) -> None:

@@ -60,15 +60,9 @@ static void translated(uint64_t id, struct qemu_plugin_tb *tb)
 		fail("a block without instructions, or out of memory");
 	block->address = qemu_plugin_insn_vaddr(qemu_plugin_tb_get_insn(tb, 0));
 	block->size = size;
-	for (i = 0; i < size; i++) {
-		struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
-		uint32_t mark = mark_of(insn);
-
-		if (mark == BENCH_SUBMIT || mark == BENCH_LONGEST)
-			qemu_plugin_register_vcpu_insn_exec_cb(insn,
-				mark == BENCH_SUBMIT ? submit : longest,
-				QEMU_PLUGIN_CB_NO_REGS, NULL);
-	}
+	for (i = 0; i < size; i++)
+		call_at(qemu_plugin_tb_get_insn(tb, i), BENCH_SUBMIT, submit,
+			BENCH_LONGEST, longest);
 	qemu_plugin_register_vcpu_tb_exec_cb(tb, enter, QEMU_PLUGIN_CB_NO_REGS,
 					     block);
 }

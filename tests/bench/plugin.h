@@ -35,4 +35,19 @@ static uint32_t mark_of(const struct qemu_plugin_insn *insn)
 	return operand;
 }
 
+/* Has one of two functions called wherever an instruction is one of two marks */
+static void call_at(struct qemu_plugin_insn *insn,
+		    uint32_t first,
+		    void (*at_first)(unsigned int cpu, void *data),
+		    uint32_t second,
+		    void (*at_second)(unsigned int cpu, void *data))
+{
+	uint32_t mark = mark_of(insn);
+
+	if (mark == first || mark == second)
+		qemu_plugin_register_vcpu_insn_exec_cb(insn,
+			mark == first ? at_first : at_second,
+			QEMU_PLUGIN_CB_NO_REGS, NULL);
+}
+
 #endif /* _BENCH_PLUGIN_H */

@@ -163,14 +163,10 @@ static void translated(uint64_t id, struct qemu_plugin_tb *tb)
 		struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
 		const unsigned char *code = qemu_plugin_insn_data(insn);
 		size_t bytes = qemu_plugin_insn_size(insn);
-		uint32_t mark = mark_of(insn);
 
 		block->insns[i].address = qemu_plugin_insn_vaddr(insn);
 		block->insns[i].class = class_of(code, bytes);
-		if (mark == BENCH_BEGIN || mark == BENCH_END)
-			qemu_plugin_register_vcpu_insn_exec_cb(insn,
-				mark == BENCH_BEGIN ? begin : end,
-				QEMU_PLUGIN_CB_NO_REGS, NULL);
+		call_at(insn, BENCH_BEGIN, begin, BENCH_END, end);
 		if (block->insns[i].address >= KERNEL)
 			qemu_plugin_register_vcpu_mem_cb(insn, note_store,
 				QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_W,

@@ -27,7 +27,7 @@ class HeldIoctl:
     def __init__(self, device, request, argument, disk):
         self._disk = disk
         passthrough.write_directly(disk.head.device, OFFSET, bytes(argument).ljust(mmap.PAGESIZE, b"\0"))
-        self._set_all("inaccessible")
+        disk.set_ana_state("inaccessible")
         self._outcome, said = os.pipe()
         self._pid = os.fork()
         if self._pid == 0:
@@ -42,14 +42,14 @@ class HeldIoctl:
         return self
 
     def __exit__(self, *exception):
-        self._set_all("optimized")
+        self._disk.set_ana_state("optimized")
         os.kill(self._pid, signal.SIGKILL)
         os.waitpid(self._pid, 0)
         os.close(self._outcome)
 
     def outcome(self) -> str:
         """Lets the ioctl go on; returns what it said: "0", "status 0x..." or the name of an error."""
-        self._set_all("optimized")
+        self._disk.set_ana_state("optimized")
         return wait.until(self._answer, "the ioctl to end")
 
     def _waits_for_its_argument(self) -> bool:
@@ -58,11 +58,6 @@ class HeldIoctl:
         call = Path(f"/proc/{self._pid}/syscall").read_text().split()[0]
         state = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()[0]
         return (call, state) == (IOCTL, "D")
-
-    def _set_all(self, state):
-        for port in self._disk.ports:
-            port.ana_state = state
-        wait.until(lambda: all(path.read("ana_state") == state for path in self._disk.head.paths()), "the ANA state")
 
     def _answer(self):
         try:

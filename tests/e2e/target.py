@@ -116,6 +116,15 @@ class Target:
             head.delete_controller(name)
         wait.until(lambda: not head.controllers_of_subsystem(self.nqn), "the controllers to go")
 
+    def set_ana_state(self, state, ports=None, seconds=30) -> None:
+        """Sets the state of `ports`, or of all, which are those that are connected. Returns once the host has heard of
+        it: a read that it sends before, and has to send again, waits for a path."""
+        for port in self.ports if ports is None else ports:
+            if port.ana_state != state:
+                port.ana_state = state
+        wait.until(lambda: all(path.read("ana_state") == state for disk in self.heads() for path in disk.paths()),
+                   f"the host to hear of {state} paths", seconds)
+
     def disable_namespace(self, number=1) -> None:
         (self._namespace(number) / "enable").write_text("0")
 

@@ -51,7 +51,7 @@ def io_waits_while_every_path_is_inaccessible(transport):
         head = target.head
         with fio.Load(head.device) as load:
             load.wait_for_io(head)
-            _set_all(target, "inaccessible")
+            target.set_ana_state("inaccessible")
             _wait_until_parked(head)
             assert load.running, "fio did not wait"
             target.ports[1].ana_state = "optimized"
@@ -64,7 +64,7 @@ def a_read_that_waited_for_a_path_returns_data():
     with Target("ana", ports=("loop", "tcp")) as target:
         target.connect_all()
         with Reader(target.head.device) as reader:
-            _set_all(target, "inaccessible")
+            target.set_ana_state("inaccessible")
             reader.start()
             _wait_until_parked(target.head)
             assert reader.done is None, "the read did not wait"
@@ -79,14 +79,14 @@ def parked_io_does_not_spin():
         target.connect_all()
         head = target.head
         with Reader(head.device) as reader:
-            _set_all(target, "inaccessible")
+            target.set_ana_state("inaccessible")
             reader.start()
             _wait_until_parked(head)
             before = _tries(head)
             time.sleep(OBSERVED)
             tries = _tries(head) - before
             assert tries < 20, f"a parked read was tried {tries} times in {OBSERVED} s"
-            _set_all(target, "optimized")
+            target.set_ana_state("optimized")
             assert reader.outcome() == "data"
 
 
@@ -104,10 +104,10 @@ def a_nowait_read_does_not_wait_for_a_path():
     with Target("ana", ports=("loop", "loop")) as target:
         target.connect_all()
         with Reader(target.head.device, nowait=True) as reader:
-            _set_all(target, "inaccessible")
+            target.set_ana_state("inaccessible")
             reader.start()
             outcome = reader.outcome()
-            _set_all(target, "optimized")
+            target.set_ana_state("optimized")
             assert outcome == "EAGAIN", f"it returned {outcome}"
 
 
@@ -118,7 +118,7 @@ def parked_io_fails_when_the_last_path_is_disconnected():
         target.connect_all()
         head = target.head
         with Reader(head.device) as reader:
-            _set_all(target, "inaccessible")
+            target.set_ana_state("inaccessible")
             reader.start()
             _wait_until_parked(head)
             target.disconnect()
@@ -166,13 +166,6 @@ def a_head_appears_only_with_a_path_that_can_be_used():
         with Reader(target.head.device) as reader:
             reader.start()
             assert reader.outcome() == "data"
-
-
-def _set_all(target, state):
-    """Returns once the host has heard of it: a read that it sends before, and has to send again, waits for a path."""
-    for port in target.ports:
-        port.ana_state = state
-    wait.until(lambda: all(path.read("ana_state") == state for path in target.head.paths()), "the host to hear of it")
 
 
 def _wait_until_parked(head):
