@@ -28,6 +28,9 @@ rw=randwrite
 verify=crc32c
 continue_on_error=all
 """
+#: What a job does that is to verify nothing. It cannot be left out: which blocks a job has depends on how many jobs there
+#: are before it, whatever its seed.
+IDLE = f"rw=read\nverify=0\nio_size={BLOCK}\n"
 
 
 @dataclass
@@ -57,7 +60,7 @@ class Load:
         self._seed = seed
         self._directory = tempfile.TemporaryDirectory(prefix="fio-")
         self._fio = self._start("write", f"verify_backlog=64\nrate_iops={rate},{rate}\n",
-                                dict.fromkeys(range(self._jobs), ""))
+                                [""] * self._jobs)
 
     def __enter__(self):
         return self
@@ -99,11 +102,12 @@ class Load:
         self._fio.send_signal(signal.SIGINT)
         wait.until(lambda: not self.running, "fio to end its I/O", seconds)
         written = self._results("write")
-        self._fio = self._start("verify", "verify_only=1\n", {
-            number: f"io_size={job['write']['io_bytes']}\n"
-            for number, job in enumerate(written) if job["write"]["io_bytes"]})
+        sizes = [job["write"]["io_bytes"] for job in written]
+        self._fio = self._start("verify", "", [
+            f"verify_only=1\nio_size={size}\n" if size else IDLE for size in sizes])
         wait.until(lambda: not self.running, "fio to verify what it wrote", seconds)
-        report, again = _report(written), _report(self._results("verify"))
+        report = _report(written)
+        again = _report([job for job, size in zip(self._results("verify"), sizes) if size])
         # What was written and could not be read is an error, whether fio counts it or not. A
         # verify_only run counts the writes that it only pretends to do, so its reads are counted here.
         report.errors += again.errors + (report.bytes_written - again.bytes_verified) // BLOCK
@@ -123,11 +127,11 @@ class Load:
         self._directory.cleanup()
 
     def _start(self, name, options, each):
-        """Starts fio with a job for each number in `each`, which has further options for it."""
+        """Starts fio with as many jobs as there are further options, for one job each, in `each`."""
         jobs = "".join(
             f"[cpu{number}]\ncpus_allowed={number}\nrandseed={self._seed + number}\n"
             f"offset={number * self._mib}m\nsize={self._mib}m\n{extra}"
-            for number, extra in each.items())
+            for number, extra in enumerate(each))
         file = self._file(name, "fio")
         file.write_text(f"{GLOBAL}filename={self._device}\n{options}{jobs}")
         with open(self._file(name, "messages"), "w") as messages:
@@ -166,4 +170,4 @@ def _report(jobs) -> Report:
         sum(job["write"]["io_bytes"] for job in jobs),
         sum(job["read"]["io_bytes"] for job in jobs),
         sum(job["total_err"] for job in jobs) + sum(bool(job["error"]) for job in jobs),
-        round(max(job[way]["lat_ns"]["max"] for job in jobs for way in ("read", "write")) / 1e6))
+        round(max((job[way]["lat_ns"]["max"] for job in jobs for way in ("read", "write")), default=0) / 1e6))

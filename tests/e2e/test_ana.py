@@ -4,6 +4,7 @@
 import itertools
 import os
 import time
+from contextlib import contextmanager
 
 from tests.e2e import fio
 from tests.e2e import modules
@@ -61,33 +62,21 @@ def io_waits_while_every_path_is_inaccessible(transport):
 
 @test
 def a_read_that_waited_for_a_path_returns_data():
-    with Target("ana", ports=("loop", "tcp")) as target:
-        target.connect_all()
-        with Reader(target.head.device) as reader:
-            target.set_ana_state("inaccessible")
-            reader.start()
-            _wait_until_parked(target.head)
-            assert reader.done is None, "the read did not wait"
-            target.ports[0].ana_state = "non-optimized"
-            assert reader.outcome() == "data"
+    with _parked_read("loop", "tcp") as (target, reader):
+        target.ports[0].ana_state = "non-optimized"
+        assert reader.outcome() == "data"
 
 
 @test
 def parked_io_does_not_spin():
     """Shows X-1."""
-    with Target("ana", ports=("loop", "loop")) as target:
-        target.connect_all()
-        head = target.head
-        with Reader(head.device) as reader:
-            target.set_ana_state("inaccessible")
-            reader.start()
-            _wait_until_parked(head)
-            before = _tries(head)
-            time.sleep(OBSERVED)
-            tries = _tries(head) - before
-            assert tries < 20, f"a parked read was tried {tries} times in {OBSERVED} s"
-            target.set_ana_state("optimized")
-            assert reader.outcome() == "data"
+    with _parked_read("loop", "loop") as (target, reader):
+        before = _tries(target.head)
+        time.sleep(OBSERVED)
+        tries = _tries(target.head) - before
+        assert tries < 20, f"a parked read was tried {tries} times in {OBSERVED} s"
+        target.set_ana_state("optimized")
+        assert reader.outcome() == "data"
 
 
 def _tries(head) -> int:
@@ -114,15 +103,10 @@ def a_nowait_read_does_not_wait_for_a_path():
 @test
 def parked_io_fails_when_the_last_path_is_disconnected():
     """Shows L-19b."""
-    with Target("ana", ports=("loop", "tcp")) as target:
-        target.connect_all()
+    with _parked_read("loop", "tcp") as (target, reader):
         head = target.head
-        with Reader(head.device) as reader:
-            target.set_ana_state("inaccessible")
-            reader.start()
-            _wait_until_parked(head)
-            target.disconnect()
-            assert reader.outcome() == "EIO"
+        target.disconnect()
+        assert reader.outcome() == "EIO"
         wait.until(lambda: not os.path.exists(head.device), "the head to go")
 
 
@@ -166,6 +150,19 @@ def a_head_appears_only_with_a_path_that_can_be_used():
         with Reader(target.head.device) as reader:
             reader.start()
             assert reader.outcome() == "data"
+
+
+@contextmanager
+def _parked_read(*ports):
+    """A target that is reached through these ports, and a Reader whose read waits for a path to it."""
+    with Target("ana", ports=ports) as target:
+        target.connect_all()
+        with Reader(target.head.device) as reader:
+            target.set_ana_state("inaccessible")
+            reader.start()
+            _wait_until_parked(target.head)
+            assert reader.done is None, "the read did not wait"
+            yield target, reader
 
 
 def _wait_until_parked(head):
