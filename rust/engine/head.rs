@@ -309,8 +309,8 @@ impl MpathHead {
         node: i32,
     ) -> Result {
         let fops = self.ops.fops()?;
-        // SAFETY: By this function's contract. The disk, which is ours, is gone before the head is.
         let node = numa::to_allocate_on(node)?;
+        // SAFETY: By this function's contract. The disk, which is ours, is gone before the head is.
         let disk =
             unsafe { HeadDisk::new(lim, node, parent, fops.as_ptr(), self.as_raw().cast()) }?;
         let raw = disk.as_raw();

@@ -6,7 +6,6 @@ use super::head::MpathHead;
 use super::path::MpathDevice;
 use crate::bindings;
 use core::ptr::NonNull;
-use kernel::error::to_result;
 use kernel::ffi::{
     c_uint,
     c_ulong,
@@ -247,10 +246,4 @@ pub(crate) fn to_int(result: Result) -> i32 {
         Ok(()) => 0,
         Err(error) => error.to_errno(),
     }
-}
-
-/// An errno as a `Result`.
-#[allow(dead_code)]
-pub(crate) fn from_int(errno: i32) -> Result {
-    to_result(errno)
 }

@@ -98,8 +98,7 @@ def with_head(shared, levels) -> None:
         for port in target.ports[connected:level]:
             target.connect(port)
         connected = level
-        wait.until(lambda: len(target.heads()) == 2 and all(len(disk.paths()) == level for disk in target.heads()),
-                   f"{level} paths", LONG_SECONDS)
+        target.wait_for_heads(level, LONG_SECONDS)
         time.sleep(SETTLING_SECONDS)
         measure_choices(target, level)
         if level == FEW:

@@ -97,11 +97,11 @@ class Target:
         self.wait_for_heads(len(names))
         return names
 
-    def wait_for_heads(self, paths) -> None:
+    def wait_for_heads(self, paths, seconds=30) -> None:
         """Waits until every namespace has a head, and each of them so many paths."""
         wait.until(lambda: len(self.heads()) == self._namespaces
                    and all(len(disk.paths()) == paths for disk in self.heads()),
-                   f"{self._namespaces} heads with {paths} paths each")
+                   f"{self._namespaces} heads with {paths} paths each", seconds)
 
     def heads(self) -> list[head.Head]:
         return head.of_subsystem(self.nqn)

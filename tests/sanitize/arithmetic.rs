@@ -2,7 +2,6 @@
 
 //! What only Rust's own checks notice.
 
-#![no_std]
 #![allow(missing_docs)]
 
 /// Adds beyond what an integer can hold.

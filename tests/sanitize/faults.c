@@ -165,10 +165,10 @@ static void corrupt_list(void)
 	list_del(&element);
 }
 
-/* Several: what looks like a pointer to one may be left somewhere, and kmemleak believes that it is one. */
+/* Two: a register or the stack may still name the last one, and kmemleak believes that it is in use. */
 static void lost_memory(void)
 {
-	for (int i = 0; i < 16; i++) {
+	for (int i = 0; i < 2; i++) {
 		void *memory = kmalloc(512, GFP_KERNEL);
 
 		OPTIMIZER_HIDE_VAR(memory);
