@@ -37,7 +37,7 @@ _AT_ONCE = ("kunit",)
 _NOT_COPIED = {".git", "build", "target", "__pycache__"}
 #: What the tests leave of themselves, by which they are seen to fail for the right reason.
 _SAID = ("logs/*.log", "kunit/*.ktap")
-_FIELD = re.compile(r"^(red|says|[LNSX]-\d+b?): (.+)$", re.MULTILINE)
+_FIELD = re.compile(r"^(red|says|[ALNSX]-\d+b?): (.+)$", re.MULTILINE)
 _CAUGHT, _MISSED = "caught", "MISSED"
 
 
