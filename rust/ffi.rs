@@ -32,6 +32,10 @@ use crate::engine::path::{
     MpathPort, //
 };
 use crate::engine::remove::synchronize_submitters;
+use crate::engine::submit::{
+    failovers,
+    PATH_FAILED, //
+};
 use crate::engine::sysfs::GROUP_NAME;
 use crate::policy::IoPolicy;
 use crate::state::{
@@ -259,6 +263,21 @@ export! {
         unsafe { MpathDevice::added(dev) }.is_some_and(|path| path.head().delete_path(path))
     }
 
+    unsafe fn mpath_remove_device(
+        dev: *mut mpath_device,
+        stop: Option<unsafe extern "C" fn(*mut mpath_device)>,
+    ) -> bool {
+        // SAFETY: By the header.
+        unsafe { MpathDevice::added(dev) }.is_some_and(|path| {
+            path.head().take_apart(path, || {
+                if let Some(stop) = stop {
+                    // SAFETY: The callback gets the path that it is for.
+                    unsafe { stop(dev) }
+                }
+            })
+        })
+    }
+
     unsafe fn mpath_enable_device(dev: *mut mpath_device, reason: c_uint) {
         // SAFETY: By the header.
         if let Some(path) = unsafe { MpathDevice::added(dev) } {
@@ -286,6 +305,18 @@ export! {
             misuse("a path is set to an access state that there is not: it is not used");
         }
         path.head().set_access_state(path, AccessState::from_raw(state))
+    }
+
+    unsafe fn mpath_device_set_numa_node(dev: *mut mpath_device, numa_node: c_int) {
+        // SAFETY: By the header.
+        let Some(path) = (unsafe { MpathDevice::added(dev) }) else {
+            return;
+        };
+
+        match numa::check(numa_node) {
+            Ok(()) => path.set_numa_node(numa_node),
+            Err(_) => misuse("a path is set to a node that there is not: it stays where it is"),
+        }
     }
 
     unsafe fn mpath_device_set_live(dev: *mut mpath_device) -> c_int {
@@ -323,6 +354,26 @@ export! {
         }
     }
 
+    unsafe fn mpath_failover_request(
+        dev: *mut mpath_device,
+        rq: *mut bindings::request,
+    ) -> bindings::blk_status_t {
+        let mut bios = bindings::bio_list::default();
+
+        // SAFETY: By the header the request is the driver's, and so are its bios.
+        unsafe { bindings::blk_steal_bios(&mut bios, rq) };
+        let has_bios = !bios.head.is_null();
+
+        // SAFETY: By the header; what has been stolen is given up.
+        unsafe { mpath_failover(dev, &mut bios) };
+        if has_bios { 0 } else { PATH_FAILED }
+    }
+
+    unsafe fn mpath_bio_failovers(bio: *const bindings::bio) -> c_uint {
+        // SAFETY: By the header the caller has the bio from its path.
+        unsafe { failovers(bio.cast_mut()) }
+    }
+
     unsafe fn mpath_call_for_device(
         head: *mut mpath_head,
         cb: Option<unsafe extern "C" fn(*mut mpath_device, *mut c_void) -> c_int>,
@@ -356,23 +407,20 @@ export! {
     ) -> c_int {
         // SAFETY: By the header.
         let head = unsafe { MpathHead::from_raw(head) };
-        let section = head.read();
 
-        match section.choose() {
-            // SAFETY: By the header.
-            Some(path) => unsafe { head.ops.cdev_uring_cmd(path, ioucmd, issue_flags) },
-            None => EINVAL.to_errno(),
-        }
+        // SAFETY: By the header.
+        let run = |path: &_| unsafe { head.ops.cdev_uring_cmd(path, ioucmd, issue_flags) };
+        head.run_on_path(run).unwrap_or(EINVAL.to_errno())
     }
 
     unsafe fn mpath_bdev_submit_bio(bio: *mut bindings::bio) {
         // SAFETY: The block layer hands over a bio of a disk whose operations are a head's.
-        unsafe { of_disk((*(*bio).bi_bdev).bd_disk).submit(Bio::from_raw(bio)) }
+        unsafe { MpathHead::of_disk((*(*bio).bi_bdev).bd_disk).submit(Bio::from_raw(bio)) }
     }
 
     unsafe fn mpath_bdev_open(disk: *mut gendisk, _mode: blk_mode_t) -> c_int {
         // SAFETY: The block layer passes a head's disk.
-        match unsafe { of_disk(disk) }.tryget() {
+        match unsafe { MpathHead::of_disk(disk) }.tryget() {
             Some(head) => {
                 // Dropped by `mpath_bdev_release()`.
                 ARef::into_raw(head);
@@ -384,7 +432,7 @@ export! {
 
     unsafe fn mpath_bdev_release(disk: *mut gendisk) {
         // SAFETY: The block layer passes a head's disk, and `mpath_bdev_open()` took the reference.
-        drop(unsafe { ARef::from_raw(NonNull::from(of_disk(disk))) })
+        drop(unsafe { ARef::from_raw(NonNull::from(MpathHead::of_disk(disk))) })
     }
 
     unsafe fn mpath_bdev_ioctl(
@@ -413,7 +461,7 @@ export! {
 
     unsafe fn mpath_bdev_getgeo(disk: *mut gendisk, geo: *mut bindings::hd_geometry) -> c_int {
         // SAFETY: By the header.
-        unsafe { of_disk(disk) }.on_path(|path| match path.disk().fops().getgeo {
+        unsafe { MpathHead::of_disk(disk) }.on_path(|path| match path.disk().fops().getgeo {
             // SAFETY: The operation gets its own disk; `geo` by the header.
             Some(getgeo) => unsafe { getgeo(path.disk().as_raw(), geo) },
             None => ENOTTY.to_errno(),
@@ -426,7 +474,7 @@ export! {
         kind: blk_unique_id,
     ) -> c_int {
         // SAFETY: By the header.
-        let head = unsafe { of_disk(disk) };
+        let head = unsafe { MpathHead::of_disk(disk) };
 
         head.on_path(|path| {
             // SAFETY: `id` by the header.
@@ -448,7 +496,7 @@ export! {
         args: *mut bindings::blk_report_zones_args,
     ) -> c_int {
         // SAFETY: By the header.
-        unsafe { of_disk(disk) }.on_path(|path| match path.disk().fops().report_zones {
+        unsafe { MpathHead::of_disk(disk) }.on_path(|path| match path.disk().fops().report_zones {
             // SAFETY: The operation gets its own disk; `args` by the header.
             Some(report_zones) => unsafe {
                 report_zones(path.disk().as_raw(), sector, nr_zones, args)
@@ -517,17 +565,6 @@ fn reasons(raw: c_uint) -> Reasons {
     Reasons::of_driver(raw)
 }
 
-/// The head of a head's disk.
-///
-/// # Safety
-///
-/// `disk` is a head's, and stays for `'a`.
-#[inline(always)]
-unsafe fn of_disk<'a>(disk: *mut gendisk) -> &'a MpathHead {
-    // SAFETY: The private data of a head's disk is the head, which outlives it.
-    unsafe { MpathHead::from_raw((*disk).private_data.cast()) }
-}
-
 type DiskIoctl = unsafe extern "C" fn(*mut block_device, blk_mode_t, c_uint, c_ulong) -> c_int;
 
 /// An ioctl on a head's disk or on a partition of it: by the driver's callback, or else by `op` of
@@ -549,7 +586,7 @@ unsafe fn bdev_ioctl(
     let (head, is_whole) = unsafe {
         let disk = (*bdev).bd_disk;
 
-        (of_disk(disk), core::ptr::eq(bdev, (*disk).part0))
+        (MpathHead::of_disk(disk), core::ptr::eq(bdev, (*disk).part0))
     };
     let ioctl = Ioctl {
         open_for_write: mode & OPEN_FOR_WRITE != 0,
@@ -575,7 +612,7 @@ macro_rules! forward_pr {
     ($($name:ident: $op:ident($($arg:ident: $type:ty),*);)*) => {$(
         unsafe extern "C" fn $name(bdev: *mut block_device $(, $arg: $type)*) -> c_int {
             // SAFETY: The block layer passes a head's disk, or a partition of one.
-            unsafe { of_disk((*bdev).bd_disk) }.on_path(|path| {
+            unsafe { MpathHead::of_disk((*bdev).bd_disk) }.on_path(|path| {
                 match path.disk().pr_ops().and_then(|ops| ops.$op) {
                     // SAFETY: The operation gets its own disk.
                     Some(op) => unsafe { op(path.disk().part0() $(, $arg)*) },

@@ -2,6 +2,7 @@
 /*
  * Wrappers of inline functions and macros for the Rust side. No logic.
  */
+#include <linux/blk-mq.h>
 #include <linux/compat.h>
 #include <linux/device.h>
 #include <linux/module.h>
@@ -63,6 +64,15 @@ bool mpath_helper_disk_added(struct gendisk *disk)
 	return test_bit(GD_ADDED, &disk->state);
 }
 
+bool mpath_helper_disk_polls(struct gendisk *disk)
+{
+	struct request_queue *q = disk->queue;
+
+	if (!(q->limits.features & BLK_FEAT_POLL))
+		return false;
+	return !queue_is_mq(q) || q->tag_set->map[HCTX_TYPE_POLL].nr_queues;
+}
+
 bool mpath_helper_get_module(struct module *module)
 {
 	return try_module_get(module);
@@ -100,9 +110,14 @@ struct mpath_turn __percpu *mpath_helper_alloc_turns(void)
 	struct mpath_turn __percpu *turns = alloc_percpu(struct mpath_turn);
 	int cpu;
 
+	/*
+	 * Neighbours begin at different paths, and so do every second ones,
+	 * which on some machines are the threads of a core or the CPUs of a
+	 * node.
+	 */
 	if (turns)
 		for_each_possible_cpu(cpu)
-			per_cpu_ptr(turns, cpu)->next = cpu;
+			per_cpu_ptr(turns, cpu)->next = cpu + cpu / 2;
 	return turns;
 }
 

@@ -38,6 +38,7 @@ struct gendisk *mpath_helper_alloc_disk(struct queue_limits *lim, int node);
 void mpath_helper_suppress_part_scan(struct gendisk *disk);
 bool mpath_helper_allow_part_scan(struct gendisk *disk);
 bool mpath_helper_disk_added(struct gendisk *disk);
+bool mpath_helper_disk_polls(struct gendisk *disk);
 
 bool mpath_helper_get_module(struct module *module);
 void mpath_helper_put_module(struct module *module);
@@ -56,6 +57,8 @@ enum mpath_helper_features {
 	MPATH_FEAT_WRITE_CACHE	= (__force unsigned int)BLK_FEAT_WRITE_CACHE,
 	MPATH_FEAT_FUA		= (__force unsigned int)BLK_FEAT_FUA,
 	MPATH_FEAT_NOWAIT	= (__force unsigned int)BLK_FEAT_NOWAIT,
+	MPATH_FLAG_WRITE_CACHE_DISABLED =
+		(__force unsigned int)BLK_FLAG_WRITE_CACHE_DISABLED,
 };
 
 /* Called by the Rust face from within the drivers' modules, so exported. */

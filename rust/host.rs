@@ -13,3 +13,5 @@ pub mod shortlist;
 pub mod state;
 pub mod submission;
 pub mod sync;
+pub mod trust;
+pub mod waiting;

@@ -2,8 +2,8 @@
 
 //! libmultipath: one block device over several that lead to the same storage.
 //!
-//! The pure modules decide (`policy`, `state`, `shortlist`, `submission`, `removal`, `life`,
-//! `nodes`, `parking`, `list`), the engine carries out, the faces convert. C drivers use
+//! The pure modules decide (`policy`, `state`, `trust`, `waiting`, `shortlist`, `submission`,
+//! `removal`, `life`, `nodes`, `parking`, `list`), the engine carries out, the faces convert. C drivers use
 //! `include/linux/multipath.h`, Rust drivers what is exported here: see [`driver`].
 
 mod bindings;
@@ -22,6 +22,8 @@ pub mod shortlist;
 pub mod state;
 pub mod submission;
 pub mod sync;
+pub mod trust;
+pub mod waiting;
 mod wrap;
 
 pub use driver::{

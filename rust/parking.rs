@@ -18,14 +18,12 @@
 use core::marker::PhantomData;
 use core::ptr::null_mut;
 
-use crate::state::{
-    PathState,
-    Reasons, //
-};
+use crate::state::PathState;
 use crate::sync::{
     full_barrier,
     AtomicPtr, //
 };
+use crate::trust::Attempt;
 
 /// What can be parked: something that has room for a pointer to the next one.
 ///
@@ -216,25 +214,58 @@ pub trait FailOver: Kick {
     /// What a path is here.
     type Path;
 
-    /// Changes the state of a path, of which the shortlist takes note.
-    fn change(&self, path: &Self::Path, f: impl Fn(PathState) -> PathState);
+    /// Changes how far a path is trusted, of which the shortlist takes note, and returns the old
+    /// state.
+    fn note(&self, path: &Self::Path, f: impl Fn(PathState) -> PathState) -> PathState;
 
-    /// Has [`retry`] called after a while.
-    fn retry_later(&self);
+    /// Has [`retry`] called for a path after so many milliseconds.
+    fn retry_later(&self, path: &Self::Path, msecs: u32);
 }
 
-/// A path has failed bios, which `park` puts into the lot. Any context.
-pub fn fail_over<H: FailOver>(head: &H, path: &H::Path, park: impl FnOnce()) {
-    head.change(path, |state| state.disabled(Reasons::FAILED));
+/// Changes how far a path is trusted. Returns the old state. Any context.
+///
+/// A path that is left alone from now on is tried again after its pause.
+pub fn trust<H: FailOver>(
+    head: &H,
+    path: &H::Path,
+    f: impl Fn(PathState) -> PathState,
+) -> PathState {
+    let old = head.note(path, &f);
+    let new = f(old);
+
+    if let Some(msecs) = new.trust().pause_msecs().filter(|_| new != old) {
+        head.retry_later(path, msecs);
+    }
+    old
+}
+
+/// A path has failed bios that were sent so, which `park` puts into the lot. Any context.
+pub fn fail_over<H: FailOver>(head: &H, path: &H::Path, attempt: Attempt, park: impl FnOnce()) {
+    trust(head, path, |state| state.failed(attempt));
     park();
-    head.retry_later();
     head.kick();
 }
 
-/// Gives paths that failed bios another try.
+/// A bio that was watched has told that a path works. Any context.
+pub fn succeed<H: FailOver>(head: &H, path: &H::Path) {
+    let old = trust(head, path, PathState::succeeded);
+
+    // Others may wait for what a probe tells.
+    if old.trust().pause_msecs().is_some() {
+        head.kick();
+    }
+}
+
+/// A bio is to be sent to a path. Returns how, or `None` when it must not be: somebody else has
+/// sent the probe.
+pub fn take<H: FailOver>(head: &H, path: &H::Path) -> Option<Attempt> {
+    trust(head, path, PathState::taken).trust().attempt()
+}
+
+/// Lets a bio try each of these paths, whose pauses have ended.
 pub fn retry<'a, H: FailOver<Path: 'a>>(head: &H, paths: impl Iterator<Item = &'a H::Path>) {
     for path in paths {
-        head.change(path, |state| state.enabled(Reasons::FAILED));
+        head.note(path, PathState::rested);
     }
     head.kick();
 }

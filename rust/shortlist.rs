@@ -126,15 +126,31 @@ impl Default for Stamp {
 }
 
 /// Changes the state of a path, of which its head's shortlist takes note, and returns the old one.
-/// Any context.
+/// When this has returned, no shortlist is current that was made before the change. Any context.
+///
+/// It is counted also when somebody else has made the same change at the same time: he may not have
+/// counted it yet.
 pub fn change(
+    state: &AtomicPathState,
+    changes: &Changes,
+    f: impl Fn(PathState) -> PathState,
+) -> PathState {
+    let old = state.update(f);
+
+    changes.add();
+    old
+}
+
+/// The same for those to whom it does not matter when others see the change: it is counted if it
+/// makes a difference to a shortlist, by whoever has made it.
+pub fn note(
     state: &AtomicPathState,
     changes: &Changes,
     f: impl Fn(PathState) -> PathState,
 ) -> PathState {
     let old = state.update(&f);
 
-    if f(old) != old {
+    if f(old).listing() != old.listing() {
         changes.add();
     }
     old

@@ -22,6 +22,10 @@
 //! - Dead: the disk is gone.
 
 use crate::sync::AtomicU32;
+use crate::trust::{
+    Attempt,
+    Trust, //
+};
 
 /// How good a path is for I/O, worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,7 +81,9 @@ impl Reasons {
     pub const NOT_READY: Self = Self(1 << 0);
     /// `MPATH_DISABLE_STATE_PENDING`: the driver is reading the access state.
     pub const STATE_PENDING: Self = Self(1 << 1);
-    /// It failed a bio and its state has not been evaluated since.
+    /// Its capacity is not the head's.
+    pub const CAPACITY: Self = Self(1 << 5);
+    /// It keeps failing bios, and is left alone: [`Trust::Resting`].
     pub const FAILED: Self = Self(1 << 6);
     /// It is being removed; never cleared.
     pub const REMOVING: Self = Self(1 << 7);
@@ -95,10 +101,6 @@ impl Reasons {
         Self(raw & Self::OF_DRIVER)
     }
 
-    /// These reasons and others.
-    pub const fn and(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
 }
 
 /// A snapshot of a path's state: reasons to be disabled, and the access state.
@@ -107,6 +109,8 @@ pub struct PathState(u32);
 
 impl PathState {
     const ACCESS_SHIFT: u32 = 8;
+    const TRUST_SHIFT: u32 = 16;
+    const TRUST: u32 = Trust::MASK << Self::TRUST_SHIFT;
 
     /// A path that has just been added.
     pub const fn new() -> Self {
@@ -124,7 +128,7 @@ impl PathState {
         const OPTIMIZED: u32 = (AccessState::Optimized as u32) << PathState::ACCESS_SHIFT;
         const NON_OPTIMIZED: u32 = (AccessState::NonOptimized as u32) << PathState::ACCESS_SHIFT;
 
-        match self.0 {
+        match self.0 & !Self::TRUST {
             OPTIMIZED => Access::Optimized,
             NON_OPTIMIZED => Access::NonOptimized,
             _ => Access::Unusable,
@@ -158,9 +162,79 @@ impl PathState {
         Self(self.0 & !reasons.0)
     }
 
-    /// With another access state, which also ends [`Reasons::FAILED`].
+    /// With another access state. The path is trusted again.
     pub const fn reaching(self, state: AccessState) -> Self {
         Self(self.0 & Reasons::ALL & !Reasons::FAILED.0 | (state as u32) << Self::ACCESS_SHIFT)
+    }
+
+    /// Are there these reasons, or some of them?
+    pub const fn has(self, reasons: Reasons) -> bool {
+        self.0 & reasons.0 != 0
+    }
+
+    /// What the storage said of the path.
+    pub const fn access_state(self) -> AccessState {
+        AccessState::from_raw(self.0 >> Self::ACCESS_SHIFT & 3)
+    }
+
+    /// How far the path is trusted.
+    #[inline]
+    pub const fn trust(self) -> Trust {
+        Trust::from_raw(self.0 >> Self::TRUST_SHIFT & Trust::MASK)
+    }
+
+    /// With another trust, from which [`Reasons::FAILED`] follows.
+    const fn trusted(self, trust: Trust) -> Self {
+        let failed = match trust {
+            Trust::Resting { .. } => Reasons::FAILED.0,
+            _ => 0,
+        };
+
+        Self(
+            self.0 & !(Self::TRUST | Reasons::FAILED.0)
+                | trust.to_raw() << Self::TRUST_SHIFT
+                | failed,
+        )
+    }
+
+    /// A bio that was sent so has failed.
+    pub const fn failed(self, attempt: Attempt) -> Self {
+        self.trusted(self.trust().failed(attempt))
+    }
+
+    /// A bio that was watched has succeeded.
+    pub const fn succeeded(self) -> Self {
+        self.trusted(self.trust().succeeded())
+    }
+
+    /// A bio is sent to the path.
+    pub const fn taken(self) -> Self {
+        self.trusted(self.trust().taken())
+    }
+
+    /// The pause has ended.
+    pub const fn rested(self) -> Self {
+        self.trusted(self.trust().rested())
+    }
+
+    /// The driver has looked at the path: it is trusted again.
+    pub const fn restored(self) -> Self {
+        self.trusted(Trust::Trusted)
+    }
+
+    /// Does nobody look at how its bios end?
+    pub const fn is_trusted(self) -> bool {
+        self.0 & Self::TRUST == 0
+    }
+
+    /// What a shortlist needs to know: how good the path is, and whether it is trusted.
+    pub fn listing(self) -> (Access, bool) {
+        (self.access(), self.is_trusted())
+    }
+
+    /// Would the path be used if it had not failed? Then nobody but time will change it.
+    pub fn is_meant_for_io(self) -> bool {
+        self.restored().access() != Access::Unusable
     }
 }
 
@@ -297,16 +371,6 @@ impl HeadWord {
     /// Do bios wait although there is no path?
     pub const fn queue_if_no_path(self) -> bool {
         self.0 & Self::QUEUE_IF_NO_PATH != 0
-    }
-
-    /// What becomes of a bio for which no path is usable, when `worth_waiting` says whether there
-    /// is a path that may become so.
-    pub fn without_path(self, worth_waiting: bool) -> WithoutPath {
-        if self.state() == HeadState::Live && (worth_waiting || self.queue_if_no_path()) {
-            WithoutPath::Park
-        } else {
-            WithoutPath::Fail
-        }
     }
 }
 

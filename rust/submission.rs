@@ -7,9 +7,11 @@
 
 use crate::state::{
     HeadWord,
+    PathState,
     PortState,
     WithoutPath, //
 };
+use crate::waiting;
 
 /// A head, as a bio finds it.
 pub trait Submission {
@@ -22,6 +24,9 @@ pub trait Submission {
     /// The head's word now.
     fn word(&self) -> HeadWord;
 
+    /// The state of a path now.
+    fn state_of(path: &Self::Path) -> PathState;
+
     /// What the port of a path can do now.
     fn port_of(path: &Self::Path) -> PortState;
 
@@ -31,13 +36,14 @@ pub trait Submission {
 
 /// What becomes of a bio for which no path is usable.
 pub fn without_path<S: Submission>(head: &S, is_nowait: bool) -> WithoutPath {
-    let worth_waiting = head
+    let of_paths = head
         .paths()
-        .any(|path| S::port_of(path).is_worth_waiting_for());
+        .map(|path| waiting::of_path(S::state_of(path), S::port_of(path)));
 
-    match head.word().without_path(worth_waiting) {
-        WithoutPath::Park if is_nowait => WithoutPath::Again,
-        outcome => outcome,
+    match waiting::of_head(head.word(), of_paths) {
+        Some(_) if is_nowait => WithoutPath::Again,
+        Some(_) => WithoutPath::Park,
+        None => WithoutPath::Fail,
     }
 }
 

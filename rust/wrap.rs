@@ -10,4 +10,5 @@ pub(crate) mod numa;
 pub(crate) mod slab;
 pub(crate) mod srcu;
 pub(crate) mod tasks;
+pub(crate) mod tracked;
 pub(crate) mod work;

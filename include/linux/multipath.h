@@ -84,6 +84,7 @@ struct mpath_device;
 struct mpath_head;
 struct module;
 struct queue_limits;
+struct request;
 
 /**
  * REQ_MPATH - mark of a bio or request that came through a head
@@ -91,8 +92,19 @@ struct queue_limits;
  * Set by the library on every bio that it sends to a path. A driver's
  * completion code looks at it to decide between mpath_failover() and its own
  * error handling.
+ *
+ * The mark is for the path's driver alone. A driver that sends the bio, or a
+ * clone of it, on to another device clears it there: other drivers use the same
+ * bit for something else.
  */
 #define REQ_MPATH	REQ_DRV
+
+/**
+ * MPATH_MAX_FAILOVERS - how often a bio may fail for each path that there is
+ *
+ * What struct mpath_head_template.max_failovers stands for when it is 0.
+ */
+#define MPATH_MAX_FAILOVERS	32
 
 /**
  * enum mpath_iopolicy_e - how a head chooses among its usable paths
@@ -203,6 +215,8 @@ struct mpath_turn {
  * @flags: private
  * @turns: private, the head's, for mpath_request_done()
  * @place: private, where the path is in the head's list of usable paths
+ * @pause_end: private, when a path that keeps failing is tried again
+ * @readers: private, which readers may still see a path that has been deleted
  *
  * Embedded in the driver's per-path structure and initialised by
  * mpath_add_device(). The memory must stay until mpath_delete_device() and
@@ -222,6 +236,8 @@ struct mpath_device {
 	unsigned long		flags;
 	struct mpath_turn __percpu *turns;
 	unsigned int		place;
+	u64			pause_end;
+	unsigned long		readers;
 };
 
 /**
@@ -233,10 +249,15 @@ struct mpath_device {
  *	module. Required by mpath_alloc_head_disk().
  * @disk_groups: sysfs attributes of the head's disk, NULL-terminated, among
  *	them &mpath_attr_group if the links to the paths are wanted. Optional.
+ * @max_failovers: how often a bio may fail over for each path that there is,
+ *	0 for MPATH_MAX_FAILOVERS. A bio that has failed more often ends with its
+ *	last error. A failure on a path that the driver has disabled, or whose
+ *	port takes no I/O, does not count. Optional.
  * @release: the last reference to the head is gone, its disk is, and it does
  *	not follow its policy any more: free what the driver keeps for it, the
  *	struct mpath_iopolicy if need be. The head itself is freed afterwards, by
- *	the library. May sleep. Required.
+ *	the library. May sleep. When the last opener of the disk drops the last
+ *	reference, the disk's open_mutex is held. Required.
  * @remove_head: the removal timer has expired. The driver takes the lock under
  *	which it looks heads up, calls mpath_try_remove_head(), and when that
  *	says true unlinks the head, drops the lock, calls mpath_remove_head()
@@ -267,6 +288,7 @@ struct mpath_head_template {
 	struct module *owner;
 	const struct block_device_operations *fops;
 	const struct attribute_group **disk_groups;
+	unsigned int max_failovers;
 
 	void (*release)(struct mpath_head *head);
 	void (*remove_head)(struct mpath_head *head);
@@ -569,8 +591,8 @@ void mpath_set_delayed_removal_secs(struct mpath_head *head, unsigned int secs);
  * mpath_synchronize() - wait for readers
  * @head: the head
  *
- * Waits until every read-side section that had begun has ended. From inside a
- * callback that takes a struct mpath_device, where it would wait for itself, it
+ * Waits until every read-side section that had begun has ended, whether the head
+ * has a disk or not. From inside a callback that takes a struct mpath_device, where it would wait for itself, it
  * returns at once, with a WARN.
  *
  * Context: process, may sleep. Not inside a read-side section of the head.
@@ -622,10 +644,14 @@ void mpath_kick_requeue(struct mpath_head *head);
  * The path is disabled (MPATH_DISABLE_NOT_READY), in MPATH_STATE_OTHER. An
  * armed removal timer is disarmed.
  *
+ * A path that has been on a head may be added again, to this or another, when
+ * mpath_synchronize() has returned after mpath_delete_device().
+ *
  * Return: 0, -ENXIO when the head is Dying or Dead, -EINVAL when @numa_node is
  * neither the id of a node nor NUMA_NO_NODE, or -ENOMEM; with a WARN, -EEXIST when
- * @dev is on a head, this or another, and -EINVAL when there is no @disk or no
- * @port or @disk is a head's. On an error @dev is untouched.
+ * @dev is on a head, this or another, -EBUSY when readers of the head that it was
+ * on have not been waited for, and -EINVAL when there is no @disk or no @port or
+ * @disk is a head's. On an error @dev is untouched.
  *
  * Context: process, may sleep. Takes the head's mutex.
  */
@@ -645,7 +671,7 @@ int mpath_add_device(struct mpath_device *dev, struct mpath_head *head,
  * struct mpath_device. That and the other functions for a path WARN, and do
  * nothing, when @dev has never been added.
  *
- * Context: process, may sleep. Waits for readers.
+ * Context: process. Does not wait for readers: that is mpath_synchronize().
  */
 void mpath_quiesce_device(struct mpath_device *dev);
 
@@ -657,11 +683,33 @@ void mpath_quiesce_device(struct mpath_device *dev);
  * Deleting a path that is on no head does nothing but WARN. One that has not been
  * quiesced is, with a WARN.
  *
+ * When no path is left that is as large as the head, the head takes the capacity
+ * of one that is left, with set_capacity_and_notify().
+ *
  * Return: whether the head has no path left.
  *
  * Context: process, may sleep. Takes the head's mutex.
  */
 bool mpath_delete_device(struct mpath_device *dev);
+
+/**
+ * mpath_remove_device() - take a path away from its head, in one operation
+ * @dev: a path that has been added to a head
+ * @stop: called when no bio is sent to @dev any more; may be NULL
+ *
+ * Does mpath_quiesce_device(), mpath_synchronize_submitters(), @stop,
+ * mpath_delete_device(), mpath_synchronize() and mpath_remove_sysfs_link().
+ * Afterwards @dev may be freed. For drivers that need nothing in between.
+ *
+ * Return: true; or false, with a WARN, when nothing has happened because the
+ * caller is inside a callback that takes a struct mpath_device of the same head,
+ * or @dev has never been added. Then @dev must not be freed.
+ *
+ * Context: process, may sleep. Waits for readers and submitters. Takes the head's
+ * mutexes.
+ */
+bool mpath_remove_device(struct mpath_device *dev,
+			 void (*stop)(struct mpath_device *dev));
 
 /**
  * mpath_enable_device() - one reason less not to use a path
@@ -670,8 +718,9 @@ bool mpath_delete_device(struct mpath_device *dev);
  *	with a WARN
  *
  * When no reason is left the path may be chosen, and bios that wait for a path
- * are submitted again. Also ends what mpath_failover() began, with 0 that only:
- * for every path of a controller that has come back.
+ * are submitted again. Also restores the trust that mpath_failover() has taken
+ * from the path, with 0 that only: for every path of a controller that has come
+ * back.
  *
  * Context: any.
  */
@@ -695,13 +744,23 @@ void mpath_disable_device(struct mpath_device *dev, unsigned int reason);
  * @state: an enum mpath_access_state; another is taken for MPATH_STATE_OTHER, with
  *	a WARN
  *
- * Also ends what mpath_failover() began: the path's state has been evaluated
- * again.
+ * Also restores the trust that mpath_failover() has taken from the path: its
+ * state has been evaluated again.
  *
  * Context: any.
  */
 void mpath_device_set_access_state(struct mpath_device *dev,
 				   enum mpath_access_state state);
+
+/**
+ * mpath_device_set_numa_node() - a path is near to another node from now on
+ * @dev: a path that has been added to a head
+ * @numa_node: the node that the path is near to, or NUMA_NO_NODE; another is
+ *	ignored, with a WARN
+ *
+ * Context: any.
+ */
+void mpath_device_set_numa_node(struct mpath_device *dev, int numa_node);
 
 /**
  * mpath_device_set_live() - a path can carry I/O
@@ -747,12 +806,11 @@ bool mpath_clear_current_path(struct mpath_device *dev);
 void mpath_clear_paths(struct mpath_head *head);
 
 /**
- * mpath_revalidate_paths() - the head's capacity has been set
+ * mpath_revalidate_paths() - the capacity of the head or of a path has been set
  * @head: a head with a disk
  *
- * Paths whose capacity differs from the head's are disabled with
- * MPATH_DISABLE_NOT_READY until the driver has looked at them again. Bios that
- * wait for a path are submitted again.
+ * No bio is sent to a path whose capacity differs from the head's, until this is
+ * called when they are the same. Bios that wait for a path are submitted again.
  *
  * Context: process, may sleep.
  */
@@ -774,22 +832,84 @@ static inline void mpath_request_done(const struct mpath_device *dev)
 }
 
 /**
+ * mpath_path_error() - may a path be to blame for this status?
+ * @status: how a bio or a request has ended below the path
+ *
+ * For drivers whose paths pass bios on to other devices. A status that another
+ * path would give as well, or that the submitter has asked for, is not: such a
+ * bio is ended with it.
+ *
+ * Return: whether mpath_failover() may help.
+ *
+ * Context: any.
+ */
+static inline bool mpath_path_error(blk_status_t status)
+{
+	switch (status) {
+	case BLK_STS_TRANSPORT:
+	case BLK_STS_TIMEOUT:
+	case BLK_STS_OFFLINE:
+	case BLK_STS_IOERR:
+	case BLK_STS_RESOURCE:
+	case BLK_STS_DEV_RESOURCE:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/**
  * mpath_failover() - take back the bios of a request that failed on a path
  * @dev: the path; on a head with a disk
- * @bios: the bios in order, for example from blk_steal_bios(); empty afterwards,
- *	but for the first that the head has not sent to @dev, or that has been
- *	given back already, and all behind it, of which a WARN tells
+ * @bios: the bios in order, for example from blk_steal_bios(). On return the list
+ *	is empty. If a bio was not sent to @dev by this head, or was given back
+ *	before, it and all bios behind it stay in the list, with a WARN
  *
- * The bios are parked, in order and with their status clean (but for the error
- * of a part that was split off and has ended), and submitted again from another
- * context. The path is not chosen again before its state was
- * evaluated anew: mpath_device_set_access_state(), mpath_enable_device() or
- * mpath_device_set_live() say that the driver has done so, otherwise the
- * library tries it again after at most 100 ms.
+ * The bios are parked, in order, and submitted again from another context, with
+ * their status clean (but for the error of a part that was split off and has
+ * ended), without REQ_NOWAIT and REQ_POLLED. A bio with BLK_STS_AGAIN ends with it.
+ * One that has failed too often ends with its last error, see
+ * struct mpath_head_template.max_failovers.
+ *
+ * An error costs its retry: the path is used as before, in its access class, but
+ * the library looks at how bios end there until one succeeds. When three that it
+ * looked at have failed and none has succeeded in between, the path is left
+ * alone: for 1 ms at first, twice as long each time, 100 ms at most; then one bio
+ * tries it. mpath_device_set_access_state(), mpath_enable_device() and
+ * mpath_device_set_live() say that the driver has looked at the path, which is
+ * trusted from then on.
  *
  * Context: any, hard interrupt included.
  */
 void mpath_failover(struct mpath_device *dev, struct bio_list *bios);
+
+/**
+ * mpath_failover_request() - take back what is left of a request that failed
+ * @dev: the path; on a head with a disk
+ * @rq: a request with REQ_MPATH, which the driver is about to end
+ *
+ * As mpath_failover() for the bios of @rq. The block layer's own request for a
+ * flush has none: it must not end as if it had been carried out.
+ *
+ * Return: the status that the driver ends @rq with: BLK_STS_OK when its bios have
+ * been taken back, BLK_STS_TRANSPORT when it had none. The library sends a bio
+ * again that asked for a flush and ended so.
+ *
+ * Context: any, hard interrupt included.
+ */
+blk_status_t mpath_failover_request(struct mpath_device *dev,
+				    struct request *rq);
+
+/**
+ * mpath_bio_failovers() - how often a bio has failed over
+ * @bio: a bio that a path has been given, and that has not ended
+ *
+ * Return: how often the bio has been taken back from a path, as far as there was
+ * memory to count.
+ *
+ * Context: any.
+ */
+unsigned int mpath_bio_failovers(const struct bio *bio);
 
 /**
  * mpath_call_for_device() - do something on a path of the head

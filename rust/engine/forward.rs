@@ -16,14 +16,16 @@ impl MpathHead {
     /// Does something on the path that a bio would be sent to, inside a read-side section.
     /// A head without a disk has no usable path.
     pub(crate) fn on_path(&self, f: impl FnOnce(&MpathDevice) -> i32) -> i32 {
-        if self.disk().is_none() {
-            return no_path();
-        }
+        self.run_on_path(f).unwrap_or(no_path())
+    }
+
+    /// The same; `None` when there is no path.
+    pub(crate) fn run_on_path<R>(&self, f: impl FnOnce(&MpathDevice) -> R) -> Option<R> {
+        self.disk()?;
+
         let _caller = self.callers.enter();
-        match self.read().choose() {
-            Some(path) => f(path),
-            None => no_path(),
-        }
+
+        self.read().choose().map(f)
     }
 
     /// Carries an ioctl out: outside the read-side section when the driver says that it is not one

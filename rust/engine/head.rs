@@ -40,6 +40,7 @@ use crate::wrap::numa;
 use crate::wrap::slab::Slab;
 use crate::wrap::srcu::SrcuFast;
 use crate::wrap::tasks;
+use crate::wrap::tracked::Reserve;
 use crate::wrap::work::{
     ensure_queue,
     DelayedWork,
@@ -61,10 +62,8 @@ use kernel::sync::aref::{
 };
 use kernel::sync::atomic::{
     Atomic,
-    Full,
     Relaxed, //
 };
-use kernel::sync::barrier::smp_mb;
 use kernel::sync::{
     new_mutex,
     static_lock_class,
@@ -83,10 +82,14 @@ pub(crate) static MEMORY: Slab = Slab::new(c"mpath_head");
 pub(crate) struct Busy {
     /// Bios that wait for a path.
     pub(crate) lot: BioLot,
-    /// How often a bio was parked.
-    pub(crate) requeued: Atomic<i64>,
+    /// How often a bio was parked. As wide as an `atomic_long_t`.
+    pub(crate) requeued: Atomic<isize>,
     /// How often a bio failed for want of a path to wait for.
-    pub(crate) failed: Atomic<i64>,
+    pub(crate) failed: Atomic<isize>,
+    /// The tick at which the retry work is to run, or `u64::MAX`.
+    pub(crate) retry_at: Atomic<u64>,
+    /// Memory for a bio that must be tracked, when there is no other.
+    pub(crate) reserve: Reserve,
     /// Submits what is parked.
     #[pin]
     pub(crate) requeue: Work<MpathHead, REQUEUE>,
@@ -237,6 +240,8 @@ impl MpathHead {
                 lot: BioLot::new(),
                 requeued: Atomic::new(0),
                 failed: Atomic::new(0),
+                retry_at: Atomic::new(u64::MAX),
+                reserve: Reserve::new(),
                 requeue <- Work::new(c"mpath_requeue", static_lock_class!()),
                 retry <- DelayedWork::new(
                     c"mpath_retry",
@@ -282,6 +287,17 @@ impl MpathHead {
     /// The C structure.
     pub(crate) fn as_raw(&self) -> *mut bindings::mpath_head {
         core::ptr::from_ref(self).cast_mut().cast()
+    }
+
+    /// The head of a head's disk.
+    ///
+    /// # Safety
+    ///
+    /// `disk` is a head's, and stays for `'a`.
+    #[inline(always)]
+    pub(crate) unsafe fn of_disk<'a>(disk: *mut bindings::gendisk) -> &'a Self {
+        // SAFETY: The private data of a head's disk is the head, which outlives it.
+        unsafe { Self::from_raw((*disk).private_data.cast()) }
     }
 
     /// The policy that the head follows.
@@ -401,13 +417,10 @@ impl MpathHead {
 
     /// Waits for all read-side sections that have begun. Sleeps, not inside one.
     ///
-    /// Without a disk there are none in which a path could be kept: bios and operations come
-    /// through it ([`MpathHead::on_path`] sees to that), and who else walks the paths does so for
-    /// a disk's sake. What the caller stored is seen by those who read once there is a disk.
+    /// Also without a disk: attributes and the driver may look at the paths of any head.
     pub(crate) fn synchronize(&self) {
         might_sleep();
-        smp_mb(Full);
-        if self.disk().is_some() && self.may_wait() {
+        if self.may_wait() {
             self.srcu.synchronize();
         }
     }

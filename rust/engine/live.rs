@@ -12,6 +12,7 @@ use crate::life::{
 };
 use crate::state::{
     AccessState,
+    PathState,
     Reasons, //
 };
 use core::ptr::NonNull;
@@ -33,7 +34,7 @@ impl MpathHead {
 
     /// A reason less, or several, not to use a path. Any context.
     pub(crate) fn enable(&self, path: &MpathDevice, reasons: Reasons) {
-        path.change(|state| state.enabled(reasons.and(Reasons::FAILED)));
+        path.change(|state| state.enabled(reasons).restored());
         self.kick();
     }
 
@@ -61,7 +62,7 @@ impl MpathHead {
             return Err(EDEADLK);
         }
         life::bring_up(self, path)?;
-        path.change(|state| state.enabled(Reasons::FAILED));
+        path.change(PathState::restored);
         self.kick();
         Ok(())
     }
@@ -86,7 +87,8 @@ impl MpathHead {
 
     /// Links the paths that have no link yet.
     pub(crate) fn link_paths(&self, bring_up: &BringUp) {
-        let Some(disk) = self.disk().filter(|_| bring_up.disk_added) else {
+        let disk = self.disk().filter(|_| bring_up.disk_added);
+        let Some(disk) = disk.filter(|_| self.ops.has_links()) else {
             return;
         };
 
@@ -112,18 +114,51 @@ impl MpathHead {
         }
     }
 
-    /// The head's capacity has been set: paths that differ are to be looked at again.
+    /// The head's capacity, or a path's, has been set: paths that differ are not used.
     pub(crate) fn revalidate(&self) {
         if let Some(disk) = self.disk() {
             let capacity = disk.capacity();
 
             for path in self.read().iter() {
-                if path.disk().capacity() != capacity {
-                    path.change(|state| state.disabled(Reasons::NOT_READY));
-                }
+                path.change(|state| match path.disk().capacity() == capacity {
+                    true => state.enabled(Reasons::CAPACITY),
+                    false => state.disabled(Reasons::CAPACITY),
+                });
             }
         }
         self.choose_anew();
+    }
+
+    /// A path has gone. When none is left that is as large as the head, the head takes the capacity
+    /// of the one that is the best to use of those that are left. Sleeps.
+    pub(crate) fn follow_capacity(&self) {
+        let Some(disk) = self.disk() else {
+            return;
+        };
+        let size = disk.capacity();
+        let capacity = {
+            let section = self.read();
+            let mut best = None;
+
+            // One that is being set up has no capacity yet.
+            for path in section.iter().filter(|path| path.disk().capacity() != 0) {
+                let capacity = path.disk().capacity();
+                let access = path.state().load().enabled(Reasons::CAPACITY).access();
+
+                if capacity == size {
+                    return;
+                }
+                if best.is_none_or(|(best, _)| access > best) {
+                    best = Some((access, capacity));
+                }
+            }
+            best
+        };
+
+        if let Some((_, capacity)) = capacity {
+            disk.resize(capacity);
+            self.revalidate();
+        }
     }
 }
 

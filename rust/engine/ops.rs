@@ -94,6 +94,29 @@ impl Ops {
         self.template().disk_groups
     }
 
+    /// Are there links to the paths among them?
+    pub(crate) fn has_links(&self) -> bool {
+        let links: *const bindings::attribute_group = (&raw const crate::ffi::mpath_attr_group).cast();
+        let mut at = self.disk_groups();
+
+        // SAFETY: A template's groups are null or an array that ends with null, for as long as it
+        // is.
+        unsafe {
+            while !at.is_null() && !(*at).is_null() {
+                if core::ptr::eq(*at, links) {
+                    return true;
+                }
+                at = at.add(1);
+            }
+        }
+        false
+    }
+
+    /// How often a bio may fail for each path, 0 for the default.
+    pub(crate) fn max_failovers(&self) -> u32 {
+        self.template().max_failovers
+    }
+
     /// Is there a callback to remove a head when its timer expires?
     pub(crate) fn can_remove_later(&self) -> bool {
         self.template().remove_head.is_some()

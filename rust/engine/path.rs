@@ -2,8 +2,8 @@
 
 //! A path, and the port that it goes through: the memory that drivers embed.
 //!
-//! `head`, `port`, `disk` and `numa_node` are set before a path is published and do not change
-//! while it is on a head. The state words are atomics.
+//! `head`, `port` and `disk` are set before a path is published and do not change while it is on a
+//! head. The state words and the node are atomics.
 
 use super::head::MpathHead;
 use super::misuse::{
@@ -22,10 +22,12 @@ use crate::state::{
     Access,
     AtomicPathState,
     PathState,
-    PortState, //
+    PortState,
+    Reasons, //
 };
 use crate::wrap::disk::Disk;
 use crate::wrap::numa;
+use crate::wrap::srcu;
 use kernel::sync::atomic::{
     Atomic,
     Full,
@@ -133,6 +135,19 @@ impl MpathDevice {
         path.is_marked() && path.is_listed()
     }
 
+    /// Was there a path in this memory that has been deleted from its head, and whose readers have
+    /// not been waited for since?
+    ///
+    /// # Safety
+    ///
+    /// `raw` is valid for reads; if there was a path, the head that it was on is valid, too.
+    pub(crate) unsafe fn has_readers(raw: *mut bindings::mpath_device) -> bool {
+        // SAFETY: By this function's contract; only the mark is looked at before it is found.
+        let path = unsafe { Self::from_raw(raw) };
+
+        path.is_marked() && !path.head().srcu.has_passed(path.readers())
+    }
+
     /// The C structure.
     pub(crate) fn as_raw(&self) -> *mut bindings::mpath_device {
         self.0.get()
@@ -166,6 +181,8 @@ impl MpathDevice {
                 flags: mark(raw, Self::FLAGS),
                 turns: MpathHead::from_raw(head).shortlist.turns(),
                 place: 0,
+                pause_end: 0,
+                readers: 0,
             });
             Self::from_raw(raw)
         }
@@ -183,10 +200,57 @@ impl MpathDevice {
         change(self.state(), self.head().shortlist.changes(), f)
     }
 
+    /// Does the driver mean the path to be used? Then what it fails is the path's fault.
+    pub(crate) fn is_meant_for_io(&self) -> bool {
+        self.state().load().is_meant_for_io() && self.port().state().takes_io()
+    }
+
+    fn pause_end(&self) -> &Atomic<u64> {
+        // SAFETY: The word is aligned, valid as long as `self`, and only accessed atomically.
+        unsafe { Atomic::from_ptr(&raw mut (*self.0.get()).pause_end) }
+    }
+
+    /// Notes the tick at which the path is tried again.
+    pub(crate) fn set_pause_end(&self, at: u64) {
+        self.pause_end().store(at, Relaxed);
+    }
+
+    /// The tick at which the path is tried again, if it is left alone.
+    pub(crate) fn pause_ends(&self) -> Option<u64> {
+        self.state()
+            .load()
+            .has(Reasons::FAILED)
+            .then(|| self.pause_end().load(Relaxed))
+    }
+
     /// Notes the path's place on the head's shortlist, for the driver to name when a request ends.
     pub(crate) fn set_place(&self, place: u32) {
         // SAFETY: The word is aligned, valid as long as `self`, and only accessed atomically.
         unsafe { Atomic::from_ptr(&raw mut (*self.0.get()).place) }.store(place, Relaxed);
+    }
+
+    fn numa_node(&self) -> &Atomic<i32> {
+        // SAFETY: The word is aligned, valid as long as `self`, and only accessed atomically.
+        unsafe { Atomic::from_ptr(&raw mut (*self.0.get()).numa_node) }
+    }
+
+    /// The path is near to another node from now on. Any context.
+    pub(crate) fn set_numa_node(&self, node: i32) {
+        if self.numa_node().xchg(node, Relaxed) != node {
+            self.head().shortlist.changes().add();
+        }
+    }
+
+    /// Notes that readers may still see the path, which has been unlinked.
+    pub(crate) fn set_readers(&self, cookie: srcu::Cookie) {
+        // SAFETY: Under the head's `control` mutex, or by whoever alone has the path.
+        unsafe { (*self.0.get()).readers = cookie };
+    }
+
+    /// What was noted by [`MpathDevice::set_readers`].
+    pub(crate) fn readers(&self) -> srcu::Cookie {
+        // SAFETY: As in `set_readers()`.
+        unsafe { (*self.0.get()).readers }
     }
 
     /// The port.
@@ -274,8 +338,7 @@ impl Path for MpathDevice {
     }
 
     fn distance(&self, node: Node) -> u32 {
-        // SAFETY: Set before the path was published.
-        numa::distance(node, unsafe { (*self.0.get()).numa_node })
+        numa::distance(node, self.numa_node().load(Relaxed))
     }
 
     #[inline(always)]

@@ -74,6 +74,15 @@ impl MpathHead {
                 misuse("a path is added that is on a head");
                 return Err(EEXIST);
             }
+            // SAFETY: By this function's contract; and the head that the path was on stays for as
+            // long as the path's memory.
+            if unsafe { MpathDevice::has_readers(raw) } {
+                misuse(
+                    "a path is added that readers of the head that it was on may still see: \
+                     mpath_synchronize() is missing",
+                );
+                return Err(EBUSY);
+            }
 
             self.shortlist.reserve(paths)?;
 
@@ -95,7 +104,7 @@ impl MpathHead {
             }
         }
 
-        removal::delete_path(self, || {
+        let is_empty = removal::delete_path(self, || {
             if !path.is_listed() {
                 misuse("a path is deleted that is on no head");
                 return false;
@@ -104,8 +113,29 @@ impl MpathHead {
             // SAFETY: The head's mutex is held, and the path is on its list.
             unsafe { self.paths.remove(path) };
             self.shortlist.changes().add();
+            path.set_readers(self.srcu.cookie());
             true
-        })
+        });
+
+        if !is_empty {
+            self.follow_capacity();
+        }
+        is_empty
+    }
+
+    /// Takes a path away as one operation, after the last step of which nobody sees it on the head
+    /// any more; `stop` is called when no bio is sent to it any more. Returns false, and has done
+    /// nothing, where that would have to be waited for and must not be. Sleeps.
+    pub(crate) fn take_apart(&self, path: &MpathDevice, stop: impl FnOnce()) -> bool {
+        if !self.quiesce(path) {
+            return false;
+        }
+        synchronize_submitters();
+        stop();
+        self.delete_path(path);
+        self.synchronize();
+        self.unlink_path(path);
+        true
     }
 
     /// Decides about a removal that the driver would like. Returns whether it is to go on. Sleeps.

@@ -12,6 +12,7 @@ use crate::parking::{
 };
 use crate::state::{
     HeadWord,
+    PathState,
     PortState, //
 };
 use crate::submission::{
@@ -77,9 +78,8 @@ impl Section<'_> {
     }
 
     /// The path that a bio would be sent to now.
-    #[inline(always)]
     pub(crate) fn choose(&self) -> Option<&MpathDevice> {
-        self.inside().shortlist().choose()
+        self.inside().listed().choose()
     }
 
     /// All paths, also those that are not usable, in the order in which they were added.
@@ -97,6 +97,10 @@ impl Submission for Section<'_> {
 
     fn word(&self) -> HeadWord {
         self.head.word.load()
+    }
+
+    fn state_of(path: &MpathDevice) -> PathState {
+        path.state().load()
     }
 
     fn port_of(path: &MpathDevice) -> PortState {

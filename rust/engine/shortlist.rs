@@ -50,7 +50,10 @@ use kernel::sync::{
 pub(crate) struct Places {
     /// The array that this one has replaced. Readers may still read it, so it goes with the head.
     older: *mut Places,
+    /// How many are in use, for bios that need no care.
     len: Atomic<u32>,
+    /// The same while some of these paths are not trusted; `len` is 0 then.
+    careful: Atomic<u32>,
     capacity: u32,
     first: [AtomicPtr<MpathDevice>; 0],
 }
@@ -59,6 +62,7 @@ pub(crate) struct Places {
 static NO_PLACES: Places = Places {
     older: null_mut(),
     len: Atomic::new(0),
+    careful: Atomic::new(0),
     capacity: 0,
     first: [],
 };
@@ -84,6 +88,7 @@ impl Places {
             this.write(Self {
                 older,
                 len: Atomic::new(0),
+                careful: Atomic::new(0),
                 capacity: capacity.try_into()?,
                 first: [],
             });
@@ -98,6 +103,17 @@ impl Places {
     #[inline(always)]
     fn len(&self) -> u32 {
         self.len.load(Acquire)
+    }
+
+    /// How many are in use, whether they need care or not. At most one of the two is not 0, so that
+    /// whoever sees one of an older list sees no more than that has had.
+    fn listed(&self) -> u32 {
+        self.len().max(self.careful.load(Acquire))
+    }
+
+    /// The places that are in use.
+    fn used(&self) -> &[AtomicPtr<MpathDevice>] {
+        &self.all()[..self.listed() as usize]
     }
 
     /// All places, also those that are not in use.
@@ -203,6 +219,7 @@ impl Shortlist {
             for (from, to) in old.all().iter().zip(new.all()) {
                 to.store(from.load());
             }
+            new.careful.store(old.careful.load(Acquire), Release);
             new.len.store(old.len(), Release);
         }
         // INVARIANT: The older arrays are those that were there before. What has no places is
@@ -257,12 +274,21 @@ impl<'a> Inside<'a> {
     /// Is `path` on the shortlist, if that is current? Any context.
     pub(crate) fn lists(self, path: &MpathDevice) -> bool {
         let shortlist = &self.head().shortlist;
-        let places = shortlist.places();
 
+        // The array is loaded after the stamp, as everywhere.
         shortlist.is_current()
-            && places.all()[..places.len() as usize]
+            && shortlist
+                .places()
+                .used()
                 .iter()
                 .any(|place| core::ptr::eq(place.load(), path))
+    }
+
+    /// The current shortlist for those who mind that some of its paths may not be trusted.
+    pub(crate) fn listed(self) -> Careful<'a> {
+        let listed = self.shortlist();
+
+        Careful(listed)
     }
 
     /// Sees to it that the shortlist is current. Returns itself, which then need not be kept over
@@ -284,10 +310,12 @@ impl<'a> Inside<'a> {
 
         shortlist.stamp.renew(&PORT_CHANGES, || {
             let len = Cell::new(0);
+            let is_careful = Cell::new(false);
 
             usable(
                 || self.iter(),
                 |path| {
+                    is_careful.set(is_careful.get() || !path.state().load().is_trusted());
                     if let Some(place) = places.all().get(len.get() as usize) {
                         place.store(core::ptr::from_ref(path).cast_mut());
                         path.set_place(len.get());
@@ -299,7 +327,13 @@ impl<'a> Inside<'a> {
                 .policy
                 .store(head.group().policy() as u32, Relaxed);
             head.current_path.clear();
-            places.len.store(len.get(), Release);
+
+            let (len, careful) = match is_careful.get() {
+                true => (0, len.get()),
+                false => (len.get(), 0),
+            };
+            places.careful.store(careful, Release);
+            places.len.store(len, Release);
         });
         then(&places.all()[..places.len() as usize])
     }
@@ -401,5 +435,56 @@ impl<'a> Candidates<'a> for Listed<'a> {
     fn last_done(self) -> usize {
         // SAFETY: As above.
         unsafe { bindings::mpath_helper_last_done(self.turns()) as usize }
+    }
+}
+
+/// A shortlist that was current in a read-side section, with paths that may not be trusted. Slower
+/// than [`Listed`].
+#[derive(Clone, Copy)]
+pub(crate) struct Careful<'a>(Listed<'a>);
+
+impl<'a> Careful<'a> {
+    /// The path that the policy in force chooses.
+    #[inline(never)]
+    pub(crate) fn choose(self) -> Option<&'a MpathDevice> {
+        self.0.head().group().policy().choose(self, numa::current)
+    }
+
+    /// All of them.
+    pub(crate) fn iter(self) -> impl Iterator<Item = &'a MpathDevice> {
+        self.0
+            .places
+            .used()
+            .iter()
+            // SAFETY: A path on a shortlist that was current stays until the section ends.
+            .filter_map(|place| unsafe { place.load().as_ref() })
+    }
+}
+
+impl<'a> Candidates<'a> for Careful<'a> {
+    type Path = MpathDevice;
+
+    fn len(self) -> usize {
+        self.0.places.listed() as usize
+    }
+
+    fn at(self, place: usize) -> Option<&'a MpathDevice> {
+        self.0.at(place)
+    }
+
+    fn nearest(self, node: Node) -> Option<&'a MpathDevice> {
+        nearest(self.iter(), node)
+    }
+
+    fn turn(self) -> usize {
+        self.0.turn()
+    }
+
+    fn set_turn(self, place: usize) {
+        self.0.set_turn(place)
+    }
+
+    fn last_done(self) -> usize {
+        self.0.last_done()
     }
 }

@@ -1,31 +1,62 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! What happens to a bio: it is sent to a path, parked, or failed; and how it comes back.
+//!
+//! Most bios are sent as they are, and nobody looks at how they end ([`MpathHead::submit`]). Those
+//! that need care go another way: a bio that asks for a flush, that is polled for, that has been sent
+//! before, or whose path has failed a bio lately. Where it matters how such a bio ends, the path gets
+//! a clone (see `wrap/tracked.rs`), and [`clone_ended`] is told.
 
 use super::head::MpathHead;
 use super::misuse::misuse;
 use super::path::MpathDevice;
-use super::select::Section;
+use super::select::{
+    Inside,
+    Section, //
+};
+use crate::bindings;
 use crate::parking::{
     self,
     FailOver,
     Kick, //
 };
+use crate::policy::Path;
+use crate::removal::Removable;
+use crate::shortlist;
 use crate::state::{
+    Access,
     PathState,
     WithoutPath, //
 };
 use crate::submission;
+use crate::trust::{
+    goes_elsewhere,
+    is_over,
+    retry_msecs,
+    Attempt,
+    Trust,
+    MAX_FAILOVERS, //
+};
 use crate::wrap::bio::{
     Bio,
     Failure,
     Returned, //
 };
+use crate::wrap::disk::Disk;
+use crate::wrap::tracked::{
+    Journey,
+    TrackedBio, //
+};
 use kernel::sync::atomic::Relaxed;
 use kernel::time::msecs_to_jiffies;
 
-/// When a path that failed a bio is tried again, if the driver has not said anything of it.
-const RETRY_MSECS: u32 = 100;
+/// `BLK_STS_TRANSPORT`: how a request without a bio ends that its path has failed, and with it the
+/// bios that asked for it.
+pub(crate) const PATH_FAILED: u8 = 4;
+/// `BLK_STS_AGAIN`.
+const AGAIN: u8 = 12;
+
+const _: () = assert!(bindings::MPATH_MAX_FAILOVERS == MAX_FAILOVERS);
 
 impl MpathHead {
     /// Sends a bio of the head's disk to a path, or parks it, or fails it. Process context.
@@ -35,21 +66,95 @@ impl MpathHead {
             return;
         };
         let section = self.read();
+        let path = if bio.needs_care() {
+            None
+        } else {
+            section.inside().shortlist().choose()
+        };
 
-        match section.choose() {
+        match path {
             Some(path) => {
                 bio.remap(self.as_raw(), path.part0());
                 bio.submit();
             }
-            None => self.submit_without_path(section, bio),
+            None => self.submit_with_care(section, bio),
         }
     }
 
     // The section is passed by value, so that it need not be in memory where there is a path.
     #[cold]
     #[inline(never)]
-    fn submit_without_path(&self, section: Section<'_>, bio: Bio) {
-        match submission::without_path(&section, bio.is_nowait()) {
+    fn submit_with_care(&self, section: Section<'_>, bio: Bio) {
+        let inside = section.inside();
+
+        match TrackedBio::of(bio) {
+            Ok(mut tracked) => match inside.take_for(Some(tracked.journey())) {
+                Some((path, attempt)) => self.send_tracked(path, attempt, tracked),
+                None => self.submit_without_path(&section, tracked.into_bio()),
+            },
+            Err(bio) => match inside.take_for(None) {
+                Some((path, attempt)) => self.send(path, attempt, bio),
+                None => self.submit_without_path(&section, bio),
+            },
+        }
+    }
+
+    /// Sends a bio that is not tracked to a path, as it is if that does.
+    fn send(&self, path: &MpathDevice, attempt: Attempt, mut bio: Bio) {
+        let is_flush = bio.asks_to_flush(path.disk());
+
+        if is_flush || attempt != Attempt::Plain || bio.is_back() {
+            let moves = u32::from(bio.is_back());
+
+            // SAFETY: The head stays until its bios have ended.
+            match unsafe { TrackedBio::track(bio, &self.busy.reserve) } {
+                Ok(mut tracked) => {
+                    // A bio that comes back untracked has failed once.
+                    tracked.journey().failures = moves;
+                    tracked.journey().moves = moves;
+                    return self.send_tracked(path, attempt, tracked);
+                }
+                Err(back) if is_flush => return self.wait_for_memory(back),
+                // That it fails again will not be known, which matters less than to send it.
+                Err(back) => bio = back,
+            }
+        }
+        if bio.is_polled() && !path.disk().polls() {
+            bio.do_not_poll();
+        }
+        bio.remap(self.as_raw(), path.part0());
+        bio.submit();
+    }
+
+    fn send_tracked(&self, path: &MpathDevice, attempt: Attempt, mut tracked: TrackedBio) {
+        let journey = tracked.journey();
+
+        journey.attempt = attempt;
+        journey.given_back = false;
+        journey.path = path.as_raw();
+        if let Err(tracked) = tracked.send(self.as_raw(), path.part0(), clone_ended) {
+            self.wait_for_memory(tracked.into_bio());
+        }
+    }
+
+    /// Parks a bio for which there is no memory now, and looks again soon.
+    fn wait_for_memory(&self, bio: Bio) {
+        self.wait(bio);
+        self.look_again_in(1);
+    }
+
+    /// Puts a bio into the lot, from where somebody else takes it.
+    fn wait(&self, mut bio: Bio) {
+        if let Some(disk) = self.disk() {
+            bio.wait_for(disk);
+        }
+        self.busy.lot.push(bio);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn submit_without_path(&self, section: &Section<'_>, mut bio: Bio) {
+        match submission::without_path(section, bio.is_nowait()) {
             WithoutPath::Fail => {
                 if let Some(disk) = self.disk() {
                     disk.warn_failing();
@@ -61,9 +166,10 @@ impl MpathHead {
             WithoutPath::Park => {
                 if let Some(disk) = self.disk() {
                     disk.warn_requeuing();
+                    bio.wait_for(disk);
                 }
                 self.busy.requeued.fetch_add(1, Relaxed);
-                bio.park(&section);
+                bio.park(section);
             }
         }
     }
@@ -73,25 +179,149 @@ impl MpathHead {
     /// Those that did not come to the path through the head stay in the list: whose they are, and
     /// whether they have ended or wait already, nobody knows.
     pub(crate) fn failover(&self, path: &MpathDevice, mut bios: Returned) {
-        parking::fail_over(self, path, || {
-            if let Some(disk) = self.disk() {
-                while let Some(mut bio) = bios.next_of(path.disk()) {
-                    bio.take_back(disk);
-                    self.busy.lot.push(bio);
+        let counts = path.is_meant_for_io();
+        // A request without a bio tells as much of the path as one that nobody watches.
+        let mut is_plain = bios.is_empty();
+
+        if let Some(disk) = self.disk() {
+            while let Some(bio) = bios.next_of(path.disk()) {
+                if bio.status() == AGAIN {
+                    // It would have had to wait, which is not the path's fault.
+                    bio.fail(Failure::Again);
+                } else {
+                    is_plain |= self.take_back(disk, bio, counts) == Attempt::Plain;
                 }
             }
-            if !bios.is_empty() {
-                misuse(
-                    "a bio is failed over that the head has not sent to the path: \
-                     it is left in the list",
-                );
-            }
-        });
+        }
+        if !bios.is_empty() {
+            misuse(
+                "a bio is failed over that the head has not sent to the path: \
+                 it is left in the list",
+            );
+        }
+        // Those that are watched have told by themselves how they ended.
+        if is_plain {
+            parking::fail_over(self, path, Attempt::Plain, || {});
+        } else {
+            self.kick();
+        }
     }
 
-    /// Gives every path that failed a bio another try.
+    /// Takes a bio back that a path has failed. Returns how it had been sent.
+    fn take_back(&self, disk: &Disk, mut bio: Bio, counts: bool) -> Attempt {
+        // SAFETY: The path gives the bio back, and it is valid.
+        let Some(journey) = (unsafe { TrackedBio::journey_of(bio.as_raw(), clone_ended) }) else {
+            bio.take_back(disk);
+            self.busy.lot.push(bio);
+            return Attempt::Plain;
+        };
+        let attempt = journey.attempt;
+
+        journey.given_back = true;
+        journey.failures += u32::from(counts);
+        match bio.status() {
+            0 => bio.end_with_status(PATH_FAILED),
+            status => bio.end_with_status(status),
+        }
+        attempt
+    }
+
+    /// Gives every path whose pause has ended another try.
     pub(crate) fn retry_failed_paths(&self) {
-        parking::retry(self, self.read().iter());
+        let section = self.read();
+        let now = self.now();
+        let mut next = None;
+
+        self.busy.retry_at.store(u64::MAX, Relaxed);
+        parking::retry(
+            self,
+            section.iter().filter(|path| match path.pause_ends() {
+                Some(at) if at > now => {
+                    next = Some(next.map_or(at, |next: u64| next.min(at)));
+                    false
+                }
+                ends => ends.is_some(),
+            }),
+        );
+        if let Some(at) = next {
+            self.look_again_at(at);
+        }
+    }
+
+    /// Has the retry work run in so many milliseconds, or before. Any context.
+    fn look_again_in(&self, msecs: u32) {
+        self.look_again_at(self.now() + msecs_to_jiffies(msecs) as u64);
+    }
+
+    fn look_again_at(&self, at: u64) {
+        let mut known = self.busy.retry_at.load(Relaxed);
+
+        while at < known {
+            match self.busy.retry_at.cmpxchg(known, at, Relaxed) {
+                Ok(_) => {
+                    // Whoever wants it earlier has said so before, or moves the timer after us.
+                    let at = self.busy.retry_at.load(Relaxed).min(at);
+                    let ticks = at.saturating_sub(self.now());
+
+                    self.busy.retry.reschedule_on_kblockd(ticks as usize);
+                    return;
+                }
+                Err(current) => known = current,
+            }
+        }
+    }
+
+    /// Does something with a path that may be gone, if it is not. Any context.
+    fn with_path(&self, path: *mut bindings::mpath_device, f: impl FnMut(&MpathDevice)) {
+        let section = self.read();
+        let path = section.iter().find(|other| other.as_raw() == path);
+
+        path.into_iter().for_each(f);
+    }
+
+    /// A clone has ended on a path: the bio ends, or is sent again. Any context.
+    fn attempt_ended(&self, mut tracked: TrackedBio, status: u8, asked_to_flush: bool) {
+        let journey = *tracked.journey();
+        let is_watched = journey.attempt != Attempt::Plain;
+
+        if !journey.given_back && !(asked_to_flush && status == PATH_FAILED) {
+            if is_watched {
+                self.with_path(journey.path, |path| parking::succeed(self, path));
+            }
+            // Nothing of the head's is touched after this.
+            return tracked.end_with_status(status);
+        }
+
+        // What was given back has been counted.
+        let mut counts = !journey.given_back;
+
+        if is_watched || counts {
+            self.with_path(journey.path, |path| {
+                counts &= path.is_meant_for_io();
+                if is_watched {
+                    parking::fail_over(self, path, journey.attempt, || {});
+                }
+            });
+        }
+        let journey = tracked.journey();
+
+        journey.failures += u32::from(counts);
+        journey.moves += 1;
+
+        let failures = journey.failures;
+        let paths = self.read().iter().count();
+
+        if is_over(failures, self.ops.max_failovers(), paths) {
+            return tracked.end_with_status(status);
+        }
+        let mut bio = tracked.into_bio();
+
+        bio.may_wait();
+        self.wait(bio);
+        match retry_msecs(failures) {
+            0 => self.kick(),
+            msecs => self.look_again_in(msecs),
+        }
     }
 }
 
@@ -104,11 +334,87 @@ impl Kick for MpathHead {
 impl FailOver for MpathHead {
     type Path = MpathDevice;
 
-    fn change(&self, path: &MpathDevice, f: impl Fn(PathState) -> PathState) {
-        path.change(f);
+    fn note(&self, path: &MpathDevice, f: impl Fn(PathState) -> PathState) -> PathState {
+        shortlist::note(path.state(), self.shortlist.changes(), f)
     }
 
-    fn retry_later(&self) {
-        self.busy.retry.schedule(msecs_to_jiffies(RETRY_MSECS));
+    fn retry_later(&self, path: &MpathDevice, msecs: u32) {
+        let at = self.now() + msecs_to_jiffies(msecs) as u64;
+
+        path.set_pause_end(at);
+        self.look_again_at(at);
+    }
+}
+
+impl<'a> Inside<'a> {
+    /// The path for a bio that needs care, and how it is to be sent there; `None` when it has to
+    /// wait.
+    fn take_for(self, journey: Option<&Journey>) -> Option<(&'a MpathDevice, Attempt)> {
+        if let Some(journey) = journey.filter(|journey| goes_elsewhere(journey.failures)) {
+            let elsewhere = self.elsewhere(journey.path);
+
+            if let Some(taken) = elsewhere.and_then(|path| self.take(path)) {
+                return Some(taken);
+            }
+        }
+        let listed = self.listed();
+        let asking = listed
+            .iter()
+            .find(|path| path.state().load().trust().asks_for_a_bio());
+
+        if let Some(taken) = asking.and_then(|path| self.take(path)) {
+            return Some(taken);
+        }
+        listed.choose().and_then(|path| self.take(path))
+    }
+
+    /// The next usable path after `last` in the order in which they were added, of whatever access
+    /// class; not `last` itself.
+    fn elsewhere(self, last: *mut bindings::mpath_device) -> Option<&'a MpathDevice> {
+        let is_last = |path: &&MpathDevice| path.as_raw() == last;
+        let is_usable = |path: &&MpathDevice| path.access() != Access::Unusable;
+        let mut behind = self.iter().skip_while(|path| !is_last(path)).skip(1);
+
+        behind.find(is_usable).or_else(|| {
+            let mut before = self.iter().take_while(|path| !is_last(path));
+
+            before.find(is_usable)
+        })
+    }
+
+    fn take(self, path: &'a MpathDevice) -> Option<(&'a MpathDevice, Attempt)> {
+        let attempt = match path.state().load().trust() {
+            Trust::Trusted => Attempt::Plain,
+            _ => parking::take(self.head(), path)?,
+        };
+
+        Some((path, attempt))
+    }
+}
+
+/// How often a bio that a path has been given has failed over.
+///
+/// # Safety
+///
+/// `bio` is valid, and whoever asks has it from its path.
+pub(crate) unsafe fn failovers(bio: *mut bindings::bio) -> u32 {
+    // SAFETY: By this function's contract.
+    unsafe { TrackedBio::journey_of(bio, clone_ended) }.map_or(0, |journey| journey.moves)
+}
+
+/// A clone has ended.
+///
+/// # Safety
+///
+/// Called by the block layer, once, with a clone that [`TrackedBio::send`] has sent.
+unsafe extern "C" fn clone_ended(clone: *mut bindings::bio) {
+    // SAFETY: By this function's contract. A bio that has not ended keeps its disk, and that the
+    // head.
+    unsafe {
+        let asked_to_flush = Bio::is_flush(clone);
+        let (tracked, status) = TrackedBio::returned(clone);
+        let head = MpathHead::of_disk((*(*tracked.as_raw()).bi_bdev).bd_disk);
+
+        head.attempt_ended(tracked, status, asked_to_flush);
     }
 }

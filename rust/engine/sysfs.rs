@@ -34,7 +34,7 @@ impl MpathHead {
 
         let mut nodes = bindings::nodemask_t::default();
         let section = self.read();
-        let shortlist = section.inside().shortlist();
+        let shortlist = section.inside().listed();
         let serves = |node: &Node| {
             shortlist
                 .nearest(*node)

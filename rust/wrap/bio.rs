@@ -78,14 +78,20 @@ pub enum Failure {
 pub(crate) struct Bio(NonNull<bindings::bio>);
 
 impl Bio {
-    const OP: u32 = (1 << bindings::REQ_OP_BITS) - 1;
+    pub(super) const OP: u32 = (1 << bindings::REQ_OP_BITS) - 1;
     const WRITE: u32 = bindings::req_op_REQ_OP_WRITE;
     const NOWAIT: u32 = 1 << bindings::req_flag_bits___REQ_NOWAIT;
-    const DRIVER: u32 = 1 << bindings::req_flag_bits___REQ_DRV;
+    const POLLED: u32 = 1 << bindings::req_flag_bits___REQ_POLLED;
+    const PREFLUSH: u32 = 1 << bindings::req_flag_bits___REQ_PREFLUSH;
+    const FUA: u32 = 1 << bindings::req_flag_bits___REQ_FUA;
+    pub(super) const DRIVER: u32 = 1 << bindings::req_flag_bits___REQ_DRV;
     const ATOMIC: u32 = 1 << bindings::req_flag_bits___REQ_ATOMIC;
+    const CARE: u32 = Self::PREFLUSH | Self::FUA | Self::POLLED | Self::DRIVER;
+    /// `BLK_QC_T_NONE`.
+    const NO_COOKIE: u32 = u32::MAX;
     const CHAIN: u16 = 1 << bindings::BIO_CHAIN;
     const CLONED: u16 = 1 << bindings::BIO_CLONED;
-    const REMAPPED: u16 = 1 << bindings::BIO_REMAPPED;
+    pub(super) const REMAPPED: u16 = 1 << bindings::BIO_REMAPPED;
     const BPS_THROTTLED: u16 = 1 << bindings::BIO_BPS_THROTTLED;
 
     /// Takes a bio over.
@@ -193,6 +199,70 @@ impl Bio {
         }
     }
 
+    /// Is it one of the few that ask for more than to be sent to a path: for a flush, for being
+    /// polled, or again?
+    #[inline(always)]
+    pub(crate) fn needs_care(&self) -> bool {
+        // SAFETY: By the type invariant.
+        unsafe { (*self.0.as_ptr()).bi_opf & Self::CARE != 0 }
+    }
+
+    /// Has it been sent to a path before?
+    pub(crate) fn is_back(&self) -> bool {
+        // SAFETY: By the type invariant.
+        unsafe { (*self.0.as_ptr()).bi_opf & Self::DRIVER != 0 }
+    }
+
+    /// Does it ask for what the disk behind `path` carries out by a request without a bio, or would
+    /// lose the flags of?
+    pub(crate) fn asks_to_flush(&self, path: &Disk) -> bool {
+        // SAFETY: By the type invariant.
+        let opf = unsafe { (*self.0.as_ptr()).bi_opf };
+
+        opf & Self::PREFLUSH != 0 || opf & Self::FUA != 0 && !path.writes_through()
+    }
+
+    /// Does a bio ask for a flush, or to be written through?
+    ///
+    /// # Safety
+    ///
+    /// `bio` is valid.
+    pub(crate) unsafe fn is_flush(bio: *mut bindings::bio) -> bool {
+        // SAFETY: By this function's contract.
+        unsafe { (*bio).bi_opf & (Self::PREFLUSH | Self::FUA) != 0 }
+    }
+
+    /// Is it to be polled for?
+    pub(crate) fn is_polled(&self) -> bool {
+        // SAFETY: By the type invariant.
+        unsafe { (*self.0.as_ptr()).bi_opf & Self::POLLED != 0 }
+    }
+
+    /// Has it completed by an interrupt. Who polls for it finds nothing to poll, until it is done.
+    pub(crate) fn do_not_poll(&mut self) {
+        let bio = self.0.as_ptr();
+
+        // SAFETY: By the type invariant. The submitter may be looking at the cookie, in one piece.
+        unsafe {
+            if (*bio).bi_opf & Self::POLLED != 0 {
+                (*bio).bi_opf &= !Self::POLLED;
+                (&raw mut (*bio).__bindgen_anon_1.bi_cookie).write_volatile(Self::NO_COOKIE);
+            }
+        }
+    }
+
+    /// It is not in its submitter's hands any more, who must not wait.
+    pub(crate) fn may_wait(&mut self) {
+        // SAFETY: By the type invariant.
+        unsafe { (*self.0.as_ptr()).bi_opf &= !Self::NOWAIT }
+    }
+
+    /// The status.
+    pub(crate) fn status(&self) -> u8 {
+        // SAFETY: By the type invariant.
+        unsafe { (*self.0.as_ptr()).bi_status }
+    }
+
     /// Must it not wait?
     pub(crate) fn is_nowait(&self) -> bool {
         // SAFETY: By the type invariant.
@@ -237,20 +307,29 @@ impl Bio {
     }
 
     /// Takes the bio back to the head's disk after it failed on a path, as if it had never been
-    /// submitted.
+    /// submitted, but for being [`Bio::is_back`]. From here on it may wait, and is not polled for.
     ///
     /// The status of a bio that others are chained to is theirs as well: it may be the error of
     /// one that has ended, which must not get lost.
     pub(crate) fn take_back(&mut self, head: &Disk) {
         let bio = self.0.as_ptr();
 
-        self.set_dev(head.part0(), false);
+        self.wait_for(head);
+        self.may_wait();
         // SAFETY: By the type invariant.
         unsafe {
             if (*bio).bi_flags & Self::CHAIN == 0 {
                 (*bio).bi_status = 0;
             }
         }
+    }
+
+    /// Prepares the bio for waiting: when it is submitted again, it is compared with the end of the
+    /// head's disk again, which may have changed, and is not polled for. A bio of a partition has
+    /// become one of the whole disk when it was submitted.
+    pub(crate) fn wait_for(&mut self, head: &Disk) {
+        self.set_dev(head.part0(), false);
+        self.do_not_poll();
     }
 
     /// Submits the bio to the disk that it is set to.
@@ -277,6 +356,17 @@ impl Bio {
             if let Err(error) = result {
                 (*bio).bi_status = bindings::errno_to_blk_status(error.to_errno());
             }
+            bindings::bio_endio(bio);
+        }
+    }
+
+    /// Ends the bio with a status.
+    pub(crate) fn end_with_status(self, status: u8) {
+        let bio = self.into_raw();
+
+        // SAFETY: By the type invariant; nobody touches the bio after its end.
+        unsafe {
+            (*bio).bi_status = status;
             bindings::bio_endio(bio);
         }
     }

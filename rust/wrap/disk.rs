@@ -75,6 +75,34 @@ impl Disk {
         unsafe { (*self.kobject()).name }
     }
 
+    fn limits(&self) -> *mut bindings::queue_limits {
+        // SAFETY: By the type invariant.
+        unsafe { &raw mut (*(*self.as_raw()).queue).limits }
+    }
+
+    fn features(&self) -> u32 {
+        // SAFETY: By the type invariant; a racing change gives the old or the new features.
+        unsafe { (&raw const (*self.limits()).features).read_volatile() }
+    }
+
+    /// Does a write with FUA reach the disk as it is?
+    pub(crate) fn writes_through(&self) -> bool {
+        const NEEDED: u32 = bindings::mpath_helper_features_MPATH_FEAT_WRITE_CACHE
+            | bindings::mpath_helper_features_MPATH_FEAT_FUA;
+        const DISABLED: u32 = bindings::mpath_helper_features_MPATH_FLAG_WRITE_CACHE_DISABLED;
+
+        // SAFETY: As in `features()`.
+        let flags = unsafe { (&raw const (*self.limits()).flags).read_volatile() };
+
+        self.features() & NEEDED == NEEDED && flags & DISABLED == 0
+    }
+
+    /// Can bios that are sent to the disk be polled for?
+    pub(crate) fn polls(&self) -> bool {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::mpath_helper_disk_polls(self.as_raw()) }
+    }
+
     /// The operations.
     pub(crate) fn fops(&self) -> &bindings::block_device_operations {
         // SAFETY: By the type invariant.
@@ -197,6 +225,12 @@ impl HeadDisk {
         }
         // INVARIANT: Just allocated.
         Ok(Self(NonNull::new(raw).ok_or(ENOMEM)?, parent))
+    }
+
+    /// Changes the capacity, and tells those who listen. Sleeps.
+    pub(crate) fn resize(&self, sectors: u64) {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::set_capacity_and_notify(self.0.as_ptr(), sectors) };
     }
 
     /// Makes the disk visible. Sleeps. When that fails it can be tried again.

@@ -17,6 +17,9 @@ use kernel::types::{
     Opaque, //
 };
 
+/// A moment in the life of a domain, as far as grace periods tell.
+pub(crate) type Cookie = kernel::ffi::c_ulong;
+
 /// A domain of readers and of those who wait for them.
 ///
 /// # Invariants
@@ -66,6 +69,18 @@ impl SrcuFast {
     pub(crate) fn is_known_to_be_read(&self) -> bool {
         // SAFETY: By the type invariant.
         unsafe { bindings::mpath_helper_srcu_is_read(self.inner.get()) }
+    }
+
+    /// Now. What was done before is seen by sections that begin after [`SrcuFast::has_passed`].
+    pub(crate) fn cookie(&self) -> Cookie {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::get_state_synchronize_srcu(self.inner.get()) }
+    }
+
+    /// Has a grace period begun and ended since? Nobody begins one for the sake of the answer.
+    pub(crate) fn has_passed(&self, cookie: Cookie) -> bool {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::poll_state_synchronize_srcu(self.inner.get(), cookie) }
     }
 
     /// Waits for all sections that have begun. Sleeps; deadlocks inside a section, of which lockdep

@@ -18,6 +18,7 @@ use kernel::sync::atomic::{
     Full,
     Release, //
 };
+use kernel::sync::barrier::smp_mb;
 use kernel::sync::{
     static_lock_class,
     SetOnce, //
@@ -122,6 +123,9 @@ pub(crate) fn synchronize() -> bool {
     // SAFETY: By the contract of `destroy()` it is there.
     let round = unsafe { rounds.0.as_ref() };
     let begin = Instant::<Monotonic>::now();
+
+    // What the caller has changed is seen by those who are not waited for.
+    smp_mb(Full);
     // A round that is under way may have begun too early.
     let number = round.begun.load(Acquire) + 1;
 

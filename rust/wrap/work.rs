@@ -156,10 +156,11 @@ impl<T: HasWork<ID>, const ID: u32> DelayedWork<T, ID> {
         })
     }
 
-    /// Has it done in `ticks`, unless it waits to be done already. Any context.
-    pub(crate) fn schedule(&self, ticks: usize) {
+    /// Has it done in `ticks` from now, on the block layer's own queue, where no work waits for
+    /// I/O. Any context.
+    pub(crate) fn reschedule_on_kblockd(&self, ticks: usize) {
         // SAFETY: By the type invariant.
-        unsafe { bindings::queue_delayed_work_on(Self::ANY, queue(), self.inner.get(), ticks) };
+        unsafe { bindings::kblockd_mod_delayed_work_on(Self::ANY, self.inner.get(), ticks) };
     }
 
     /// Has it done in `ticks` from now. Returns whether it was waiting to be done already.

@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A bio that the head keeps while a clone of it is on its way through a path.
+//!
+//! A path that is given a bio may change it, and the block layer below it does: it strips flags that
+//! a queue has no use for, advances what has been transferred, and ends a flush whose request has
+//! none of the bio in it. Where that would lose something, the path gets a clone, and the bio stays
+//! as it was submitted, so that it can be sent again as a whole.
+//!
+//! While a bio is tracked its `bi_end_io` and `bi_private` are the record's. However it ends, by
+//! `bio_endio()`, the record is freed and they are its submitter's again.
+//!
+//! C header: [`include/linux/bio.h`](srctree/include/linux/bio.h)
+
+use super::bio::Bio;
+use crate::bindings;
+use crate::trust::Attempt;
+use core::alloc::Layout;
+use core::cell::UnsafeCell;
+use core::mem::{
+    ManuallyDrop,
+    MaybeUninit, //
+};
+use core::ptr::NonNull;
+use kernel::alloc::allocator::Kmalloc;
+use kernel::alloc::flags::{
+    GFP_NOWAIT,
+    __GFP_NOWARN, //
+};
+use kernel::alloc::{
+    Allocator,
+    NumaNode, //
+};
+use kernel::ffi::c_void;
+use kernel::prelude::*;
+use kernel::sync::atomic::{
+    Acquire,
+    Atomic,
+    Release, //
+};
+
+/// What is known of a bio's attempts.
+#[derive(Clone, Copy)]
+pub(crate) struct Journey {
+    /// How often it has failed for a reason of a path, as far as that counts.
+    pub(crate) failures: u32,
+    /// How often it has failed over.
+    pub(crate) moves: u32,
+    /// How it was sent last.
+    pub(crate) attempt: Attempt,
+    /// Has the path given it back?
+    pub(crate) given_back: bool,
+    /// The path that it was sent to last, which may be gone.
+    pub(crate) path: *mut bindings::mpath_device,
+}
+
+/// What is kept for a tracked bio.
+#[repr(C)]
+struct Record {
+    /// What the path gets.
+    clone: MaybeUninit<bindings::bio>,
+    /// The bio itself.
+    bio: *mut bindings::bio,
+    /// What the submitter has put there.
+    end_io: bindings::bio_end_io_t,
+    private: *mut c_void,
+    journey: Journey,
+    /// The memory's owner, or null when it is an allocation of its own.
+    reserve: *const Reserve,
+}
+
+/// Memory for one record, so that one bio at least can always go on.
+pub(crate) struct Reserve {
+    record: UnsafeCell<MaybeUninit<Record>>,
+    taken: Atomic<u32>,
+}
+
+impl Reserve {
+    /// Nobody uses it.
+    pub(crate) const fn new() -> Self {
+        Self {
+            record: UnsafeCell::new(MaybeUninit::uninit()),
+            taken: Atomic::new(0),
+        }
+    }
+}
+
+// SAFETY: Whoever has set `taken` has the record.
+unsafe impl Send for Reserve {}
+// SAFETY: As above.
+unsafe impl Sync for Reserve {}
+
+/// A bio that is tracked, and ours: it is sent, parked or ended.
+///
+/// # Invariants
+///
+/// `0` points to a valid record whose bio is ours, and of which no clone is on its way.
+pub(crate) struct TrackedBio(NonNull<Record>);
+
+/// The function that ends a clone.
+pub(crate) type EndIo = unsafe extern "C" fn(*mut bindings::bio);
+
+impl TrackedBio {
+    /// Tracks a bio. Without memory it is given back. Any context.
+    ///
+    /// # Safety
+    ///
+    /// `reserve` stays until the bio has ended.
+    pub(crate) unsafe fn track(bio: Bio, reserve: &Reserve) -> Result<Self, Bio> {
+        let Some((record, reserve)) = Self::alloc(reserve) else {
+            return Err(bio);
+        };
+        let raw = bio.into_raw();
+
+        // SAFETY: The memory is ours, and so is the bio.
+        unsafe {
+            record.write(Record {
+                clone: MaybeUninit::uninit(),
+                bio: raw,
+                end_io: (*raw).bi_end_io,
+                private: (*raw).bi_private,
+                journey: Journey {
+                    failures: 0,
+                    moves: 0,
+                    attempt: Attempt::Plain,
+                    given_back: false,
+                    path: core::ptr::null_mut(),
+                },
+                reserve,
+            });
+            (*raw).bi_end_io = Some(end_tracked);
+            (*raw).bi_private = record.as_ptr().cast();
+            // So that it takes the way of those that need care when it is submitted again.
+            (*raw).bi_opf |= Bio::DRIVER;
+        }
+        // INVARIANT: Just filled in.
+        Ok(Self(record))
+    }
+
+    fn alloc(reserve: &Reserve) -> Option<(NonNull<Record>, *const Reserve)> {
+        let layout = Layout::new::<Record>();
+
+        if let Ok(memory) = Kmalloc::alloc(layout, GFP_NOWAIT | __GFP_NOWARN, NumaNode::NO_NODE) {
+            return Some((memory.cast(), core::ptr::null()));
+        }
+        reserve.taken.cmpxchg(0, 1, Acquire).ok()?;
+        Some((NonNull::new(reserve.record.get())?.cast(), reserve))
+    }
+
+    /// # Safety
+    ///
+    /// `record` came from [`TrackedBio::alloc`], and nobody uses it any more.
+    unsafe fn free(record: NonNull<Record>) {
+        // SAFETY: By this function's contract; the owner of a reserve stays until the bio has
+        // ended, which is after this.
+        unsafe {
+            match record.as_ref().reserve.as_ref() {
+                Some(reserve) => reserve.taken.store(0, Release),
+                None => Kmalloc::free(record.cast(), Layout::new::<Record>()),
+            }
+        }
+    }
+
+    /// The tracked bio behind a bio, if it is one that is submitted again.
+    pub(crate) fn of(bio: Bio) -> Result<Self, Bio> {
+        // SAFETY: The bio is valid.
+        let (end_io, private) = unsafe { ((*bio.as_raw()).bi_end_io, (*bio.as_raw()).bi_private) };
+
+        if !is(end_io, end_tracked) {
+            return Err(bio);
+        }
+        bio.into_raw();
+        // SAFETY: `track()` alone sets that function, and a record with it.
+        // INVARIANT: No clone is on its way, since the bio is the caller's.
+        Ok(Self(unsafe { NonNull::new_unchecked(private.cast()) }))
+    }
+
+    /// The record of a clone that a path has, or `None` for another bio.
+    ///
+    /// # Safety
+    ///
+    /// `clone` is valid, and whoever calls has it from its path.
+    pub(crate) unsafe fn journey_of<'a>(
+        clone: *mut bindings::bio,
+        end_io: EndIo,
+    ) -> Option<&'a mut Journey> {
+        // SAFETY: By this function's contract; the private data of a clone is its record.
+        unsafe {
+            is((*clone).bi_end_io, end_io)
+                .then(|| &mut (*(*clone).bi_private.cast::<Record>()).journey)
+        }
+    }
+
+    /// What is known of its attempts.
+    pub(crate) fn journey(&mut self) -> &mut Journey {
+        // SAFETY: By the type invariant.
+        unsafe { &mut self.0.as_mut().journey }
+    }
+
+    /// The bio, which stays ours and tracked.
+    pub(crate) fn as_raw(&self) -> *mut bindings::bio {
+        // SAFETY: By the type invariant.
+        unsafe { self.0.as_ref().bio }
+    }
+
+    /// The bio, still tracked: to be parked, or to be ended.
+    pub(crate) fn into_bio(self) -> Bio {
+        let raw = ManuallyDrop::new(self).as_raw();
+
+        // SAFETY: By the type invariant.
+        unsafe { Bio::from_raw(raw) }
+    }
+
+    /// Sends a clone of the bio to a path's block device. When it has ended, `end_io` is called with
+    /// it, in any context, and calls [`TrackedBio::returned`]. Without memory for what belongs to
+    /// the bio's data, the bio is given back. Process context.
+    pub(crate) fn send(
+        self,
+        head: *mut bindings::mpath_head,
+        part0: *mut bindings::block_device,
+        end_io: EndIo,
+    ) -> Result<(), Self> {
+        // What has been counted or traced for the bio is not counted again for its clone.
+        const KEPT: u16 = 1 << bindings::BIO_TRACE_COMPLETION | 1 << bindings::BIO_CGROUP_ACCT;
+        let record = self.0.as_ptr();
+
+        // SAFETY: By the type invariant; the clone's memory is nobody's now.
+        unsafe {
+            let (bio, clone) = ((*record).bio, (*record).clone.as_mut_ptr());
+            let gfp = bindings::GFP_NOWAIT | bindings::__GFP_NOWARN;
+
+            if bindings::bio_init_clone(part0, clone, bio, gfp) != 0 {
+                return Err(self);
+            }
+            (*clone).bi_flags |= (*bio).bi_flags & KEPT;
+            let mut sent = Bio::from_raw(clone);
+            sent.do_not_poll();
+            (*clone).bi_flags |= Bio::REMAPPED;
+            (*clone).bi_opf |= Bio::DRIVER;
+            (*clone).bi_end_io = Some(end_io);
+            (*clone).bi_private = record.cast();
+            bindings::mpath_helper_trace_bio_remap(clone, head);
+            core::mem::forget(self);
+            sent.submit();
+        }
+        Ok(())
+    }
+
+    /// The bio whose clone has ended, and the clone's status.
+    ///
+    /// # Safety
+    ///
+    /// `clone` was sent by [`TrackedBio::send`] and has ended. Called once.
+    pub(crate) unsafe fn returned(clone: *mut bindings::bio) -> (Self, u8) {
+        const TRACED: u16 = 1 << bindings::BIO_TRACE_COMPLETION;
+
+        // SAFETY: By this function's contract; nobody but us has the clone.
+        unsafe {
+            let record: *mut Record = (*clone).bi_private.cast();
+            let bio = (*record).bio;
+            let status = (*clone).bi_status;
+
+            // Its completion is traced once, whoever does so.
+            (*bio).bi_flags &= (*clone).bi_flags | !TRACED;
+            if status == 0 && (*clone).bi_opf & Bio::OP == bindings::req_op_REQ_OP_ZONE_APPEND {
+                (*bio).bi_iter.bi_sector = (*clone).bi_iter.bi_sector;
+            }
+            bindings::bio_uninit(clone);
+            // INVARIANT: A record, whose clone is gone.
+            (Self(NonNull::new_unchecked(record)), status)
+        }
+    }
+
+    /// Ends the bio with a status.
+    pub(crate) fn end_with_status(self, status: u8) {
+        let bio = self.into_bio().into_raw();
+
+        // SAFETY: The bio is ours, once. The error of a part of it that has ended stays.
+        unsafe {
+            if status != 0 && (*bio).bi_status == 0 {
+                (*bio).bi_status = status;
+            }
+            bindings::bio_endio(bio);
+        }
+    }
+}
+
+impl Drop for TrackedBio {
+    fn drop(&mut self) {
+        drop(Self(self.0).into_bio());
+    }
+}
+
+/// Are these the same function?
+fn is(end_io: bindings::bio_end_io_t, other: EndIo) -> bool {
+    end_io.map(|end_io| end_io as usize) == Some(other as usize)
+}
+
+/// The end of a bio that is tracked.
+///
+/// # Safety
+///
+/// Called by the block layer, once, with such a bio.
+unsafe extern "C" fn end_tracked(bio: *mut bindings::bio) {
+    // SAFETY: By this function's contract its private data is its record, which is freed before
+    // the submitter's function is called: after that, nothing of the head's may be touched.
+    unsafe {
+        let record: NonNull<Record> = NonNull::new_unchecked((*bio).bi_private.cast());
+        let (end_io, private) = (record.as_ref().end_io, record.as_ref().private);
+
+        TrackedBio::free(record);
+        (*bio).bi_end_io = end_io;
+        (*bio).bi_private = private;
+        if let Some(end_io) = end_io {
+            end_io(bio);
+        }
+    }
+}
