@@ -528,12 +528,12 @@ impl TestHead {
     }
 
     /// How many bios have been parked for want of a usable path.
-    pub(super) fn requeued(&self) -> i64 {
+    pub(super) fn requeued(&self) -> isize {
         self.engine().busy.requeued.load(Relaxed)
     }
 
     /// How many bios have failed for want of an available path.
-    pub(super) fn failed(&self) -> i64 {
+    pub(super) fn failed(&self) -> isize {
         self.engine().busy.failed.load(Relaxed)
     }
 
