@@ -11,6 +11,7 @@
 //! waited for under `bring_up` at most, which nobody takes inside a section.
 
 pub(crate) mod cache;
+pub(crate) mod debug;
 pub(crate) mod forward;
 pub(crate) mod group;
 pub(crate) mod head;

@@ -103,6 +103,7 @@ impl Drop for Multipath {
         unsafe {
             wrap::work::destroy_queue();
             wrap::tasks::destroy();
+            engine::debug::destroy();
             engine::head::MEMORY.destroy();
         }
     }

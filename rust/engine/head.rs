@@ -12,6 +12,7 @@
 //! outside the kernel.
 
 use super::cache::CurrentPath;
+use super::debug::HeadFile;
 use super::group::Group;
 use super::misuse::{
     misuse,
@@ -86,6 +87,9 @@ pub(crate) struct Busy {
     pub(crate) requeued: Atomic<isize>,
     /// How often a bio failed for want of a path to wait for.
     pub(crate) failed: Atomic<isize>,
+    /// How many bios are in the lot, and the tick since which there have been some.
+    pub(crate) waiting: Atomic<isize>,
+    pub(crate) waiting_since: Atomic<u64>,
     /// The tick at which the retry work is to run, or `u64::MAX`.
     pub(crate) retry_at: Atomic<u64>,
     /// Memory for a bio that must be tracked, when there is no other.
@@ -144,6 +148,8 @@ pub(crate) struct MpathHead {
     #[pin]
     pub(crate) remove: DelayedWork<MpathHead, REMOVE>,
     in_group: Opaque<bindings::list_head>,
+    #[pin]
+    pub(crate) file: Mutex<Option<HeadFile>>,
 
     // The last member: the slots follow.
     pub(crate) current_path: CurrentPath,
@@ -240,6 +246,8 @@ impl MpathHead {
                 lot: BioLot::new(),
                 requeued: Atomic::new(0),
                 failed: Atomic::new(0),
+                waiting: Atomic::new(0),
+                waiting_since: Atomic::new(0),
                 retry_at: Atomic::new(u64::MAX),
                 reserve: Reserve::new(),
                 requeue <- Work::new(c"mpath_requeue", static_lock_class!()),
@@ -269,6 +277,7 @@ impl MpathHead {
                 static_lock_class!(),
             ),
             in_group: Opaque::uninit(),
+            file <- new_mutex!(None, "MpathHead::file"),
             current_path <- unsafe_init_cache(map),
         }? Error)
     }
@@ -507,9 +516,7 @@ unsafe impl HasWork<REQUEUE> for MpathHead {
     const OFFSET: usize = offset_of!(MpathHead, busy) + offset_of!(Busy, requeue);
 
     fn run(&self) {
-        for bio in self.busy.lot.take() {
-            bio.submit();
-        }
+        self.submit_what_waits();
     }
 }
 

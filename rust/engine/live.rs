@@ -186,6 +186,7 @@ impl Life for MpathHead {
 
     fn disk_added(&self, bring_up: &mut BringUp) {
         bring_up.has_cdev = self.ops.add_cdev(self);
+        self.show_in_debugfs();
         self.scan_later();
     }
 
@@ -194,6 +195,7 @@ impl Life for MpathHead {
     }
 
     fn delete_disk(&self, bring_up: &mut BringUp) {
+        self.hide_from_debugfs();
         if core::mem::take(&mut bring_up.has_cdev) {
             self.ops.del_cdev(self);
         }

@@ -148,7 +148,28 @@ impl MpathHead {
         if let Some(disk) = self.disk() {
             bio.wait_for(disk);
         }
+        self.count_waiting();
         self.busy.lot.push(bio);
+    }
+
+    /// One more bio goes into the lot.
+    fn count_waiting(&self) {
+        if self.busy.waiting.fetch_add(1, Relaxed) == 0 {
+            self.busy.waiting_since.store(self.now(), Relaxed);
+        }
+    }
+
+    /// Submits again what waits in the lot. What goes back there has waited all the time.
+    pub(crate) fn submit_what_waits(&self) {
+        let since = self.busy.waiting_since.load(Relaxed);
+
+        for bio in self.busy.lot.take() {
+            self.busy.waiting.fetch_sub(1, Relaxed);
+            bio.submit();
+        }
+        if self.busy.waiting.load(Relaxed) > 0 {
+            self.busy.waiting_since.store(since, Relaxed);
+        }
     }
 
     #[cold]
@@ -169,6 +190,7 @@ impl MpathHead {
                     bio.wait_for(disk);
                 }
                 self.busy.requeued.fetch_add(1, Relaxed);
+                self.count_waiting();
                 bio.park(section);
             }
         }
@@ -212,6 +234,7 @@ impl MpathHead {
         // SAFETY: The path gives the bio back, and it is valid.
         let Some(journey) = (unsafe { TrackedBio::journey_of(bio.as_raw(), clone_ended) }) else {
             bio.take_back(disk);
+            self.count_waiting();
             self.busy.lot.push(bio);
             return Attempt::Plain;
         };

@@ -70,9 +70,15 @@ impl Disk {
         unsafe { &raw mut (*self.device()).kobj }
     }
 
-    fn name(&self) -> *const kernel::ffi::c_char {
+    fn kobject_name(&self) -> *const kernel::ffi::c_char {
         // SAFETY: An added disk's kobject has a name.
         unsafe { (*self.kobject()).name }
+    }
+
+    /// The name, which does not change once the disk has been added.
+    pub(crate) fn name(&self) -> &CStr {
+        // SAFETY: By the type invariant; a string that ends within the array.
+        unsafe { CStr::from_char_ptr((&raw const (*self.as_raw()).disk_name).cast()) }
     }
 
     fn limits(&self) -> *mut bindings::queue_limits {
@@ -123,7 +129,7 @@ impl Disk {
                 self.kobject(),
                 group.as_char_ptr(),
                 path.kobject(),
-                path.name(),
+                path.kobject_name(),
             )
         })
         .inspect_err(|_| {
@@ -136,7 +142,7 @@ impl Disk {
     pub(crate) fn remove_link(&self, group: &CStr, path: &Disk) {
         // SAFETY: As for `add_link()`.
         unsafe {
-            bindings::sysfs_remove_link_from_group(self.kobject(), group.as_char_ptr(), path.name())
+            bindings::sysfs_remove_link_from_group(self.kobject(), group.as_char_ptr(), path.kobject_name())
         }
     }
 
