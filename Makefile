@@ -15,7 +15,7 @@
 
 export KSRC KDIR STOCK SAMPLE BUILD MINUTES SECONDS SEED KERNEL QUICK CASES
 
-COMMANDS := setup demo test model fuzz misuse kunit e2e parity sanitize faults storm soak bench mutants modules samples kernel check doc series rust-analyzer clean distclean
+COMMANDS := setup demo test model fuzz misuse kunit e2e parity sanitize faults storm soak bench errors mutants modules samples kernel check doc series rust-analyzer clean distclean
 .PHONY: help python $(COMMANDS)
 
 help: ## this list
@@ -34,6 +34,7 @@ faults: ## each allocation of the library and of what is on it fails in turn, in
 storm: ## everything that can happen to paths, at random, under verified I/O, in two kernels, for SECONDS=600
 soak: ## the gentle part of it, on NVMe in the plain kernel, for MINUTES=10
 bench: ## what an I/O costs, ours beside the kernel's own, in exact instructions; QUICK=1
+errors: ## what errors of paths cost, ours beside the kernel's own: throughput and the worst read
 mutants: ## fixes taken out again, one by one, and the tests that notice
 check: ## rustfmt, clippy, checkpatch, rustdoc, kernel-doc, the count of unsafe, docs/defects.md against the tests
 doc: ## the reference of the Rust face and of the C face, in build/doc

@@ -98,6 +98,11 @@ def _bench():
     return bench.run()
 
 
+def _errors():
+    from lab import errors
+    return errors.run()
+
+
 def _test():
     from lab import test
     return _report(test.run())
@@ -158,6 +163,7 @@ COMMANDS = {
     "storm": _storm,
     "soak": _soak,
     "bench": _bench,
+    "errors": _errors,
     "mutants": _mutants,
     "one": _one,
     "test": _test,
