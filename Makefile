@@ -5,6 +5,7 @@
 #   KSRC=/path/to/linux-7.3    a kernel source tree to use instead of the distribution's
 #   KDIR=/path/to/build        a configured and built kernel, for `make modules` and its users
 #   STOCK=1                    the kernel's own NVMe instead of ours
+#   STOCK=fixed                the same with drivers/nvme/fixes/, for `make e2e` and `make modules`
 #   SAMPLE=name                a driver of samples/ instead of NVMe
 #   SECONDS=n SEED=n           how long `make storm` takes, and which chance it follows
 #   KERNEL=plain|sanitize      one of the two kernels of `make storm` instead of both

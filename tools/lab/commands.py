@@ -33,7 +33,8 @@ def _modules() -> str:
     if os.environ.get("KDIR"):
         return modules.ensure_for_users_kernel()
     ours = modules.ensure("ours")
-    extra = f", the kernel's own in {modules.ensure('stock')}" if os.environ.get("STOCK") else ""
+    other = modules.chosen()
+    extra = f", the kernel's own in {modules.ensure(other)}" if other != "ours" else ""
     return f"modules are in {ours}{extra}"
 
 
@@ -58,9 +59,9 @@ def _kunit(only: str | None, sanitize: bool):
     return _report(kunit.run(only or "", kernel.SANITIZE if sanitize else kernel.PLAIN))
 
 
-def _e2e(stock: bool, only: str | None, sanitize: bool):
+def _e2e(stock: str, only: str | None, sanitize: bool):
     from lab import e2e
-    return _report(e2e.run("stock" if stock else "", only, kernel.SANITIZE if sanitize else kernel.PLAIN))
+    return _report(e2e.run(stock, only, kernel.SANITIZE if sanitize else kernel.PLAIN))
 
 
 def _parity(acts: list):
@@ -207,7 +208,8 @@ def _parser() -> argparse.ArgumentParser:
     for name in COMMANDS:
         commands.add_parser(name)
     e2e = commands.choices["e2e"]
-    e2e.add_argument("--stock", action="store_true", help="the kernel's own modules instead of ours")
+    e2e.add_argument("--stock", nargs="?", const="stock", default="", choices=("stock", "fixed"),
+                     help="the kernel's own modules instead of ours, as they are or fixed")
     e2e.add_argument("-k", dest="only", metavar="pattern", help="only tests whose name contains this")
     commands.choices["model"].add_argument("-k", dest="only", metavar="part", help="only tests whose name contains this")
     commands.choices["kunit"].add_argument("-k", dest="only", metavar="suite: case", help="only this test")

@@ -10,7 +10,6 @@ import argparse
 import collections
 import fnmatch
 import itertools
-import os
 import re
 import shutil
 import sys
@@ -65,7 +64,7 @@ class Outcome:
 
 
 def run(which="", only=None, name: str = kernel.PLAIN) -> Counts:
-    """Runs the tests whose name matches `only`, on the modules "ours" or "stock" and the kernel configuration `name`."""
+    """Runs the tests whose name matches `only`, on the modules "ours", "stock" or "fixed" and the kernel `name`."""
     names = [case for case in suite.CASES if fnmatch.fnmatch(case, f"*{only or ''}*")]
     if not names:
         log.fail(f"no end-to-end test is called {only}")
@@ -74,10 +73,10 @@ def run(which="", only=None, name: str = kernel.PLAIN) -> Counts:
 
 def run_cases(names, which="", name: str = kernel.PLAIN, part="", leaks=True) -> Counts:
     """Runs just these tests; `part` is how they are called together. `leaks` as in vm.run()."""
-    which = which or ("stock" if os.environ.get("STOCK") else "ours")
+    which = which or modules.chosen()
     setup.ensure()
     built, directory = kernel.ensure(name), modules.ensure(which, name)
-    variant = ("" if which == "ours" else "-stock") + kernel.suffix(name) + (part and f"-{part}")
+    variant = ("" if which == "ours" else f"-{which}") + kernel.suffix(name) + (part and f"-{part}")
     with log.step(f"e2e-{which}{kernel.suffix(name)}{part and f'-{part}'}", f"{len(names)} tests") as step:
         queue = _Queue(names, step)
         guests = [_Guest(number, kernel.place(name), queue, step, leaks)
@@ -113,12 +112,13 @@ def all_at_once(functions) -> None:
 
 
 def main(arguments) -> int:
-    """`lab.py e2e [--stock] [-k pattern]`."""
+    """`lab.py e2e [--stock [fixed]] [-k pattern]`."""
     parser = argparse.ArgumentParser(prog="lab.py e2e")
-    parser.add_argument("--stock", action="store_true", help="the kernel's own modules instead of ours")
+    parser.add_argument("--stock", nargs="?", const="stock", default="", choices=("stock", "fixed"),
+                        help="the kernel's own modules instead of ours, as they are or fixed")
     parser.add_argument("-k", dest="only", metavar="pattern", help="only tests whose name contains this")
     options = parser.parse_args(arguments)
-    counts = run("stock" if options.stock else "", options.only)
+    counts = run(options.stock, options.only)
     print(counts)
     return 1 if counts.failed else 0
 

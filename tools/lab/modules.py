@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """The kernel modules: the library, NVMe on top of it, and NVMe as the kernel has it.
 
-NVMe is built outside the kernel tree from a copy of the tree's sources, "ours" with the project's
-drivers/nvme/ laid over it. All of it goes to build/, and only what changed is built again.
+NVMe is built outside the kernel tree from a copy of the tree's sources: "stock" as it is, "fixed" with the
+patches of drivers/nvme/fixes/, and "ours" with these and the rest of the project's drivers/nvme/ on top.
+All of it goes to build/, and only what changed is built again.
 """
 
 import os
@@ -14,8 +15,9 @@ from lab import kernel
 from lab import log
 from lab import paths
 
-VARIANTS = ("ours", "stock", "samples")
+VARIANTS = ("ours", "stock", "fixed", "samples")
 _SAMPLES = ("CONFIG_SAMPLE_MULTIPATH_C=m", "CONFIG_SAMPLE_MULTIPATH_RUST=m")
+FIXES = paths.ROOT / "drivers" / "nvme" / "fixes"
 _PATCH = paths.ROOT / "drivers" / "nvme" / "in-tree.patch"
 _GLUE = paths.ROOT / "drivers" / "nvme" / "host"
 _BENCH = paths.ROOT / "tests" / "bench"
@@ -31,9 +33,15 @@ _SOURCES = ("*.c", "*.h", "Makefile", "Kconfig")
 _NVME_OPTIONS = ("CONFIG_NVME_CORE", "CONFIG_BLK_DEV_NVME", "CONFIG_NVME_FABRICS", "CONFIG_NVME_TCP")
 
 
+def chosen() -> str:
+    """The variant of NVMe that STOCK= asks for."""
+    asked = os.environ.get("STOCK")
+    return asked if asked == "fixed" else "stock" if asked else "ours"
+
+
 def ensure(which: str, name: str = kernel.PLAIN) -> Path:
     """The directory with the .ko files of "ours" (libmultipath.ko and those of "samples" included), of "stock",
-    or of "samples" alone.
+    of "fixed", or of "samples" alone.
 
     `name` is the kernel configuration that they are for.
     """
@@ -45,7 +53,7 @@ def ensure(which: str, name: str = kernel.PLAIN) -> Path:
     home = _home(name, built)
     with cache.lock(home / which, f"modules {which}"):
         objects = []
-        if which != "stock":
+        if which in ("ours", "samples"):
             objects.append(_library(name, built))
         if which == "ours":
             objects.append(_module(name, built, _BAD, "the driver that is bad", _ours_flags(home)))
@@ -187,19 +195,21 @@ def _nvme(which: str, name: str, built: kernel.KernelBuild, variables: list) -> 
     """Builds one variant of NVMe; returns where its objects are."""
     tree = kernel.place(name) / "nvme" / which
     with log.step(f"nvme-{which}{kernel.suffix(name)}", "building NVMe") as step:
-        _lay_out(step, tree, built, ours="stock" not in which, bench="bench" in which)
+        _lay_out(step, tree, built, which)
         step.run([*built.make(), f"M={tree / _NVME}", *variables, "modules"],
                  env=kernel.environment(), show=kernel.show)
     return tree / _NVME
 
 
-def _lay_out(step, tree: Path, built: kernel.KernelBuild, ours: bool, bench: bool) -> None:
-    """Makes `tree` the sources of NVMe, touching no file that is already as it should be."""
+def _lay_out(step, tree: Path, built: kernel.KernelBuild, which: str) -> None:
+    """Makes `tree` the sources of a variant of NVMe, touching no file that is already as it should be."""
     with cache.scratch(tree) as fresh:
         copy_sources(built.source, fresh)
-        if ours:
+        if "stock" not in which:
+            apply_fixes(step, fresh, built.release)
+        if "ours" in which:
             lay_ours_over(step, fresh, built.release)
-        if bench:
+        if "bench" in which:
             _add_bench(fresh)
         wanted = {file.relative_to(fresh): file for file in fresh.rglob("*") if file.is_file()}
         for name, file in wanted.items():
@@ -221,16 +231,25 @@ def copy_sources(source: Path, fresh: Path) -> None:
             _copy(file, fresh / _NVME / file.relative_to(original))
 
 
+def apply_fixes(step, fresh: Path, release: str) -> None:
+    """Repairs the kernel's own driver."""
+    for file in sorted(FIXES.glob("*.patch")):
+        _apply(step, fresh, file, release)
+
+
 def lay_ours_over(step, fresh: Path, release: str) -> None:
-    """Applies the project's patch, then puts its whole files in place."""
+    """Applies the project's patch to the repaired driver, then puts the project's whole files in place."""
     if not _PATCH.exists() or not _GLUE.is_dir():
         log.fail(f"the project has no {_PATCH.relative_to(paths.ROOT)} or no {_GLUE.relative_to(paths.ROOT)}/")
-    what = f"{_PATCH.relative_to(paths.ROOT)} does not apply to Linux {release}"
-    step.run(["patch", "-p1", "--batch", "--forward", "--fuzz=0", "--no-backup-if-mismatch", "-i", _PATCH],
-             cwd=fresh, why=what)
+    _apply(step, fresh, _PATCH, release)
     for file in _GLUE.rglob("*"):
         if file.is_file():
             _copy(file, fresh / _NVME / "host" / file.relative_to(_GLUE))
+
+
+def _apply(step, fresh: Path, file: Path, release: str) -> None:
+    step.run(["patch", "-p1", "--batch", "--forward", "--fuzz=0", "--no-backup-if-mismatch", "-i", file],
+             cwd=fresh, why=f"{file.relative_to(paths.ROOT)} does not apply to Linux {release}")
 
 
 def _collect(directory: Path, objects: list) -> Path:

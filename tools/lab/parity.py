@@ -215,6 +215,8 @@ def driver_size() -> str:
         for side in sides:
             modules.copy_sources(original, side)
         with log.step("parity-size", "counting lines of drivers/nvme") as step:
+            for side in sides:
+                modules.apply_fixes(step, side, source.version(original))
             modules.lay_ours_over(step, sides[1], source.version(original))
         changed = subprocess.run(["git", "diff", "--no-index", "--no-renames", "--numstat", *sides],
                                  capture_output=True, text=True).stdout

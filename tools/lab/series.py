@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The project as a patch series for a kernel tree: `git format-patch` files in build/series/.
+"""The project as patch series for a kernel tree: `git format-patch` files in build/series/.
 
-Each tools/series/NN-*.txt is one patch: a header with its subject and what goes into it, and its
-message. A library's file goes to lib/multipath/, the header to include/linux/; `Patch:` names a diff
-against files that the tree has. A file that several patches claim goes into the last of them.
+build/series/fixes/ has repairs of the kernel's own NVMe driver, which need nothing of the library: each file of
+drivers/nvme/fixes/ is one patch, a subject, a message, and after a line of dashes a diff.
+
+The other series, which comes after it, is the library and NVMe on it. Each tools/series/NN-*.txt is one
+patch: a header with its subject and what goes into it, and its message. A library's file goes to
+lib/multipath/, the header to include/linux/; `Patch:` names a diff against files that the tree has. A file
+that several patches claim goes into the last of them.
 
 What is written has been applied to the pristine tree by `git am` and read by checkpatch. BUILD=1
-also builds each patch with and without Rust, and boots it.
+also builds each patch of the library's series with and without Rust, and boots it.
 """
 
 import json
@@ -22,6 +26,7 @@ from pathlib import Path
 from lab import check
 from lab import kernel
 from lab import log
+from lab import modules
 from lab import paths
 from lab import process
 from lab import source
@@ -29,14 +34,18 @@ from lab import vm
 
 PLAN = paths.ROOT / "tools" / "series"
 HOME = paths.BUILD / "series"
+FIXES = HOME / "fixes"
 LIBRARY = Path("lib/multipath")
 
 #: Files of these places make up the series, except what only the host builds.
 _SHIPPED = ("Kbuild", "Kconfig", "rust", "include", "samples", "drivers")
 _HOST_ONLY = {Path("rust/host.rs"), Path("drivers/nvme/in-tree.patch")}
+_FIXES_HERE = modules.FIXES.relative_to(paths.ROOT)
 #: Options that exist only once their patch is there. The samples take the same name, so one is a module.
 _WITH_LIBRARY = {"LIBMULTIPATH": "y", "LIBMULTIPATH_KUNIT_TEST": "y", "SAMPLE_MULTIPATH_RUST": "y",
                  "SAMPLE_MULTIPATH_C": "m"}
+#: The kernel's own driver, repaired, to which the library's series is applied.
+_FIXED = "fixed"
 _BOOT_SECONDS = 240
 _LETTER_WIDTH = 72
 
@@ -52,29 +61,40 @@ class Patch:
 
 
 def run() -> str:
-    """Writes the series, and tries it as far as BUILD= asks for."""
+    """Writes the fixes and the series, and tries them as far as BUILD= asks for."""
     tree = source.kernel().tree
+    repairs = [_read_fix(file) for file in sorted(modules.FIXES.glob("*.patch"))]
     plan = [_read(file) for file in sorted(PLAN.glob("[0-9]*.txt"))]
     claims = _claims(plan)
     shutil.rmtree(HOME, ignore_errors=True)
-    HOME.mkdir(parents=True)
-    with log.step("series", f"writing {len(plan)} patches") as step:
-        repository = _Repository(step, tree, HOME / "tree", _touched(plan, tree))
+    FIXES.mkdir(parents=True)
+    with log.step("series", f"writing {len(repairs)} fixes and {len(plan)} patches") as step:
+        repository = _Repository(step, tree, HOME / "tree", _touched(repairs + plan, tree))
+        for patch in repairs:
+            repository.commit(patch, [])
+        repository.mark(_FIXED)
         for patch in plan:
             repository.commit(patch, claims[patch.subject])
+        fixes = repository.write_fixes()
         files = repository.write(_cover(repository.size()))
-        repository.try_out(files)
-    with log.step("series-checkpatch", f"reading {len(files) - 1} patches") as step:
-        check.checkpatch_series(step, tree, files[1:])
+        repository.try_out(fixes + files[1:])
+    with log.step("series-checkpatch", f"reading {len(fixes) + len(files) - 1} patches") as step:
+        check.checkpatch_series(step, tree, fixes + files[1:])
     if os.environ.get("BUILD"):
         _build(repository, len(plan))
-    return f"{len(files) - 1} patches and a cover letter are in {HOME}: {repository.size()}"
+    return (f"{len(fixes)} fixes are in {FIXES}: {repository.size_of_fixes()}; "
+            f"{len(files) - 1} patches and a cover letter are in {HOME}: {repository.size()}")
 
 
 def _read(file: Path) -> Patch:
     header = HeaderParser().parsestr(file.read_text())
     return Patch(header["Subject"], header.get_payload().strip() + "\n",
                  header.get("Files", "").split(), header.get("Patch", "").split())
+
+
+def _read_fix(file: Path) -> Patch:
+    header = HeaderParser().parsestr(file.read_text().partition("\n---\n")[0])
+    return Patch(header["Subject"], header.get_payload().strip() + "\n", [], [file.relative_to(paths.ROOT)])
 
 
 def _claims(plan: list) -> dict:
@@ -84,6 +104,7 @@ def _claims(plan: list) -> dict:
     shipped = {file.relative_to(paths.ROOT) for name in _SHIPPED for place in [paths.ROOT / name]
                for file in ([place] if place.is_file() else place.rglob("*"))
                if file.is_file() and not file.name.startswith(".")} - _HOST_ONLY
+    shipped = {name for name in shipped if name.parent != _FIXES_HERE}
     if lost := [name for name in sorted(shipped) if paths.ROOT / name not in owner]:
         log.fail(f"no patch of {PLAN.relative_to(paths.ROOT)} has {lost[0]}")
     claims = {patch.subject: [] for patch in plan}
@@ -132,25 +153,38 @@ class _Repository:
             self._git("add", "-f", "--", _target(name))
         self._commit(f"{patch.subject}\n\n{patch.message}", "--signoff")
 
+    def mark(self, name: str) -> None:
+        """Gives the tree as it is now a name."""
+        self._git("tag", name)
+
+    def write_fixes(self) -> list:
+        """Writes the fixes; returns the files in order."""
+        self._git("format-patch", "-q", "-o", FIXES, f"base..{_FIXED}")
+        return sorted(FIXES.glob("0*.patch"))
+
     def write(self, cover: str) -> list:
-        """Writes the patches and their cover letter; returns the files in order."""
+        """Writes the patches that follow the fixes and their cover letter; returns the files in order."""
         self._git("config", "branch.series.description", cover)
-        self._git("format-patch", "-q", "--cover-letter", "--cover-from-description=subject", "-o", HOME, "base")
+        self._git("format-patch", "-q", "--cover-letter", "--cover-from-description=subject", "-o", HOME, _FIXED)
         return sorted(HOME.glob("0*.patch"))
 
     def try_out(self, files: list) -> None:
-        """Applies the series to the pristine tree as whoever receives it would."""
+        """Applies the patches to the pristine tree as whoever receives them would."""
         self._git("checkout", "-q", "-b", "received", "base")
-        self._git("am", "-q", *files[1:])
+        self._git("am", "-q", *files)
         self._git("diff", "--exit-code", "series", "received")
 
     def size(self) -> str:
         """What the series adds and removes, in all and of the NVMe driver."""
-        whole, nvme = (self._numbers(*names) for names in ((), ("drivers/nvme",)))
+        whole, nvme = (self._numbers(_FIXED, "series", *names) for names in ((), ("drivers/nvme",)))
         return f"+{whole[0]} -{whole[1]} lines, of which drivers/nvme +{nvme[0]} -{nvme[1]}"
 
-    def _numbers(self, *names: str) -> tuple:
-        table = process.output(["git", "-C", self.tree, "diff", "--numstat", "base", "series", "--", *names])
+    def size_of_fixes(self) -> str:
+        added, removed = self._numbers("base", _FIXED)
+        return f"+{added} -{removed} lines"
+
+    def _numbers(self, one: str, other: str, *names: str) -> tuple:
+        table = process.output(["git", "-C", self.tree, "diff", "--numstat", one, other, "--", *names])
         rows = [line.split() for line in table.splitlines()]
         return sum(int(row[0]) for row in rows), sum(int(row[1]) for row in rows)
 
