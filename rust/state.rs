@@ -100,7 +100,6 @@ impl Reasons {
     pub const fn of_driver(raw: u32) -> Self {
         Self(raw & Self::OF_DRIVER)
     }
-
 }
 
 /// A snapshot of a path's state: reasons to be disabled, and the access state.

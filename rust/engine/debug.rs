@@ -89,7 +89,10 @@ impl MpathHead {
             ROOT.populate(Root(UnsafeCell::new(Some(Dir::new(c"multipath")))));
         }
         // SAFETY: `destroy()` is not called while there is a head.
-        let Some(dir) = ROOT.as_ref().and_then(|root| unsafe { &*root.0.get() }.as_ref()) else {
+        let Some(dir) = ROOT
+            .as_ref()
+            .and_then(|root| unsafe { &*root.0.get() }.as_ref())
+        else {
             return;
         };
         // INVARIANT: The file is removed before the disk is, which the head outlives.
@@ -112,7 +115,11 @@ fn show(shown: &Shown, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let head = unsafe { shown.0.as_ref() };
     let section = head.read();
     let word = head.word.load();
-    let enders = || section.iter().map(|path| waiting::of_path(path.state().load(), path.port().state()));
+    let enders = || {
+        section
+            .iter()
+            .map(|path| waiting::of_path(path.state().load(), path.port().state()))
+    };
 
     let state = match word.state() {
         HeadState::New => "new",
@@ -129,9 +136,15 @@ fn show(shown: &Shown, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let count = head.busy.waiting.load(Relaxed);
     writeln!(f, "waiting {count}")?;
     if count > 0 {
-        let ticks = head.now().saturating_sub(head.busy.waiting_since.load(Relaxed));
+        let ticks = head
+            .now()
+            .saturating_sub(head.busy.waiting_since.load(Relaxed));
 
-        writeln!(f, "waiting_ms {}", ticks * 1000 / msecs_to_jiffies(1000) as u64)?;
+        writeln!(
+            f,
+            "waiting_ms {}",
+            ticks * 1000 / msecs_to_jiffies(1000) as u64
+        )?;
         // Who has been kicked comes before those who have yet to do something.
         let ender = match waiting::of_head(word, enders()) {
             Some(_) if enders().any(|ender| ender == Some(Ender::Requeue)) => Ender::Requeue,

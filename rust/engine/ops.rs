@@ -96,7 +96,8 @@ impl Ops {
 
     /// Are there links to the paths among them?
     pub(crate) fn has_links(&self) -> bool {
-        let links: *const bindings::attribute_group = (&raw const crate::ffi::mpath_attr_group).cast();
+        let links: *const bindings::attribute_group =
+            (&raw const crate::ffi::mpath_attr_group).cast();
         let mut at = self.disk_groups();
 
         // SAFETY: A template's groups are null or an array that ends with null, for as long as it

@@ -142,7 +142,11 @@ impl Disk {
     pub(crate) fn remove_link(&self, group: &CStr, path: &Disk) {
         // SAFETY: As for `add_link()`.
         unsafe {
-            bindings::sysfs_remove_link_from_group(self.kobject(), group.as_char_ptr(), path.kobject_name())
+            bindings::sysfs_remove_link_from_group(
+                self.kobject(),
+                group.as_char_ptr(),
+                path.kobject_name(),
+            )
         }
     }
 

@@ -24,8 +24,8 @@ use core::mem::{
 use core::ptr::NonNull;
 use kernel::alloc::allocator::Kmalloc;
 use kernel::alloc::flags::{
-    GFP_NOWAIT,
     __GFP_NOWARN, //
+    GFP_NOWAIT,
 };
 use kernel::alloc::{
     Allocator,
