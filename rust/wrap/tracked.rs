@@ -311,8 +311,8 @@ unsafe extern "C" fn end_tracked(bio: *mut bindings::bio) {
         TrackedBio::free(record);
         (*bio).bi_end_io = end_io;
         (*bio).bi_private = private;
-        if let Some(end_io) = end_io {
-            end_io(bio);
-        }
+        // Not by calling the function: that of a piece of another bio is a mark for the block layer,
+        // and must not be called.
+        bindings::bio_endio(bio);
     }
 }
