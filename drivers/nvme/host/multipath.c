@@ -117,6 +117,14 @@ void nvme_mpath_unfreeze(struct nvme_subsystem *subsys)
 /* Requests */
 
 /*
+ * Stands for the disk of a head that has none, where nobody wants to know. So
+ * the mark of a multipathed request does no harm to one that is not, and those
+ * that are need not be asked twice.
+ */
+static struct request_queue nvme_nobodys_queue;
+static struct gendisk nvme_nobodys_disk = { .queue = &nvme_nobodys_queue };
+
+/*
  * bdev_start_io_acct() and bdev_end_io_acct(), for a disk that is no partition.
  * When no jiffy has passed since somebody was here, as for most requests, there
  * is nothing to do but to count, which costs less than half of the calls.
@@ -163,7 +171,7 @@ static inline void nvme_end_io_acct(struct block_device *bdev, enum req_op op,
 void nvme_mpath_start_request(struct request *rq)
 {
 	struct nvme_ns *ns = rq->q->queuedata;
-	struct gendisk *disk = ns->head->disk;
+	struct gendisk *disk = ns->head->account_disk;
 	struct nvme_request *nr = nvme_req(rq);
 
 	if (mpath_iopolicy_is_qd(&ns->head->subsys->iopolicy) &&
@@ -196,9 +204,27 @@ void nvme_mpath_end_request(struct request *rq)
 		mpath_request_done(&ns->mpath_device);
 	}
 	if (flags & NVME_MPATH_IO_STATS)
-		nvme_end_io_acct(ns->head->disk->part0, req_op(rq),
+		nvme_end_io_acct(ns->head->account_disk->part0, req_op(rq),
 				 blk_rq_bytes(rq) >> SECTOR_SHIFT,
 				 nr->start_time);
+}
+
+/*
+ * A driver has sent us a bio, or a clone of one, with the mark that its own head
+ * had set, and the disk is not multipathed: handle its request as one without.
+ */
+static void nvme_retry_unmarked(struct request *req)
+{
+	nvme_mpath_end_request(req);
+	nvme_req(req)->flags &= ~NVME_MPATH_CNT_ACTIVE;
+	req->cmd_flags &= ~REQ_MPATH;
+
+	if (blk_queue_dying(req->q)) {
+		nvme_end_req(req);
+		return;
+	}
+	nvme_req(req)->retries++;
+	blk_mq_requeue_request(req, true);
 }
 
 /*
@@ -208,7 +234,11 @@ void nvme_mpath_end_request(struct request *rq)
 void nvme_failover_req(struct request *req)
 {
 	struct nvme_ns *ns = req->q->queuedata;
-	struct bio_list bios = BIO_EMPTY_LIST;
+
+	if (unlikely(!nvme_ns_head_multipath(ns->head))) {
+		nvme_retry_unmarked(req);
+		return;
+	}
 
 	atomic_long_inc(&ns->failover);
 
@@ -220,10 +250,13 @@ void nvme_failover_req(struct request *req)
 		queue_work(nvme_wq, &ns->ctrl->ana_work);
 	}
 
-	blk_steal_bios(&bios, req);
-	mpath_failover(&ns->mpath_device, &bios);
-
-	nvme_req(req)->status = 0;
+	if (mpath_failover_request(&ns->mpath_device, req) == BLK_STS_OK) {
+		nvme_req(req)->status = 0;
+	} else {
+		/* BLK_STS_TRANSPORT; no news for the log, as it is repaired */
+		nvme_req(req)->status = NVME_SC_HOST_PATH_ERROR;
+		req->rq_flags |= RQF_QUIET;
+	}
 	nvme_end_req(req);
 }
 
@@ -270,7 +303,9 @@ void nvme_kick_requeue_lists(struct nvme_ctrl *ctrl)
 				 srcu_read_lock_held(&ctrl->srcu)) {
 		if (!ns->head->disk)
 			continue;
-		/* no reason less, but failures up to now no longer count */
+		/* A reconnect may have used another adapter */
+		mpath_device_set_numa_node(&ns->mpath_device, ctrl->numa_node);
+		/* No reason less, but failures up to now no longer count */
 		mpath_enable_device(&ns->mpath_device, 0);
 		mpath_kick_requeue(ns->head->mpath);
 		if (nvme_ctrl_state(ctrl) == NVME_CTRL_LIVE)
@@ -372,7 +407,7 @@ static void nvme_mpath_release(struct mpath_head *mpath)
 }
 
 /* Decides and unlinks in one step. If true, nvme_remove_ns_head() is next. */
-static bool nvme_unlink_ns_head(struct nvme_ns_head *head)
+bool nvme_unlink_ns_head(struct nvme_ns_head *head)
 	__must_hold(&head->subsys->lock)
 {
 	if (!mpath_try_remove_head(head->mpath))
@@ -463,6 +498,7 @@ int nvme_mpath_alloc_disk(struct nvme_ctrl *ctrl, struct nvme_ns_head *head)
 	struct queue_limits lim;
 	int ret;
 
+	head->account_disk = &nvme_nobodys_disk;
 	if (!multipath_always_on && !(multipath && multi_ctrl))
 		return 0;
 	if (!nvme_is_unique_nsid(ctrl, head))
@@ -477,7 +513,7 @@ int nvme_mpath_alloc_disk(struct nvme_ctrl *ctrl, struct nvme_ns_head *head)
 				    ctrl->numa_node);
 	if (ret)
 		return ret;
-	head->disk = head->mpath->disk;
+	head->disk = head->account_disk = head->mpath->disk;
 	sprintf(head->disk->disk_name, "nvme%dn%d", ctrl->subsys->instance,
 		head->instance);
 	return 0;
@@ -738,12 +774,11 @@ void nvme_mpath_init_ctrl(struct nvme_ctrl *ctrl)
 	INIT_WORK(&ctrl->ana_work, nvme_ana_work);
 }
 
+/* The work arms the timer, so it goes first */
 void nvme_mpath_stop(struct nvme_ctrl *ctrl)
 {
-	if (!nvme_ctrl_use_ana(ctrl))
-		return;
-	timer_delete_sync(&ctrl->anatt_timer);
 	cancel_work_sync(&ctrl->ana_work);
+	timer_delete_sync(&ctrl->anatt_timer);
 }
 
 static void nvme_set_ana_log(struct nvme_ctrl *ctrl, void *log, size_t size)
@@ -755,8 +790,11 @@ static void nvme_set_ana_log(struct nvme_ctrl *ctrl, void *log, size_t size)
 	mutex_unlock(&ctrl->ana_lock);
 }
 
+/* The controller is about to be freed: nothing may be started any more */
 void nvme_mpath_uninit(struct nvme_ctrl *ctrl)
 {
+	disable_work_sync(&ctrl->ana_work);
+	timer_shutdown_sync(&ctrl->anatt_timer);
 	nvme_set_ana_log(ctrl, NULL, 0);
 }
 
@@ -808,7 +846,8 @@ int nvme_mpath_init_identify(struct nvme_ctrl *ctrl, struct nvme_id_ctrl *id)
 	if (!error)
 		return 0;
 out_uninit:
-	nvme_mpath_uninit(ctrl);
+	nvme_mpath_stop(ctrl);
+	nvme_set_ana_log(ctrl, NULL, 0);
 	return error;
 }
 
@@ -892,8 +931,16 @@ DEVICE_ATTR_RO(queue_depth);
 static ssize_t numa_nodes_show(struct device *dev,
 			       struct device_attribute *attr, char *buf)
 {
-	return mpath_numa_nodes_show(&nvme_get_ns_from_dev(dev)->mpath_device,
-				     buf);
+	struct nvme_ns *ns = nvme_get_ns_from_dev(dev);
+
+	/* Nobody chooses a path here, for no node */
+	if (!nvme_ns_head_multipath(ns->head)) {
+		if (mpath_iopolicy_read(&ns->head->subsys->iopolicy) !=
+		    MPATH_IOPOLICY_NUMA)
+			return 0;
+		return sysfs_emit(buf, "\n");
+	}
+	return mpath_numa_nodes_show(&ns->mpath_device, buf);
 }
 DEVICE_ATTR_RO(numa_nodes);
 
