@@ -89,7 +89,7 @@ class Head(Disk):
 
 def of_subsystem(nqn) -> list[Head]:
     """The heads of a subsystem, by the number of their namespace."""
-    names = {entry.name for directory in _directories(nqn)
+    names = {entry.name for directory in subsystems_of(nqn)
              for entry in directory.glob("nvme*n*") if re.fullmatch(r"nvme\d+n\d+", entry.name)}
     # They are numbered as they were found, which need not be in the order of their namespaces.
     return sorted(_present(Head, names), key=_nsid)
@@ -173,10 +173,11 @@ def _present(kind, names) -> list:
     return found
 
 
-def _directories(nqn):
+def subsystems_of(nqn) -> list[pathlib.Path]:
+    """What there is in sysfs of a subsystem: a directory, or nothing."""
+    found = []
     for directory in SUBSYSTEMS.glob("nvme-subsys*"):
-        try:
+        with contextlib.suppress(OSError):  # it went between the two looks
             if (directory / "subsysnqn").read_text().strip() == nqn:
-                yield directory
-        except OSError:
-            pass  # it went between the two looks
+                found.append(directory)
+    return found

@@ -10,11 +10,13 @@ from tests.e2e import head as heads
 from tests.e2e import modules
 from tests.e2e import passthrough
 from tests.e2e import wait
+from tests.e2e.case import Skip
 from tests.e2e.case import test
 from tests.e2e.proxy import IDENTIFY_DESCRIPTORS
 from tests.e2e.proxy import Proxy
 from tests.e2e.target import Target
 from tests.e2e.test_io import set_policy
+from tests.faults import injection
 
 TRANSPORTS = ("loop", "tcp")
 MIB = 64
@@ -123,6 +125,24 @@ def a_head_that_cannot_be_set_up_leaves_nothing_behind():
         _write_and_verify(head)
         target.disconnect()
         wait.until(lambda: not head.subsystem.exists(), "the subsystem to go")
+
+
+@test
+def a_head_whose_first_path_cannot_be_added_leaves_nothing_behind():
+    """Shows A-14."""
+    if not modules.ours() or not (injection.DEBUG / "failslab").exists():
+        raise Skip("no allocation for a path can be made to fail")
+    with Target("change", ports=("loop",)) as target:
+        target.disable_namespace()
+        target.connect(target.ports[0])
+        failing = injection.Failing(injection.Below("libmultipath", "mpath_add_device"))
+        with failing:
+            target.enable_namespace()
+            wait.until(failing.has_happened, "the path not to be added")
+            time.sleep(RESCAN_SECONDS * wait.SLOWNESS)
+        assert not target.heads(), "there is a head without a path"
+        target.disconnect()
+        wait.until(lambda: not heads.subsystems_of(target.nqn), "the subsystem to go")
 
 
 def _replace(target, uuid=None, **disk):

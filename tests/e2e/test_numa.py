@@ -22,6 +22,35 @@ LATE = 2
 READS = 50
 
 
+@test
+def a_path_follows_its_controller_to_another_node():
+    """Shows A-15."""
+    with pcie_head() as head:
+        path = next(path for path in head.paths() if _node(path) == 0)
+        _tell_node(path, 1)
+        try:
+            heads.reset_controller(path.controller)
+            heads.wait_for_state(path.controller, "live")
+            assert _node(path) == 1
+            # Both are near to the one node now, and equally far from the other.
+            wait.until(lambda: sorted(path.read("numa_nodes") for path in head.paths()) == ["", "0-1"],
+                       "one path to serve both nodes")
+        finally:
+            _tell_node(path, 0)
+            heads.reset_controller(path.controller)
+        heads.wait_for_state(path.controller, "live")
+        _each_node_uses_its_own_path(head)
+
+
+def _node(path) -> int:
+    return int((heads.CONTROLLERS / path.controller / "numa_node").read_text())
+
+
+def _tell_node(path, node) -> None:
+    """The kernel thinks that a controller is on another node, from its next reset."""
+    (heads.CONTROLLERS / path.controller / "device" / "numa_node").write_text(str(node))
+
+
 @test(machine="one node")
 def one_node_uses_one_path_or_all():
     """Shows L-1."""
@@ -84,7 +113,7 @@ def _nodes(which) -> str:
 
 def _each_node_uses_its_own_path(head) -> None:
     for node in (0, 1):
-        paths = {int((heads.CONTROLLERS / path.controller / "numa_node").read_text()): path for path in head.paths()}
+        paths = {_node(path): path for path in head.paths()}
         before = {place: path.completed()[0] for place, path in paths.items()}
         with _on(node):
             _read(head)

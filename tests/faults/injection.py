@@ -54,10 +54,11 @@ class Site:
     def __str__(self):
         return f"{self.place} [{self.module}]" + (f" by {self.kind}" if self.kind else " per CPU")
 
-    def address(self) -> int:
+    def range(self) -> tuple:
         """Where that is now: modules move from one load to the next."""
         symbol, _, offset = self.place.partition("+")
-        return symbols(self.module)[symbol] + int(offset, 16)
+        address = symbols(self.module)[symbol] + int(offset, 16)
+        return address, address + 1
 
 
 def symbols(module=None) -> dict:
@@ -119,13 +120,26 @@ class Trace:
             (TRACING / name).write_text(str(value))
 
 
+@dataclass(frozen=True)
+class Below:
+    """Whatever a function of a module calls, and how an allocation there is made to fail."""
+
+    module: str
+    name: str
+    kind: str = "failslab"
+
+    def range(self) -> tuple:
+        of_module = symbols(self.module)
+        begin = of_module[self.name]
+        return begin, min(address for address in of_module.values() if address > begin)
+
+
 class Failing:
     """The first allocation below a site fails, for the time of a block; `happened` says whether there was one."""
 
     def __init__(self, site):
         self._directory = DEBUG / site.kind
-        address = site.address()
-        self._range = address, address + 1
+        self._range = site.range()
 
     def __enter__(self):
         _limit(self._directory, self._range)

@@ -108,7 +108,8 @@ class Connect(_Head):
     def is_undone(self) -> bool:
         found = self.found()
         return (heads.controllers_of_subsystem(self.target.nqn) == self.before
-                and (len(found) == 1 and len(found[0].paths()) == len(self.before) if self.before else not found))
+                and (len(found) == 1 and len(found[0].paths()) == len(self.before) if self.before
+                     else not heads.subsystems_of(self.target.nqn)))
 
 
 class SecondPath(Connect):

@@ -11,6 +11,9 @@
  *	echo N >hold		# lets it go on
  *
  * The task does not sleep, but may be preempted. It goes on by itself after HOLD_SECONDS.
+ *
+ * With mark=1 the disk need not be a head's: nothing is held, and the bio bears the mark that a head
+ * sets on what it sends to a path, as from a path's driver that passes on what it has got.
  */
 #include <linux/bio.h>
 #include <linux/blkdev.h>
@@ -25,6 +28,10 @@
 static char *disk;
 module_param(disk, charp, 0444);
 MODULE_PARM_DESC(disk, "The block device of the head");
+
+static bool mark;
+module_param(mark, bool, 0444);
+MODULE_PARM_DESC(mark, "Read with the mark of a head, and hold nothing");
 
 static struct dentry *hold_directory;
 static bool hold = true;
@@ -69,11 +76,14 @@ static ssize_t hold_read(struct file *control, const char __user *buf, size_t co
 	page = alloc_page(GFP_KERNEL);
 	if (!page)
 		goto out_close;
-	bio = bio_alloc(file_bdev(file), 1, REQ_OP_READ, GFP_KERNEL);
+	bio = bio_alloc(file_bdev(file), 1, REQ_OP_READ | (mark ? REQ_DRV : 0), GFP_KERNEL);
 	__bio_add_page(bio, page, PAGE_SIZE, 0);
 	bio->bi_end_io = hold_end_io;
 	bio->bi_private = &done;
-	hold_submit(bio);
+	if (mark)
+		submit_bio(bio);
+	else
+		hold_submit(bio);
 	wait_for_completion_io(&done);
 	err = blk_status_to_errno(bio->bi_status);
 	bio_put(bio);
