@@ -48,10 +48,11 @@ def install(packages) -> None:
                   "install", "-y", "--no-install-recommends", *packages], env=quiet)
 
 
-def fetch(package: str, version: str, into: Path, step) -> str | None:
+def fetch(package: str, version: str, into: Path, step, beside: tuple = ()) -> str | None:
     """Unpacks `package` from the first suite that has a version matching the pattern `version`.
 
-    Returns the version, or None when no suite has one.
+    With it those `beside` it: packages of the same suite, in the newest version. Returns the version of
+    `package`, or None when no suite has one.
     """
     for suite in SUITES:
         for mirror in _mirrors():
@@ -59,6 +60,8 @@ def fetch(package: str, version: str, into: Path, step) -> str | None:
             found = private.version(package, version, step)
             if found:
                 private.unpack(package, found, into, step)
+                for other in beside:
+                    private.unpack(other, private.version(other, "", step), into, step)
                 return found
     return None
 
