@@ -23,9 +23,13 @@ use crate::policy::Path;
 use crate::state::{
     Access,
     AtomicPathState,
-    PathState, //
+    PathState,
+    PortState, //
 };
-use crate::sync::AtomicU64;
+use crate::sync::{
+    AtomicU32,
+    AtomicU64, //
+};
 
 /// How often something has changed that shortlists follow from.
 #[repr(transparent)]
@@ -125,11 +129,11 @@ impl Default for Stamp {
     }
 }
 
-/// Changes the state of a path, of which its head's shortlist takes note, and returns the old one.
-/// When this has returned, no shortlist is current that was made before the change. Any context.
+/// Changes the state of a path, and returns the old one. Any context.
 ///
-/// It is counted also when somebody else has made the same change at the same time: he may not have
-/// counted it yet.
+/// A bio that is submitted after this has returned finds a shortlist that knows of the change. So
+/// each caller counts. One that changes nothing cannot leave it to the one that did, who may not
+/// have counted yet.
 pub fn change(
     state: &AtomicPathState,
     changes: &Changes,
@@ -141,8 +145,10 @@ pub fn change(
     old
 }
 
-/// The same for those to whom it does not matter when others see the change: it is counted if it
-/// makes a difference to a shortlist, by whoever has made it.
+/// Changes the state of a path like [`change`], for a caller that nobody waits for: it counts only
+/// a difference that it has made to a shortlist. Any context.
+///
+/// A path that fails bio after bio would otherwise have the shortlist made anew for each.
 pub fn note(
     state: &AtomicPathState,
     changes: &Changes,
@@ -154,6 +160,12 @@ pub fn note(
         changes.add();
     }
     old
+}
+
+/// Changes the state of a port, as [`change`] does that of a path. Any context.
+pub fn change_port(word: &AtomicU32, of_ports: &Changes, state: PortState) {
+    word.update(|_| state as u32);
+    of_ports.add();
 }
 
 /// Tells `put` of each path that belongs on a shortlist, in order.

@@ -29,6 +29,8 @@ use libmultipath::parking::{
 use libmultipath::policy::Path;
 use libmultipath::shortlist::{
     change,
+    change_port,
+    note,
     usable,
     Changes,
     Stamp, //
@@ -50,11 +52,11 @@ use libmultipath::submission::{
     without_path,
     Submission, //
 };
+use libmultipath::sync::AtomicU32;
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{
     AtomicBool,
     AtomicPtr,
-    AtomicU32,
     Ordering, //
 };
 use loom::thread;
@@ -113,7 +115,7 @@ impl FakePath {
     }
 
     fn port(&self) -> PortState {
-        PortState::from_raw(self.port.load(Ordering::Relaxed))
+        PortState::from_raw(self.port.load())
     }
 }
 
@@ -213,7 +215,7 @@ impl FailOver for Head {
     type Path = FakePath;
 
     fn change(&self, path: &FakePath, f: impl Fn(PathState) -> PathState) {
-        change(&path.state, self.stamp.changes(), f);
+        note(&path.state, self.stamp.changes(), f);
     }
 
     /// The retry is a work like any other.
@@ -257,13 +259,12 @@ impl Head {
     }
 
     fn change_path(&self, f: impl Fn(PathState) -> PathState) {
-        FailOver::change(self, &self.path, f);
+        change(&self.path.state, self.stamp.changes(), f);
     }
 
     /// `MpathPort::set_state()`.
     fn set_port(&self, state: PortState) {
-        self.path.port.store(state as u32, Ordering::Relaxed);
-        self.port_changes.add();
+        change_port(&self.path.port, &self.port_changes, state);
     }
 
     fn submit(&self, bio: *mut Bio) {

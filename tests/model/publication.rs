@@ -29,7 +29,9 @@ use libmultipath::policy::{
 };
 use libmultipath::shortlist::{
     change,
+    change_port,
     nearest,
+    note,
     usable,
     Changes,
     Stamp, //
@@ -38,11 +40,13 @@ use libmultipath::state::{
     Access,
     AccessState,
     PathState,
+    PortState,
     Reasons, //
 };
 use libmultipath::sync::AtomicPtr;
 use loom::sync::atomic::{
     AtomicU32,
+    AtomicU64,
     Ordering, //
 };
 use loom::sync::Mutex;
@@ -76,6 +80,12 @@ enum Mutant {
     Nothing,
     /// A shortlist is current whatever has changed.
     IsAlwaysCurrent,
+    /// The counts are read before the stamp.
+    SumsBeforeTheStamp,
+    /// The stamp is loaded without acquire.
+    LoadsTheStampRelaxed,
+    /// A change is counted by the one of several who has made it.
+    CountsWhatIsNew,
     /// Slots survive that a shortlist is made anew.
     KeepsSlots,
     /// The nearest path is found and remembered without the lock.
@@ -146,7 +156,19 @@ impl<const READERS: usize> Head<READERS> {
     }
 
     fn change(&self, device: &Device, f: impl Fn(PathState) -> PathState) {
-        change(&device.state, self.stamp.changes(), f);
+        if self.mutant == Mutant::CountsWhatIsNew {
+            note(&device.state, self.stamp.changes(), f);
+        } else {
+            change(&device.state, self.stamp.changes(), f);
+        }
+    }
+
+    fn change_port(&self, device: &Device, state: PortState) {
+        if self.mutant != Mutant::CountsWhatIsNew {
+            change_port(&device.port, &self.port_changes, state);
+        } else if device.port.update(|_| state as u32) != state as u32 {
+            self.port_changes.add();
+        }
     }
 
     fn take_away(&self, device: &Device, steps: &[Step]) {
@@ -214,16 +236,24 @@ impl<const READERS: usize> Section<'_, READERS> {
     }
 
     fn choose(&self, policy: IoPolicy) -> Option<&Seen> {
-        let head = self.head;
-
-        if head.mutant == Mutant::IsAlwaysCurrent {
-            if head.len.load(Ordering::Acquire) == 0 {
-                self.renew(|| ());
-            }
-        } else if !head.stamp.is_current(&head.port_changes) {
+        if !self.is_current() {
             self.renew(|| ());
         }
         policy.choose(self, || Node(0))
+    }
+
+    fn is_current(&self) -> bool {
+        let head = self.head;
+        let sum = || head.stamp.changes().count() + head.port_changes.count();
+        // SAFETY: A stamp begins with what it is of, which is one `AtomicU64` on the host.
+        let of: &AtomicU64 = unsafe { &*core::ptr::from_ref(&head.stamp).cast() };
+
+        match head.mutant {
+            Mutant::IsAlwaysCurrent => head.len.load(Ordering::Acquire) != 0,
+            Mutant::SumsBeforeTheStamp => sum() == of.load(Ordering::Acquire),
+            Mutant::LoadsTheStampRelaxed => of.load(Ordering::Relaxed) == sum(),
+            _ => head.stamp.is_current(&head.port_changes),
+        }
     }
 
     /// `Section::renew()`.
@@ -288,11 +318,10 @@ impl Seen {
 impl Path for Seen {
     fn access(&self) -> Access {
         self.0.touch();
-        if self.0.port.load(Ordering::Relaxed) {
-            self.0.state.load().access()
-        } else {
-            Access::Unusable
-        }
+        self.0
+            .state
+            .load()
+            .access_through(|| PortState::from_raw(self.0.port.load()))
     }
 
     fn distance(&self, _node: Node) -> u32 {
@@ -415,6 +444,84 @@ fn a_path_that_has_been_disabled_is_not_chosen_any_more() {
     );
 }
 
+/// What two callers say of the first of two paths at the same time.
+#[derive(Clone, Copy, Debug)]
+enum Said {
+    /// `mpath_quiesce_device()`.
+    Goes,
+    /// `mpath_disable_device()`.
+    Disabled,
+    /// `mpath_device_set_access_state()`.
+    Inaccessible,
+    /// `mpath_port_set_state()`.
+    PortGone,
+    /// `mpath_enable_device()`.
+    Enabled,
+}
+
+impl Said {
+    fn is_bad(self) -> bool {
+        !matches!(self, Self::Enabled)
+    }
+
+    fn say(self, head: &Head<2>) {
+        let device = &head.devices[0];
+
+        match self {
+            Self::Goes => head.change(device, |state| state.disabled(Reasons::REMOVING)),
+            Self::Disabled => head.change(device, |state| state.disabled(Reasons::NOT_READY)),
+            Self::Inaccessible => head.change(device, |state| state.reaching(AccessState::Other)),
+            Self::PortGone => head.change_port(device, PortState::Dead),
+            Self::Enabled => head.change(device, |state| state.enabled(Reasons::NOT_READY)),
+        }
+    }
+
+    /// Two say so. A bio that is submitted after the call of one of them has returned must know.
+    fn by_two(self, mutant: Mutant) -> impl Fn() + Send + Sync {
+        move || {
+            let head = Head::<2>::new(2, self.is_bad(), mutant);
+            if !self.is_bad() {
+                Self::Disabled.say(&head);
+                head.submit(0, IoPolicy::Numa);
+            }
+            let other = {
+                let head = head.clone();
+                thread::spawn(move || self.say(&head))
+            };
+
+            self.say(&head);
+            let section = head.read(1);
+            let path = section.choose(IoPolicy::Numa).unwrap();
+            assert!(
+                core::ptr::eq(path.device(), &head.devices[usize::from(self.is_bad())]),
+                "a call has returned and a bio does not know"
+            );
+            drop(section);
+            other.join().unwrap();
+        }
+    }
+}
+
+/// Shows A-12.
+#[test]
+fn a_change_is_known_when_the_call_returns_although_another_makes_the_same() {
+    for said in [
+        Said::Goes,
+        Said::Disabled,
+        Said::Inaccessible,
+        Said::PortGone,
+        Said::Enabled,
+    ] {
+        holds(AtMost(3), said.by_two(Mutant::Nothing));
+        is_caught(
+            (said, Mutant::CountsWhatIsNew),
+            "a call has returned and a bio does not know",
+            AtMost(3),
+            said.by_two(Mutant::CountsWhatIsNew),
+        );
+    }
+}
+
 /// Shows L-9, L-12.
 #[test]
 fn a_path_whose_port_takes_no_io_any_more_is_not_chosen() {
@@ -426,13 +533,11 @@ fn a_path_whose_port_takes_no_io_any_more_is_not_chosen() {
                 thread::spawn(move || head.submit(0, IoPolicy::RoundRobin))
             };
 
-            // `MpathPort::set_state()`.
             if before {
                 head.port_changes.add();
-            }
-            head.devices[0].port.store(false, Ordering::Relaxed);
-            if !before {
-                head.port_changes.add();
+                head.devices[0].port.update(|_| PortState::Dead as u32);
+            } else {
+                head.change_port(&head.devices[0], PortState::Dead);
             }
             assert!(!head.submit(1, IoPolicy::RoundRobin), "its path was chosen");
             reader.join().unwrap();
@@ -519,6 +624,47 @@ fn a_shortlist_that_nobody_looks_at_the_age_of_is_caught() {
             TOUCHED,
             AtMost(2),
             one_goes(policy, true, RIGHT, Mutant::IsAlwaysCurrent),
+        );
+    }
+}
+
+/// The first of two paths is taken away, while a reader chooses. Another one sees two changes of a
+/// port of another head, and makes the shortlist anew for that reason. Of these changes the first
+/// reader knows only if the stamp tells it.
+fn one_goes_and_ports_change(mutant: Mutant) -> impl Fn() + Send + Sync {
+    move || {
+        let head = Head::<2>::new(2, true, mutant);
+        let readers = [false, true].map(|sees_changes| {
+            let head = head.clone();
+            thread::spawn(move || {
+                if sees_changes {
+                    head.port_changes.add();
+                    head.port_changes.add();
+                }
+                head.submit(sees_changes.into(), IoPolicy::RoundRobin)
+            })
+        });
+
+        head.take_away(&head.devices[0], RIGHT);
+        for reader in readers {
+            assert!(reader.join().unwrap(), "the other path was not found");
+        }
+    }
+}
+
+/// A sum that is read first may be an old one of one counter and a new one of the other, which is
+/// the sum of a stamp that was given meanwhile.
+///
+/// Shows L-7, L-12.
+#[test]
+fn a_sum_that_is_older_than_the_stamp_is_caught() {
+    holds(AtMost(2), one_goes_and_ports_change(Mutant::Nothing));
+    for mutant in [Mutant::SumsBeforeTheStamp, Mutant::LoadsTheStampRelaxed] {
+        is_caught(
+            mutant,
+            TOUCHED,
+            AtMost(2),
+            one_goes_and_ports_change(mutant),
         );
     }
 }
