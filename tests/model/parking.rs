@@ -67,13 +67,14 @@ use std::sync::{
 };
 
 /// A bio: a link, and a number to know it by.
-struct Bio {
+pub struct Bio {
     next: UnsafeCell<*mut Bio>,
     number: usize,
 }
 
 impl Bio {
-    fn new(number: usize) -> *mut Self {
+    /// A bio that whoever has the pointer owns.
+    pub fn new(number: usize) -> *mut Self {
         Box::into_raw(Box::new(Self {
             next: UnsafeCell::new(null_mut()),
             number,
@@ -101,7 +102,7 @@ unsafe impl Parkable for Bio {
 }
 
 /// A path through a port of its own.
-struct FakePath {
+pub struct FakePath {
     state: AtomicPathState,
     port: AtomicU32,
 }
@@ -134,8 +135,9 @@ impl Path for FakePath {
 }
 
 /// A head with one path.
-struct Head {
-    word: AtomicHeadWord,
+pub struct Head {
+    /// Its state.
+    pub word: AtomicHeadWord,
     path: FakePath,
     stamp: Stamp,
     port_changes: Changes,
@@ -143,8 +145,10 @@ struct Head {
     listed: AtomicBool,
     /// The shortlist's lock.
     lock: loom::sync::Mutex<()>,
-    lot: ParkingLot<Bio>,
-    requeue: Work,
+    /// Where bios wait.
+    pub lot: ParkingLot<Bio>,
+    /// The worker.
+    pub requeue: Work,
     retry: Work,
     /// The numbers of the bios that came to an end.
     ended: Mutex<Vec<usize>>,
@@ -153,7 +157,7 @@ struct Head {
 
 /// What is wrong with a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mutant {
+pub enum Mutant {
     Nothing,
     /// A bio is parked, and that is it.
     DoesNotLookAgain,
@@ -238,7 +242,7 @@ impl Waiting for Head {
 
 impl Head {
     /// A Live head whose only path is optimized, and not ready.
-    fn new(port: PortState, mutant: Mutant) -> Self {
+    pub fn new(port: PortState, mutant: Mutant) -> Self {
         let head = Self {
             word: AtomicHeadWord::new(),
             path: FakePath::new(port),
@@ -258,7 +262,8 @@ impl Head {
         head
     }
 
-    fn change_path(&self, f: impl Fn(PathState) -> PathState) {
+    /// Changes the state of the path.
+    pub fn change_path(&self, f: impl Fn(PathState) -> PathState) {
         change(&self.path.state, self.stamp.changes(), f);
     }
 
@@ -267,7 +272,8 @@ impl Head {
         change_port(&self.path.port, &self.port_changes, state);
     }
 
-    fn submit(&self, bio: *mut Bio) {
+    /// Sends a bio to the path, or parks it, or fails it.
+    pub fn submit(&self, bio: *mut Bio) {
         if self.choose().is_none() && without_path(self, false) == WithoutPath::Park {
             self.park(bio);
         } else {
@@ -303,7 +309,8 @@ impl Head {
         }
     }
 
-    fn failover(&self, bio: *mut Bio) {
+    /// The path fails a bio.
+    pub fn failover(&self, bio: *mut Bio) {
         if self.mutant == Mutant::KicksBeforeTheChange {
             fail_over(self, &self.path, || {});
         }
@@ -317,7 +324,8 @@ impl Head {
         }
     }
 
-    fn run_requeue(&self) -> bool {
+    /// Runs the worker if it is asked for.
+    pub fn run_requeue(&self) -> bool {
         self.requeue.run(|| {
             for bio in self.lot.take() {
                 self.submit(bio);
@@ -332,12 +340,17 @@ impl Head {
     }
 
     /// Has the works run as often as they were asked for, when all threads are done.
-    fn settle(&self) {
+    pub fn settle(&self) {
         while self.run_retry() | self.run_requeue() {}
     }
 
+    /// Has the bio with this number come to an end?
+    pub fn has_ended(&self, number: usize) -> bool {
+        self.ended.lock().unwrap().contains(&number)
+    }
+
     /// Nothing is parked, and `bios` bios have come to an end once.
-    fn assert_all_ended(&self, bios: usize) {
+    pub fn assert_all_ended(&self, bios: usize) {
         let mut ended = self.ended.lock().unwrap().clone();
         let parked: Vec<_> = self.lot.take().map(Bio::end).collect();
 

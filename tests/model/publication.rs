@@ -3,10 +3,10 @@
 //! Paths are published and removed while others choose: nobody touches one that has been freed, and
 //! nobody fails to see one that can be used.
 //!
-//! The library's own: the policies, the state words and how they are changed, the list, and what says
-//! whether a shortlist is current and makes it anew. After `rust/engine`: where a shortlist is kept
-//! (`shortlist.rs`), adding and deleting paths (`remove.rs`), and the order of the driver's
-//! calls in `nvme_unlink_ns()`. SRCU is made by hand (`kernel.rs`).
+//! The library's own: the policies, the state words and how they are changed, the list, adding and
+//! deleting paths, and what says whether a shortlist is current and makes it anew. After `rust/engine`:
+//! where a shortlist is kept (`shortlist.rs`). After the driver's contract: the order of its calls.
+//! SRCU is made by hand (`kernel.rs`).
 
 use crate::explore::{
     holds,
@@ -22,10 +22,16 @@ use crate::list::{
     List, //
 };
 use libmultipath::nodes::Node;
+use libmultipath::parking::Kick;
 use libmultipath::policy::{
     Candidates,
     IoPolicy,
     Path, //
+};
+use libmultipath::removal::{
+    self,
+    Control,
+    Controlled, //
 };
 use libmultipath::shortlist::{
     change,
@@ -39,6 +45,7 @@ use libmultipath::shortlist::{
 use libmultipath::state::{
     Access,
     AccessState,
+    AtomicHeadWord,
     PathState,
     PortState,
     Reasons, //
@@ -70,7 +77,8 @@ struct Head<const READERS: usize> {
     /// The shortlist's lock.
     lock: Mutex<()>,
     srcu: Srcu<READERS>,
-    control: Mutex<()>,
+    word: AtomicHeadWord,
+    control: Mutex<Control>,
     mutant: Mutant,
 }
 
@@ -97,7 +105,11 @@ enum Mutant {
 /// A step of taking a path away. What is right is [`RIGHT`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    /// `MpathDevice::change()`, in its two steps.
+    /// `MpathHead::quiesce()`.
+    Quiesce,
+    /// `MpathHead::delete_path()`.
+    Delete,
+    /// What the two do, step by step.
     Disable,
     Count,
     Synchronize,
@@ -111,8 +123,24 @@ enum Step {
 
 use Step::*;
 
-/// `quiesce()`, `delete_path()`, `synchronize()`, and then the memory is the driver's.
-const RIGHT: &[Step] = &[Disable, Count, Unlink, Count, Synchronize, Free];
+/// After the last step but one the memory is the driver's.
+const RIGHT: &[Step] = &[Quiesce, Delete, Synchronize, Free];
+
+impl<const READERS: usize> Kick for Head<READERS> {
+    fn kick(&self) {}
+}
+
+impl<const READERS: usize> Controlled for Head<READERS> {
+    fn word(&self) -> &AtomicHeadWord {
+        &self.word
+    }
+
+    fn with_control<R>(&self, f: impl FnOnce(&mut Control) -> R) -> R {
+        f(&mut self.control.lock().unwrap())
+    }
+}
+
+crate::kernel::without_timer!(Head<READERS>, const READERS: usize);
 
 impl<const READERS: usize> Head<READERS> {
     /// A head with the first `paths` paths, which somebody has chosen from if `chosen`.
@@ -127,7 +155,8 @@ impl<const READERS: usize> Head<READERS> {
             port_changes: Changes::new(),
             lock: Mutex::new(()),
             srcu: Srcu::new(),
-            control: Mutex::new(()),
+            word: AtomicHeadWord::new(),
+            control: Mutex::new(Control::default()),
             mutant,
         });
 
@@ -145,12 +174,12 @@ impl<const READERS: usize> Head<READERS> {
     }
 
     fn add_with(&self, device: &Device, push_back: fn(&List, &Device)) {
-        {
-            let _control = self.control.lock().unwrap();
-
+        removal::add_path(self, (), |_| {
             device.init(AccessState::Optimized);
             push_back(&self.paths, device);
-        }
+            Ok(())
+        })
+        .unwrap();
         // It is enabled.
         self.stamp.changes().add();
     }
@@ -174,6 +203,13 @@ impl<const READERS: usize> Head<READERS> {
     fn take_away(&self, device: &Device, steps: &[Step]) {
         for step in steps {
             match step {
+                Quiesce => self.change(device, |state| state.disabled(Reasons::REMOVING)),
+                Delete => {
+                    removal::delete_path(self, self.stamp.changes(), || {
+                        self.paths.remove(device);
+                        true
+                    });
+                }
                 Disable => {
                     device
                         .state
