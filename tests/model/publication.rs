@@ -4,9 +4,9 @@
 //! nobody fails to see one that can be used.
 //!
 //! The library's own: the policies, the state words and how they are changed, the list, adding and
-//! deleting paths, and what says whether a shortlist is current and makes it anew. After `rust/engine`:
-//! where a shortlist is kept (`shortlist.rs`). After the driver's contract: the order of its calls.
-//! SRCU is made by hand (`kernel.rs`).
+//! deleting paths, and making shortlists and choosing the nearest path. After `rust/engine`: the places
+//! of a shortlist, and that a bio asks whether it is current. After the driver's contract: the order of
+//! its calls. SRCU is made by hand (`kernel.rs`).
 
 use crate::explore::{
     holds,
@@ -34,12 +34,13 @@ use libmultipath::removal::{
     Controlled, //
 };
 use libmultipath::shortlist::{
+    self,
     change,
     change_port,
     nearest,
     note,
-    usable,
     Changes,
+    Keeper,
     Stamp, //
 };
 use libmultipath::state::{
@@ -273,7 +274,7 @@ impl<const READERS: usize> Section<'_, READERS> {
 
     fn choose(&self, policy: IoPolicy) -> Option<&Seen> {
         if !self.is_current() {
-            self.renew(|| ());
+            shortlist::renew(self, || ());
         }
         policy.choose(self, || Node(0))
     }
@@ -292,47 +293,64 @@ impl<const READERS: usize> Section<'_, READERS> {
         }
     }
 
-    /// `Section::renew()`.
-    fn renew<R>(&self, then: impl FnOnce() -> R) -> R {
-        let head = self.head;
-        let _lock =
-            (head.mutant != Mutant::RenewsWithoutTheLock).then(|| head.lock.lock().unwrap());
+    /// `Inside::elect()`.
+    fn elect(&self, node: Node) -> Option<&Seen> {
+        if self.head.mutant != Mutant::ElectsWithoutTheLock {
+            return shortlist::elect(self, node);
+        }
 
-        head.stamp.renew(&head.port_changes, || {
-            let len = Cell::new(0);
+        let path = nearest(self.listed(), node)?;
+        self.remember(node, path);
+        Some(path)
+    }
+}
 
-            usable(
-                || self.iter(),
-                |path| {
-                    head.places[len.get()].store(core::ptr::from_ref(path.device()).cast_mut());
-                    len.set(len.get() + 1);
-                },
-            );
-            if head.mutant != Mutant::KeepsSlots {
-                head.slot.store(null_mut());
-            }
-            head.len.store(len.get() as u32, Ordering::Release);
-        });
-        then()
+impl<'a, const READERS: usize> Keeper<'a> for &'a Section<'_, READERS> {
+    type Path = Seen;
+
+    fn stamp(self) -> &'a Stamp {
+        &self.head.stamp
     }
 
-    /// `Section::elect()`.
-    fn elect(&self, node: Node) -> Option<&Seen> {
-        let elect = || {
-            let paths = (0..self.len()).filter_map(|place| self.at(place));
-            let path = nearest(paths, node)?;
+    fn of_ports(self) -> &'a Changes {
+        &self.head.port_changes
+    }
 
-            self.head
-                .slot
-                .store(core::ptr::from_ref(path.device()).cast_mut());
-            Some(path)
-        };
+    fn with_lock<R>(self, f: impl FnOnce() -> R) -> R {
+        let needs_lock = self.head.mutant != Mutant::RenewsWithoutTheLock;
+        let _lock = needs_lock.then(|| self.head.lock.lock().unwrap());
 
-        if self.head.mutant == Mutant::ElectsWithoutTheLock {
-            elect()
-        } else {
-            self.renew(elect)
+        f()
+    }
+
+    fn paths(self) -> impl Iterator<Item = &'a Seen> {
+        self.iter()
+    }
+
+    fn put(self, place: usize, path: &'a Seen) -> bool {
+        self.head.places[place].store(core::ptr::from_ref(path.device()).cast_mut());
+        true
+    }
+
+    fn is_trusted(path: &Seen) -> bool {
+        path.0.state.load().is_trusted()
+    }
+
+    fn complete(self, paths: usize, _is_trusted: bool) {
+        if self.head.mutant != Mutant::KeepsSlots {
+            self.head.slot.store(null_mut());
         }
+        self.head.len.store(paths as u32, Ordering::Release);
+    }
+
+    fn listed(self) -> impl Iterator<Item = &'a Seen> {
+        (0..self.len()).filter_map(|place| self.at(place))
+    }
+
+    fn remember(self, _node: Node, path: &'a Seen) {
+        self.head
+            .slot
+            .store(core::ptr::from_ref(path.device()).cast_mut());
     }
 }
 
