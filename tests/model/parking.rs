@@ -20,6 +20,8 @@ use libmultipath::parking::{
     kick,
     park,
     retry,
+    succeed,
+    take,
     FailOver,
     Kick,
     Parkable,
@@ -53,6 +55,10 @@ use libmultipath::submission::{
     Submission, //
 };
 use libmultipath::sync::AtomicU32;
+use libmultipath::trust::{
+    Attempt,
+    Trust, //
+};
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{
     AtomicBool,
@@ -182,6 +188,10 @@ impl Submission for Head {
         self.word.load()
     }
 
+    fn state_of(path: &FakePath) -> PathState {
+        path.state.load()
+    }
+
     fn port_of(path: &FakePath) -> PortState {
         path.port()
     }
@@ -218,12 +228,12 @@ impl Kick for Head {
 impl FailOver for Head {
     type Path = FakePath;
 
-    fn change(&self, path: &FakePath, f: impl Fn(PathState) -> PathState) {
-        note(&path.state, self.stamp.changes(), f);
+    fn note(&self, path: &FakePath, f: impl Fn(PathState) -> PathState) -> PathState {
+        note(&path.state, self.stamp.changes(), f)
     }
 
     /// The retry is a work like any other.
-    fn retry_later(&self) {
+    fn retry_later(&self, _path: &FakePath, _msecs: u32) {
         self.retry.queue();
     }
 }
@@ -274,11 +284,28 @@ impl Head {
 
     /// Sends a bio to the path, or parks it, or fails it.
     pub fn submit(&self, bio: *mut Bio) {
-        if self.choose().is_none() && without_path(self, false) == WithoutPath::Park {
-            self.park(bio);
-        } else {
-            self.ended.lock().unwrap().push(Bio::end(bio));
+        match self.choose().and_then(|path| self.take(path)) {
+            Some(attempt) => {
+                self.end(bio);
+                if attempt != Attempt::Plain {
+                    succeed(self, &self.path);
+                }
+            }
+            None if without_path(self, false) == WithoutPath::Park => self.park(bio),
+            None => self.end(bio),
         }
+    }
+
+    /// `Inside::take()`.
+    fn take(&self, path: &FakePath) -> Option<Attempt> {
+        match path.state.load().trust() {
+            Trust::Trusted => Some(Attempt::Plain),
+            _ => take(self, path),
+        }
+    }
+
+    fn end(&self, bio: *mut Bio) {
+        self.ended.lock().unwrap().push(Bio::end(bio));
     }
 
     fn park(&self, bio: *mut Bio) {
@@ -312,7 +339,7 @@ impl Head {
     /// The path fails a bio.
     pub fn failover(&self, bio: *mut Bio) {
         if self.mutant == Mutant::KicksBeforeTheChange {
-            fail_over(self, &self.path, || {});
+            fail_over(self, &self.path, Attempt::Watched, || {});
         }
         let park = || {
             // SAFETY: The bio is valid, and ours to give up.
@@ -320,7 +347,7 @@ impl Head {
         };
         match self.mutant {
             Mutant::KicksBeforeTheChange => park(),
-            _ => fail_over(self, &self.path, park),
+            _ => fail_over(self, &self.path, Attempt::Watched, park),
         }
     }
 
@@ -507,11 +534,15 @@ fn nothing_stays_parked_when_two_reasons_to_wait_go_at_the_same_time() {
     }
 }
 
-/// A path that works fails two bios, while the retry and the worker run whenever they like.
+/// A path that works fails two bios more than it may in a row, while the retry and the worker run
+/// whenever they like.
 fn failing_over(mutant: Mutant) -> impl Fn() + Send + Sync {
     move || {
         let head = Arc::new(Head::new(PortState::Live, mutant));
         head.change_path(|state| state.enabled(Reasons::NOT_READY));
+        for attempt in [Attempt::Plain, Attempt::Watched, Attempt::Watched] {
+            head.change_path(|state| state.failed(attempt));
+        }
 
         let failures = [0, 1].map(|number| {
             let head = head.clone();
@@ -529,8 +560,9 @@ fn failing_over(mutant: Mutant) -> impl Fn() + Send + Sync {
             thread.join().unwrap();
         }
         head.settle();
-        assert_eq!(head.path.access(), Access::Optimized);
         head.assert_all_ended(2);
+        assert!(head.path.state.load().is_trusted());
+        assert_eq!(head.path.access(), Access::Optimized);
     }
 }
 
