@@ -85,16 +85,19 @@ fn add_disk<H: Life>(head: &H, bring_up: &mut BringUp, path: &H::Path) -> Result
     Ok(())
 }
 
-/// Takes the disk of a Dying head away.
+/// Takes the disk of a Dying head away. Afterwards the bios that waited have failed, and no worker
+/// runs or is to run: the driver's module may go.
 pub fn take_down<H: Life>(head: &H) {
     head.with_bring_up(|bring_up| {
-        // Whoever saw the head Live has parked by the end of this, and the kick fails it.
+        // Submitters that saw the head Live may still park. After this they have, and others fail.
         head.grace_period();
+        // Deleting the disk may wait for bios that are parked.
         head.kick();
         if core::mem::take(&mut bring_up.disk_added) {
             head.delete_disk(bring_up);
         }
         head.with_control(|_| head.word().advance(HeadState::Dead));
+        // Paths may have failed bios while the disk was deleted.
         head.kick();
         head.settle();
     });

@@ -10,6 +10,7 @@
 //! not wait any more takes them over; otherwise the work that it started drops them (L-22, L-23).
 
 use crate::parking::Kick;
+use crate::shortlist::Changes;
 use crate::state::{
     AtomicHeadWord,
     HeadState, //
@@ -183,12 +184,17 @@ pub fn add_path<H: Removable, E>(
     })
 }
 
-/// Deletes a path: `unlink` takes it off the list, or returns false if it is on none. Returns
-/// whether there is no path left.
-pub fn delete_path<H: Removable>(head: &H, unlink: impl FnOnce() -> bool) -> bool {
+/// Deletes a path: `unlink` takes it off the list, or returns false if it is on none. That changes
+/// the shortlist. Returns whether there is no path left.
+pub fn delete_path<H: Removable>(
+    head: &H,
+    changes: &Changes,
+    unlink: impl FnOnce() -> bool,
+) -> bool {
     head.with_control(|control| {
         if unlink() {
             control.paths -= 1;
+            changes.add();
             // What waited for this path may have nothing to wait for any more.
             head.kick();
         }

@@ -18,14 +18,20 @@
 //! finds a shortlist that was made before not current, and one that is made later is without the
 //! path. What older places still name is not read any more.
 
+use core::cell::Cell;
+
 use crate::nodes::Node;
 use crate::policy::Path;
 use crate::state::{
     Access,
     AtomicPathState,
-    PathState, //
+    PathState,
+    PortState, //
 };
-use crate::sync::AtomicU64;
+use crate::sync::{
+    AtomicU32,
+    AtomicU64, //
+};
 
 /// How often something has changed that shortlists follow from.
 #[repr(transparent)]
@@ -125,11 +131,11 @@ impl Default for Stamp {
     }
 }
 
-/// Changes the state of a path, of which its head's shortlist takes note, and returns the old one.
-/// When this has returned, no shortlist is current that was made before the change. Any context.
+/// Changes the state of a path, and returns the old one. Any context.
 ///
-/// It is counted also when somebody else has made the same change at the same time: he may not have
-/// counted it yet.
+/// A bio that is submitted after this has returned finds a shortlist that knows of the change. So
+/// each caller counts. One that changes nothing cannot leave it to the one that did, who may not
+/// have counted yet.
 pub fn change(
     state: &AtomicPathState,
     changes: &Changes,
@@ -141,8 +147,10 @@ pub fn change(
     old
 }
 
-/// The same for those to whom it does not matter when others see the change: it is counted if it
-/// makes a difference to a shortlist, by whoever has made it.
+/// Changes the state of a path like [`change`], for a caller that nobody waits for: it counts only
+/// a difference that it has made to a shortlist. Any context.
+///
+/// A path that fails bio after bio would otherwise have the shortlist made anew for each.
 pub fn note(
     state: &AtomicPathState,
     changes: &Changes,
@@ -154,6 +162,79 @@ pub fn note(
         changes.add();
     }
     old
+}
+
+/// Changes the state of a port, as [`change`] does that of a path. Any context.
+pub fn change_port(word: &AtomicU32, of_ports: &Changes, state: PortState) {
+    word.update(|_| state as u32);
+    of_ports.add();
+}
+
+/// Where a head keeps its shortlist, as a read-side section sees it.
+pub trait Keeper<'a>: Copy {
+    /// What a path is here.
+    type Path: Path + 'a;
+
+    /// Whether the shortlist is current.
+    fn stamp(self) -> &'a Stamp;
+
+    /// The changes of ports.
+    fn of_ports(self) -> &'a Changes;
+
+    /// Runs `f` under the shortlist's lock.
+    fn with_lock<R>(self, f: impl FnOnce() -> R) -> R;
+
+    /// All paths of the head.
+    fn paths(self) -> impl Iterator<Item = &'a Self::Path>;
+
+    /// Puts a path on a place of the shortlist. Under the lock. Returns whether there is room for it.
+    fn put(self, place: usize, path: &'a Self::Path) -> bool;
+
+    /// Do bios that need no care go to a path?
+    fn is_trusted(path: &Self::Path) -> bool;
+
+    /// The shortlist has this many paths, all of which are trusted or not, and no node knows the
+    /// nearest of them. Under the lock.
+    fn complete(self, paths: usize, is_trusted: bool);
+
+    /// The paths on the shortlist, if all are trusted. Under the lock.
+    fn listed(self) -> impl Iterator<Item = &'a Self::Path>;
+
+    /// A path is the nearest to a node. Under the lock.
+    fn remember(self, node: Node, path: &'a Self::Path);
+}
+
+/// Sees to it that the shortlist is current, and does something with it before anybody makes it
+/// anew. Inside a read-side section.
+pub fn renew<'a, K: Keeper<'a>, R>(keeper: K, then: impl FnOnce() -> R) -> R {
+    keeper.with_lock(|| {
+        keeper.stamp().renew(keeper.of_ports(), || {
+            let place = Cell::new(0);
+            let is_trusted = Cell::new(true);
+
+            usable(
+                || keeper.paths(),
+                |path| {
+                    is_trusted.set(is_trusted.get() && K::is_trusted(path));
+                    if keeper.put(place.get(), path) {
+                        place.set(place.get() + 1);
+                    }
+                },
+            );
+            keeper.complete(place.get(), is_trusted.get());
+        });
+        then()
+    })
+}
+
+/// Finds the path that is nearest to a node, and remembers it. Inside a read-side section.
+pub fn elect<'a, K: Keeper<'a>>(keeper: K, node: Node) -> Option<&'a K::Path> {
+    renew(keeper, || {
+        let path = nearest(keeper.listed(), node)?;
+
+        keeper.remember(node, path);
+        Some(path)
+    })
 }
 
 /// Tells `put` of each path that belongs on a shortlist, in order.

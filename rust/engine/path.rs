@@ -16,6 +16,7 @@ use crate::nodes::Node;
 use crate::policy::Path;
 use crate::shortlist::{
     change,
+    change_port,
     Changes, //
 };
 use crate::state::{
@@ -25,12 +26,12 @@ use crate::state::{
     PortState,
     Reasons, //
 };
+use crate::sync::AtomicU32;
 use crate::wrap::disk::Disk;
 use crate::wrap::numa;
 use crate::wrap::srcu;
 use kernel::sync::atomic::{
     Atomic,
-    Full,
     Relaxed, //
 };
 use kernel::types::Opaque;
@@ -55,22 +56,20 @@ impl MpathPort {
     }
 
     #[inline(always)]
-    fn state_word(&self) -> &Atomic<u32> {
-        // SAFETY: The word is aligned, valid as long as `self`, and only accessed atomically.
-        unsafe { Atomic::from_ptr(&raw mut (*self.0.get()).state) }
+    fn state_word(&self) -> &AtomicU32 {
+        // SAFETY: `AtomicU32` is a transparent `u32`; the word is only accessed atomically.
+        unsafe { &*(&raw const (*self.0.get()).state).cast() }
     }
 
     /// What the port can do.
     #[inline(always)]
     pub(crate) fn state(&self) -> PortState {
-        PortState::from_raw(self.state_word().load(Relaxed))
+        PortState::from_raw(self.state_word().load())
     }
 
     /// Says what the port can do from now on.
     pub(crate) fn set_state(&self, state: PortState) {
-        if self.state_word().xchg(state as u32, Full) != state as u32 {
-            PORT_CHANGES.add();
-        }
+        change_port(self.state_word(), &PORT_CHANGES, state);
     }
 
     /// The requests in flight, as the driver counts them.

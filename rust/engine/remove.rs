@@ -104,7 +104,7 @@ impl MpathHead {
             }
         }
 
-        let is_empty = removal::delete_path(self, || {
+        let is_empty = removal::delete_path(self, self.shortlist.changes(), || {
             if !path.is_listed() {
                 misuse("a path is deleted that is on no head");
                 return false;
@@ -112,7 +112,6 @@ impl MpathHead {
             path.set_listed(false);
             // SAFETY: The head's mutex is held, and the path is on its list.
             unsafe { self.paths.remove(path) };
-            self.shortlist.changes().add();
             path.set_readers(self.srcu.cookie());
             true
         });

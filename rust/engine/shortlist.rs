@@ -15,15 +15,14 @@ use crate::policy::{
     IoPolicy, //
 };
 use crate::shortlist::{
-    nearest,
-    usable,
+    self,
     Changes,
+    Keeper,
     Stamp, //
 };
 use crate::sync::AtomicPtr;
 use crate::wrap::numa;
 use core::alloc::Layout;
-use core::cell::Cell;
 use core::ptr::{
     null_mut,
     NonNull, //
@@ -296,65 +295,83 @@ impl<'a> Inside<'a> {
     #[cold]
     #[inline(never)]
     fn renew(self) -> Self {
-        self.renew_and(|_| ());
+        shortlist::renew(self, || ());
         self
-    }
-
-    /// Sees to it that the shortlist is current, and does something with its paths before anybody
-    /// makes it anew.
-    fn renew_and<R>(self, then: impl FnOnce(&[AtomicPtr<MpathDevice>]) -> R) -> R {
-        let head = self.head();
-        let shortlist = &head.shortlist;
-        let _lock = shortlist.lock.lock();
-        let places = shortlist.places();
-
-        shortlist.stamp.renew(&PORT_CHANGES, || {
-            let len = Cell::new(0);
-            let is_careful = Cell::new(false);
-
-            usable(
-                || self.iter(),
-                |path| {
-                    is_careful.set(is_careful.get() || !path.state().load().is_trusted());
-                    if let Some(place) = places.all().get(len.get() as usize) {
-                        place.store(core::ptr::from_ref(path).cast_mut());
-                        path.set_place(len.get());
-                        len.set(len.get() + 1);
-                    }
-                },
-            );
-            shortlist
-                .policy
-                .store(head.group().policy() as u32, Relaxed);
-            head.current_path.clear();
-
-            let (len, careful) = match is_careful.get() {
-                true => (0, len.get()),
-                false => (len.get(), 0),
-            };
-            places.careful.store(careful, Release);
-            places.len.store(len, Release);
-        });
-        then(&places.all()[..places.len() as usize])
     }
 
     /// Finds the path that is nearest to `node`, and remembers it.
     #[cold]
     #[inline(never)]
     fn elect(self, node: Node) -> Option<&'a MpathDevice> {
-        self.renew_and(|places| {
-            let paths = places
-                .iter()
-                // SAFETY: A path on a current shortlist stays until the section ends.
-                .filter_map(|place| unsafe { place.load().as_ref() });
-            let path = nearest(paths, node)?;
+        shortlist::elect(self, node)
+    }
+}
 
-            self.head()
-                .current_path
-                .slot(node)
-                .store(core::ptr::from_ref(path).cast_mut());
-            Some(path)
-        })
+impl<'a> Keeper<'a> for Inside<'a> {
+    type Path = MpathDevice;
+
+    fn stamp(self) -> &'a Stamp {
+        &self.head().shortlist.stamp
+    }
+
+    fn of_ports(self) -> &'a Changes {
+        &PORT_CHANGES
+    }
+
+    fn with_lock<R>(self, f: impl FnOnce() -> R) -> R {
+        let _lock = self.head().shortlist.lock.lock();
+
+        f()
+    }
+
+    fn paths(self) -> impl Iterator<Item = &'a MpathDevice> {
+        self.iter()
+    }
+
+    fn put(self, place: usize, path: &'a MpathDevice) -> bool {
+        let Some(to) = self.head().shortlist.places().all().get(place) else {
+            return false;
+        };
+
+        to.store(core::ptr::from_ref(path).cast_mut());
+        path.set_place(place as u32);
+        true
+    }
+
+    fn is_trusted(path: &MpathDevice) -> bool {
+        path.state().load().is_trusted()
+    }
+
+    fn complete(self, paths: usize, is_trusted: bool) {
+        let head = self.head();
+        let places = head.shortlist.places();
+        let (len, careful) = match is_trusted {
+            true => (paths as u32, 0),
+            false => (0, paths as u32),
+        };
+
+        head.shortlist
+            .policy
+            .store(head.group().policy() as u32, Relaxed);
+        head.current_path.clear();
+        places.careful.store(careful, Release);
+        places.len.store(len, Release);
+    }
+
+    fn listed(self) -> impl Iterator<Item = &'a MpathDevice> {
+        let places = self.head().shortlist.places();
+
+        places.all()[..places.len() as usize]
+            .iter()
+            // SAFETY: A path on a current shortlist stays until the section ends.
+            .filter_map(|place| unsafe { place.load().as_ref() })
+    }
+
+    fn remember(self, node: Node, path: &'a MpathDevice) {
+        self.head()
+            .current_path
+            .slot(node)
+            .store(core::ptr::from_ref(path).cast_mut());
     }
 }
 

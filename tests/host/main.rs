@@ -12,3 +12,4 @@ mod nodes;
 mod policies;
 mod removal;
 mod states;
+mod waiting;

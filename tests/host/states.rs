@@ -10,20 +10,23 @@ use libmultipath::state::{
     HeadState,
     PathState,
     PortState,
-    Reasons,
-    WithoutPath, //
+    Reasons, //
+};
+use libmultipath::trust::{
+    Attempt,
+    Trust, //
 };
 use proptest::prelude::*;
 use proptest::sample::select;
 use std::collections::BTreeSet;
 
+/// All but [`Reasons::FAILED`], which follows from a path's trust.
 const REASONS: [Reasons; 4] = [
     Reasons::NOT_READY,
     Reasons::STATE_PENDING,
-    Reasons::FAILED,
+    Reasons::CAPACITY,
     Reasons::REMOVING,
 ];
-const FAILED: usize = 2;
 const REMOVING: usize = 3;
 
 const HEAD_STATES: [HeadState; 4] = [
@@ -39,6 +42,26 @@ enum Change {
     Disable(usize),
     Enable(usize),
     Reach(AccessState),
+    Fail(Attempt),
+    Succeed,
+    Take,
+    Rest,
+    Restore,
+}
+
+impl Change {
+    fn of(self, state: PathState) -> PathState {
+        match self {
+            Self::Disable(reason) => state.disabled(REASONS[reason]),
+            Self::Enable(reason) => state.enabled(REASONS[reason]),
+            Self::Reach(access) => state.reaching(access),
+            Self::Fail(attempt) => state.failed(attempt),
+            Self::Succeed => state.succeeded(),
+            Self::Take => state.taken(),
+            Self::Rest => state.rested(),
+            Self::Restore => state.restored(),
+        }
+    }
 }
 
 fn any_change() -> impl Strategy<Value = Change> {
@@ -52,12 +75,17 @@ fn any_change() -> impl Strategy<Value = Change> {
         (0..REASONS.len()).prop_map(Change::Disable),
         (0..REASONS.len()).prop_map(Change::Enable),
         access.prop_map(Change::Reach),
+        select(vec![Attempt::Plain, Attempt::Watched, Attempt::Probe]).prop_map(Change::Fail),
+        Just(Change::Succeed),
+        Just(Change::Take),
+        Just(Change::Rest),
+        Just(Change::Restore),
     ]
 }
 
-fn expected(reasons: &BTreeSet<usize>, access: AccessState) -> Access {
+fn expected(reasons: &BTreeSet<usize>, access: AccessState, trust: Trust) -> Access {
     match access {
-        _ if !reasons.is_empty() => Access::Unusable,
+        _ if !reasons.is_empty() || matches!(trust, Trust::Resting { .. }) => Access::Unusable,
         AccessState::Optimized => Access::Optimized,
         AccessState::NonOptimized => Access::NonOptimized,
         AccessState::Other => Access::Unusable,
@@ -73,14 +101,11 @@ proptest! {
         let word = AtomicPathState::new();
         let mut reasons = BTreeSet::from([0]);
         let mut access = AccessState::Other;
+        let mut trust = Trust::Trusted;
 
         for change in changes {
             let old = word.load();
-            let returned = word.update(|state| match change {
-                Change::Disable(reason) => state.disabled(REASONS[reason]),
-                Change::Enable(reason) => state.enabled(REASONS[reason]),
-                Change::Reach(access) => state.reaching(access),
-            });
+            let returned = word.update(|state| change.of(state));
 
             prop_assert_eq!(returned, old);
             match change {
@@ -92,10 +117,22 @@ proptest! {
                 }
                 Change::Reach(reached) => {
                     access = reached;
-                    reasons.remove(&FAILED);
+                    trust = Trust::Trusted;
                 }
+                Change::Fail(attempt) => trust = trust.failed(attempt),
+                Change::Take => trust = trust.taken(),
+                Change::Rest => trust = trust.rested(),
+                Change::Succeed | Change::Restore => trust = Trust::Trusted,
             }
-            prop_assert_eq!(word.load().access(), expected(&reasons, access));
+
+            let state = word.load();
+            let reasons_of = |index: &usize| state.has(REASONS[*index]);
+
+            prop_assert_eq!(state.access(), expected(&reasons, access, trust));
+            prop_assert_eq!(state.access_state(), access);
+            prop_assert_eq!(state.trust(), trust);
+            prop_assert_eq!((0..REASONS.len()).filter(reasons_of).collect::<BTreeSet<_>>(), reasons.clone());
+            prop_assert_eq!(state.is_meant_for_io(), expected(&reasons, access, Trust::Trusted) != Access::Unusable);
         }
     }
 
@@ -115,7 +152,8 @@ proptest! {
     fn a_driver_cannot_bring_back_a_path_that_is_being_removed(raw in any::<u32>()) {
         let state = PathState::new()
             .disabled(REASONS[REMOVING])
-            .enabled(Reasons::of_driver(raw).and(Reasons::FAILED))
+            .enabled(Reasons::of_driver(raw))
+            .restored()
             .reaching(AccessState::Optimized);
 
         prop_assert_eq!(state.access(), Access::Unusable);
@@ -157,10 +195,14 @@ fn a_path_that_failed_is_usable_again_once_its_state_is_evaluated() {
     let good = PathState::new()
         .reaching(AccessState::NonOptimized)
         .enabled(Reasons::NOT_READY);
-    let failed = good.disabled(Reasons::FAILED);
+    let mut failed = good.failed(Attempt::Plain);
+    for _ in 0..Trust::FAILURES {
+        assert_eq!(failed.access(), Access::NonOptimized);
+        failed = failed.failed(Attempt::Watched);
+    }
 
     assert_eq!(failed.access(), Access::Unusable);
-    assert_eq!(failed.enabled(Reasons::FAILED), good);
+    assert_eq!(failed.restored(), good);
     assert_eq!(failed.reaching(AccessState::NonOptimized), good);
 }
 
@@ -190,25 +232,6 @@ fn what_a_port_does_is_what_the_table_says() {
         assert_eq!(state as u32, raw);
         assert_eq!(state.takes_io(), takes_io);
         assert_eq!(state.is_worth_waiting_for(), is_worth_waiting_for);
-    }
-}
-
-/// Shows L-19, L-19b.
-#[test]
-fn a_bio_waits_only_on_a_live_head_that_has_something_to_wait_for() {
-    for state in HEAD_STATES {
-        for (wait, worth_waiting) in [(false, false), (false, true), (true, false), (true, true)] {
-            let word = AtomicHeadWord::new();
-
-            word.advance(state);
-            word.set_queue_if_no_path(wait);
-
-            let expected = match state == HeadState::Live && (wait || worth_waiting) {
-                true => WithoutPath::Park,
-                false => WithoutPath::Fail,
-            };
-            assert_eq!(word.load().without_path(worth_waiting), expected);
-        }
     }
 }
 

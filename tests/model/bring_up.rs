@@ -19,8 +19,7 @@ use libmultipath::parking::Kick;
 use libmultipath::removal::{
     self,
     Control,
-    Controlled,
-    Removable, //
+    Controlled, //
 };
 use libmultipath::state::{
     AtomicHeadWord,
@@ -74,36 +73,7 @@ impl Controlled for Head {
     }
 }
 
-/// There is no delay, and so no timer.
-impl Removable for Head {
-    fn take_timer_references(&self) -> bool {
-        unreachable!()
-    }
-
-    fn drop_timer_references(&self) {
-        unreachable!()
-    }
-
-    fn start_timer(&self, _ticks: u64) -> bool {
-        unreachable!()
-    }
-
-    fn cancel_timer(&self) -> bool {
-        unreachable!()
-    }
-
-    fn now(&self) -> u64 {
-        unreachable!()
-    }
-
-    fn ticks(_secs: u32) -> u64 {
-        unreachable!()
-    }
-
-    fn ask(&self) {
-        unreachable!()
-    }
-}
+crate::kernel::without_timer!(Head);
 
 impl Life for Head {
     /// Is it on the head?

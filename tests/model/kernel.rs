@@ -59,9 +59,11 @@ impl<const READERS: usize> Srcu<READERS> {
 /// runs (`set_work_pool_and_clear_pending()`, whose barriers make it a fully ordered exchange as
 /// far as the queueing side is concerned). A work does not run on two threads at the same time: in
 /// a model one thread has the runs, as many as the model gives it, and what is pending when all
-/// threads are done runs then.
+/// threads are done runs then. Only a thread that flushes a work may run it, too: a run holds a
+/// mutex for that.
 pub struct Work {
     pending: AtomicBool,
+    running: Mutex<()>,
 }
 
 impl Work {
@@ -69,6 +71,7 @@ impl Work {
     pub fn new() -> Self {
         Self {
             pending: AtomicBool::new(false),
+            running: Mutex::new(()),
         }
     }
 
@@ -84,8 +87,10 @@ impl Work {
             .is_ok()
     }
 
-    /// Runs `f` if it is pending, and returns whether it was.
+    /// Runs `f` if it is pending, and returns whether it was. Or `flush_work()`: a run that goes on
+    /// is waited for, and one that is still to come is made here.
     pub fn run(&self, f: impl FnOnce()) -> bool {
+        let _running = self.running.lock().unwrap();
         let was_pending = self.cancel();
 
         if was_pending {
@@ -93,4 +98,48 @@ impl Work {
         }
         was_pending
     }
+
+    /// Will it run? Asked while it does not, which is waited for.
+    pub fn is_pending(&self) -> bool {
+        let _running = self.running.lock().unwrap();
+
+        self.pending.load(Ordering::Acquire)
+    }
 }
+
+/// Makes a head one without a removal delay, and so without a timer.
+macro_rules! without_timer {
+    ($head:ty $(, $($generic:tt)*)?) => {
+        impl$(<$($generic)*>)? libmultipath::removal::Removable for $head {
+            fn take_timer_references(&self) -> bool {
+                unreachable!()
+            }
+
+            fn drop_timer_references(&self) {
+                unreachable!()
+            }
+
+            fn start_timer(&self, _ticks: u64) -> bool {
+                unreachable!()
+            }
+
+            fn cancel_timer(&self) -> bool {
+                unreachable!()
+            }
+
+            fn now(&self) -> u64 {
+                unreachable!()
+            }
+
+            fn ticks(_secs: u32) -> u64 {
+                unreachable!()
+            }
+
+            fn ask(&self) {
+                unreachable!()
+            }
+        }
+    };
+}
+
+pub(crate) use without_timer;

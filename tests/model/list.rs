@@ -13,14 +13,15 @@ use libmultipath::list::{
 use libmultipath::state::{
     AccessState,
     AtomicPathState,
+    PortState,
     Reasons, //
 };
 use libmultipath::sync::{
     AtomicPtr,
+    AtomicU32,
     Guarded, //
 };
 use loom::cell::UnsafeCell;
-use loom::sync::atomic::AtomicBool;
 use std::mem::{
     offset_of,
     size_of,
@@ -33,8 +34,8 @@ pub struct Device {
     memory: UnsafeCell<()>,
     /// The path's state.
     pub state: AtomicPathState,
-    /// Whether its port takes I/O.
-    pub port: AtomicBool,
+    /// The state of its port, a [`PortState`].
+    pub port: AtomicU32,
 }
 
 // SAFETY: The offset is that of `links`, which only lists access, and their mutants.
@@ -49,7 +50,7 @@ impl Device {
             links: Links::new(),
             memory: UnsafeCell::new(()),
             state: AtomicPathState::new(),
-            port: AtomicBool::new(true),
+            port: AtomicU32::new(PortState::Live as u32),
         }
     }
 

@@ -21,11 +21,11 @@
 //!   What needs a full barrier between a store and a load cannot be shown here; that no protocol of
 //!   the library does is a claim that the models support, since they pass without one.
 //! - **SRCU.** A section here is a mutex of its thread. That says what a grace period orders, and
-//!   nothing of how the kernel does it, of nested sections, of sections that sleep, of grace periods
-//!   that share their work, or of `MpathHead::synchronize()` doing without one when there is no disk.
-//!   Two grace periods at the same time are ordered by the mutexes, which the kernel does not promise.
-//! - **Works.** The pending bit, and one runner. Not which CPU, not `flush_work()`, not a work that is
-//!   queued while it runs on another CPU, no time: a timer may expire whenever it likes.
+//!   nothing of how the kernel does it, of nested sections, of sections that sleep, or of grace periods
+//!   that share their work. Two grace periods at the same time are ordered by the mutexes, which the
+//!   kernel does not promise.
+//! - **Works.** The pending bit, one runner, and `flush_work()` where a model has it. Not which CPU, not
+//!   a work that is queued while it runs on another CPU, no time: a timer may expire whenever it likes.
 //! - **Size.** Two or three threads beside the main one, one head with one to three paths and one
 //!   slot, and executions with as many preemptions as each model says. Most mistakes need one or two,
 //!   but a mistake that needs more is not found. Where `Any` is said, all executions are tried.
@@ -43,3 +43,4 @@ mod publication;
 mod references;
 mod removal;
 mod states;
+mod take_down;

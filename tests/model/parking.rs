@@ -20,6 +20,8 @@ use libmultipath::parking::{
     kick,
     park,
     retry,
+    succeed,
+    take,
     FailOver,
     Kick,
     Parkable,
@@ -29,6 +31,8 @@ use libmultipath::parking::{
 use libmultipath::policy::Path;
 use libmultipath::shortlist::{
     change,
+    change_port,
+    note,
     usable,
     Changes,
     Stamp, //
@@ -50,11 +54,15 @@ use libmultipath::submission::{
     without_path,
     Submission, //
 };
+use libmultipath::sync::AtomicU32;
+use libmultipath::trust::{
+    Attempt,
+    Trust, //
+};
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{
     AtomicBool,
     AtomicPtr,
-    AtomicU32,
     Ordering, //
 };
 use loom::thread;
@@ -65,13 +73,14 @@ use std::sync::{
 };
 
 /// A bio: a link, and a number to know it by.
-struct Bio {
+pub struct Bio {
     next: UnsafeCell<*mut Bio>,
     number: usize,
 }
 
 impl Bio {
-    fn new(number: usize) -> *mut Self {
+    /// A bio that whoever has the pointer owns.
+    pub fn new(number: usize) -> *mut Self {
         Box::into_raw(Box::new(Self {
             next: UnsafeCell::new(null_mut()),
             number,
@@ -99,7 +108,7 @@ unsafe impl Parkable for Bio {
 }
 
 /// A path through a port of its own.
-struct FakePath {
+pub struct FakePath {
     state: AtomicPathState,
     port: AtomicU32,
 }
@@ -113,7 +122,7 @@ impl FakePath {
     }
 
     fn port(&self) -> PortState {
-        PortState::from_raw(self.port.load(Ordering::Relaxed))
+        PortState::from_raw(self.port.load())
     }
 }
 
@@ -132,8 +141,9 @@ impl Path for FakePath {
 }
 
 /// A head with one path.
-struct Head {
-    word: AtomicHeadWord,
+pub struct Head {
+    /// Its state.
+    pub word: AtomicHeadWord,
     path: FakePath,
     stamp: Stamp,
     port_changes: Changes,
@@ -141,8 +151,10 @@ struct Head {
     listed: AtomicBool,
     /// The shortlist's lock.
     lock: loom::sync::Mutex<()>,
-    lot: ParkingLot<Bio>,
-    requeue: Work,
+    /// Where bios wait.
+    pub lot: ParkingLot<Bio>,
+    /// The worker.
+    pub requeue: Work,
     retry: Work,
     /// The numbers of the bios that came to an end.
     ended: Mutex<Vec<usize>>,
@@ -151,7 +163,7 @@ struct Head {
 
 /// What is wrong with a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mutant {
+pub enum Mutant {
     Nothing,
     /// A bio is parked, and that is it.
     DoesNotLookAgain,
@@ -174,6 +186,10 @@ impl Submission for Head {
 
     fn word(&self) -> HeadWord {
         self.word.load()
+    }
+
+    fn state_of(path: &FakePath) -> PathState {
+        path.state.load()
     }
 
     fn port_of(path: &FakePath) -> PortState {
@@ -212,12 +228,12 @@ impl Kick for Head {
 impl FailOver for Head {
     type Path = FakePath;
 
-    fn change(&self, path: &FakePath, f: impl Fn(PathState) -> PathState) {
-        change(&path.state, self.stamp.changes(), f);
+    fn note(&self, path: &FakePath, f: impl Fn(PathState) -> PathState) -> PathState {
+        note(&path.state, self.stamp.changes(), f)
     }
 
     /// The retry is a work like any other.
-    fn retry_later(&self) {
+    fn retry_later(&self, _path: &FakePath, _msecs: u32) {
         self.retry.queue();
     }
 }
@@ -236,7 +252,7 @@ impl Waiting for Head {
 
 impl Head {
     /// A Live head whose only path is optimized, and not ready.
-    fn new(port: PortState, mutant: Mutant) -> Self {
+    pub fn new(port: PortState, mutant: Mutant) -> Self {
         let head = Self {
             word: AtomicHeadWord::new(),
             path: FakePath::new(port),
@@ -256,22 +272,40 @@ impl Head {
         head
     }
 
-    fn change_path(&self, f: impl Fn(PathState) -> PathState) {
-        FailOver::change(self, &self.path, f);
+    /// Changes the state of the path.
+    pub fn change_path(&self, f: impl Fn(PathState) -> PathState) {
+        change(&self.path.state, self.stamp.changes(), f);
     }
 
     /// `MpathPort::set_state()`.
     fn set_port(&self, state: PortState) {
-        self.path.port.store(state as u32, Ordering::Relaxed);
-        self.port_changes.add();
+        change_port(&self.path.port, &self.port_changes, state);
     }
 
-    fn submit(&self, bio: *mut Bio) {
-        if self.choose().is_none() && without_path(self, false) == WithoutPath::Park {
-            self.park(bio);
-        } else {
-            self.ended.lock().unwrap().push(Bio::end(bio));
+    /// Sends a bio to the path, or parks it, or fails it.
+    pub fn submit(&self, bio: *mut Bio) {
+        match self.choose().and_then(|path| self.take(path)) {
+            Some(attempt) => {
+                self.end(bio);
+                if attempt != Attempt::Plain {
+                    succeed(self, &self.path);
+                }
+            }
+            None if without_path(self, false) == WithoutPath::Park => self.park(bio),
+            None => self.end(bio),
         }
+    }
+
+    /// `Inside::take()`.
+    fn take(&self, path: &FakePath) -> Option<Attempt> {
+        match path.state.load().trust() {
+            Trust::Trusted => Some(Attempt::Plain),
+            _ => take(self, path),
+        }
+    }
+
+    fn end(&self, bio: *mut Bio) {
+        self.ended.lock().unwrap().push(Bio::end(bio));
     }
 
     fn park(&self, bio: *mut Bio) {
@@ -302,9 +336,10 @@ impl Head {
         }
     }
 
-    fn failover(&self, bio: *mut Bio) {
+    /// The path fails a bio.
+    pub fn failover(&self, bio: *mut Bio) {
         if self.mutant == Mutant::KicksBeforeTheChange {
-            fail_over(self, &self.path, || {});
+            fail_over(self, &self.path, Attempt::Watched, || {});
         }
         let park = || {
             // SAFETY: The bio is valid, and ours to give up.
@@ -312,11 +347,12 @@ impl Head {
         };
         match self.mutant {
             Mutant::KicksBeforeTheChange => park(),
-            _ => fail_over(self, &self.path, park),
+            _ => fail_over(self, &self.path, Attempt::Watched, park),
         }
     }
 
-    fn run_requeue(&self) -> bool {
+    /// Runs the worker if it is asked for.
+    pub fn run_requeue(&self) -> bool {
         self.requeue.run(|| {
             for bio in self.lot.take() {
                 self.submit(bio);
@@ -331,12 +367,17 @@ impl Head {
     }
 
     /// Has the works run as often as they were asked for, when all threads are done.
-    fn settle(&self) {
+    pub fn settle(&self) {
         while self.run_retry() | self.run_requeue() {}
     }
 
+    /// Has the bio with this number come to an end?
+    pub fn has_ended(&self, number: usize) -> bool {
+        self.ended.lock().unwrap().contains(&number)
+    }
+
     /// Nothing is parked, and `bios` bios have come to an end once.
-    fn assert_all_ended(&self, bios: usize) {
+    pub fn assert_all_ended(&self, bios: usize) {
         let mut ended = self.ended.lock().unwrap().clone();
         let parked: Vec<_> = self.lot.take().map(Bio::end).collect();
 
@@ -493,11 +534,15 @@ fn nothing_stays_parked_when_two_reasons_to_wait_go_at_the_same_time() {
     }
 }
 
-/// A path that works fails two bios, while the retry and the worker run whenever they like.
+/// A path that works fails two bios more than it may in a row, while the retry and the worker run
+/// whenever they like.
 fn failing_over(mutant: Mutant) -> impl Fn() + Send + Sync {
     move || {
         let head = Arc::new(Head::new(PortState::Live, mutant));
         head.change_path(|state| state.enabled(Reasons::NOT_READY));
+        for attempt in [Attempt::Plain, Attempt::Watched, Attempt::Watched] {
+            head.change_path(|state| state.failed(attempt));
+        }
 
         let failures = [0, 1].map(|number| {
             let head = head.clone();
@@ -515,8 +560,9 @@ fn failing_over(mutant: Mutant) -> impl Fn() + Send + Sync {
             thread.join().unwrap();
         }
         head.settle();
-        assert_eq!(head.path.access(), Access::Optimized);
         head.assert_all_ended(2);
+        assert!(head.path.state.load().is_trusted());
+        assert_eq!(head.path.access(), Access::Optimized);
     }
 }
 

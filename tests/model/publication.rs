@@ -3,10 +3,10 @@
 //! Paths are published and removed while others choose: nobody touches one that has been freed, and
 //! nobody fails to see one that can be used.
 //!
-//! The library's own: the policies, the state words and how they are changed, the list, and what says
-//! whether a shortlist is current and makes it anew. After `rust/engine`: where a shortlist is kept
-//! (`shortlist.rs`), adding and deleting paths (`remove.rs`), and the order of the driver's
-//! calls in `nvme_unlink_ns()`. SRCU is made by hand (`kernel.rs`).
+//! The library's own: the policies, the state words and how they are changed, the list, adding and
+//! deleting paths, and making shortlists and choosing the nearest path. After `rust/engine`: the places
+//! of a shortlist, and that a bio asks whether it is current. After the driver's contract: the order of
+//! its calls. SRCU is made by hand (`kernel.rs`).
 
 use crate::explore::{
     holds,
@@ -22,27 +22,39 @@ use crate::list::{
     List, //
 };
 use libmultipath::nodes::Node;
+use libmultipath::parking::Kick;
 use libmultipath::policy::{
     Candidates,
     IoPolicy,
     Path, //
 };
+use libmultipath::removal::{
+    self,
+    Control,
+    Controlled, //
+};
 use libmultipath::shortlist::{
+    self,
     change,
+    change_port,
     nearest,
-    usable,
+    note,
     Changes,
+    Keeper,
     Stamp, //
 };
 use libmultipath::state::{
     Access,
     AccessState,
+    AtomicHeadWord,
     PathState,
+    PortState,
     Reasons, //
 };
 use libmultipath::sync::AtomicPtr;
 use loom::sync::atomic::{
     AtomicU32,
+    AtomicU64,
     Ordering, //
 };
 use loom::sync::Mutex;
@@ -66,7 +78,8 @@ struct Head<const READERS: usize> {
     /// The shortlist's lock.
     lock: Mutex<()>,
     srcu: Srcu<READERS>,
-    control: Mutex<()>,
+    word: AtomicHeadWord,
+    control: Mutex<Control>,
     mutant: Mutant,
 }
 
@@ -76,6 +89,12 @@ enum Mutant {
     Nothing,
     /// A shortlist is current whatever has changed.
     IsAlwaysCurrent,
+    /// The counts are read before the stamp.
+    SumsBeforeTheStamp,
+    /// The stamp is loaded without acquire.
+    LoadsTheStampRelaxed,
+    /// A change is counted by the one of several who has made it.
+    CountsWhatIsNew,
     /// Slots survive that a shortlist is made anew.
     KeepsSlots,
     /// The nearest path is found and remembered without the lock.
@@ -87,7 +106,11 @@ enum Mutant {
 /// A step of taking a path away. What is right is [`RIGHT`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    /// `MpathDevice::change()`, in its two steps.
+    /// `MpathHead::quiesce()`.
+    Quiesce,
+    /// `MpathHead::delete_path()`.
+    Delete,
+    /// What the two do, step by step.
     Disable,
     Count,
     Synchronize,
@@ -101,8 +124,24 @@ enum Step {
 
 use Step::*;
 
-/// `quiesce()`, `delete_path()`, `synchronize()`, and then the memory is the driver's.
-const RIGHT: &[Step] = &[Disable, Count, Unlink, Count, Synchronize, Free];
+/// After the last step but one the memory is the driver's.
+const RIGHT: &[Step] = &[Quiesce, Delete, Synchronize, Free];
+
+impl<const READERS: usize> Kick for Head<READERS> {
+    fn kick(&self) {}
+}
+
+impl<const READERS: usize> Controlled for Head<READERS> {
+    fn word(&self) -> &AtomicHeadWord {
+        &self.word
+    }
+
+    fn with_control<R>(&self, f: impl FnOnce(&mut Control) -> R) -> R {
+        f(&mut self.control.lock().unwrap())
+    }
+}
+
+crate::kernel::without_timer!(Head<READERS>, const READERS: usize);
 
 impl<const READERS: usize> Head<READERS> {
     /// A head with the first `paths` paths, which somebody has chosen from if `chosen`.
@@ -117,7 +156,8 @@ impl<const READERS: usize> Head<READERS> {
             port_changes: Changes::new(),
             lock: Mutex::new(()),
             srcu: Srcu::new(),
-            control: Mutex::new(()),
+            word: AtomicHeadWord::new(),
+            control: Mutex::new(Control::default()),
             mutant,
         });
 
@@ -135,23 +175,42 @@ impl<const READERS: usize> Head<READERS> {
     }
 
     fn add_with(&self, device: &Device, push_back: fn(&List, &Device)) {
-        {
-            let _control = self.control.lock().unwrap();
-
+        removal::add_path(self, (), |_| {
             device.init(AccessState::Optimized);
             push_back(&self.paths, device);
-        }
+            Ok(())
+        })
+        .unwrap();
         // It is enabled.
         self.stamp.changes().add();
     }
 
     fn change(&self, device: &Device, f: impl Fn(PathState) -> PathState) {
-        change(&device.state, self.stamp.changes(), f);
+        if self.mutant == Mutant::CountsWhatIsNew {
+            note(&device.state, self.stamp.changes(), f);
+        } else {
+            change(&device.state, self.stamp.changes(), f);
+        }
+    }
+
+    fn change_port(&self, device: &Device, state: PortState) {
+        if self.mutant != Mutant::CountsWhatIsNew {
+            change_port(&device.port, &self.port_changes, state);
+        } else if device.port.update(|_| state as u32) != state as u32 {
+            self.port_changes.add();
+        }
     }
 
     fn take_away(&self, device: &Device, steps: &[Step]) {
         for step in steps {
             match step {
+                Quiesce => self.change(device, |state| state.disabled(Reasons::REMOVING)),
+                Delete => {
+                    removal::delete_path(self, self.stamp.changes(), || {
+                        self.paths.remove(device);
+                        true
+                    });
+                }
                 Disable => {
                     device
                         .state
@@ -214,59 +273,84 @@ impl<const READERS: usize> Section<'_, READERS> {
     }
 
     fn choose(&self, policy: IoPolicy) -> Option<&Seen> {
-        let head = self.head;
-
-        if head.mutant == Mutant::IsAlwaysCurrent {
-            if head.len.load(Ordering::Acquire) == 0 {
-                self.renew(|| ());
-            }
-        } else if !head.stamp.is_current(&head.port_changes) {
-            self.renew(|| ());
+        if !self.is_current() {
+            shortlist::renew(self, || ());
         }
         policy.choose(self, || Node(0))
     }
 
-    /// `Section::renew()`.
-    fn renew<R>(&self, then: impl FnOnce() -> R) -> R {
+    fn is_current(&self) -> bool {
         let head = self.head;
-        let _lock =
-            (head.mutant != Mutant::RenewsWithoutTheLock).then(|| head.lock.lock().unwrap());
+        let sum = || head.stamp.changes().count() + head.port_changes.count();
+        // SAFETY: A stamp begins with what it is of, which is one `AtomicU64` on the host.
+        let of: &AtomicU64 = unsafe { &*core::ptr::from_ref(&head.stamp).cast() };
 
-        head.stamp.renew(&head.port_changes, || {
-            let len = Cell::new(0);
-
-            usable(
-                || self.iter(),
-                |path| {
-                    head.places[len.get()].store(core::ptr::from_ref(path.device()).cast_mut());
-                    len.set(len.get() + 1);
-                },
-            );
-            if head.mutant != Mutant::KeepsSlots {
-                head.slot.store(null_mut());
-            }
-            head.len.store(len.get() as u32, Ordering::Release);
-        });
-        then()
+        match head.mutant {
+            Mutant::IsAlwaysCurrent => head.len.load(Ordering::Acquire) != 0,
+            Mutant::SumsBeforeTheStamp => sum() == of.load(Ordering::Acquire),
+            Mutant::LoadsTheStampRelaxed => of.load(Ordering::Relaxed) == sum(),
+            _ => head.stamp.is_current(&head.port_changes),
+        }
     }
 
-    /// `Section::elect()`.
+    /// `Inside::elect()`.
     fn elect(&self, node: Node) -> Option<&Seen> {
-        let elect = || {
-            let paths = (0..self.len()).filter_map(|place| self.at(place));
-            let path = nearest(paths, node)?;
-
-            self.head
-                .slot
-                .store(core::ptr::from_ref(path.device()).cast_mut());
-            Some(path)
-        };
-
-        if self.head.mutant == Mutant::ElectsWithoutTheLock {
-            elect()
-        } else {
-            self.renew(elect)
+        if self.head.mutant != Mutant::ElectsWithoutTheLock {
+            return shortlist::elect(self, node);
         }
+
+        let path = nearest(self.listed(), node)?;
+        self.remember(node, path);
+        Some(path)
+    }
+}
+
+impl<'a, const READERS: usize> Keeper<'a> for &'a Section<'_, READERS> {
+    type Path = Seen;
+
+    fn stamp(self) -> &'a Stamp {
+        &self.head.stamp
+    }
+
+    fn of_ports(self) -> &'a Changes {
+        &self.head.port_changes
+    }
+
+    fn with_lock<R>(self, f: impl FnOnce() -> R) -> R {
+        let needs_lock = self.head.mutant != Mutant::RenewsWithoutTheLock;
+        let _lock = needs_lock.then(|| self.head.lock.lock().unwrap());
+
+        f()
+    }
+
+    fn paths(self) -> impl Iterator<Item = &'a Seen> {
+        self.iter()
+    }
+
+    fn put(self, place: usize, path: &'a Seen) -> bool {
+        self.head.places[place].store(core::ptr::from_ref(path.device()).cast_mut());
+        true
+    }
+
+    fn is_trusted(path: &Seen) -> bool {
+        path.0.state.load().is_trusted()
+    }
+
+    fn complete(self, paths: usize, _is_trusted: bool) {
+        if self.head.mutant != Mutant::KeepsSlots {
+            self.head.slot.store(null_mut());
+        }
+        self.head.len.store(paths as u32, Ordering::Release);
+    }
+
+    fn listed(self) -> impl Iterator<Item = &'a Seen> {
+        (0..self.len()).filter_map(|place| self.at(place))
+    }
+
+    fn remember(self, _node: Node, path: &'a Seen) {
+        self.head
+            .slot
+            .store(core::ptr::from_ref(path.device()).cast_mut());
     }
 }
 
@@ -288,11 +372,10 @@ impl Seen {
 impl Path for Seen {
     fn access(&self) -> Access {
         self.0.touch();
-        if self.0.port.load(Ordering::Relaxed) {
-            self.0.state.load().access()
-        } else {
-            Access::Unusable
-        }
+        self.0
+            .state
+            .load()
+            .access_through(|| PortState::from_raw(self.0.port.load()))
     }
 
     fn distance(&self, _node: Node) -> u32 {
@@ -415,6 +498,84 @@ fn a_path_that_has_been_disabled_is_not_chosen_any_more() {
     );
 }
 
+/// What two callers say of the first of two paths at the same time.
+#[derive(Clone, Copy, Debug)]
+enum Said {
+    /// `mpath_quiesce_device()`.
+    Goes,
+    /// `mpath_disable_device()`.
+    Disabled,
+    /// `mpath_device_set_access_state()`.
+    Inaccessible,
+    /// `mpath_port_set_state()`.
+    PortGone,
+    /// `mpath_enable_device()`.
+    Enabled,
+}
+
+impl Said {
+    fn is_bad(self) -> bool {
+        !matches!(self, Self::Enabled)
+    }
+
+    fn say(self, head: &Head<2>) {
+        let device = &head.devices[0];
+
+        match self {
+            Self::Goes => head.change(device, |state| state.disabled(Reasons::REMOVING)),
+            Self::Disabled => head.change(device, |state| state.disabled(Reasons::NOT_READY)),
+            Self::Inaccessible => head.change(device, |state| state.reaching(AccessState::Other)),
+            Self::PortGone => head.change_port(device, PortState::Dead),
+            Self::Enabled => head.change(device, |state| state.enabled(Reasons::NOT_READY)),
+        }
+    }
+
+    /// Two say so. A bio that is submitted after the call of one of them has returned must know.
+    fn by_two(self, mutant: Mutant) -> impl Fn() + Send + Sync {
+        move || {
+            let head = Head::<2>::new(2, self.is_bad(), mutant);
+            if !self.is_bad() {
+                Self::Disabled.say(&head);
+                head.submit(0, IoPolicy::Numa);
+            }
+            let other = {
+                let head = head.clone();
+                thread::spawn(move || self.say(&head))
+            };
+
+            self.say(&head);
+            let section = head.read(1);
+            let path = section.choose(IoPolicy::Numa).unwrap();
+            assert!(
+                core::ptr::eq(path.device(), &head.devices[usize::from(self.is_bad())]),
+                "a call has returned and a bio does not know"
+            );
+            drop(section);
+            other.join().unwrap();
+        }
+    }
+}
+
+/// Shows A-12.
+#[test]
+fn a_change_is_known_when_the_call_returns_although_another_makes_the_same() {
+    for said in [
+        Said::Goes,
+        Said::Disabled,
+        Said::Inaccessible,
+        Said::PortGone,
+        Said::Enabled,
+    ] {
+        holds(AtMost(3), said.by_two(Mutant::Nothing));
+        is_caught(
+            (said, Mutant::CountsWhatIsNew),
+            "a call has returned and a bio does not know",
+            AtMost(3),
+            said.by_two(Mutant::CountsWhatIsNew),
+        );
+    }
+}
+
 /// Shows L-9, L-12.
 #[test]
 fn a_path_whose_port_takes_no_io_any_more_is_not_chosen() {
@@ -426,13 +587,11 @@ fn a_path_whose_port_takes_no_io_any_more_is_not_chosen() {
                 thread::spawn(move || head.submit(0, IoPolicy::RoundRobin))
             };
 
-            // `MpathPort::set_state()`.
             if before {
                 head.port_changes.add();
-            }
-            head.devices[0].port.store(false, Ordering::Relaxed);
-            if !before {
-                head.port_changes.add();
+                head.devices[0].port.update(|_| PortState::Dead as u32);
+            } else {
+                head.change_port(&head.devices[0], PortState::Dead);
             }
             assert!(!head.submit(1, IoPolicy::RoundRobin), "its path was chosen");
             reader.join().unwrap();
@@ -519,6 +678,47 @@ fn a_shortlist_that_nobody_looks_at_the_age_of_is_caught() {
             TOUCHED,
             AtMost(2),
             one_goes(policy, true, RIGHT, Mutant::IsAlwaysCurrent),
+        );
+    }
+}
+
+/// The first of two paths is taken away, while a reader chooses. Another one sees two changes of a
+/// port of another head, and makes the shortlist anew for that reason. Of these changes the first
+/// reader knows only if the stamp tells it.
+fn one_goes_and_ports_change(mutant: Mutant) -> impl Fn() + Send + Sync {
+    move || {
+        let head = Head::<2>::new(2, true, mutant);
+        let readers = [false, true].map(|sees_changes| {
+            let head = head.clone();
+            thread::spawn(move || {
+                if sees_changes {
+                    head.port_changes.add();
+                    head.port_changes.add();
+                }
+                head.submit(sees_changes.into(), IoPolicy::RoundRobin)
+            })
+        });
+
+        head.take_away(&head.devices[0], RIGHT);
+        for reader in readers {
+            assert!(reader.join().unwrap(), "the other path was not found");
+        }
+    }
+}
+
+/// A sum that is read first may be an old one of one counter and a new one of the other, which is
+/// the sum of a stamp that was given meanwhile.
+///
+/// Shows L-7, L-12.
+#[test]
+fn a_sum_that_is_older_than_the_stamp_is_caught() {
+    holds(AtMost(2), one_goes_and_ports_change(Mutant::Nothing));
+    for mutant in [Mutant::SumsBeforeTheStamp, Mutant::LoadsTheStampRelaxed] {
+        is_caught(
+            mutant,
+            TOUCHED,
+            AtMost(2),
+            one_goes_and_ports_change(mutant),
         );
     }
 }

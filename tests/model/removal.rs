@@ -2,9 +2,9 @@
 
 //! The delayed removal of a head against paths that come back.
 //!
-//! The library's own: all of [`removal`], and the head's word. Made by hand: the mutex, the timer,
-//! which is a work for which it is always time, and a clock, which jumps to the tick for which the
-//! timer was started. A path is a count.
+//! The library's own: all of [`removal`], [`life::take_down`], and the head's word. Made by hand: the
+//! mutexes, the timer, which is a work for which it is always time, and a clock, which jumps to the
+//! tick for which the timer was started. A path is a count, and so is the removal of the disk.
 
 use crate::explore::{
     holds,
@@ -12,6 +12,11 @@ use crate::explore::{
     Preemptions::AtMost, //
 };
 use crate::kernel::Work;
+use libmultipath::life::{
+    self,
+    BringUp,
+    Life, //
+};
 use libmultipath::parking::Kick;
 use libmultipath::removal::{
     self,
@@ -20,6 +25,7 @@ use libmultipath::removal::{
     Decision,
     Removable, //
 };
+use libmultipath::shortlist::Changes;
 use libmultipath::state::{
     AtomicHeadWord,
     HeadState, //
@@ -51,6 +57,8 @@ enum Mutant {
 struct Head {
     word: AtomicHeadWord,
     control: Mutex<Control>,
+    bring_up: Mutex<BringUp>,
+    changes: Changes,
     timer: Work,
     /// The tick for which the timer was started last; written under the mutex.
     until: AtomicUsize,
@@ -111,6 +119,41 @@ impl Removable for Head {
     }
 }
 
+impl Life for Head {
+    type Path = ();
+    type Error = ();
+
+    const GONE: () = ();
+
+    fn is_listed(_path: &()) -> bool {
+        unreachable!()
+    }
+
+    fn with_bring_up<R>(&self, f: impl FnOnce(&mut BringUp) -> R) -> R {
+        f(&mut self.bring_up.lock().unwrap())
+    }
+
+    fn add_disk(&self) -> Result<(), ()> {
+        unreachable!()
+    }
+
+    fn disk_added(&self, _bring_up: &mut BringUp) {
+        unreachable!()
+    }
+
+    fn link_paths(&self, _bring_up: &BringUp) {
+        unreachable!()
+    }
+
+    fn delete_disk(&self, _bring_up: &mut BringUp) {
+        self.removals.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn grace_period(&self) {}
+
+    fn settle(&self) {}
+}
+
 impl Head {
     /// A Live head with one path and a removal delay; the driver has a reference.
     fn new(mutant: Mutant) -> Self {
@@ -120,6 +163,11 @@ impl Head {
                 paths: 1,
                 ..Control::default()
             }),
+            bring_up: Mutex::new(BringUp {
+                disk_added: true,
+                ..BringUp::default()
+            }),
+            changes: Changes::new(),
             timer: Work::new(),
             until: AtomicUsize::new(0),
             clock: AtomicUsize::new(0),
@@ -188,8 +236,7 @@ impl Head {
     /// `nvme_unlink_ns_head()` and `nvme_remove_ns_head()`: by a path's remover, or by the timer.
     fn remove_head(&self) {
         if self.try_remove() {
-            self.removals.fetch_add(1, Ordering::AcqRel);
-            self.with_control(|_| self.word.advance(HeadState::Dead));
+            life::take_down(self);
             self.put();
         }
     }
@@ -249,7 +296,7 @@ fn race(delay: Option<u32>, mutant: Mutant) -> impl Fn() + Send + Sync {
         let deleter = {
             let head = head.clone();
             thread::spawn(move || {
-                removal::delete_path(&*head, || true);
+                removal::delete_path(&*head, &head.changes, || true);
                 head.remove_head();
             })
         };
