@@ -89,7 +89,9 @@ struct work_struct { bool queued; };
 #define INIT_WORK(w, f)			((void)(f), (w)->queued = false)
 #define mod_timer(t, expires)		((void)(expires), (t)->armed = true)
 #define timer_delete_sync(t)		((t)->armed = false)
+#define timer_shutdown_sync(t)		((t)->armed = false)
 #define cancel_work_sync(w)		((w)->queued = false)
+#define disable_work_sync(w)		((w)->queued = false)
 #define queue_work(queue, w)		((void)(queue), (w)->queued = true)
 #define timer_container_of(var, t, member)				\
 	container_of(t, typeof(*(var)), member)
@@ -204,7 +206,8 @@ static void nvme_mpath_update(struct nvme_ctrl *ctrl);
 static void nvme_mpath_add_disk(struct nvme_ns *ns, __le32 anagrpid);
 static void nvme_mpath_init_ctrl(struct nvme_ctrl *ctrl);
 static void nvme_mpath_stop(struct nvme_ctrl *ctrl);
-static void nvme_mpath_uninit(struct nvme_ctrl *ctrl);
+/* The end of a controller, which no step takes */
+static __attribute__((unused)) void nvme_mpath_uninit(struct nvme_ctrl *ctrl);
 static int nvme_mpath_init_identify(struct nvme_ctrl *ctrl,
 				    struct nvme_id_ctrl *id);
 

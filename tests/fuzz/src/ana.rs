@@ -347,19 +347,24 @@ impl Expected {
 
         self.anagrpmax = identity.anagrpmax;
         let Some(size) = identity.log_size() else {
-            self.log = None;
+            self.forget();
             return 0;
         };
         if self.log.as_ref().is_none_or(|log| log.len() != size) {
-            // The timer is stopped if there was a log.
-            self.timer &= self.log.is_none();
+            self.forget();
             self.log = Some(vec![0; size]);
         }
         if self.read(answer) {
             return 0;
         }
-        self.log = None;
+        self.forget();
         1
+    }
+
+    /// No log, so no timer for what it said.
+    fn forget(&mut self) {
+        self.log = None;
+        self.timer = false;
     }
 
     fn set_up(&mut self, index: usize, grpid: u32) {
