@@ -134,7 +134,10 @@ mod tests {
             fail_over(&path, |_| ());
             head.kick();
             check_eq!(io.status(), PENDING);
-            check_eq!(Io::submit(head.bdev(), WRITE | NOWAIT | kind, 0)?.wait(), AGAIN);
+            check_eq!(
+                Io::submit(head.bdev(), WRITE | NOWAIT | kind, 0)?.wait(),
+                AGAIN
+            );
             path.behave(Behaviour::Complete);
             path.port().set(PortState::Live);
             head.kick();

@@ -8,8 +8,8 @@ use super::driver::{
     TestHead, //
 };
 use super::fake::{
-    FakePath,
     Behaviour,
+    FakePath,
     Options,
     FUA_FEATURE,
     NOWAIT_FEATURE,
@@ -34,12 +34,7 @@ use kernel::prelude::*;
 use kernel::sync::Arc;
 
 /// What asks for a flush, or to be written through: its flags, and its pages.
-const KINDS: [(u32, usize); 4] = [
-    (PREFLUSH, 0),
-    (PREFLUSH, 1),
-    (FUA, 1),
-    (PREFLUSH | FUA, 2),
-];
+const KINDS: [(u32, usize); 4] = [(PREFLUSH, 0), (PREFLUSH, 1), (FUA, 1), (PREFLUSH | FUA, 2)];
 
 /// Where they write to.
 const SECTOR: u64 = 64;

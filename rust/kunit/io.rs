@@ -149,9 +149,7 @@ impl Io {
     /// What its submitter would poll for.
     pub(super) fn cookie(&self) -> u32 {
         // SAFETY: The memory is ours; who submits may look at any time.
-        unsafe {
-            (&raw const (*self.bio.get()).__bindgen_anon_1.bi_cookie).read_volatile()
-        }
+        unsafe { (&raw const (*self.bio.get()).__bindgen_anon_1.bi_cookie).read_volatile() }
     }
 
     /// Has it ended well, once?

@@ -74,7 +74,9 @@ fn wear_out(head: &TestHead, path: &FakePath) -> Result<Arc<Io>> {
     path.behave(Behaviour::FailOver);
     let begin = path.bios();
     let io = head.write(0)?;
-    check!(eventually(|| path.bios() - begin > UNTIL_LONGEST && is_left_alone(path)));
+    check!(eventually(
+        || path.bios() - begin > UNTIL_LONGEST && is_left_alone(path)
+    ));
     Ok(io)
 }
 
@@ -415,7 +417,10 @@ mod tests {
     #[test]
     fn what_a_path_fails_that_the_driver_does_not_want_used_does_not_count() -> Result {
         const UNWANTED: [(fn(&FakePath), fn(&FakePath)); 3] = [
-            (|path| path.disable(NOT_READY), |path| path.enable(NOT_READY)),
+            (
+                |path| path.disable(NOT_READY),
+                |path| path.enable(NOT_READY),
+            ),
             (
                 |path| path.set_access(AccessState::Other),
                 |path| path.set_access(AccessState::Optimized),
