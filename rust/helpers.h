@@ -6,6 +6,7 @@
 #ifndef _LIBMULTIPATH_HELPERS_H
 #define _LIBMULTIPATH_HELPERS_H
 
+#include <linux/bio-integrity.h>
 #include <linux/blk-cgroup.h>
 #include <linux/io_uring/cmd.h>
 #include <linux/multipath.h>

@@ -21,12 +21,16 @@ mod io;
 mod opener;
 mod thread;
 
+mod carry;
 mod failover;
+mod flush;
 mod forward;
 mod live;
 mod policy;
 mod remove;
 mod requeue;
 mod select;
+mod slab;
 mod split;
 mod sysfs;
+mod trust;

@@ -490,7 +490,7 @@ impl<'a> Candidates<'a> for Careful<'a> {
     }
 
     fn nearest(self, node: Node) -> Option<&'a MpathDevice> {
-        nearest(self.iter(), node)
+        shortlist::nearest(self.iter(), node)
     }
 
     fn turn(self) -> usize {

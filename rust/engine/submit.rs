@@ -139,6 +139,9 @@ impl MpathHead {
 
     /// Parks a bio for which there is no memory now, and looks again soon.
     fn wait_for_memory(&self, bio: Bio) {
+        if bio.is_nowait() {
+            return bio.fail(Failure::Again);
+        }
         self.wait(bio);
         self.look_again_in(1);
     }
@@ -203,16 +206,33 @@ impl MpathHead {
     pub(crate) fn failover(&self, path: &MpathDevice, mut bios: Returned) {
         let counts = path.is_meant_for_io();
         // A request without a bio tells as much of the path as one that nobody watches.
-        let mut is_plain = bios.is_empty();
+        let mut is_noted = false;
+        let mut note = || {
+            if !core::mem::replace(&mut is_noted, true) {
+                parking::fail_over(self, path, Attempt::Plain, || {});
+            }
+        };
 
+        if bios.is_empty() {
+            note();
+        }
         if let Some(disk) = self.disk() {
             while let Some(bio) = bios.next_of(path.disk()) {
                 if bio.status() == AGAIN {
                     // It would have had to wait, which is not the path's fault.
                     bio.fail(Failure::Again);
-                } else {
-                    is_plain |= self.take_back(disk, bio, counts) == Attempt::Plain;
+                    continue;
                 }
+                // SAFETY: The path gives the bio back, and it is valid.
+                let journey = unsafe { TrackedBio::journey_of(bio.as_raw(), clone_ended) };
+                let attempt = journey.as_ref().map(|journey| journey.attempt);
+
+                // Those that are watched tell by themselves how they have ended. Before any is sent
+                // again, so that this is watched.
+                if attempt.is_none_or(|attempt| attempt == Attempt::Plain) {
+                    note();
+                }
+                self.take_back(disk, bio, journey, counts);
             }
         }
         if !bios.is_empty() {
@@ -221,24 +241,16 @@ impl MpathHead {
                  it is left in the list",
             );
         }
-        // Those that are watched have told by themselves how they ended.
-        if is_plain {
-            parking::fail_over(self, path, Attempt::Plain, || {});
-        } else {
-            self.kick();
-        }
+        self.kick();
     }
 
-    /// Takes a bio back that a path has failed. Returns how it had been sent.
-    fn take_back(&self, disk: &Disk, mut bio: Bio, counts: bool) -> Attempt {
-        // SAFETY: The path gives the bio back, and it is valid.
-        let Some(journey) = (unsafe { TrackedBio::journey_of(bio.as_raw(), clone_ended) }) else {
+    /// Takes a bio back that a path has failed.
+    fn take_back(&self, disk: &Disk, mut bio: Bio, journey: Option<&mut Journey>, counts: bool) {
+        let Some(journey) = journey else {
             bio.take_back(disk);
             self.count_waiting();
-            self.busy.lot.push(bio);
-            return Attempt::Plain;
+            return self.busy.lot.push(bio);
         };
-        let attempt = journey.attempt;
 
         journey.given_back = true;
         journey.failures += u32::from(counts);
@@ -246,7 +258,6 @@ impl MpathHead {
             0 => bio.end_with_status(PATH_FAILED),
             status => bio.end_with_status(status),
         }
-        attempt
     }
 
     /// Gives every path whose pause has ended another try.
@@ -315,12 +326,12 @@ impl MpathHead {
             return tracked.end_with_status(status);
         }
 
-        // What was given back has been counted.
-        let mut counts = !journey.given_back;
+        // What was given back has been counted; what a path has failed that is gone does not count.
+        let mut counts = false;
 
-        if is_watched || counts {
+        if is_watched || !journey.given_back {
             self.with_path(journey.path, |path| {
-                counts &= path.is_meant_for_io();
+                counts = !journey.given_back && path.is_meant_for_io();
                 if is_watched {
                     parking::fail_over(self, path, journey.attempt, || {});
                 }
@@ -434,8 +445,9 @@ unsafe extern "C" fn clone_ended(clone: *mut bindings::bio) {
     // SAFETY: By this function's contract. A bio that has not ended keeps its disk, and that the
     // head.
     unsafe {
-        let asked_to_flush = Bio::is_flush(clone);
         let (tracked, status) = TrackedBio::returned(clone);
+        // The clone may have lost its flags on its way.
+        let asked_to_flush = Bio::is_flush(tracked.as_raw());
         let head = MpathHead::of_disk((*(*tracked.as_raw()).bi_bdev).bd_disk);
 
         head.attempt_ended(tracked, status, asked_to_flush);

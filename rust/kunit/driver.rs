@@ -527,6 +527,12 @@ impl TestHead {
         self.engine().busy.requeue.flush();
     }
 
+    /// Waits for all who may see the head's paths.
+    pub(super) fn synchronize(&self) {
+        // SAFETY: The head is there.
+        unsafe { ffi::mpath_synchronize(self.raw) }
+    }
+
     /// How many bios have been parked for want of a usable path.
     pub(super) fn requeued(&self) -> isize {
         self.engine().busy.requeued.load(Relaxed)

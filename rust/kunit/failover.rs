@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Bios that a path gives back, and what becomes of the path.
+//! Bios that a path gives back.
 
 use super::check::eventually;
 use super::driver::{
@@ -22,7 +22,6 @@ use super::io::{
 };
 use crate::bindings;
 use crate::policy::IoPolicy;
-use crate::state::AccessState;
 use kernel::impl_has_hr_timer;
 use kernel::interrupt::local_interrupt_disable;
 use kernel::new_spinlock;
@@ -42,13 +41,8 @@ use kernel::time::hrtimer::{
 };
 use kernel::time::{
     Delta,
-    Instant,
     Monotonic, //
 };
-
-/// When a path that failed is tried again at the latest, and how often a path may be tried while
-/// many times that passes.
-const RETRY_MSECS: i64 = 100;
 
 /// Submits writes one after the other, without waiting.
 fn write_in_order(head: &TestHead, count: u64) -> Result<KVec<Arc<Io>>> {
@@ -119,14 +113,6 @@ impl_has_hr_timer! {
     }
 }
 
-/// How a path may be said to have been evaluated anew.
-const EVALUATIONS: [fn(&FakePath); 4] = [
-    |path| path.set_access(AccessState::Optimized),
-    |path| path.enable(NOT_READY),
-    |path| path.enable(0),
-    FakePath::set_live,
-];
-
 #[kunit_tests(mpath_failover)]
 mod tests {
     use super::*;
@@ -142,6 +128,7 @@ mod tests {
             let ios = write_in_order(&head, 16)?;
             check_eq!(a.held(), 16);
             let b = head.path()?;
+            a.disable(NOT_READY);
             a.fail_held_over();
             for io in &ios {
                 check_eq!(io.wait(), OK);
@@ -163,6 +150,7 @@ mod tests {
         let ios = write_in_order(&head, 8)?;
         let b = head.path()?;
         let bios = a.take_held();
+        a.disable(NOT_READY);
         {
             let _off = local_interrupt_disable();
 
@@ -184,6 +172,7 @@ mod tests {
         a.behave(Behaviour::Hold);
         let ios = write_in_order(&head, 8)?;
         let b = head.path()?;
+        a.disable(NOT_READY);
         let timer = FailoverTimer::new(&a)?;
         let _handle = timer.clone().start(Delta::from_micros(100));
         for io in &ios {
@@ -215,6 +204,7 @@ mod tests {
             (*first).bi_status = MEDIUM as u8;
             bindings::bio_endio(first);
         }
+        a.disable(NOT_READY);
         a.fail_over(rest);
         check!(eventually(|| b.held() == 3));
         check_eq!(io.status(), PENDING);
@@ -234,71 +224,6 @@ mod tests {
         a.end_held(MEDIUM);
         check_eq!(io.wait(), MEDIUM);
         check_eq!(b.bios(), 0);
-        Ok(())
-    }
-
-    /// Shows X-1.
-    #[test]
-    fn a_path_that_failed_is_left_alone_until_it_is_evaluated() -> Result {
-        for evaluate in EVALUATIONS {
-            let head = TestHead::new(Setup::default())?;
-            let path = head.path()?;
-
-            path.behave(Behaviour::FailOver);
-            let begin = Instant::<Monotonic>::now();
-            let io = head.write(0)?;
-            for _ in 0..5 {
-                head.kick();
-            }
-            let bios = path.bios();
-            let is_early = begin.elapsed().as_millis() < RETRY_MSECS;
-            // On a machine that is too slow for this it has been tried again rightly.
-            check!(!is_early || (bios == 1 && io.status() == PENDING));
-
-            path.behave(Behaviour::Complete);
-            evaluate(&path);
-            head.engine().busy.requeue.flush();
-            let is_early = begin.elapsed().as_millis() < RETRY_MSECS;
-            check!(!is_early || io.status() == OK);
-            check_eq!(io.wait(), OK);
-        }
-        Ok(())
-    }
-
-    /// Shows X-1.
-    #[test]
-    fn a_path_that_failed_is_tried_again_after_a_while() -> Result {
-        let head = TestHead::new(Setup::default())?;
-        let path = head.path()?;
-
-        path.behave(Behaviour::FailOver);
-        let begin = Instant::<Monotonic>::now();
-        let io = head.write(0)?;
-        check!(eventually(|| path.bios() >= 2));
-        check!(begin.elapsed().as_millis() >= RETRY_MSECS - 20);
-        path.behave(Behaviour::Complete);
-        check_eq!(io.wait(), OK);
-        Ok(())
-    }
-
-    /// Shows X-1.
-    #[test]
-    fn paths_that_all_fail_are_not_tried_in_a_loop() -> Result {
-        let head = TestHead::following(IoPolicy::RoundRobin)?;
-        let (a, b) = (head.path()?, head.path()?);
-
-        a.behave(Behaviour::FailOver);
-        b.behave(Behaviour::FailOver);
-        let begin = Instant::<Monotonic>::now();
-        let ios = write_in_order(&head, 4)?;
-        check!(eventually(|| a.bios() >= 12 && b.bios() >= 12));
-        // Four bios on two paths come to each path at most four times in every period.
-        let periods = begin.elapsed().as_millis() / RETRY_MSECS + 2;
-        check!(i64::from(a.bios().max(b.bios())) <= 4 * periods);
-        a.behave(Behaviour::Complete);
-        for io in &ios {
-            check_eq!(io.wait(), OK);
-        }
         Ok(())
     }
 

@@ -125,6 +125,8 @@ pub(super) enum Behaviour {
     Complete,
     /// Gives them back to the head, at once.
     FailOver,
+    /// Carries them out as far as can be seen, and ends them with an error, at once.
+    Spend,
     /// Keeps them until it is told what to do with them.
     Hold,
     /// Keeps those who bring them busy, without letting them sleep, until it is to do something
@@ -144,6 +146,10 @@ pub(super) struct Options {
     pub(super) operations: bool,
     /// Is its disk added?
     pub(super) added: bool,
+    /// Changes the limits of its disk.
+    pub(super) limits: fn(&mut bindings::queue_limits),
+    /// The capacity in sectors.
+    pub(super) capacity: u64,
 }
 
 impl Default for Options {
@@ -154,6 +160,8 @@ impl Default for Options {
             node: NO_NODE,
             operations: true,
             added: true,
+            limits: |_| (),
+            capacity: CAPACITY,
         }
     }
 }
@@ -162,8 +170,82 @@ impl Default for Options {
 #[derive(Clone, Copy)]
 pub(super) struct Seen {
     pub(super) sector: u64,
+    pub(super) bytes: u32,
     pub(super) opf: u32,
     pub(super) status: u32,
+    pub(super) flags: u16,
+    pub(super) cookie: u32,
+    pub(super) ioprio: u16,
+    pub(super) hint: u32,
+    pub(super) stream: u8,
+    /// Has it data for its integrity?
+    pub(super) integrity: bool,
+    /// Is it accounted for by the path's queue?
+    pub(super) of_queue: bool,
+    /// What `mpath_bio_failovers()` says.
+    pub(super) failovers: u32,
+}
+
+impl Seen {
+    /// # Safety
+    ///
+    /// `bio` is valid, and has come to the path of `disk`.
+    unsafe fn new(bio: *mut bindings::bio, disk: *mut bindings::gendisk) -> Self {
+        // SAFETY: By this function's contract; a bio that has been submitted is associated with
+        // what accounts for it.
+        unsafe {
+            Self {
+                sector: (*bio).bi_iter.bi_sector,
+                bytes: (*bio).bi_iter.bi_size,
+                opf: (*bio).bi_opf,
+                status: (*bio).bi_status.into(),
+                flags: (*bio).bi_flags,
+                cookie: (*bio).__bindgen_anon_1.bi_cookie,
+                ioprio: (*bio).bi_ioprio,
+                hint: (*bio).bi_write_hint.into(),
+                stream: (*bio).bi_write_stream,
+                integrity: has_integrity(bio),
+                of_queue: is_accounted_by(bio, (*disk).queue),
+                failovers: ffi::mpath_bio_failovers(bio),
+            }
+        }
+    }
+}
+
+/// Has a bio data for its integrity?
+///
+/// # Safety
+///
+/// `bio` is valid.
+unsafe fn has_integrity(bio: *mut bindings::bio) -> bool {
+    #[cfg(CONFIG_BLK_DEV_INTEGRITY)]
+    // SAFETY: By this function's contract.
+    unsafe {
+        (*bio).bi_opf & io::INTEGRITY != 0 && !(*bio).bi_integrity.is_null()
+    }
+    #[cfg(not(CONFIG_BLK_DEV_INTEGRITY))]
+    {
+        let _ = bio;
+        false
+    }
+}
+
+/// Is a bio accounted for by what belongs to this queue?
+///
+/// # Safety
+///
+/// `bio` is valid, and has been submitted.
+unsafe fn is_accounted_by(bio: *mut bindings::bio, queue: *mut bindings::request_queue) -> bool {
+    #[cfg(CONFIG_BLK_CGROUP)]
+    // SAFETY: By this function's contract. Tests are in the root of all groups.
+    unsafe {
+        core::ptr::eq((*bio).bi_blkg, (*queue).root_blkg)
+    }
+    #[cfg(not(CONFIG_BLK_CGROUP))]
+    {
+        let _ = (bio, queue);
+        true
+    }
 }
 
 /// What a path remembers, and what it holds.
@@ -189,6 +271,10 @@ pub(super) struct FakePath {
     /// Is it on that head's list?
     listed: Atomic<bool>,
     behaviour: Atomic<u32>,
+    /// So many of the next bios are given back, whatever the behaviour.
+    to_fail: Atomic<u32>,
+    /// The status of bios that it gives back, or spends.
+    status: Atomic<u32>,
     bios: Counter,
     #[pin]
     log: SpinLock<Log>,
@@ -220,6 +306,7 @@ impl FakePath {
             features: NOWAIT_FEATURE,
             ..Default::default()
         };
+        (options.limits)(&mut lim);
         // SAFETY: The limits are valid.
         let disk = from_err_ptr(unsafe { bindings::mpath_helper_alloc_disk(&mut lim, NO_NODE) })?;
         let path = Arc::pin_init(
@@ -232,6 +319,8 @@ impl FakePath {
                 head: Atomic::new(core::ptr::null_mut()),
                 listed: Atomic::new(false),
                 behaviour: Atomic::new(Behaviour::Complete as u32),
+                to_fail: Atomic::new(0),
+                status: Atomic::new(io::TRANSPORT),
                 bios: Counter::new(),
                 log <- new_spinlock!(Log { seen, held: bindings::bio_list::default() }),
                 disk_added: Atomic::new(false),
@@ -253,7 +342,7 @@ impl FakePath {
             (*disk).private_data = core::ptr::from_ref(&*path).cast_mut().cast();
             (*disk).flags |= bindings::GENHD_FL_HIDDEN as i32;
             name_disk(disk, "mpkpath");
-            bindings::set_capacity(disk, CAPACITY);
+            bindings::set_capacity(disk, options.capacity);
         }
         if options.added {
             path.add_disk()?;
@@ -410,6 +499,16 @@ impl FakePath {
         self.behaviour.store(behaviour as u32, Relaxed);
     }
 
+    /// Gives so many of the next bios back to the head, at once.
+    pub(super) fn fail_next(&self, count: u32) {
+        self.to_fail.store(count, Relaxed);
+    }
+
+    /// Says with which status bios are given back, or spent, from now on.
+    pub(super) fn fail_with(&self, status: u32) {
+        self.status.store(status, Relaxed);
+    }
+
     /// Shows a partition table with one partition from now on.
     pub(super) fn show_a_partition(&self) {
         self.partitioned.store(true, Relaxed);
@@ -485,6 +584,49 @@ impl FakePath {
         self.fail_over(self.take_held());
     }
 
+    /// Carries out what is held as far as can be seen, and ends it with an error, as the block layer
+    /// does with a write whose flush afterwards has failed.
+    pub(super) fn spend_held(&self) {
+        let mut bio = self.take_held().head;
+
+        while !bio.is_null() {
+            // SAFETY: What was held is ours, once.
+            unsafe {
+                let next = core::mem::replace(&mut (*bio).bi_next, core::ptr::null_mut());
+
+                self.spend(bio);
+                bio = next;
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `bio` is valid, and the path's to end.
+    unsafe fn spend(&self, bio: *mut bindings::bio) {
+        // SAFETY: By this function's contract.
+        unsafe {
+            consume(bio);
+            (*bio).bi_status = self.status.load(Relaxed) as u8;
+            bindings::bio_endio(bio);
+        }
+    }
+
+    /// Carries out what is held as far as can be seen, and gives it back.
+    pub(super) fn fail_held_over_spent(&self) {
+        let list = self.take_held();
+        let mut bio = list.head;
+
+        while !bio.is_null() {
+            // SAFETY: The list owns its bios.
+            unsafe {
+                consume(bio);
+                bio = (*bio).bi_next;
+            }
+        }
+        self.fail_over(list);
+    }
+
     /// Gives bios back to the head, with a status that shows. Any context.
     pub(super) fn fail_over(&self, mut list: bindings::bio_list) {
         let mut bio = list.head;
@@ -494,7 +636,7 @@ impl FakePath {
             // on their way is theirs.
             unsafe {
                 if (*bio).bi_flags & (1 << bindings::BIO_CHAIN) == 0 {
-                    (*bio).bi_status = io::TRANSPORT as u8;
+                    (*bio).bi_status = self.status.load(Relaxed) as u8;
                 }
                 bio = (*bio).bi_next;
             }
@@ -514,18 +656,22 @@ impl FakePath {
     unsafe fn take(&self, bio: *mut bindings::bio) {
         self.bios.count();
         // SAFETY: By this function's contract.
-        let seen = unsafe {
-            Seen {
-                sector: (*bio).bi_iter.bi_sector,
-                opf: (*bio).bi_opf,
-                status: (*bio).bi_status.into(),
-            }
-        };
+        let seen = unsafe { Seen::new(bio, self.disk) };
+
+        if seen.opf & io::POLLED != 0 {
+            // SAFETY: The bio is ours, and the cookie for those below a path to set.
+            unsafe { (*bio).__bindgen_anon_1.bi_cookie = COOKIE };
+        }
 
         let mut log = self.log.lock();
         // What does not fit is not remembered.
         let _ = log.seen.push_within_capacity(seen);
-        let behaviour = self.behaviour.load(Relaxed);
+        let mut behaviour = self.behaviour.load(Relaxed);
+        let to_fail = self.to_fail.load(Relaxed);
+        if to_fail > 0 {
+            self.to_fail.store(to_fail - 1, Relaxed);
+            behaviour = Behaviour::FailOver as u32;
+        }
         if behaviour == Behaviour::Hold as u32 {
             self.port.nr_active().fetch_add(1, Relaxed);
             // SAFETY: The bio is ours now; the tail is, while it is on the list.
@@ -555,8 +701,16 @@ impl FakePath {
             });
             return;
         }
+        if behaviour == Behaviour::Spend as u32 {
+            // SAFETY: The bio is ours, once.
+            unsafe { self.spend(bio) };
+            return;
+        }
         // SAFETY: The bio is ours, once.
         unsafe {
+            if seen.opf & io::OPERATION == io::ZONE_APPEND {
+                (*bio).bi_iter.bi_sector += APPENDED_AT;
+            }
             if seen.opf & io::OPERATION == io::READ {
                 fill(bio, self.partitioned.load(Relaxed));
             }
@@ -587,6 +741,31 @@ impl PinnedDrop for FakePath {
             self.complete_held();
             bindings::put_disk(self.disk);
         }
+    }
+}
+
+/// What a path says is to be polled for.
+pub(super) const COOKIE: u32 = 7;
+
+/// How far behind the beginning of its zone a path appends.
+pub(super) const APPENDED_AT: u64 = 24;
+
+/// Does to a bio what those below a path may do to it.
+///
+/// # Safety
+///
+/// `bio` is valid, and its path's.
+unsafe fn consume(bio: *mut bindings::bio) {
+    // SAFETY: By this function's contract. All data has been transferred; a flush is carried out
+    // apart, and the flags that ask for one are gone.
+    unsafe {
+        let sectors = u64::from((*bio).bi_iter.bi_size) / 512;
+
+        (*bio).bi_iter.bi_sector += sectors;
+        (*bio).bi_iter.bi_size = 0;
+        (*bio).bi_iter.bi_idx = (*bio).bi_vcnt.into();
+        (*bio).bi_iter.bi_offset = 0;
+        (*bio).bi_opf &= !(io::PREFLUSH | io::FUA);
     }
 }
 
@@ -746,5 +925,13 @@ static BARE: Constant<bindings::block_device_operations> =
         ..pin_init::zeroed()
     });
 
+/// `BLK_FEAT_WRITE_CACHE`.
+pub(super) const WRITE_CACHE_FEATURE: bindings::blk_features_t = 1 << 0;
+/// `BLK_FEAT_FUA`.
+pub(super) const FUA_FEATURE: bindings::blk_features_t = 1 << 1;
 /// `BLK_FEAT_NOWAIT`.
 pub(super) const NOWAIT_FEATURE: bindings::blk_features_t = 1 << 7;
+/// `BLK_FEAT_POLL`.
+pub(super) const POLL_FEATURE: bindings::blk_features_t = 1 << 9;
+/// `BLK_FEAT_ZONED`.
+pub(super) const ZONED_FEATURE: bindings::blk_features_t = 1 << 10;

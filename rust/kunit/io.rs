@@ -3,6 +3,7 @@
 //! Bios that tests submit, and how they ended.
 
 use super::check::eventually;
+use super::driver::Counter;
 use crate::bindings;
 use kernel::page::Page;
 use kernel::prelude::*;
@@ -16,12 +17,27 @@ use kernel::types::Opaque;
 
 pub(super) const READ: u32 = bindings::req_op_REQ_OP_READ;
 pub(super) const WRITE: u32 = bindings::req_op_REQ_OP_WRITE;
+pub(super) const ZONE_APPEND: u32 = bindings::req_op_REQ_OP_ZONE_APPEND;
 /// The bits of the operation among those of `bi_opf`.
 pub(super) const OPERATION: u32 = (1 << bindings::req_flag_bits___REQ_FAILFAST_DEV) - 1;
 pub(super) const NOWAIT: u32 = 1 << bindings::req_flag_bits___REQ_NOWAIT;
+pub(super) const POLLED: u32 = 1 << bindings::req_flag_bits___REQ_POLLED;
+pub(super) const PREFLUSH: u32 = 1 << bindings::req_flag_bits___REQ_PREFLUSH;
+pub(super) const FUA: u32 = 1 << bindings::req_flag_bits___REQ_FUA;
+pub(super) const SYNC: u32 = 1 << bindings::req_flag_bits___REQ_SYNC;
+pub(super) const META: u32 = 1 << bindings::req_flag_bits___REQ_META;
+pub(super) const PRIO: u32 = 1 << bindings::req_flag_bits___REQ_PRIO;
+pub(super) const IDLE: u32 = 1 << bindings::req_flag_bits___REQ_IDLE;
+pub(super) const INTEGRITY: u32 = 1 << bindings::req_flag_bits___REQ_INTEGRITY;
+/// `REQ_MPATH`.
+pub(super) const MARK: u32 = 1 << bindings::req_flag_bits___REQ_DRV;
+/// `BLK_QC_T_NONE`.
+pub(super) const NO_COOKIE: u32 = u32::MAX;
 
 /// `BLK_STS_OK`.
 pub(super) const OK: u32 = 0;
+/// `BLK_STS_TIMEOUT`.
+pub(super) const TIMEOUT: u32 = 2;
 /// `BLK_STS_TRANSPORT`.
 pub(super) const TRANSPORT: u32 = 4;
 /// `BLK_STS_MEDIUM`.
@@ -47,6 +63,8 @@ pub(super) struct Io {
     vecs: Opaque<[bindings::bio_vec; MOST_PAGES]>,
     page: Page,
     status: Atomic<u32>,
+    /// How often it has ended.
+    ends: Counter,
 }
 
 impl Io {
@@ -66,6 +84,17 @@ impl Io {
         sector: u64,
         pages: usize,
     ) -> Result<Arc<Self>> {
+        Self::submit_with(bdev, opf, sector, pages, |_| Ok(()))
+    }
+
+    /// Submits a bio of several pages, or none, that `prepare` has changed.
+    pub(super) fn submit_with(
+        bdev: *mut bindings::block_device,
+        opf: u32,
+        sector: u64,
+        pages: usize,
+        prepare: impl FnOnce(&mut bindings::bio) -> Result,
+    ) -> Result<Arc<Self>> {
         let page = Page::alloc_page(GFP_KERNEL)?;
         let io = Arc::pin_init(
             try_pin_init!(Self {
@@ -73,6 +102,7 @@ impl Io {
                 vecs <- Opaque::uninit(),
                 page,
                 status: Atomic::new(PENDING),
+                ends: Counter::new(),
             }),
             GFP_KERNEL,
         )?;
@@ -88,6 +118,10 @@ impl Io {
                 }
             }
             (*bio).bi_iter.bi_sector = sector;
+            if let Err(error) = prepare(&mut *bio) {
+                bindings::bio_uninit(bio);
+                return Err(error);
+            }
             (*bio).bi_end_io = Some(end_io);
             (*bio).bi_private = Arc::into_raw(io.clone()).cast_mut().cast();
             bindings::submit_bio(bio);
@@ -98,6 +132,29 @@ impl Io {
     /// How the bio has ended, or [`PENDING`].
     pub(super) fn status(&self) -> u32 {
         self.status.load(Acquire)
+    }
+
+    /// Its flags, when it has ended.
+    pub(super) fn opf(&self) -> u32 {
+        // SAFETY: Nobody writes to a bio that has ended; the memory is ours.
+        unsafe { (*self.bio.get()).bi_opf }
+    }
+
+    /// Its sector, when it has ended.
+    pub(super) fn sector(&self) -> u64 {
+        // SAFETY: As above.
+        unsafe { (*self.bio.get()).bi_iter.bi_sector }
+    }
+
+    /// What its submitter would poll for.
+    pub(super) fn cookie(&self) -> u32 {
+        // SAFETY: The memory is ours; who submits may look at any time.
+        unsafe { (&raw const (*self.bio.get()).__bindgen_anon_1.bi_cookie).read_volatile() }
+    }
+
+    /// Has it ended well, once?
+    pub(super) fn ended_well(&self) -> bool {
+        self.wait() == OK && self.ends.get() == 1
     }
 
     /// Waits until the bio has ended, or for a long time, and says how.
@@ -124,6 +181,7 @@ unsafe extern "C" fn end_io(bio: *mut bindings::bio) {
         let status = (*bio).bi_status;
 
         bindings::bio_uninit(bio);
+        io.ends.count();
         io.status.store(status.into(), Release);
     }
 }

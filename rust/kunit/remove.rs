@@ -8,6 +8,7 @@ use super::check::{
     without_warnings, //
 };
 use super::driver::{
+    Counter,
     FakePolicy,
     Setup,
     TestHead,
@@ -37,6 +38,10 @@ use crate::state::{
 use crate::wrap::tasks;
 use kernel::module::this_module;
 use kernel::prelude::*;
+use kernel::sync::atomic::{
+    Atomic,
+    Relaxed, //
+};
 use kernel::sync::Arc;
 use kernel::time::delay::fsleep;
 use kernel::time::{
@@ -246,6 +251,91 @@ mod tests {
         check_eq!(submission.join()??, OK);
         // SAFETY: May sleep.
         unsafe { ffi::mpath_synchronize_submitters() };
+        Ok(())
+    }
+
+    /// Shows A-8.
+    #[test]
+    fn who_sees_the_paths_of_a_head_without_a_disk_is_waited_for() -> Result {
+        for disk in [false, true] {
+            let head = Arc::new(
+                TestHead::new(Setup {
+                    disk,
+                    ..Setup::default()
+                })?,
+                GFP_KERNEL,
+            )?;
+            let path = FakePath::new(Options::default())?;
+            let state = Arc::new((Counter::new(), Atomic::new(false)), GFP_KERNEL)?;
+
+            path.add(&head)?;
+            let reader = {
+                let (head, state) = (head.clone(), state.clone());
+
+                Thread::spawn(move || {
+                    let engine = head.engine();
+                    let section = engine.read();
+
+                    state.0.count();
+                    while !state.1.load(Relaxed) {
+                        fsleep(Delta::from_millis(1));
+                    }
+                    section.iter().count()
+                })?
+            };
+            check!(eventually(|| state.0.get() == 1));
+            path.quiesce();
+            path.unlink();
+            let wait = {
+                let head = head.clone();
+
+                Thread::spawn(move || head.synchronize())?
+            };
+            fsleep(Delta::from_millis(200));
+            let is_early = !wait.is_done();
+            state.1.store(true, Relaxed);
+            wait.join()?;
+            check_eq!(reader.join()?, 0);
+            check!(is_early);
+        }
+        Ok(())
+    }
+
+    /// Shows A-11.
+    #[test]
+    fn a_path_that_readers_may_still_see_is_not_added() -> Result {
+        for disk in [false, true] {
+            let setup = || Setup {
+                disk,
+                ..Setup::default()
+            };
+            let (head, other) = (TestHead::new(setup())?, TestHead::new(setup())?);
+            let path = FakePath::new(Options::default())?;
+
+            path.add(&head)?;
+            for to in [&head, &other] {
+                path.quiesce();
+                path.unlink();
+                let (result, warnings) = without_warnings(|| path.relink(to));
+                check!(result == Err(EBUSY));
+                check_eq!(warnings, 1);
+                // SAFETY: The head is there.
+                check!(unsafe { ffi::mpath_head_devices_empty(to.as_raw()) });
+                head.synchronize();
+                path.relink(to)?;
+            }
+            // It is on the other head.
+            path.quiesce();
+            check!(path.unlink());
+            let (result, warnings) = without_warnings(|| {
+                head.synchronize();
+                path.relink(&head)
+            });
+            check!(result == Err(EBUSY));
+            check_eq!(warnings, 1);
+            other.synchronize();
+            path.relink(&head)?;
+        }
         Ok(())
     }
 

@@ -67,14 +67,16 @@ fn is_fair(first: u32, second: u32, of: u32) -> bool {
 fn move_to(node: u32) -> bool {
     let cpus = bindings::cpumask::default().bits.len() * usize::BITS as usize;
 
-    (0..cpus).any(|cpu| {
-        let mut mask = bindings::cpumask::default();
+    (0..cpus).any(|cpu| move_to_cpu(cpu) && numa::current() == Node(node))
+}
 
-        mask.bits[cpu / usize::BITS as usize] = 1 << (cpu % usize::BITS as usize);
-        // SAFETY: A test is a thread of its own, which may be moved; the mask is valid.
-        let moved = unsafe { bindings::set_cpus_allowed_ptr(Task::current_raw(), &mask) == 0 };
-        moved && numa::current() == Node(node)
-    })
+/// Runs the rest of the test on a CPU. Returns false when there is no such CPU.
+fn move_to_cpu(cpu: usize) -> bool {
+    let mut mask = bindings::cpumask::default();
+
+    mask.bits[cpu / usize::BITS as usize] = 1 << (cpu % usize::BITS as usize);
+    // SAFETY: A test is a thread of its own, which may be moved; the mask is valid.
+    unsafe { bindings::set_cpus_allowed_ptr(Task::current_raw(), &mask) == 0 }
 }
 
 /// Two paths, of which the first is chosen, and unlinked inside the section.
@@ -373,6 +375,31 @@ mod tests {
         Ok(())
     }
 
+    /// Shows A-16.
+    #[test]
+    fn cpus_begin_their_turns_at_different_paths() -> Result {
+        // Neighbours, and every second one.
+        const STEPS: [usize; 2] = [1, 2];
+
+        for step in STEPS {
+            let head = TestHead::following(IoPolicy::RoundRobin)?;
+            let (a, b) = (head.path()?, head.path()?);
+            let mut cpus = 0;
+
+            for cpu in (0..16).step_by(step) {
+                if move_to_cpu(cpu) {
+                    check_eq!(head.write_many(1)?, 1);
+                    cpus += 1;
+                }
+            }
+            if cpus < 2 {
+                return skip(c"there are too few CPUs");
+            }
+            check!(is_fair(a.bios(), b.bios(), cpus));
+        }
+        Ok(())
+    }
+
     /// Shows L-9.
     #[test]
     fn a_disabled_path_is_never_chosen() -> Result {
@@ -603,6 +630,7 @@ mod tests {
             check_eq!(pair.chosen_after.get(), 1);
             check_eq!(head.write_many(4)?, 4);
             check!(a.bios() == 1 && b.bios() == 4);
+            head.synchronize();
             a.relink(&head)?;
         }
         Ok(())

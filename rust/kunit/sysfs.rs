@@ -143,6 +143,26 @@ mod tests {
         Ok(())
     }
 
+    /// Shows A-13.
+    #[test]
+    fn a_head_without_the_directory_has_no_links() -> Result {
+        let head = TestHead::new(Setup {
+            template: |template| template.disk_groups = core::ptr::null_mut(),
+            ..Setup::default()
+        })?;
+        let (a, b) = (head.path()?, head.path()?);
+
+        check!(directory(head.disk()).is_none());
+        check!(!a.engine().is_linked() && !b.engine().is_linked());
+        // SAFETY: The head is there.
+        unsafe { ffi::mpath_add_sysfs_links(head.as_raw()) };
+        check!(!a.engine().is_linked());
+        check_eq!(head.write_many(2)?, 2);
+        a.remove();
+        check_eq!(head.write_many(2)?, 2);
+        Ok(())
+    }
+
     #[test]
     fn only_heads_have_the_directory() -> Result {
         let head = TestHead::new(Setup::default())?;

@@ -8,7 +8,14 @@ use crate::bindings;
 use core::alloc::Layout;
 use core::ptr::NonNull;
 use kernel::prelude::*;
+use kernel::sync::atomic::{
+    Acquire,
+    Atomic,
+    Release, //
+};
 use kernel::sync::SetOnce;
+use kernel::time::delay::fsleep;
+use kernel::time::Delta;
 
 /// A `kmem_cache`.
 ///
@@ -27,6 +34,8 @@ unsafe impl Sync for Cache {}
 pub(crate) struct Slab {
     name: &'static CStr,
     cache: SetOnce<Cache>,
+    /// Is somebody making the cache? A lock would have to be initialised first.
+    busy: Atomic<bool>,
 }
 
 impl Slab {
@@ -35,6 +44,7 @@ impl Slab {
         Self {
             name,
             cache: SetOnce::new(),
+            busy: Atomic::new(false),
         }
     }
 
@@ -64,22 +74,35 @@ impl Slab {
             if let Some(cache) = self.cache.as_ref() {
                 return Ok(cache);
             }
-            // SAFETY: The name is a string that stays.
-            let new = unsafe {
-                bindings::mpath_helper_slab_create(
-                    self.name.as_char_ptr(),
-                    layout.size().try_into()?,
-                    layout.align().try_into()?,
-                )
-            };
-            let new = NonNull::new(new).ok_or(ENOMEM)?;
-
-            // INVARIANT: Just made.
-            if !self.cache.populate(Cache(new)) {
-                // SAFETY: Another one was faster; nobody knows ours.
-                unsafe { bindings::kmem_cache_destroy(new.as_ptr()) }
+            // Two of one name must not be, not even for a moment.
+            if self.busy.cmpxchg(false, true, Acquire).is_err() {
+                fsleep(Delta::from_micros(100));
+                continue;
             }
+            let made = match self.cache.as_ref() {
+                Some(_) => Ok(()),
+                None => self.make(layout),
+            };
+
+            self.busy.store(false, Release);
+            made?;
         }
+    }
+
+    /// Makes the cache. Only by whoever has set `busy`.
+    fn make(&self, layout: Layout) -> Result {
+        // SAFETY: The name is a string that stays.
+        let new = unsafe {
+            bindings::mpath_helper_slab_create(
+                self.name.as_char_ptr(),
+                layout.size().try_into()?,
+                layout.align().try_into()?,
+            )
+        };
+
+        // INVARIANT: Just made.
+        self.cache.populate(Cache(NonNull::new(new).ok_or(ENOMEM)?));
+        Ok(())
     }
 
     /// Gives everything back.

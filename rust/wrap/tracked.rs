@@ -73,6 +73,9 @@ struct Record {
 pub(crate) struct Reserve {
     record: UnsafeCell<MaybeUninit<Record>>,
     taken: Atomic<u32>,
+    /// For tests: there is no other memory.
+    #[cfg(CONFIG_LIBMULTIPATH_KUNIT_TEST)]
+    starving: Atomic<bool>,
 }
 
 impl Reserve {
@@ -81,7 +84,25 @@ impl Reserve {
         Self {
             record: UnsafeCell::new(MaybeUninit::uninit()),
             taken: Atomic::new(0),
+            #[cfg(CONFIG_LIBMULTIPATH_KUNIT_TEST)]
+            starving: Atomic::new(false),
         }
+    }
+
+    /// Has it that there is no other memory, or that there is again.
+    #[cfg(CONFIG_LIBMULTIPATH_KUNIT_TEST)]
+    pub(crate) fn starve(&self, starving: bool) {
+        self.starving.store(starving, Release);
+    }
+
+    fn alloc(&self, layout: Layout) -> Option<NonNull<Record>> {
+        #[cfg(CONFIG_LIBMULTIPATH_KUNIT_TEST)]
+        if self.starving.load(Acquire) {
+            return None;
+        }
+        Kmalloc::alloc(layout, GFP_NOWAIT | __GFP_NOWARN, NumaNode::NO_NODE)
+            .map(NonNull::cast)
+            .ok()
     }
 }
 
@@ -138,10 +159,8 @@ impl TrackedBio {
     }
 
     fn alloc(reserve: &Reserve) -> Option<(NonNull<Record>, *const Reserve)> {
-        let layout = Layout::new::<Record>();
-
-        if let Ok(memory) = Kmalloc::alloc(layout, GFP_NOWAIT | __GFP_NOWARN, NumaNode::NO_NODE) {
-            return Some((memory.cast(), core::ptr::null()));
+        if let Some(memory) = reserve.alloc(Layout::new::<Record>()) {
+            return Some((memory, core::ptr::null()));
         }
         reserve.taken.cmpxchg(0, 1, Acquire).ok()?;
         Some((NonNull::new(reserve.record.get())?.cast(), reserve))

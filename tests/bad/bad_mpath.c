@@ -6,10 +6,12 @@
  * left behind is seen when the module is unloaded.
  *
  * Heads are mpbad0 and mpbad1, each over one path or none. Paths take bios and end them at once, or
- * keep one for the driver to do wrong with.
+ * keep one for the driver to do wrong with, or send clones of them on to another disk, which is named
+ * behind the mistake.
  */
 #include <linux/blkdev.h>
 #include <linux/debugfs.h>
+#include <linux/kthread.h>
 #include <linux/module.h>
 #include <linux/multipath.h>
 
@@ -30,6 +32,9 @@ struct bad {
 };
 
 static struct bad bad_first, bad_second;
+static const char *bad_argument;		/* what is behind the name of a mistake */
+static struct block_device *bad_lower;		/* where paths send clones to, if anywhere */
+static bool bad_marks;				/* do clones keep REQ_MPATH? */
 static void (*bad_on_release)(struct mpath_head *head);
 static int (*bad_on_add_cdev)(struct mpath_head *head);
 
@@ -40,10 +45,41 @@ static struct bad *to_bad(struct mpath_head *head)
 
 /* Everything in order */
 
+static void bad_end_clone(struct bio *clone)
+{
+	struct bio *bio = clone->bi_private;
+	struct bad *bad = bio->bi_bdev->bd_disk->private_data;
+	struct bio_list bios = BIO_EMPTY_LIST;
+
+	bio->bi_status = clone->bi_status;
+	bio_put(clone);
+	if (!mpath_path_error(bio->bi_status)) {
+		bio_endio(bio);
+		return;
+	}
+	bio_list_add(&bios, bio);
+	mpath_failover(&bad->dev, &bios);
+}
+
+static void bad_send_on(struct bio *bio)
+{
+	struct bio *clone = bio_alloc_clone(bad_lower, bio, GFP_NOIO, &fs_bio_set);
+
+	if (!bad_marks)
+		clone->bi_opf &= ~REQ_MPATH;
+	clone->bi_end_io = bad_end_clone;
+	clone->bi_private = bio;
+	submit_bio_noacct(clone);
+}
+
 static void bad_submit_bio(struct bio *bio)
 {
 	struct bad *bad = bio->bi_bdev->bd_disk->private_data;
 
+	if (bad_lower) {
+		bad_send_on(bio);
+		return;
+	}
 	if (bad->holding) {
 		bad->holding = false;
 		bad->held = bio;
@@ -151,12 +187,17 @@ static int bad_alloc_path(struct bad *bad)
 	return err;
 }
 
-static int bad_add_path(struct bad *bad)
+static int bad_add_path_to(struct bad *bad, struct mpath_head *head)
 {
-	int err = mpath_add_device(&bad->dev, bad->head, bad->disk, &bad->port, NUMA_NO_NODE);
+	int err = mpath_add_device(&bad->dev, head, bad->disk, &bad->port, NUMA_NO_NODE);
 
 	bad->listed |= !err;
 	return err;
+}
+
+static int bad_add_path(struct bad *bad)
+{
+	return bad_add_path_to(bad, bad->head);
 }
 
 static int bad_set_live(struct bad *bad)
@@ -177,7 +218,7 @@ static void bad_remove_path(struct bad *bad)
 {
 	mpath_quiesce_device(&bad->dev);
 	mpath_delete_device(&bad->dev);
-	mpath_synchronize(bad->head);
+	mpath_synchronize(bad->dev.head);
 	mpath_remove_sysfs_link(&bad->dev);
 	bad->listed = false;
 }
@@ -216,6 +257,32 @@ static int bad_add_to_two_heads(struct bad *bad)
 {
 	return bad_start(bad) ?: bad_alloc(&bad_second, &bad_template) ?:
 	       mpath_add_device(&bad->dev, bad_second.head, bad->disk, &bad->port, NUMA_NO_NODE);
+}
+
+/* The readers of the head that a path leaves are, or are not, waited for. */
+static int bad_move(struct bad *bad, bool wait)
+{
+	int err = bad_start(bad) ?: bad_alloc(&bad_second, &bad_template);
+
+	if (err)
+		return err;
+	mpath_quiesce_device(&bad->dev);
+	mpath_remove_sysfs_link(&bad->dev);
+	mpath_delete_device(&bad->dev);
+	bad->listed = false;
+	if (wait)
+		mpath_synchronize(bad->head);
+	return bad_add_path_to(bad, bad_second.head);
+}
+
+static int bad_add_elsewhere_at_once(struct bad *bad)
+{
+	return bad_move(bad, false);
+}
+
+static int bad_add_elsewhere(struct bad *bad)
+{
+	return bad_move(bad, true);
 }
 
 static int bad_add_on_no_node(struct bad *bad)
@@ -488,6 +555,68 @@ static int bad_delay_without_remove_head(struct bad *bad)
 	return mpath_delayed_removal_secs_store(bad->head, "60\n", 3);
 }
 
+/* None of these is a mistake, nor is there anything to be said about them. */
+
+static int bad_no_links(struct bad *bad)
+{
+	static struct mpath_head_template template = { BAD_TEMPLATE };
+
+	template.disk_groups = NULL;
+	return bad_alloc(bad, &template) ?: bad_alloc_path(bad) ?: bad_add_path(bad) ?:
+	       bad_set_live(bad) ?: bad_alloc_path(&bad_second) ?:
+	       bad_add_path_to(&bad_second, bad->head) ?: bad_set_live(&bad_second);
+}
+
+#define BAD_ROUNDS	2000
+
+static int bad_read_nodes(void *data)
+{
+	struct bad *bad = data;
+	char *page = (char *)__get_free_page(GFP_KERNEL);
+
+	while (!kthread_should_stop()) {
+		if (page)
+			mpath_numa_nodes_show(&bad->dev, page);
+		cond_resched();
+	}
+	free_page((unsigned long)page);
+	return 0;
+}
+
+/* Paths of a head without a disk come and go, as they should, while somebody looks at them. */
+static int bad_watch_without_disk(struct bad *bad)
+{
+	struct task_struct *reader;
+	int err = bad_alloc_head(bad, &bad_template) ?: bad_alloc_path(bad) ?: bad_add_path(bad);
+
+	if (err)
+		return err;
+	mpath_iopolicy_set(&bad->policy, MPATH_IOPOLICY_NUMA);
+	reader = kthread_run(bad_read_nodes, bad, "bad_reader");
+	if (IS_ERR(reader))
+		return PTR_ERR(reader);
+	for (int i = 0; i < BAD_ROUNDS && !err; i++) {
+		struct mpath_device *dev = kzalloc(sizeof(*dev), GFP_KERNEL);
+
+		if (!dev)
+			break;
+		err = mpath_add_device(dev, bad->head, bad->disk, &bad->port, 0);
+		if (!err) {
+			mpath_device_set_access_state(dev, MPATH_STATE_OPTIMIZED);
+			mpath_enable_device(dev, MPATH_DISABLE_NOT_READY);
+			mpath_quiesce_device(dev);
+			mpath_delete_device(dev);
+			mpath_synchronize(bad->head);
+		}
+		/* What is not there any more looks so at once. */
+		memset(dev, 0x6b, sizeof(*dev));
+		kfree(dev);
+	}
+	kthread_stop(reader);
+	mpath_iopolicy_set(&bad->policy, MPATH_IOPOLICY_RR);
+	return err;
+}
+
 /* Mistakes with policies */
 
 static int bad_unknown_policy(struct bad *bad)
@@ -676,14 +805,20 @@ static void bad_end_io(struct bio *bio)
 	complete(bio->bi_private);
 }
 
+static void bad_init_io_of(struct bad_io *io, struct gendisk *disk, blk_opf_t opf,
+			   struct page *page)
+{
+	init_completion(&io->done);
+	bio_init(&io->bio, disk->part0, &io->vec, 1, opf);
+	__bio_add_page(&io->bio, page, SECTOR_SIZE, 0);
+	io->bio.bi_end_io = bad_end_io;
+	io->bio.bi_private = &io->done;
+}
+
 /* A write of zeros. */
 static void bad_init_io(struct bad_io *io, struct gendisk *disk)
 {
-	init_completion(&io->done);
-	bio_init(&io->bio, disk->part0, &io->vec, 1, REQ_OP_WRITE);
-	__bio_add_page(&io->bio, ZERO_PAGE(0), SECTOR_SIZE, 0);
-	io->bio.bi_end_io = bad_end_io;
-	io->bio.bi_private = &io->done;
+	bad_init_io_of(io, disk, REQ_OP_WRITE, ZERO_PAGE(0));
 }
 
 /* Waits for what has been submitted, and says how it went. */
@@ -765,6 +900,55 @@ static int bad_failover_on_another_path(struct bad *bad)
 	return bad_finish_io(&io);
 }
 
+/* Does something with paths that send clones on to the disk that is named behind the mistake. */
+static int bad_on_lower(int (*make)(struct bad *bad), struct bad *bad)
+{
+	struct file *lower = bdev_file_open_by_path(bad_argument, BLK_OPEN_READ | BLK_OPEN_WRITE,
+						    NULL, NULL);
+	int err;
+
+	if (IS_ERR(lower))
+		return PTR_ERR(lower);
+	bad_lower = file_bdev(lower);
+	err = make(bad);
+	bad_stop(&bad_second);
+	bad_stop(bad);
+	bad_lower = NULL;
+	bad_marks = false;
+	bdev_fput(lower);
+	return err;
+}
+
+static int bad_read_through_two_paths(struct bad *bad)
+{
+	static struct bad_io io;
+	int err = bad_start(bad) ?: bad_alloc_path(&bad_second) ?:
+		  bad_add_path_to(&bad_second, bad->head) ?: bad_set_live(&bad_second);
+	struct page *page = alloc_page(GFP_KERNEL);
+
+	if (!err && page) {
+		bad_init_io_of(&io, bad->head->disk, REQ_OP_READ, page);
+		submit_bio(&io.bio);
+		err = bad_finish_io(&io);
+	}
+	if (page)
+		__free_page(page);
+	return err;
+}
+
+/* Every path fails the read, and the driver fails over whatever another path might carry out. */
+static int bad_fail_everywhere(struct bad *bad)
+{
+	return bad_on_lower(bad_read_through_two_paths, bad);
+}
+
+/* The mark of the head's bios comes to a driver for which it means something else. */
+static int bad_send_the_mark_on(struct bad *bad)
+{
+	bad_marks = true;
+	return bad_on_lower(bad_read_through_two_paths, bad);
+}
+
 static int bad_failover_without_disk(struct bad *bad)
 {
 	struct bio_list bios = BIO_EMPTY_LIST;
@@ -786,7 +970,8 @@ static const struct {
 	const char *name;
 	int (*make)(struct bad *bad);
 } bad_mistakes[] = {
-	BAD(add_twice), BAD(add_to_two_heads), BAD(add_on_no_node), BAD(add_without_disk),
+	BAD(add_twice), BAD(add_to_two_heads), BAD(add_elsewhere_at_once), BAD(add_elsewhere),
+	BAD(no_links), BAD(watch_without_disk), BAD(add_on_no_node), BAD(add_without_disk),
 	BAD(add_without_port), BAD(add_the_head_itself), BAD(add_to_a_dying_head),
 	BAD(use_unadded), BAD(delete_unadded), BAD(delete_twice), BAD(delete_unquiesced),
 	BAD(live_without_disk), BAD(live_without_name), BAD(live_after_removal),
@@ -804,15 +989,17 @@ static const struct {
 	BAD(remove_twice), BAD(put_with_paths), BAD(put_unremoved), BAD(put_too_often),
 	BAD(put_in_release), BAD(get_in_release),
 	BAD(failover_foreign), BAD(failover_twice), BAD(failover_on_another_path),
-	BAD(failover_without_disk),
+	BAD(failover_without_disk), BAD(fail_everywhere), BAD(send_the_mark_on),
 };
 
 static ssize_t bad_write(struct file *file, const char __user *from, size_t count, loff_t *pos)
 {
-	char name[64] = {};
+	char words[64] = {}, *rest = words, *name;
 
-	if (count >= sizeof(name) || copy_from_user(name, from, count))
+	if (count >= sizeof(words) || copy_from_user(words, from, count))
 		return -EFAULT;
+	name = strsep(&rest, " ");
+	bad_argument = rest ? strim(rest) : "";
 	for (unsigned int i = 0; i < ARRAY_SIZE(bad_mistakes); i++) {
 		int err;
 

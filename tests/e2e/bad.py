@@ -6,11 +6,13 @@ import mmap
 import os
 import pathlib
 import threading
+from contextlib import contextmanager
 
 from tests.e2e import modules
 from tests.e2e import wait
 from tests.e2e.case import Skip
 from tests.e2e.ram import RamDisk
+from tests.e2e.target import NULL_BLK
 
 MODULE = "bad_mpath"
 _DO = pathlib.Path("/sys/kernel/debug/mpath_bad/do")
@@ -19,8 +21,10 @@ _DISKS = ("mpbad0", "mpbad1")
 _ERRORS = errno.errorcode | {errno.EDEADLK: "EDEADLK", errno.EOPNOTSUPP: "EOPNOTSUPP"}
 
 
-def make(mistake) -> str:
+def make(mistake, lower="") -> str:
     """Makes a mistake while another driver's disk is used; returns the name of the error that it got, or "ok".
+
+    `lower` is the disk that the paths send clones of their bios to, if the mistake wants one.
 
     Afterwards the bad driver has taken apart what it had, so that it can be unloaded; it is.
     """
@@ -30,7 +34,7 @@ def make(mistake) -> str:
         modules.load(MODULE)
         with Bystander(disk.device) as bystander:
             bystander.wait_for_io()
-            outcome = _outcome(mistake)
+            outcome = _outcome(f"{mistake} {lower}".strip())
             bystander.wait_for_io()
         modules.unload(MODULE)
         left = [name for name in _DISKS if pathlib.Path("/sys/block", name).exists()]
@@ -48,6 +52,19 @@ def _outcome(mistake) -> str:
     finally:
         os.close(file)
     return "ok"
+
+
+@contextmanager
+def broken_disk():
+    """A disk whose first sectors cannot be read."""
+    disk = NULL_BLK / "badlower"
+    disk.mkdir()
+    try:
+        for key, value in {"size": 16, "blocksize": 512, "memory_backed": 1, "badblocks": "+0-7", "power": 1}.items():
+            (disk / key).write_text(str(value))
+        yield f"/dev/{disk.name}"
+    finally:
+        disk.rmdir()
 
 
 class Bystander:

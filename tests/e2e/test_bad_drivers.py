@@ -5,8 +5,15 @@ Each test has the driver of tests/bad/ make one mistake, beside a driver that go
 both. A warning that is not told of, and one that is but does not come, fails the test.
 """
 
+import pathlib
+import time
+
 from tests.e2e import bad
+from tests.e2e import modules
+from tests.e2e import wait
 from tests.e2e.case import test
+from tests.e2e.kernel_log import KernelLog
+from tests.e2e.target import Target
 
 ON_A_HEAD = "a path is added that is on a head"
 NEVER_ADDED = "a path is used that has never been added to a head"
@@ -26,6 +33,33 @@ def bad_a_path_that_is_added_twice_is_refused():
 @test(warns=(ON_A_HEAD,))
 def bad_a_path_that_is_added_to_two_heads_is_refused():
     assert bad.make("add_to_two_heads") == "EEXIST"
+
+
+@test(warns=("a path is added that readers of the head that it was on may still see: mpath_synchronize() is missing",))
+def bad_a_path_that_readers_of_another_head_may_see_is_refused():
+    """Shows A-11."""
+    assert bad.make("add_elsewhere_at_once") == "EBUSY"
+
+
+@test
+def bad_a_path_that_nobody_sees_any_more_is_taken():
+    """Shows A-11."""
+    assert bad.make("add_elsewhere") == "ok"
+
+
+@test
+def bad_a_driver_that_wants_no_links_is_left_in_peace():
+    """Shows A-13."""
+    log = KernelLog()
+    assert bad.make("no_links") == "ok"
+    said = [line for line in log.new_lines() if "mpbad" in line]
+    assert not said, f"the log says {said}"
+
+
+@test
+def bad_paths_of_a_head_without_a_disk_come_and_go_while_they_are_looked_at():
+    """Shows A-8."""
+    assert bad.make("watch_without_disk") == "ok"
 
 
 @test
@@ -311,3 +345,24 @@ def bad_a_bio_is_failed_over_on_its_own_path():
 @test(warns=(NOT_ITS_BIO,))
 def bad_a_head_without_a_disk_takes_no_bio():
     assert bad.make("failover_without_disk") == "ok"
+
+
+@test
+def bad_a_bio_that_every_path_fails_ends():
+    """Shows A-17."""
+    with bad.broken_disk() as lower:
+        begin = time.monotonic()
+        assert bad.make("fail_everywhere", lower) == "EIO"
+        assert (taken := time.monotonic() - begin) < 60 * wait.SLOWNESS, f"that took {taken:.0f} s"
+
+
+@test
+def bad_the_mark_of_a_head_means_nothing_to_a_disk_that_is_not_multipathed():
+    """Shows A-9."""
+    modules.unload()
+    modules.load("nvme-core", multipath="N")
+    with Target("bad", ports=("loop",)) as target:
+        target.connect(target.ports[0])
+        disk = wait.until(lambda: list(pathlib.Path("/sys/block").glob("nvme*n*")), "a disk")[0]
+        assert bad.make("send_the_mark_on", f"/dev/{disk.name}") == "ok"
+    modules.unload()
