@@ -60,10 +60,9 @@ use kernel::sync::atomic::Relaxed;
 ///
 ///         let result = match bio.op() {
 ///             BioOp::Read(mut all) => all.try_for_each(|part| Ok(part.zero())),
-///             // Nothing is stored, so nothing is stored for good.
-///             BioOp::Write(_) if bio.is_fua() || bio.is_preflush() => Err(EIO),
-///             BioOp::Write(_) => Ok(()),
-///             _ => return bio.end(),
+///             // Nothing is stored, so nothing is ever on stable storage.
+///             _ if bio.is_fua() || bio.is_preflush() => Err(EIO),
+///             _ => Ok(()),
 ///         };
 ///         bio.end_with(result);
 ///         path.head().data().complete_all();
@@ -148,6 +147,8 @@ impl<T: MpathDriver> MpathBio<T> {
 
         match op {
             bindings::req_op_REQ_OP_READ => BioOp::Read(Segments::new(&self.bio)),
+            // This is how the block layer asks a disk that takes bios for a flush.
+            bindings::req_op_REQ_OP_WRITE if self.len() == 0 && self.is_preflush() => BioOp::Flush,
             bindings::req_op_REQ_OP_WRITE => BioOp::Write(Segments::new(&self.bio)),
             bindings::req_op_REQ_OP_FLUSH => BioOp::Flush,
             bindings::req_op_REQ_OP_DISCARD => BioOp::Discard,
@@ -171,13 +172,16 @@ impl<T: MpathDriver> MpathBio<T> {
         unsafe { (*self.as_raw()).bi_iter.bi_size as usize }
     }
 
-    /// Must what is written be on stable storage before the bio ends?
+    /// Must what the bio itself writes be on stable storage before the bio ends? True of writes
+    /// only, and only on disks with a [write cache](super::DiskParams::write_cache).
     #[inline]
     pub fn is_fua(&self) -> bool {
         self.has_flag(bindings::req_flag_bits___REQ_FUA)
     }
 
-    /// Must what has been written before be on stable storage before the bio is carried out?
+    /// Must all writes that have ended be on stable storage before the bio is carried out? True of
+    /// each [`BioOp::Flush`], which asks for nothing else, and of some writes; only on disks with a
+    /// [write cache](super::DiskParams::write_cache).
     #[inline]
     pub fn is_preflush(&self) -> bool {
         self.has_flag(bindings::req_flag_bits___REQ_PREFLUSH)
@@ -292,7 +296,9 @@ unsafe impl<T: MpathDriver> Sync for MpathBio<T> {}
 ///     fn submit(path: &MpathDevice<Self>, bio: MpathBio<Self>) {
 ///         match bio.op() {
 ///             BioOp::Read(all) => all.for_each(|part| part.zero()),
-///             BioOp::Write(_) | BioOp::Flush | BioOp::Discard | BioOp::WriteZeroes => {}
+///             BioOp::Write(_) | BioOp::Discard | BioOp::WriteZeroes => {}
+///             // Nothing is stored, so there is nothing that could be made stable.
+///             BioOp::Flush => return bio.fail(Failure::IoError),
 ///             BioOp::Other => return bio.fail(Failure::NotSupported),
 ///         }
 ///         bio.end();
@@ -305,9 +311,12 @@ unsafe impl<T: MpathDriver> Sync for MpathBio<T> {}
 pub enum BioOp<'a> {
     /// To fill these with what is stored.
     Read(Segments<'a, Fill>),
-    /// To store what is in these.
+    /// To store what is in these. [`MpathBio::is_preflush`] may ask for a flush before that, and
+    /// [`MpathBio::is_fua`] for stable storage.
     Write(Segments<'a, Store>),
-    /// To bring what has been written to stable storage.
+    /// To bring all writes that have ended, through whichever path, to stable storage. This is what
+    /// fsync() sends to a disk with a [write cache](super::DiskParams::write_cache), and to no
+    /// other. The bio has no data.
     Flush,
     /// To forget what is stored, or not.
     Discard,

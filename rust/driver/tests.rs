@@ -2,6 +2,7 @@
 
 //! The Rust face, as a driver sees it. The driver in `example` is the README's.
 
+mod cached;
 mod example;
 mod io;
 mod kept;
@@ -18,7 +19,12 @@ macro_rules! check {
 
 #[kernel::macros::kunit_tests(mpath_driver)]
 mod suite {
-    use super::io::Io;
+    use super::cached::Cached;
+    use super::io::{
+        Io,
+        FUA,
+        PREFLUSH, //
+    };
     use super::kept::{
         Counts,
         Kept,
@@ -39,10 +45,15 @@ mod suite {
     };
     use kernel::prelude::*;
     use kernel::sync::aref::ARef;
+    use kernel::sync::atomic::Relaxed;
     use kernel::sync::Arc;
 
     fn live_port() -> Result<Arc<MpathPort>> {
         Arc::pin_init(MpathPort::new(PortState::Live), GFP_KERNEL)
+    }
+
+    fn numa() -> Result<Arc<MpathIoPolicy>> {
+        Arc::pin_init(MpathIoPolicy::new(IoPolicy::Numa), GFP_KERNEL)
     }
 
     fn head(policy: IoPolicy, counts: &Arc<Counts>) -> Result<ARef<MpathHead<Kept>>> {
@@ -280,6 +291,53 @@ mod suite {
         check!(matches!(head, Err(error) if error == EINVAL));
         // Nothing was left behind.
         check!(Arc::into_unique_or_drop(counts).is_some());
+        Ok(())
+    }
+
+    /// Shows A-10.
+    #[test]
+    fn a_flush_makes_stable_what_has_been_written() -> Result {
+        let (policy, port) = (numa()?, live_port()?);
+        let head = Cached::head(&policy)?;
+        let _path = Cached::path(&head, &port, 0, AccessState::Optimized)?;
+
+        check!(Io::write(&head, 8, 0x5a)?.wait() == 0);
+        check!(Cached::is_stable(&head, 8, 0));
+        check!(Io::flush(&head) == 0);
+        check!(Cached::is_stable(&head, 8, 0x5a));
+        check!(Cached::flushes(&head) == 1);
+        Ok(())
+    }
+
+    /// Shows A-10.
+    #[test]
+    fn a_flush_that_fails_on_one_path_is_carried_out_on_another() -> Result {
+        let (policy, port) = (numa()?, live_port()?);
+        let head = Cached::head(&policy)?;
+        let first = Cached::path(&head, &port, 0, AccessState::Optimized)?;
+        let _second = Cached::path(&head, &port, 1, AccessState::NonOptimized)?;
+
+        check!(Io::write(&head, 8, 0x5a)?.wait() == 0);
+        first.data().store(true, Relaxed);
+        check!(Io::flush(&head) == 0);
+        check!(Cached::is_stable(&head, 8, 0x5a) && Cached::flushes(&head) == 1);
+        Ok(())
+    }
+
+    /// Shows A-10.
+    #[test]
+    fn a_write_says_what_is_to_be_stable_before_and_after_it() -> Result {
+        let (policy, port) = (numa()?, live_port()?);
+        let head = Cached::head(&policy)?;
+        let _path = Cached::path(&head, &port, 0, AccessState::Optimized)?;
+
+        check!(Io::write(&head, 0, 1)?.wait() == 0);
+        check!(Io::write_with(&head, 8, 2, PREFLUSH)?.wait() == 0);
+        check!(Cached::is_stable(&head, 0, 1) && Cached::is_stable(&head, 8, 0));
+        check!(Io::write_with(&head, 16, 3, FUA)?.wait() == 0);
+        check!(Cached::is_stable(&head, 8, 0) && Cached::is_stable(&head, 16, 3));
+        check!(Io::write_with(&head, 24, 4, PREFLUSH | FUA)?.wait() == 0);
+        check!(Cached::is_stable(&head, 8, 2) && Cached::is_stable(&head, 24, 4));
         Ok(())
     }
 }
