@@ -4,8 +4,10 @@
 
 mod cached;
 mod example;
+mod inside;
 mod io;
 mod kept;
+mod warnings;
 
 /// Ends the test unless a condition holds.
 macro_rules! check {
@@ -20,6 +22,7 @@ macro_rules! check {
 #[kernel::macros::kunit_tests(mpath_driver)]
 mod suite {
     use super::cached::Cached;
+    use super::inside::Inside;
     use super::io::{
         Io,
         FUA,
@@ -30,6 +33,7 @@ mod suite {
         Kept,
         Mode, //
     };
+    use super::warnings;
     use crate::{
         AccessState,
         DisableReason,
@@ -324,7 +328,6 @@ mod suite {
         Ok(())
     }
 
-    /// Shows A-10.
     #[test]
     fn a_write_says_what_is_to_be_stable_before_and_after_it() -> Result {
         let (policy, port) = (numa()?, live_port()?);
@@ -338,6 +341,77 @@ mod suite {
         check!(Cached::is_stable(&head, 8, 0) && Cached::is_stable(&head, 16, 3));
         check!(Io::write_with(&head, 24, 4, PREFLUSH | FUA)?.wait() == 0);
         check!(Cached::is_stable(&head, 8, 2) && Cached::is_stable(&head, 24, 4));
+        Ok(())
+    }
+
+    /// Shows A-7.
+    #[test]
+    fn a_path_that_is_dropped_in_a_section_stays() -> Result {
+        let (policy, port) = (numa()?, live_port()?);
+        let head = Inside::head(&policy)?;
+        let path = Inside::path(&head, &port, 0)?;
+        let raw = &raw const *path;
+
+        let (result, warned) = warnings::count(|| Inside::drop_in_section(&head, path))?;
+        check!(result.is_ok() && warned == 1);
+        check!(head.is_live() && Io::write(&head, 0, 0)?.wait() == 0);
+        check!(head.on_path(|used| core::ptr::eq(used, raw))?);
+
+        // SAFETY: It has stayed, and nobody else takes it back.
+        drop(unsafe { Registration::<Inside>::take_back(raw) });
+        check!(!head.is_live());
+        Ok(())
+    }
+
+    /// Shows A-7.
+    #[test]
+    fn a_path_that_would_go_live_in_a_section_stays() -> Result {
+        let (policy, port) = (numa()?, live_port()?);
+        let head = Inside::head(&policy)?;
+        let used = Inside::path(&head, &port, 0)?;
+        let path = Inside::add(&head, &port, 1)?;
+        let raw = &raw const *path;
+
+        let (result, warned) = warnings::count(|| Inside::set_live_in_section(&head, path))?;
+        check!(result == Err(EDEADLK) && warned == 2);
+        drop(used);
+        check!(head.is_live());
+
+        // SAFETY: It has stayed, and nobody else takes it back.
+        drop(unsafe { Registration::<Inside>::take_back(raw) });
+        check!(!head.is_live());
+        Ok(())
+    }
+
+    /// Shows A-7.
+    #[test]
+    fn a_path_that_is_dropped_by_unique_id_stays() -> Result {
+        let (policy, port) = (numa()?, live_port()?);
+        let head = Inside::head(&policy)?;
+        let path = Inside::path(&head, &port, 0)?;
+        let raw = &raw const *path;
+
+        *head.data().lock() = Some(path);
+        let ((length, _), warned) = warnings::count(|| Io::unique_id(&head, IdKind::Eui64))?;
+        check!(length == 0 && warned == 1);
+        check!(head.is_live() && Io::write(&head, 0, 0)?.wait() == 0);
+
+        // SAFETY: It has stayed, and nobody else takes it back.
+        drop(unsafe { Registration::<Inside>::take_back(raw) });
+        check!(!head.is_live());
+        Ok(())
+    }
+
+    #[test]
+    fn a_path_that_stops_may_take_another_along() -> Result {
+        let (policy, port) = (numa()?, live_port()?);
+        let head = Inside::head(&policy)?;
+        let first = Inside::path(&head, &port, 0)?;
+        let second = Inside::path(&head, &port, 1)?;
+
+        *first.data().lock() = Some(second);
+        drop(first);
+        check!(!head.is_live());
         Ok(())
     }
 }
