@@ -28,7 +28,10 @@ use kernel::sync::atomic::Relaxed;
 /// with an I/O error. Until then its path stays: a path that goes waits for it. While the policy is
 /// queue-depth it counts as in flight through the path's port.
 ///
-/// May be kept, sent to other contexts and ended in any, hard interrupt included.
+/// May be kept, sent to other contexts and ended in any, hard interrupt included. It never goes on
+/// to another device: a driver copies what is in its [segments](BioOp), and submits what it likes. So
+/// the mark that the head has set on it (`REQ_MPATH` in C) reaches no other driver, for which the
+/// same bit means something else.
 ///
 /// # Invariants
 ///
@@ -55,6 +58,10 @@ use kernel::sync::atomic::Relaxed;
 ///         }
 ///         if bio.is_nowait() {
 ///             return bio.fail(Failure::Again);
+///         }
+///         if bio.failovers() > 8 {
+///             // Another path would not do it either.
+///             return bio.fail(Failure::IoError);
 ///         }
 ///         pr_debug!("{} bytes at sector {}\n", bio.len(), bio.sector());
 ///
@@ -188,10 +195,19 @@ impl<T: MpathDriver> MpathBio<T> {
     }
 
     /// Must [`MpathDriver::submit`] not sleep? Then, where it would have to, it fails the bio with
-    /// [`Failure::Again`].
+    /// [`Failure::Again`], which is for the submitter to deal with and never costs a path its trust.
+    /// A bio that has failed over is not its submitter's any more, and may wait.
     #[inline]
     pub fn is_nowait(&self) -> bool {
         self.has_flag(bindings::req_flag_bits___REQ_NOWAIT)
+    }
+
+    /// How often the bio has been taken back from a path, this or another, as far as there was
+    /// memory to count. Any context.
+    #[inline]
+    pub fn failovers(&self) -> u32 {
+        // SAFETY: By the type invariant the path has been given the bio, which has not ended.
+        unsafe { ffi::mpath_bio_failovers(self.as_raw()) }
     }
 
     #[inline]
@@ -219,10 +235,18 @@ impl<T: MpathDriver> MpathBio<T> {
         self.leave(|bio, _| bio.fail(failure));
     }
 
-    /// The bio could not be carried out for a reason of the path: the head takes it back, and sends
-    /// it to another path, or parks it, or fails it. The path is not chosen again before its state
-    /// has been looked at ([`MpathDevice::set_access_state`], [`MpathDevice::enable`],
-    /// [`MpathDevice::try_again`]), or 100 ms have passed. Any context.
+    /// The bio could not be carried out for a reason of the path: the head takes it back and sends
+    /// it again, as it was, or parks it while no path is usable. Any context.
+    ///
+    /// An error costs a retry, and not the path, which is used as before in its access class. The
+    /// head looks at how bios end there until one succeeds. When three that it looked at have failed
+    /// and none has succeeded in between, it leaves the path alone: for 1 ms at first, twice as long
+    /// each time, 100 ms at most; then one bio tries the path. A driver that has looked at the path
+    /// itself says so, and the path is trusted at once: [`MpathDevice::set_access_state`],
+    /// [`MpathDevice::enable`], [`MpathDevice::try_again`].
+    ///
+    /// A bio that fails everywhere ends with an error of the transport (`ENOLINK`) when it has
+    /// failed [`MpathDriver::MAX_FAILOVERS`] times for each path that the head has.
     #[inline]
     pub fn failover(self) {
         self.leave(|bio, path| {

@@ -56,7 +56,7 @@ impl<T: MpathDriver> Shims<T> {
         owner: Self::OWNER,
         fops: &Self::HEAD_OPERATIONS,
         disk_groups: Self::GROUPS.0.as_ptr().cast_mut(),
-        max_failovers: 0,
+        max_failovers: T::MAX_FAILOVERS,
         release: Some(Self::release),
         remove_head: Some(Self::remove_head),
         get_unique_id: if T::HAS_UNIQUE_ID {

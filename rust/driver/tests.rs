@@ -49,7 +49,6 @@ mod suite {
     };
     use kernel::prelude::*;
     use kernel::sync::aref::ARef;
-    use kernel::sync::atomic::Relaxed;
     use kernel::sync::Arc;
 
     fn live_port() -> Result<Arc<MpathPort>> {
@@ -322,9 +321,33 @@ mod suite {
         let _second = Cached::path(&head, &port, 1, AccessState::NonOptimized)?;
 
         check!(Io::write(&head, 8, 0x5a)?.wait() == 0);
-        first.data().store(true, Relaxed);
+        first.data().set_failing(true);
         check!(Io::flush(&head) == 0);
         check!(Cached::is_stable(&head, 8, 0x5a) && Cached::flushes(&head) == 1);
+        Ok(())
+    }
+
+    /// Shows A-17.
+    #[test]
+    fn a_bio_that_every_path_fails_ends() -> Result {
+        const TRANSPORT: u32 = 4;
+        let (policy, port) = (numa()?, live_port()?);
+        let head = Cached::head(&policy)?;
+        let first = Cached::path(&head, &port, 0, AccessState::Optimized)?;
+        let second = Cached::path(&head, &port, 1, AccessState::Optimized)?;
+
+        first.data().set_failing(true);
+        second.data().set_failing(true);
+        // Three times for each of two paths, and each move is counted before the next.
+        check!(Io::write(&head, 0, 1)?.wait() == TRANSPORT);
+        check!(first.data().moves().max(second.data().moves()) == 5);
+        check!(Io::flush(&head) == ENOLINK.to_errno());
+        check!(first.data().moves().max(second.data().moves()) == 5);
+
+        // One that carries it out ends it well, whatever the others do.
+        second.data().set_failing(false);
+        check!(Io::write(&head, 0, 2)?.wait() == 0);
+        check!(Io::flush(&head) == 0 && Cached::is_stable(&head, 0, 2));
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! A driver whose storage has a volatile write cache: tests ask it what a loss of power would leave.
+//! A path may be told to fail whatever comes.
 
 use crate::{
     AccessState,
@@ -78,14 +79,36 @@ impl Memory {
     }
 }
 
+/// What is kept for a path.
+pub(super) struct Path {
+    fails: Atomic<bool>,
+    /// How often the last write or flush that came had failed over.
+    moves: Atomic<u32>,
+}
+
+impl Path {
+    pub(super) fn set_failing(&self, fails: bool) {
+        self.fails.store(fails, Relaxed);
+    }
+
+    pub(super) fn moves(&self) -> u32 {
+        self.moves.load(Relaxed)
+    }
+}
+
 #[vtable]
 impl MpathDriver for Cached {
     type HeadData = Mutex<Memory>;
-    type PathData = Atomic<bool>;
+    type PathData = Path;
+
+    const MAX_FAILOVERS: u32 = 3;
 
     fn submit(path: &MpathDevice<Self>, bio: MpathBio<Self>) {
-        if path.data().load(Relaxed) {
-            return bio.failover();
+        if !matches!(bio.op(), BioOp::Read(_)) {
+            path.data().moves.store(bio.failovers(), Relaxed);
+            if path.data().fails.load(Relaxed) {
+                return bio.failover();
+            }
         }
         let result = path.head().data().lock().carry_out(&bio);
 
@@ -108,13 +131,13 @@ impl Cached {
         number: u32,
         state: AccessState,
     ) -> Result<Registration<Self, Live>> {
-        head.add_path(
-            port,
-            fmt!("mpcachedc{number}"),
-            None,
-            Ok::<_, Error>(Atomic::new(false)),
-        )?
-        .set_live(state)
+        let data = Path {
+            fails: Atomic::new(false),
+            moves: Atomic::new(0),
+        };
+
+        head.add_path(port, fmt!("mpcachedc{number}"), None, Ok::<_, Error>(data))?
+            .set_live(state)
     }
 
     /// Is the page at `sector` full of `byte` after a loss of power?
