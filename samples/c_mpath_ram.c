@@ -82,7 +82,7 @@ static void ram_end_clone(struct bio *clone)
 	atomic_dec(&path->port.nr_active);
 	mpath_request_done(&path->mpath);
 	bio_put(clone);
-	if (status && blk_path_error(status)) {
+	if (mpath_path_error(status)) {
 		bio_list_add(&bios, bio);
 		mpath_failover(&path->mpath, &bios);
 	} else {
@@ -221,11 +221,7 @@ static int ram_start_path(struct ram_path *path)
 
 static void ram_stop_path(struct ram_path *path)
 {
-	mpath_quiesce_device(&path->mpath);
-	mpath_synchronize_submitters();
-	mpath_delete_device(&path->mpath);
-	mpath_synchronize(path->head);
-	mpath_remove_sysfs_link(&path->mpath);
+	mpath_remove_device(&path->mpath, NULL);
 	del_gendisk(path->disk);
 	put_disk(path->disk);
 	path->disk = NULL;
