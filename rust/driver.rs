@@ -22,7 +22,8 @@
 //! - A path belongs to the head that made it, and holds a reference to it. It goes live once, since
 //!   going live consumes what it was before. The one who has the [`Registration`] owns its being on
 //!   the head; all others borrow it, or come to it by a bio, which the path waits for before it
-//!   goes. So nobody has a path that is gone, and nobody can forget to synchronize.
+//!   goes. So nobody has a path that is gone, and nobody can forget to synchronize. A registration
+//!   that is dropped where the path cannot go leaves it where it is, with a warning.
 //! - What may sleep is a method of the registration, the head or the policy. Through a path or a
 //!   bio, which is what callbacks and interrupts have, only what any context may do can be reached:
 //!   of the head that is [`AnyContextHead`]. Where the last reference to a head, or a registration,
@@ -120,6 +121,7 @@ pub use registration::{
     Registration, //
 };
 
+use crate::bindings;
 use kernel::error::VTABLE_DEFAULT_ERROR;
 use kernel::prelude::*;
 
@@ -196,12 +198,19 @@ use kernel::prelude::*;
 #[vtable]
 pub trait MpathDriver: Sized + Send + Sync + 'static {
     /// What the driver keeps for a head: [`AnyContextHead::data`]. Dropped with the last reference
-    /// to the head, in a context that may sleep.
+    /// to the head, in a context that may sleep. When the last one who closes the head's disk drops
+    /// it, the disk's `open_mutex` is held: what opens, closes or deletes disks is done elsewhere.
     type HeadData: Send + Sync;
 
     /// What the driver keeps for a path: [`MpathDevice::data`]. Dropped by whoever drops the path's
     /// [`Registration`].
     type PathData: Send + Sync;
+
+    /// How often a bio may fail over for each path of its head. One that has failed more often ends
+    /// with an error, so that a bio that no path can carry out ends. Failures on a path that is
+    /// [disabled](MpathDevice::disable), or whose port takes no I/O, do not count. 0 stands for what
+    /// it is by default.
+    const MAX_FAILOVERS: u32 = bindings::MPATH_MAX_FAILOVERS;
 
     /// Carries out a bio that was sent to `path`, now or later: [`MpathBio::end`],
     /// [`MpathBio::fail`] or [`MpathBio::failover`], from any context. The bio is within the limits
@@ -231,7 +240,8 @@ pub trait MpathDriver: Sized + Send + Sync + 'static {
     /// of the 16 bytes are the identifier, or an error when there is none of this kind.
     ///
     /// Process context, inside a read-side section of the head: may sleep, must not drop a
-    /// [`Registration`] of the same head. Optional: there is none.
+    /// [`Registration`] of the same head, which would not let go of the path. Optional: there is
+    /// none.
     fn unique_id(path: &MpathDevice<Self>, kind: IdKind, id: &mut [u8; 16]) -> Result<usize> {
         let _ = (path, kind, id);
         build_error!(VTABLE_DEFAULT_ERROR)

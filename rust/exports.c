@@ -65,6 +65,7 @@ EXPORT_SYMBOL_GPL(mpath_fail_count);
 
 /* The Rust face, which is inlined into the drivers' modules, calls these. */
 EXPORT_SYMBOL_GPL(mpath_helper_alloc_path_disk);
+EXPORT_SYMBOL_GPL(mpath_helper_get_module);
 EXPORT_SYMBOL_GPL(mpath_helper_bio_enter_again);
 EXPORT_SYMBOL_GPL(mpath_helper_request_done);
 EXPORT_SYMBOL_GPL(mpath_helper_disk_leave);

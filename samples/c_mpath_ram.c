@@ -29,7 +29,7 @@ struct ram_path {
 	struct config_group	group;
 	unsigned int		latency_us, queue_depth, failure, access_state;
 	int			numa_node;
-	atomic64_t		ios, bytes;
+	atomic64_t		ios, bytes, flushes;
 	struct mpath_port	port;
 	struct mutex		lock;		/* guards what follows */
 	struct gendisk		*disk;		/* NULL unless live */
@@ -82,12 +82,13 @@ static void ram_end_clone(struct bio *clone)
 	atomic_dec(&path->port.nr_active);
 	mpath_request_done(&path->mpath);
 	bio_put(clone);
-	if (status && blk_path_error(status)) {
+	if (mpath_path_error(status)) {
 		bio_list_add(&bios, bio);
 		mpath_failover(&path->mpath, &bios);
 	} else {
 		atomic64_inc(&path->ios);
 		atomic64_add(bio->bi_iter.bi_size, &path->bytes);
+		atomic64_add(!bio->bi_iter.bi_size, &path->flushes);
 		if (status)
 			bio->bi_status = status;
 		bio_endio(bio);
@@ -114,6 +115,8 @@ static void ram_submit_bio(struct bio *bio)
 	/* A path that goes waits for its bios in del_gendisk(). */
 	percpu_ref_get(&disk->queue->q_usage_counter);
 	io->bio = bio;
+	/* A clone that goes on, to a device of another driver, must not have the head's mark. */
+	clone->bi_opf &= ~REQ_MPATH;
 	clone->bi_end_io = ram_end_clone;
 	clone->bi_status = ram_carry_out(clone, READ_ONCE(path->failure));
 	/* As many as the queue is deep take one turn together, those behind them the next. */
@@ -153,7 +156,7 @@ static const struct mpath_head_template ram_template = {
 static int ram_alloc_head(void)
 {
 	struct mpath_head *head = mpath_alloc_head(&ram_template, &ram_policy, NULL);
-	struct queue_limits lim = {};
+	struct queue_limits lim = { .features = BLK_FEAT_WRITE_CACHE };
 	int err;
 
 	if (IS_ERR(head))
@@ -189,7 +192,7 @@ static int ram_add_path(struct ram_path *path, struct gendisk *disk)
 
 static int ram_start_path(struct ram_path *path)
 {
-	struct queue_limits lim = {};
+	struct queue_limits lim = { .features = BLK_FEAT_WRITE_CACHE };
 	struct gendisk *disk = blk_alloc_disk(&lim, NUMA_NO_NODE);
 	int err;
 
@@ -218,11 +221,7 @@ static int ram_start_path(struct ram_path *path)
 
 static void ram_stop_path(struct ram_path *path)
 {
-	mpath_quiesce_device(&path->mpath);
-	mpath_synchronize_submitters();
-	mpath_delete_device(&path->mpath);
-	mpath_synchronize(path->head);
-	mpath_remove_sysfs_link(&path->mpath);
+	mpath_remove_device(&path->mpath, NULL);
 	del_gendisk(path->disk);
 	put_disk(path->disk);
 	path->disk = NULL;
@@ -314,8 +313,8 @@ RAM_ATTR(access_state, ram_store_name(to_path(item), page, ram_access_states,
 RAM_ATTR(numa_node, kstrtoint(page, 0, &to_path(item)->numa_node), "%d\n",
 	 to_path(item)->numa_node);
 RAM_ATTR(live, ram_store_live(to_path(item), page), "%d\n", !!to_path(item)->disk);
-RAM_ATTR(carried, -EPERM, "%lld %lld\n", atomic64_read(&to_path(item)->ios),
-	 atomic64_read(&to_path(item)->bytes));
+RAM_ATTR(carried, -EPERM, "%lld %lld %lld\n", atomic64_read(&to_path(item)->ios),
+	 atomic64_read(&to_path(item)->bytes), atomic64_read(&to_path(item)->flushes));
 
 static struct configfs_attribute *ram_path_attrs[] = {
 	&ram_attr_latency_us, &ram_attr_queue_depth, &ram_attr_failure, &ram_attr_access_state,

@@ -13,9 +13,9 @@
 //! echo non-optimized > access_state   # optimized, non-optimized, inaccessible
 //! echo 1 > numa_node                  # -1: near to all nodes; for the next time it is live
 //! echo 0 > live                       # the path is pulled out; 1: it comes back
-//! cat carried                         # the bios that it has ended, and their bytes
+//! cat carried                         # the bios that it has ended, their bytes, and the flushes
 //! ```
-//! What is stored stays when the last path is gone.
+//! What is stored stays when the last path is gone. It is stable: flushes are counted, no more.
 
 use kernel::configfs;
 use kernel::fmt::Write;
@@ -102,7 +102,9 @@ impl Storage {
             try_pin_init!(Self {
                 chunks,
                 // No bio crosses a chunk, so one lock is enough.
-                params: DiskParams::new(u64::from(mib) << 11).chunk_sectors(Self::CHUNK_SECTORS),
+                params: DiskParams::new(u64::from(mib) << 11)
+                    .chunk_sectors(Self::CHUNK_SECTORS)
+                    .write_cache(),
                 policy: Arc::pin_init(MpathIoPolicy::new(IoPolicy::Numa), GFP_KERNEL)?,
                 removal_secs: Atomic::new(0),
                 head <- new_mutex!(None),
@@ -121,6 +123,7 @@ impl Storage {
         match bio.op() {
             BioOp::Read(mut all) => all.try_for_each(|it| it.fill(&ram[local(it.range())])),
             BioOp::Write(mut all) => all.try_for_each(|it| it.store(&mut ram[local(it.range())])),
+            BioOp::Flush => Ok(()),
             _ => Err(EOPNOTSUPP),
         }
     }
@@ -133,7 +136,6 @@ impl Storage {
             head.add_path(&lane.port, fmt!("mpram0c{number}"), node, lane.clone())
         };
         let mut known = self.head.lock();
-
         let added = known.as_deref().map_or(Err(ENXIO), add);
         if !matches!(&added, Err(error) if *error == ENXIO) {
             return added;
@@ -157,7 +159,7 @@ struct Lane {
     failure: Atomic<u32>,
     access: Atomic<u32>,
     numa_node: Atomic<i32>,
-    carried: [Atomic<u64>; 2],
+    carried: [Atomic<u64>; 3],
     /// Bios that have been carried out, and whose time has not come; counted, then put in.
     late: MpathBioQueue<Ram>,
     nr_late: Atomic<u32>,
@@ -182,7 +184,7 @@ impl Lane {
                 failure: Atomic::new(0),
                 access: Atomic::new(0),
                 numa_node: Atomic::new(-1),
-                carried: [Atomic::new(0), Atomic::new(0)],
+                carried: [const { Atomic::new(0) }; 3],
                 late: MpathBioQueue::new(),
                 nr_late: Atomic::new(0),
                 timer <- hrtimer::HrTimer::new(),
@@ -200,6 +202,7 @@ impl Lane {
     fn end_in_time(this: &Arc<Self>, bio: MpathBio<Ram>) {
         this.carried[0].fetch_add(1, Relaxed);
         this.carried[1].fetch_add(bio.len() as u64, Relaxed);
+        this.carried[2].fetch_add(matches!(bio.op(), BioOp::Flush).into(), Relaxed);
         if this.latency_us.load(Relaxed) == 0 {
             return bio.end();
         }
@@ -302,8 +305,7 @@ impl Disk {
 impl Drop for Disk {
     fn drop(&mut self) {
         for lane in &self.1 {
-            // Both own the lane.
-            *lane.path.lock() = None;
+            *lane.path.lock() = None; // which owns the lane, and so does the other
             *lane.handle.lock() = None;
         }
     }
@@ -335,10 +337,8 @@ const FAILURES: [&str; 3] = ["none", "path", "medium"];
 const ACCESS_STATES: [&str; 3] = ["optimized", "non-optimized", "inaccessible"];
 
 fn parse<N: core::str::FromStr>(page: &[u8]) -> Result<N> {
-    core::str::from_utf8(page)?
-        .trim()
-        .parse()
-        .map_err(|_| EINVAL)
+    let text = core::str::from_utf8(page)?;
+    text.trim().parse().map_err(|_| EINVAL)
 }
 
 fn parse_name(page: &[u8], names: &[&str]) -> Result<u32> {
@@ -395,5 +395,5 @@ attribute!(Path, 4, it, it.numa_node.load(Relaxed),
     page => it.numa_node.store(parse(page)?, Relaxed));
 attribute!(Path, 5, it, u32::from(it.path.lock().is_some()),
     page => Lane::set_live(it, parse::<u32>(page)? != 0)?);
-attribute!(Path, 6, it, fmt!("{} {}", it.carried[0].load(Relaxed), it.carried[1].load(Relaxed)),
-    _page => Err::<(), _>(EPERM)?);
+attribute!(Path, 6, it, fmt!("{} {} {}", it.carried[0].load(Relaxed), it.carried[1].load(Relaxed),
+    it.carried[2].load(Relaxed)), _page => Err::<(), _>(EPERM)?);

@@ -28,7 +28,10 @@ use kernel::sync::atomic::Relaxed;
 /// with an I/O error. Until then its path stays: a path that goes waits for it. While the policy is
 /// queue-depth it counts as in flight through the path's port.
 ///
-/// May be kept, sent to other contexts and ended in any, hard interrupt included.
+/// May be kept, sent to other contexts and ended in any, hard interrupt included. It never goes on
+/// to another device: a driver copies what is in its [segments](BioOp), and submits what it likes. So
+/// the mark that the head has set on it (`REQ_MPATH` in C) reaches no other driver, for which the
+/// same bit means something else.
 ///
 /// # Invariants
 ///
@@ -56,14 +59,17 @@ use kernel::sync::atomic::Relaxed;
 ///         if bio.is_nowait() {
 ///             return bio.fail(Failure::Again);
 ///         }
+///         if bio.failovers() > 8 {
+///             // Another path would not do it either.
+///             return bio.fail(Failure::IoError);
+///         }
 ///         pr_debug!("{} bytes at sector {}\n", bio.len(), bio.sector());
 ///
 ///         let result = match bio.op() {
 ///             BioOp::Read(mut all) => all.try_for_each(|part| Ok(part.zero())),
-///             // Nothing is stored, so nothing is stored for good.
-///             BioOp::Write(_) if bio.is_fua() || bio.is_preflush() => Err(EIO),
-///             BioOp::Write(_) => Ok(()),
-///             _ => return bio.end(),
+///             // Nothing is stored, so nothing is ever on stable storage.
+///             _ if bio.is_fua() || bio.is_preflush() => Err(EIO),
+///             _ => Ok(()),
 ///         };
 ///         bio.end_with(result);
 ///         path.head().data().complete_all();
@@ -148,6 +154,8 @@ impl<T: MpathDriver> MpathBio<T> {
 
         match op {
             bindings::req_op_REQ_OP_READ => BioOp::Read(Segments::new(&self.bio)),
+            // This is how the block layer asks a disk that takes bios for a flush.
+            bindings::req_op_REQ_OP_WRITE if self.len() == 0 && self.is_preflush() => BioOp::Flush,
             bindings::req_op_REQ_OP_WRITE => BioOp::Write(Segments::new(&self.bio)),
             bindings::req_op_REQ_OP_FLUSH => BioOp::Flush,
             bindings::req_op_REQ_OP_DISCARD => BioOp::Discard,
@@ -171,23 +179,35 @@ impl<T: MpathDriver> MpathBio<T> {
         unsafe { (*self.as_raw()).bi_iter.bi_size as usize }
     }
 
-    /// Must what is written be on stable storage before the bio ends?
+    /// Must what the bio itself writes be on stable storage before the bio ends? True of writes
+    /// only, and only on disks with a [write cache](super::DiskParams::write_cache).
     #[inline]
     pub fn is_fua(&self) -> bool {
         self.has_flag(bindings::req_flag_bits___REQ_FUA)
     }
 
-    /// Must what has been written before be on stable storage before the bio is carried out?
+    /// Must all writes that have ended be on stable storage before the bio is carried out? True of
+    /// each [`BioOp::Flush`], which asks for nothing else, and of some writes; only on disks with a
+    /// [write cache](super::DiskParams::write_cache).
     #[inline]
     pub fn is_preflush(&self) -> bool {
         self.has_flag(bindings::req_flag_bits___REQ_PREFLUSH)
     }
 
     /// Must [`MpathDriver::submit`] not sleep? Then, where it would have to, it fails the bio with
-    /// [`Failure::Again`].
+    /// [`Failure::Again`], which is for the submitter to deal with and never costs a path its trust.
+    /// A bio that has failed over is not its submitter's any more, and may wait.
     #[inline]
     pub fn is_nowait(&self) -> bool {
         self.has_flag(bindings::req_flag_bits___REQ_NOWAIT)
+    }
+
+    /// How often the bio has been taken back from a path, this or another, as far as there was
+    /// memory to count. Any context.
+    #[inline]
+    pub fn failovers(&self) -> u32 {
+        // SAFETY: By the type invariant the path has been given the bio, which has not ended.
+        unsafe { ffi::mpath_bio_failovers(self.as_raw()) }
     }
 
     #[inline]
@@ -215,10 +235,18 @@ impl<T: MpathDriver> MpathBio<T> {
         self.leave(|bio, _| bio.fail(failure));
     }
 
-    /// The bio could not be carried out for a reason of the path: the head takes it back, and sends
-    /// it to another path, or parks it, or fails it. The path is not chosen again before its state
-    /// has been looked at ([`MpathDevice::set_access_state`], [`MpathDevice::enable`],
-    /// [`MpathDevice::try_again`]), or 100 ms have passed. Any context.
+    /// The bio could not be carried out for a reason of the path: the head takes it back and sends
+    /// it again, as it was, or parks it while no path is usable. Any context.
+    ///
+    /// An error costs a retry, and not the path, which is used as before in its access class. The
+    /// head looks at how bios end there until one succeeds. When three that it looked at have failed
+    /// and none has succeeded in between, it leaves the path alone: for 1 ms at first, twice as long
+    /// each time, 100 ms at most; then one bio tries the path. A driver that has looked at the path
+    /// itself says so, and the path is trusted at once: [`MpathDevice::set_access_state`],
+    /// [`MpathDevice::enable`], [`MpathDevice::try_again`].
+    ///
+    /// A bio that fails everywhere ends with an error of the transport (`ENOLINK`) when it has
+    /// failed [`MpathDriver::MAX_FAILOVERS`] times for each path that the head has.
     #[inline]
     pub fn failover(self) {
         self.leave(|bio, path| {
@@ -292,7 +320,9 @@ unsafe impl<T: MpathDriver> Sync for MpathBio<T> {}
 ///     fn submit(path: &MpathDevice<Self>, bio: MpathBio<Self>) {
 ///         match bio.op() {
 ///             BioOp::Read(all) => all.for_each(|part| part.zero()),
-///             BioOp::Write(_) | BioOp::Flush | BioOp::Discard | BioOp::WriteZeroes => {}
+///             BioOp::Write(_) | BioOp::Discard | BioOp::WriteZeroes => {}
+///             // Nothing is stored, so there is nothing that could be made stable.
+///             BioOp::Flush => return bio.fail(Failure::IoError),
 ///             BioOp::Other => return bio.fail(Failure::NotSupported),
 ///         }
 ///         bio.end();
@@ -305,9 +335,12 @@ unsafe impl<T: MpathDriver> Sync for MpathBio<T> {}
 pub enum BioOp<'a> {
     /// To fill these with what is stored.
     Read(Segments<'a, Fill>),
-    /// To store what is in these.
+    /// To store what is in these. [`MpathBio::is_preflush`] may ask for a flush before that, and
+    /// [`MpathBio::is_fua`] for stable storage.
     Write(Segments<'a, Store>),
-    /// To bring what has been written to stable storage.
+    /// To bring all writes that have ended, through whichever path, to stable storage. This is what
+    /// fsync() sends to a disk with a [write cache](super::DiskParams::write_cache), and to no
+    /// other. The bio has no data.
     Flush,
     /// To forget what is stored, or not.
     Discard,

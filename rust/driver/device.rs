@@ -13,6 +13,7 @@ use super::MpathDriver;
 use crate::bindings;
 use crate::ffi;
 use crate::state::AccessState;
+use kernel::alloc::NumaNode;
 use kernel::prelude::*;
 use kernel::sync::aref::ARef;
 use kernel::sync::Arc;
@@ -37,13 +38,20 @@ use kernel::types::Opaque;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum DisableReason {
-    /// It is not set up, or its capacity is not the head's; [`Registration::set_live`] ends it for
-    /// the first time.
+    /// It is not set up; [`Registration::set_live`] ends it for the first time.
     ///
     /// [`Registration::set_live`]: super::Registration::set_live
     NotReady = bindings::mpath_disable_reason_MPATH_DISABLE_NOT_READY,
     /// Its access state is out of date and being read.
     StatePending = bindings::mpath_disable_reason_MPATH_DISABLE_STATE_PENDING,
+}
+
+/// The node that a path is near to, in C's words; all, where none is named.
+#[inline]
+pub(super) fn numa_node(node: Option<i32>) -> Result<i32> {
+    node.map_or(Ok(bindings::NUMA_NO_NODE), |node| {
+        NumaNode::new(node).map(|_| node)
+    })
 }
 
 /// A path: one way to the storage of a head.
@@ -73,6 +81,8 @@ pub enum DisableReason {
 /// path.set_access_state(AccessState::Optimized);
 /// path.enable(DisableReason::StatePending);
 /// path.try_again();
+/// path.set_numa_node(Some(0))?;
+/// assert_eq!(path.set_numa_node(Some(-2)), Err(EINVAL));
 ///
 /// assert_eq!(path.port().state(), PortState::Live);
 /// assert_eq!(path.data(), &());
@@ -163,8 +173,8 @@ impl<T: MpathDriver> MpathDevice<T> {
         &self.port
     }
 
-    /// Says how the storage is reached through the path from now on. Also ends what
-    /// [`MpathBio::failover`] began: the path has been looked at since.
+    /// Says how the storage is reached through the path from now on. Also restores the trust that
+    /// [`MpathBio::failover`] has taken from the path, which has been looked at since.
     ///
     /// Any context, hard interrupt included.
     ///
@@ -185,7 +195,7 @@ impl<T: MpathDriver> MpathDevice<T> {
     }
 
     /// A reason less not to use the path. When none is left it may be chosen, and bios that wait
-    /// are submitted again. Also ends what [`MpathBio::failover`] began.
+    /// are submitted again. Also restores the trust that [`MpathBio::failover`] has taken from it.
     ///
     /// Any context, hard interrupt included.
     ///
@@ -196,8 +206,23 @@ impl<T: MpathDriver> MpathDevice<T> {
         unsafe { ffi::mpath_enable_device(self.as_raw(), reason as u32) }
     }
 
-    /// The controller has come back: ends what [`MpathBio::failover`] began, before the library
-    /// does so by itself (after 100 ms), and has bios that wait submitted again.
+    /// The path is near to another node from now on, or to all: a controller has come back by
+    /// another way.
+    ///
+    /// Fails with `EINVAL` when there is no such node.
+    ///
+    /// Any context, hard interrupt included.
+    #[inline]
+    pub fn set_numa_node(&self, node: Option<i32>) -> Result {
+        let node = numa_node(node)?;
+
+        // SAFETY: By the type invariant the path has been added.
+        unsafe { ffi::mpath_device_set_numa_node(self.as_raw(), node) };
+        Ok(())
+    }
+
+    /// The controller has come back: restores the trust that [`MpathBio::failover`] has taken from
+    /// the path, before a bio does that succeeds, and has bios that wait submitted again.
     ///
     /// Any context, hard interrupt included.
     ///

@@ -31,18 +31,82 @@ const NOWAIT: u32 = bindings::mpath_helper_features_MPATH_FEAT_NOWAIT;
 /// use crate::example::bring_up;
 /// use libmultipath::prelude::*;
 ///
-/// // 1 MiB in blocks of 4 KiB, through a cache that can be flushed.
+/// // 1 MiB in blocks of 4 KiB.
 /// let params = DiskParams::new(2048)
 ///     .logical_block_size(4096)?
 ///     .chunk_sectors(256)
 ///     .max_sectors(128)
-///     .write_cache()
 ///     .discard(2048, 4096)
 ///     .nowait();
 /// let path = bring_up(KVVec::from_elem(0, 1 << 20, GFP_KERNEL)?, params)?;
 ///
 /// assert!(path.head().is_live());
 /// assert!(params.logical_block_size(513).is_err());
+/// # Ok::<(), Error>(())
+/// ```
+///
+/// Storage that has a volatile write cache:
+///
+/// ```
+/// use kernel::new_mutex;
+/// use kernel::sync::{
+///     Arc,
+///     Mutex, //
+/// };
+/// use libmultipath::prelude::*;
+///
+/// struct Cached;
+///
+/// /// What is read, and what a loss of power leaves of it.
+/// struct Memory {
+///     cached: KVVec<u8>,
+///     stable: KVVec<u8>,
+/// }
+///
+/// #[vtable]
+/// impl MpathDriver for Cached {
+///     type HeadData = Mutex<Memory>;
+///     type PathData = ();
+///
+///     fn submit(path: &MpathDevice<Self>, bio: MpathBio<Self>) {
+///         let mut memory = path.head().data().lock();
+///         let Memory { cached, stable } = &mut *memory;
+///
+///         // First: writes that have ended. A flush asks for nothing else.
+///         if bio.is_preflush() {
+///             stable.copy_from_slice(cached);
+///         }
+///         let result = match bio.op() {
+///             BioOp::Read(mut all) => all.try_for_each(|part| part.fill(&cached[part.range()])),
+///             BioOp::Write(mut all) => all.try_for_each(|part| {
+///                 part.store(&mut cached[part.range()])?;
+///                 // Before the bio ends: what it has written itself.
+///                 if bio.is_fua() {
+///                     stable[part.range()].copy_from_slice(&cached[part.range()]);
+///                 }
+///                 Ok(())
+///             }),
+///             BioOp::Flush => Ok(()),
+///             _ => Err(EOPNOTSUPP),
+///         };
+///         bio.end_with(result);
+///     }
+/// }
+///
+/// let memory = Memory {
+///     cached: KVVec::from_elem(1, 1 << 20, GFP_KERNEL)?,
+///     stable: KVVec::from_elem(0, 1 << 20, GFP_KERNEL)?,
+/// };
+/// let policy = Arc::pin_init(MpathIoPolicy::new(IoPolicy::Numa), GFP_KERNEL)?;
+/// let port = Arc::pin_init(MpathPort::new(PortState::Live), GFP_KERNEL)?;
+/// let params = DiskParams::new(2048).write_cache().fua();
+/// let head = MpathHead::<Cached>::new(&policy, fmt!("mpdoc"), params, new_mutex!(memory))?;
+/// let _path = head.add_path(&port, fmt!("mpdocc0"), None, ())?.set_live(AccessState::Optimized)?;
+///
+/// // What fsync() does. A disk that has no cache would never be asked.
+/// assert_eq!(head.data().lock().stable[0], 0);
+/// # crate::shared::flush(&head)?;
+/// assert_eq!(head.data().lock().stable[0], 1);
 /// # Ok::<(), Error>(())
 /// ```
 #[derive(Clone, Copy)]
@@ -88,11 +152,34 @@ impl DiskParams {
         self
     }
 
-    /// There is a volatile write cache: flushes are sent, and writes may be
-    /// [forced through it](super::MpathBio::is_fua). Without this the block layer sends neither.
+    /// There is a volatile write cache, which a loss of power may empty: a write that has ended is
+    /// on stable storage only after a flush.
+    ///
+    /// The driver then has three duties, which the block layer never asks of it without this:
+    ///
+    /// - a [`BioOp::Flush`](super::BioOp::Flush) ends well only when all writes that had ended
+    ///   before it came are on stable storage;
+    /// - a write that [`MpathBio::is_preflush`](super::MpathBio::is_preflush) is carried out only
+    ///   then;
+    /// - a write that [`MpathBio::is_fua`](super::MpathBio::is_fua) ends well only when its own
+    ///   data is on stable storage, and a driver that cannot force one block there flushes all of
+    ///   them. A write may be both.
+    ///
+    /// A write has ended when its bio has, whichever path carried it: where each path has a cache
+    /// of its own, a flush on one path is to flush the caches of all. A flush that a path failed is
+    /// [failed over](super::MpathBio::failover) like a write.
     #[inline]
     pub fn write_cache(mut self) -> Self {
-        self.limits.features |= WRITE_CACHE | FUA;
+        self.limits.features |= WRITE_CACHE;
+        self
+    }
+
+    /// To force one write through the [write cache](Self::write_cache) costs less than a flush
+    /// after it, so those who write should ask for it. Whether this is said or not, writes that are
+    /// to be forced may come.
+    #[inline]
+    pub fn fua(mut self) -> Self {
+        self.limits.features |= FUA;
         self
     }
 

@@ -2,7 +2,10 @@
 
 //! A head: one block device over the paths to one piece of storage.
 
-use super::device::MpathDevice;
+use super::device::{
+    numa_node,
+    MpathDevice, //
+};
 use super::disk::{
     set_name,
     DiskParams,
@@ -22,7 +25,6 @@ use crate::policy::IoPolicy;
 use core::marker::PhantomData;
 use core::ops::Deref;
 use core::ptr::NonNull;
-use kernel::alloc::NumaNode;
 use kernel::error::{
     from_err_ptr,
     to_result, //
@@ -303,13 +305,13 @@ impl<T: MpathDriver> MpathHead<T> {
     }
 
     /// Adds a path that goes through `port`, with a hidden disk called `name` (at most 31 bytes),
-    /// near to `node` or, with [`NumaNode::NO_NODE`], to all. The driver's data is initialised in
-    /// place. The path is not used before [`Registration::set_live`].
+    /// near to `node` or, with `None`, to all. The driver's data is initialised in place. The path
+    /// is not used before [`Registration::set_live`].
     ///
     /// An armed removal timer is disarmed.
     ///
     /// Fails with `ENXIO` when the head is being removed, with `ENOMEM`, with `EINVAL` when the
-    /// name is too long, with `EEXIST` when another disk has it, or with what initialising the data
+    /// name is too long or there is no such node, with `EEXIST` when another disk has it, or with what initialising the data
     /// failed with.
     ///
     /// Process context, may sleep.
@@ -324,10 +326,7 @@ impl<T: MpathDriver> MpathHead<T> {
     where
         Error: From<E>,
     {
-        let node = match node {
-            Some(node) => NumaNode::new(node).map(|_| node)?,
-            None => bindings::NUMA_NO_NODE,
-        };
+        let node = numa_node(node)?;
         let disk = PathDisk::new::<T>(&self.head_data().params, name, node)?;
         let path =
             KBox::try_pin_init::<Error>(MpathDevice::new(self, port, disk, data), GFP_KERNEL)?;
@@ -336,7 +335,8 @@ impl<T: MpathDriver> MpathHead<T> {
     }
 
     /// Calls `f` with the path that a bio would be sent to now, in a read-side section: the path
-    /// stays until `f` returns. `f` may sleep; it must not drop a [`Registration`] of this head.
+    /// stays until `f` returns. `f` may sleep; it must not drop a [`Registration`] of this head,
+    /// which would not let go of the path.
     ///
     /// Fails with `EAGAIN` when no path is usable.
     ///

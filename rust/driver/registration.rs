@@ -7,13 +7,18 @@ use super::device::{
     MpathDevice, //
 };
 use super::head::MpathHead;
+use super::shims::Shims;
 use super::MpathDriver;
+use crate::bindings;
 use crate::ffi;
 use crate::state::AccessState;
 use core::marker::PhantomData;
+use core::mem::ManuallyDrop;
 use core::ops::Deref;
 use kernel::prelude::*;
 use kernel::task::might_sleep;
+use kernel::time::delay::fsleep;
+use kernel::time::Delta;
 
 /// The path is on its head, but has not been live.
 ///
@@ -72,13 +77,25 @@ pub enum Live {}
 /// and its disk is deleted. When it was the last one of its head, the head goes, too, or its
 /// removal timer is armed. Then the driver's data of the path is dropped.
 ///
-/// Dropping it sleeps. It must not be dropped inside a read-side section of the same head
-/// ([`MpathHead::on_path`](super::MpathHead::on_path), [`MpathDriver::unique_id`]): it would wait
-/// for itself, which lockdep reports. Nor may it be dropped by what ends the path's own bios.
+/// Dropping it sleeps, and waits. It must not be dropped where it would wait for itself:
+///
+/// - inside a read-side section of the same head, which
+///   [`MpathHead::on_path`](super::MpathHead::on_path) and [`MpathDriver::unique_id`] are called
+///   in. There the drop does nothing: the kernel warns that a callback waits for itself, and the
+///   path stays on its head, live as before, until the machine is shut down. Nothing of it is
+///   freed, and the driver's module cannot be unloaded any more. A drop by a module that is being
+///   unloaded already never returns, since nothing can keep such a module in memory. The same is
+///   true of [`Registration::set_live`], which drops the registration when it fails;
+/// - by what ends the path's own bios, [`MpathDriver::submit`] for one: there it never returns.
+///
+/// The kernel knows of a section as long as at most four tasks are inside callbacks of one head
+/// that were called in sections. A fifth task that drops a registration there waits for itself and
+/// never returns. Lockdep, where it is on, finds it, too.
 ///
 /// # Invariants
 ///
 /// The path has been added to its head and has not been deleted from it; its disk has been added.
+/// `path` is not used after it was dropped, which only `drop()` does.
 ///
 /// # Examples
 ///
@@ -104,7 +121,7 @@ pub enum Live {}
 /// ```
 #[must_use = "the path goes when its registration is dropped"]
 pub struct Registration<T: MpathDriver, S = Live> {
-    path: Pin<KBox<MpathDevice<T>>>,
+    path: ManuallyDrop<Pin<KBox<MpathDevice<T>>>>,
     _state: PhantomData<fn() -> S>,
 }
 
@@ -136,7 +153,7 @@ impl<T: MpathDriver> Registration<T, Added> {
 
         // INVARIANT: Both have been added.
         Ok(Self {
-            path,
+            path: ManuallyDrop::new(path),
             _state: PhantomData,
         })
     }
@@ -156,7 +173,7 @@ impl<T: MpathDriver> Registration<T, Added> {
         // SAFETY: By the type invariant.
         kernel::error::to_result(unsafe { ffi::mpath_device_set_live(self.path.as_raw()) })?;
 
-        let this = core::mem::ManuallyDrop::new(self);
+        let this = ManuallyDrop::new(self);
         // INVARIANT: It is still added.
         Ok(Registration {
             // SAFETY: `this` is not used any more, and not dropped.
@@ -186,22 +203,48 @@ impl<T: MpathDriver, S> Deref for Registration<T, S> {
 impl<T: MpathDriver, S> Drop for Registration<T, S> {
     #[inline]
     fn drop(&mut self) {
-        let path = &*self.path;
-        let raw = path.as_raw();
-
         might_sleep();
-        // SAFETY: By the type invariant, in the order that `include/linux/multipath.h` asks for.
-        // The path's memory stays until the end of this function, and the head as long.
-        unsafe {
-            ffi::mpath_quiesce_device(raw);
-            ffi::mpath_synchronize_submitters();
-            T::stop(path);
-            ffi::mpath_delete_device(raw);
-            ffi::mpath_synchronize(path.head().as_raw());
-            // Nobody sees the path on the head any more, so nobody links it anew.
-            ffi::mpath_remove_sysfs_link(raw);
-            path.disk.delete();
+        // SAFETY: By the type invariant. The path's memory stays while this lasts, and longer
+        // unless the path has been removed.
+        if !unsafe { ffi::mpath_remove_device(self.path.as_raw(), Some(Shims::<T>::stop)) } {
+            return keep_code::<T>();
         }
-        path.sleepable_head().try_remove();
+        // SAFETY: By the type invariant. The path is on no head any more, and nobody sees it.
+        unsafe { self.path.disk.delete() };
+        self.path.sleepable_head().try_remove();
+        // SAFETY: Not used afterwards.
+        unsafe { ManuallyDrop::drop(&mut self.path) }
+    }
+}
+
+/// Keeps the module of a driver in memory for good, with the code that a path needs that stays on
+/// its head. Sleeps for good where it is too late for that.
+#[cold]
+fn keep_code<T: MpathDriver>() {
+    // SAFETY: The owner is null, which stands for what is built in, or a module, which is in memory
+    // for as long as its code runs.
+    while !unsafe { bindings::mpath_helper_get_module(Shims::<T>::OWNER) } {
+        fsleep(Delta::from_secs(1));
+    }
+}
+
+#[cfg(CONFIG_LIBMULTIPATH_KUNIT_TEST)]
+impl<T: MpathDriver, S> Registration<T, S> {
+    /// The registration of a path that has stayed on its head when its registration was dropped.
+    ///
+    /// # Safety
+    ///
+    /// `path` is such a path, and is taken back once.
+    pub(super) unsafe fn take_back(path: *const MpathDevice<T>) -> Self {
+        // SAFETY: By this function's contract: the reference is that of `keep_code()`, and nobody
+        // has the box.
+        // INVARIANT: The path is on its head.
+        unsafe {
+            bindings::mpath_helper_put_module(Shims::<T>::OWNER);
+            Self {
+                path: ManuallyDrop::new(Pin::new_unchecked(KBox::from_raw(path.cast_mut()))),
+                _state: PhantomData,
+            }
+        }
     }
 }

@@ -30,7 +30,9 @@ struct Groups([*const bindings::attribute_group; 2]);
 unsafe impl Sync for Groups {}
 
 impl<T: MpathDriver> Shims<T> {
-    const OWNER: *mut bindings::module = <T::OwnerModule as ModuleMetadata>::THIS_MODULE.as_ptr();
+    /// The driver's module.
+    pub(super) const OWNER: *mut bindings::module =
+        <T::OwnerModule as ModuleMetadata>::THIS_MODULE.as_ptr();
 
     const HEAD_OPERATIONS: bindings::block_device_operations = bindings::block_device_operations {
         owner: Self::OWNER,
@@ -54,7 +56,7 @@ impl<T: MpathDriver> Shims<T> {
         owner: Self::OWNER,
         fops: &Self::HEAD_OPERATIONS,
         disk_groups: Self::GROUPS.0.as_ptr().cast_mut(),
-        max_failovers: 0,
+        max_failovers: T::MAX_FAILOVERS,
         release: Some(Self::release),
         remove_head: Some(Self::remove_head),
         get_unique_id: if T::HAS_UNIQUE_ID {
@@ -94,6 +96,15 @@ impl<T: MpathDriver> Shims<T> {
 
             T::submit(path, MpathBio::arrive(bio))
         }
+    }
+
+    /// # Safety
+    ///
+    /// Called by the engine with a path of this driver that is being removed, which stays for the
+    /// time of the call.
+    pub(super) unsafe extern "C" fn stop(path: *mut bindings::mpath_device) {
+        // SAFETY: As the engine calls it.
+        T::stop(unsafe { MpathDevice::<T>::from_raw(path) })
     }
 
     /// # Safety

@@ -2,9 +2,12 @@
 
 //! The Rust face, as a driver sees it. The driver in `example` is the README's.
 
+mod cached;
 mod example;
+mod inside;
 mod io;
 mod kept;
+mod warnings;
 
 /// Ends the test unless a condition holds.
 macro_rules! check {
@@ -18,12 +21,19 @@ macro_rules! check {
 
 #[kernel::macros::kunit_tests(mpath_driver)]
 mod suite {
-    use super::io::Io;
+    use super::cached::Cached;
+    use super::inside::Inside;
+    use super::io::{
+        Io,
+        FUA,
+        PREFLUSH, //
+    };
     use super::kept::{
         Counts,
         Kept,
         Mode, //
     };
+    use super::warnings;
     use crate::{
         AccessState,
         DisableReason,
@@ -43,6 +53,10 @@ mod suite {
 
     fn live_port() -> Result<Arc<MpathPort>> {
         Arc::pin_init(MpathPort::new(PortState::Live), GFP_KERNEL)
+    }
+
+    fn numa() -> Result<Arc<MpathIoPolicy>> {
+        Arc::pin_init(MpathIoPolicy::new(IoPolicy::Numa), GFP_KERNEL)
     }
 
     fn head(policy: IoPolicy, counts: &Arc<Counts>) -> Result<ARef<MpathHead<Kept>>> {
@@ -280,6 +294,147 @@ mod suite {
         check!(matches!(head, Err(error) if error == EINVAL));
         // Nothing was left behind.
         check!(Arc::into_unique_or_drop(counts).is_some());
+        Ok(())
+    }
+
+    /// Shows A-10.
+    #[test]
+    fn a_flush_makes_stable_what_has_been_written() -> Result {
+        let (policy, port) = (numa()?, live_port()?);
+        let head = Cached::head(&policy)?;
+        let _path = Cached::path(&head, &port, 0, AccessState::Optimized)?;
+
+        check!(Io::write(&head, 8, 0x5a)?.wait() == 0);
+        check!(Cached::is_stable(&head, 8, 0));
+        check!(Io::flush(&head) == 0);
+        check!(Cached::is_stable(&head, 8, 0x5a));
+        check!(Cached::flushes(&head) == 1);
+        Ok(())
+    }
+
+    /// Shows A-10.
+    #[test]
+    fn a_flush_that_fails_on_one_path_is_carried_out_on_another() -> Result {
+        let (policy, port) = (numa()?, live_port()?);
+        let head = Cached::head(&policy)?;
+        let first = Cached::path(&head, &port, 0, AccessState::Optimized)?;
+        let _second = Cached::path(&head, &port, 1, AccessState::NonOptimized)?;
+
+        check!(Io::write(&head, 8, 0x5a)?.wait() == 0);
+        first.data().set_failing(true);
+        check!(Io::flush(&head) == 0);
+        check!(Cached::is_stable(&head, 8, 0x5a) && Cached::flushes(&head) == 1);
+        Ok(())
+    }
+
+    /// Shows A-17.
+    #[test]
+    fn a_bio_that_every_path_fails_ends() -> Result {
+        const TRANSPORT: u32 = 4;
+        let (policy, port) = (numa()?, live_port()?);
+        let head = Cached::head(&policy)?;
+        let first = Cached::path(&head, &port, 0, AccessState::Optimized)?;
+        let second = Cached::path(&head, &port, 1, AccessState::Optimized)?;
+
+        first.data().set_failing(true);
+        second.data().set_failing(true);
+        // Three times for each of two paths, and each move is counted before the next.
+        check!(Io::write(&head, 0, 1)?.wait() == TRANSPORT);
+        check!(first.data().moves().max(second.data().moves()) == 5);
+        check!(Io::flush(&head) == ENOLINK.to_errno());
+        check!(first.data().moves().max(second.data().moves()) == 5);
+
+        // One that carries it out ends it well, whatever the others do.
+        second.data().set_failing(false);
+        check!(Io::write(&head, 0, 2)?.wait() == 0);
+        check!(Io::flush(&head) == 0 && Cached::is_stable(&head, 0, 2));
+        Ok(())
+    }
+
+    #[test]
+    fn a_write_says_what_is_to_be_stable_before_and_after_it() -> Result {
+        let (policy, port) = (numa()?, live_port()?);
+        let head = Cached::head(&policy)?;
+        let _path = Cached::path(&head, &port, 0, AccessState::Optimized)?;
+
+        check!(Io::write(&head, 0, 1)?.wait() == 0);
+        check!(Io::write_with(&head, 8, 2, PREFLUSH)?.wait() == 0);
+        check!(Cached::is_stable(&head, 0, 1) && Cached::is_stable(&head, 8, 0));
+        check!(Io::write_with(&head, 16, 3, FUA)?.wait() == 0);
+        check!(Cached::is_stable(&head, 8, 0) && Cached::is_stable(&head, 16, 3));
+        check!(Io::write_with(&head, 24, 4, PREFLUSH | FUA)?.wait() == 0);
+        check!(Cached::is_stable(&head, 8, 2) && Cached::is_stable(&head, 24, 4));
+        Ok(())
+    }
+
+    /// Shows A-7.
+    #[test]
+    fn a_path_that_is_dropped_in_a_section_stays() -> Result {
+        let (policy, port) = (numa()?, live_port()?);
+        let head = Inside::head(&policy)?;
+        let path = Inside::path(&head, &port, 0)?;
+        let raw = &raw const *path;
+
+        let (result, warned) = warnings::count(|| Inside::drop_in_section(&head, path))?;
+        check!(result.is_ok() && warned == 1);
+        check!(head.is_live() && Io::write(&head, 0, 0)?.wait() == 0);
+        check!(head.on_path(|used| core::ptr::eq(used, raw))?);
+
+        // SAFETY: It has stayed, and nobody else takes it back.
+        drop(unsafe { Registration::<Inside>::take_back(raw) });
+        check!(!head.is_live());
+        Ok(())
+    }
+
+    /// Shows A-7.
+    #[test]
+    fn a_path_that_would_go_live_in_a_section_stays() -> Result {
+        let (policy, port) = (numa()?, live_port()?);
+        let head = Inside::head(&policy)?;
+        let used = Inside::path(&head, &port, 0)?;
+        let path = Inside::add(&head, &port, 1)?;
+        let raw = &raw const *path;
+
+        let (result, warned) = warnings::count(|| Inside::set_live_in_section(&head, path))?;
+        check!(result == Err(EDEADLK) && warned == 2);
+        drop(used);
+        check!(head.is_live());
+
+        // SAFETY: It has stayed, and nobody else takes it back.
+        drop(unsafe { Registration::<Inside>::take_back(raw) });
+        check!(!head.is_live());
+        Ok(())
+    }
+
+    /// Shows A-7.
+    #[test]
+    fn a_path_that_is_dropped_by_unique_id_stays() -> Result {
+        let (policy, port) = (numa()?, live_port()?);
+        let head = Inside::head(&policy)?;
+        let path = Inside::path(&head, &port, 0)?;
+        let raw = &raw const *path;
+
+        *head.data().lock() = Some(path);
+        let ((length, _), warned) = warnings::count(|| Io::unique_id(&head, IdKind::Eui64))?;
+        check!(length == 0 && warned == 1);
+        check!(head.is_live() && Io::write(&head, 0, 0)?.wait() == 0);
+
+        // SAFETY: It has stayed, and nobody else takes it back.
+        drop(unsafe { Registration::<Inside>::take_back(raw) });
+        check!(!head.is_live());
+        Ok(())
+    }
+
+    #[test]
+    fn a_path_that_stops_may_take_another_along() -> Result {
+        let (policy, port) = (numa()?, live_port()?);
+        let head = Inside::head(&policy)?;
+        let first = Inside::path(&head, &port, 0)?;
+        let second = Inside::path(&head, &port, 1)?;
+
+        *first.data().lock() = Some(second);
+        drop(first);
+        check!(!head.is_live());
         Ok(())
     }
 }

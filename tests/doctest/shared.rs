@@ -2,6 +2,8 @@
 
 //! What the examples in the documentation share and do not show.
 
+use kernel::bindings;
+use kernel::error::to_result;
 use kernel::prelude::*;
 use kernel::sync::aref::ARef;
 use kernel::sync::{
@@ -43,4 +45,14 @@ where
 
     head.data().wait_for_completion();
     Ok(())
+}
+
+/// Has the head's disk flushed, as fsync() does.
+pub(crate) fn flush<T: MpathDriver>(head: &MpathHead<T>) -> Result {
+    // SAFETY: A head is a `struct mpath_head`, which begins with its disk. The disk stays with it.
+    to_result(unsafe {
+        let disk = *core::ptr::from_ref(head).cast::<*mut bindings::gendisk>();
+
+        bindings::blkdev_issue_flush((*disk).part0)
+    })
 }

@@ -31,9 +31,14 @@ class RamPath:
         (self._directory / attribute).write_text(str(value))
 
     def completed(self) -> tuple[int, int]:
-        """How many reads and writes it has completed, and their bytes."""
-        ios, size = self.read("carried").split()
+        """How many bios it has completed, and their bytes."""
+        ios, size, _ = self.read("carried").split()
         return int(ios), int(size)
+
+    @property
+    def flushes(self) -> int:
+        """How many flushes it has completed."""
+        return int(self.read("carried").split()[2])
 
     @property
     def address(self) -> str:

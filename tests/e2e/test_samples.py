@@ -154,6 +154,46 @@ def ram_a_bio_that_failed_half_way_is_carried_out_whole(driver):
 
 
 @test(over=DRIVERS)
+def ram_a_flush_is_carried_out_by_a_path(driver):
+    with RamDisk(driver) as disk, _Buffer(disk.device) as buffer:
+        first, second = disk.all
+        second.write("access_state", "non-optimized")
+        assert _flushes(disk, buffer.flush) == [1, 0]
+        assert _flushes(disk, lambda: buffer.write(1)) == [0, 0]
+        assert _flushes(disk, lambda: buffer.write(2, os.RWF_DSYNC)) == [1, 0]
+        first.write("failure", "path")
+        assert _flushes(disk, buffer.flush) == [0, 1], "the other path did not carry it out"
+
+
+@test(over=DRIVERS)
+def ram_a_flush_waits_for_a_path(driver):
+    with RamDisk(driver) as disk, _Buffer(disk.device) as buffer:
+        for path in disk.all:
+            path.write("failure", "path")
+        before = [path.flushes for path in disk.all]
+        flush = threading.Thread(target=buffer.flush)
+        flush.start()
+        disk.wait_for_parking()
+        assert flush.is_alive() and [path.flushes for path in disk.all] == before, "a flush was made up"
+        disk.all[1].write("failure", "none")
+        flush.join()
+        assert [path.flushes for path in disk.all] == [before[0], before[1] + 1]
+
+
+@test(over=DRIVERS)
+def ram_a_flush_that_no_path_can_help_fails(driver):
+    with RamDisk(driver) as disk, _Buffer(disk.device) as buffer:
+        for path in disk.all:
+            path.write("failure", "medium")
+        try:
+            buffer.flush()
+        except OSError as error:
+            assert error.errno == errno.ENODATA, f"it failed with {error}"
+        else:
+            raise AssertionError("a flush that failed has ended well")
+
+
+@test(over=DRIVERS)
 def ram_what_no_path_can_help_fails(driver):
     with RamDisk(driver) as disk, Reader(disk.device) as reader:
         for path in disk.all:
@@ -341,9 +381,12 @@ class _Buffer:
     def __exit__(self, *exception):
         os.close(self._file)
 
-    def write(self, byte) -> None:
+    def write(self, byte, flags=0) -> None:
         self._memory[:] = bytes([byte]) * self.SIZE
-        assert os.pwritev(self._file, [self._memory], 0) == self.SIZE
+        assert os.pwritev(self._file, [self._memory], 0, flags) == self.SIZE
+
+    def flush(self) -> None:
+        os.fsync(self._file)
 
     def read(self) -> int | None:
         """The byte that the disk is full of, if it is."""
@@ -359,6 +402,13 @@ def _carriers(disk, times, action) -> list[int]:
     for _ in range(times):
         action()
     return [path.completed()[0] - count for path, count in zip(disk.all, before)]
+
+
+def _flushes(disk, action) -> list[int]:
+    """How many flushes each path carries out while something is done."""
+    before = [path.flushes for path in disk.all]
+    action()
+    return [path.flushes - count for path, count in zip(disk.all, before)]
 
 
 def _cpu_of(node) -> int:

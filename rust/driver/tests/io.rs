@@ -26,6 +26,11 @@ use kernel::types::Opaque;
 
 const PENDING: u32 = u32::MAX;
 
+/// What has been written before is to be stable before the write.
+pub(super) const PREFLUSH: u32 = 1 << bindings::req_flag_bits___REQ_PREFLUSH;
+/// What is written is to be stable when the write ends.
+pub(super) const FUA: u32 = 1 << bindings::req_flag_bits___REQ_FUA;
+
 /// A bio of one page.
 #[pin_data]
 pub(super) struct Io {
@@ -51,7 +56,23 @@ impl Io {
         sector: u64,
         byte: u8,
     ) -> Result<Arc<Self>> {
-        Self::submit(head, bindings::req_op_REQ_OP_WRITE, sector, byte)
+        Self::write_with(head, sector, byte, 0)
+    }
+
+    /// Submits a write of a page full of `byte` with more flags.
+    pub(super) fn write_with<T: MpathDriver>(
+        head: &MpathHead<T>,
+        sector: u64,
+        byte: u8,
+        flags: u32,
+    ) -> Result<Arc<Self>> {
+        Self::submit(head, bindings::req_op_REQ_OP_WRITE | flags, sector, byte)
+    }
+
+    /// Has the head's disk flushed, as fsync() does. Returns 0 or an errno.
+    pub(super) fn flush<T: MpathDriver>(head: &MpathHead<T>) -> i32 {
+        // SAFETY: The head's disk stays with the head.
+        unsafe { bindings::blkdev_issue_flush((*(*head.as_raw()).disk).part0) }
     }
 
     fn submit<T: MpathDriver>(
