@@ -42,7 +42,7 @@ _OFF = re.compile(r"#\[cfg\((?:not\(CONFIG_RUST\)|test|all\(test.*?\))\)\][^;{]*
 _CLOSURE = re.compile(r"\s*(?:move\s+)?\|[^|]*\|")
 _ENTRY = re.compile(r"^\t(\S+): (.+)$")
 _FILE = re.compile(r"^(\S+\.rs)(?: \((.*)\))?$")
-_ITEM = re.compile(r"\s*([\w.:]+)(?: ([a-z]+))?(?: > ([\w:]+))?\s*")
+_ITEM = re.compile(r"\s*([\w.:]+)(?: ([a-z]+))?( -)?(?: > ([\w:]+))?\s*")
 _KEYWORDS = {"if", "match", "while", "for", "in", "return", "let", "as", "fn", "move", "unsafe", "impl", "pub"}
 
 
@@ -54,13 +54,15 @@ class Call:
     name: str
     #: Relaxed, acquire, release, full or lock; empty for what is no access itself.
     ordering: str
+    #: Whether no test has it.
+    untested: bool = False
     #: The listed function that it leads to.
     target: str = ""
     #: The calls in the closure that it is given.
     inside: tuple = ()
 
     def __str__(self) -> str:
-        words = self.name + (f" {self.ordering}" if self.ordering else "") + (f" > {self.target}" if self.target else "")
+        words = self.name + (f" {self.ordering}" if self.ordering else "")
         return words + (f" {{ {render(self.inside)} }}" if self.inside else "")
 
 
@@ -91,6 +93,7 @@ class Listed:
 
 
 def render(calls: tuple) -> str:
+    """Calls as they are listed, without what is not in the source."""
     return ", ".join(map(str, calls))
 
 
@@ -128,7 +131,7 @@ def _parse_items(text: str) -> tuple:
             if not text.startswith("}"):
                 return tuple(calls), "}"
             text = text[1:].lstrip()
-        calls.append(Call(item[1], item[2] or "", item[3] or "", inside))
+        calls.append(Call(item[1], item[2] or "", bool(item[3]), item[4] or "", inside))
         if not text.startswith(","):
             break
         text = text[1:]
@@ -147,6 +150,12 @@ def accesses(names: list) -> list:
         if name not in listed():
             log.fail(f"{LIST.name} does not list {name}")
     return [access for name in names for access in _expand(name, lambda: [])]
+
+
+def owed() -> set:
+    """The accesses that are listed, of which each has to be in a test."""
+    return {Access(name, call.name, call.ordering) for name, function in listed().items()
+            for call in _all(function.calls) if call.ordering and not call.untested}
 
 
 def functions(names) -> set:
@@ -184,14 +193,10 @@ def differences() -> dict:
         except LookupError as error:
             wrong[name] = str(error)
             continue
-        said = render(tuple(map(_without_target, function.calls)))
+        said = render(function.calls)
         if said != render(calls):
             wrong[name] = f"is listed as `{said}`, and {function.file} has `{render(calls)}`"
     return wrong
-
-
-def _without_target(call: Call) -> Call:
-    return Call(call.name, call.ordering, inside=tuple(map(_without_target, call.inside)))
 
 
 def calls_of(name: str, function: Listed) -> tuple:
