@@ -29,6 +29,7 @@ use crate::state::{
     WithoutPath, //
 };
 use crate::submission;
+use crate::sync::full_barrier;
 use crate::trust::{
     goes_elsewhere,
     is_over,
@@ -267,6 +268,8 @@ impl MpathHead {
         let mut next = None;
 
         self.busy.retry_at.store(u64::MAX, Relaxed);
+        // Whoever does not see that yet has left a path alone before it is looked at now.
+        full_barrier();
         parking::retry(
             self,
             section.iter().filter(|path| match path.pause_ends() {

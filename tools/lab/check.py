@@ -7,6 +7,7 @@ from pathlib import Path
 from lab import crate
 from lab import defects
 from lab import doc
+from lab import litmus
 from lab import log
 from lab import mutants
 from lab import paths
@@ -46,6 +47,7 @@ def run() -> tuple:
         "excerpts": prose.excerpts,
         "sysfs": lambda step: prose.sysfs(step, tree),
         "unsafe": _unsafe,
+        "litmus": litmus.check,
         "defects": defects.check,
         "mutants": mutants.check,
     }

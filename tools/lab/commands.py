@@ -10,6 +10,7 @@ from lab import check
 from lab import doc
 from lab import editor
 from lab import kernel
+from lab import litmus
 from lab import log
 from lab import misuse
 from lab import model
@@ -44,6 +45,10 @@ def _samples() -> str:
 
 def _model(only: str | None):
     return _report(model.run(only or ""))
+
+
+def _litmus(only: str | None):
+    return _report(litmus.run(only or ""))
 
 
 def _fuzz():
@@ -154,6 +159,7 @@ COMMANDS = {
     "samples": _samples,
     "demo": _demo,
     "model": _model,
+    "litmus": _litmus,
     "fuzz": _fuzz,
     "misuse": _misuse,
     "kunit": _kunit,
@@ -212,6 +218,7 @@ def _parser() -> argparse.ArgumentParser:
                      help="the kernel's own modules instead of ours, as they are or fixed")
     e2e.add_argument("-k", dest="only", metavar="pattern", help="only tests whose name contains this")
     commands.choices["model"].add_argument("-k", dest="only", metavar="part", help="only tests whose name contains this")
+    commands.choices["litmus"].add_argument("-k", dest="only", metavar="part", help="only tests whose name contains this")
     commands.choices["kunit"].add_argument("-k", dest="only", metavar="suite: case", help="only this test")
     commands.choices["one"].add_argument("test", help="a test as docs/defects.md names it")
     commands.choices["mutants"].add_argument("-k", dest="only", metavar="part", help="only patches whose name contains this")

@@ -43,7 +43,7 @@ _VARIANT = "_over_"
 class Test:
     """A test as the document names it.
 
-    The part is host, model, misuse, kunit or e2e, with the configuration of its kernel unless that is the usual
+    The part is host, model, litmus, misuse, kunit or e2e, with the configuration of its kernel unless that is the usual
     one; or test, for what `make test` has as a part that is one test.
     """
 
@@ -149,8 +149,9 @@ def _in_source() -> dict:
     found = {Test("test", name): set() for name in test.PARTS}
     for case in suite.CASES.values():
         found[Test("e2e", case.function.__name__)] = _shown(case.function.__doc__ or "")
-    for file in (paths.ROOT / "tests" / "misuse").glob("*.rs"):
-        found[Test("misuse", file.stem)] = _shown(file.read_text())
+    for part, pattern in (("litmus", "*.litmus"), ("misuse", "*.rs")):
+        for file in (paths.ROOT / "tests" / part).glob(pattern):
+            found[Test(part, file.stem)] = _shown(file.read_text())
     for part, pattern, module in (("host", "tests/host/*.rs", "{}"), ("host", "rust/**/*.rs", "{}::tests"),
                                   ("model", "tests/model/*.rs", "{}")):
         for file in paths.ROOT.glob(pattern):

@@ -5,7 +5,7 @@ A test is a file that herd7 reads as it is. Its comment says what must not happe
 how the test is changed:
 
     P0: park                        the functions of tests/litmus/orders that thread 0 runs, one after the other
-    long: why                       the test takes minutes, and is left out unless LONG=1
+    also: Inside::lists             other functions that need an order that the test is about
     mutant name: what is wrong      then what must not happen is possible
     equivalent name: why            then it is still impossible: here the source does more than it has to
         old => new                  a change: this text on every line that has it (nothing after `=>`: it goes)
@@ -21,13 +21,11 @@ What the model does not have: there are at most four threads; a loop around a `c
 a mutex is a spinlock; SRCU-fast is the model's SRCU, RCU-tasks its RCU, and a workqueue a bit.
 """
 
-import os
 import re
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from dataclasses import field
 from pathlib import Path
 
 from lab import herd
@@ -42,27 +40,37 @@ PLACE = paths.ROOT / "tests" / "litmus"
 _BUILD = paths.BUILD / "litmus"
 #: How many run at a time; one takes a CPU and little memory.
 _AT_ONCE = 2
-#: No test takes longer than this, in seconds, that does not say that it is long.
-_LIMIT, _LONG_LIMIT = 120, 3600
-NEVER, SOMETIMES = "Never", "Sometimes"
-#: What herd7 must say of a kind of test.
-_EXPECTED = {"": NEVER, "equivalent": NEVER, "mutant": SOMETIMES}
+#: No test takes longer than this, in seconds; all together take less than one.
+_LIMIT = 300
+#: herd7 leaves out executions that contradict the order in which a variable is written, before it asks the model, which
+#: forbids them, too.
+_QUICKLY = ["-optace", "true"]
+#: It looks only at executions in which what must not happen does: all of them, or until there is one. Not where
+#: there are plain accesses, with which any execution may show a data race.
+_ALL, _FIRST = ["-speedcheck", "true"], ["-speedcheck", "fast"]
+#: What is told of the kinds of tests.
+_KINDS = {"": "protocols hold", "equivalent": "equivalents hold", "mutant": "mutants are caught"}
+#: What herd7 says when what must not happen does not, and when it does.
+_NEVER, _POSSIBLE = "Never", ("Sometimes", "Always")
 
 _COMMENT = re.compile(r"\(\*\n(.*?)^ ?\*\)$", re.MULTILINE | re.DOTALL)
 _THREAD = re.compile(r"^ \* P(\d): (.+)$", re.MULTILINE)
-_LONG = re.compile(r"^ \* long: (.+)$", re.MULTILINE)
-_VARIANT = re.compile(r"^ \* (mutant|equivalent) (\w+): .+\n((?: \*     .+\n)*)", re.MULTILINE)
+_ALSO = re.compile(r"^ \* also: (.+)$", re.MULTILINE)
+_VARIANT = re.compile(r"^ \* (mutant|equivalent) (\w+): .+\n((?: \*     .+\n)+)", re.MULTILINE)
+_OF_VARIANTS = re.compile(r"^ \* (?:mutant |equivalent |    )", re.MULTILINE)
 _EDIT = re.compile(r"^(?:P(\d): )?(?:(.+?) =>(?: (.*))?|(.+) moves (before|behind) (.+))$")
-_OBSERVATION = re.compile(r"^Observation \S+ (\w+) (\d+) (\d+)$", re.MULTILINE)
+_OBSERVATION = re.compile(r"^Observation \S+ (\w+)", re.MULTILINE)
 _FLAG = re.compile(r"^Flag (\S+)", re.MULTILINE)
 
+_PLAIN = ("", "plain")
 #: Accesses in C: the kind and the ordering, which a name may end with.
 _ACCESSES = ((r"smp_load_acquire\(", "load", "acquire"), (r"READ_ONCE\(|atomic_read\(", "load", "relaxed"),
              (r"smp_store_release\(", "store", "release"), (r"WRITE_ONCE\(|atomic_set\(", "store", "relaxed"),
-             (r"(?:atomic_)?(?:cmp)?xchg(?:_(\w+))?\(|atomic_fetch_[a-z]+?(?:_(relaxed|acquire|release))?\(", "change", "full"),
+             (r"(?:atomic_)?(?:cmp)?xchg(?:_(\w+))?\(", "change", "full"),
+             (r"atomic_fetch_[a-z]+?(?:_(relaxed|acquire|release))?\(", "change", "full"),
              (r"atomic_(?:inc|dec)\(", "change", "relaxed"), (r"smp_mb\(", "barrier", "full"),
              (r"smp_[rw]mb\(", "barrier", ""), (r"spin_lock\(", "lock", "lock"),
-             (r"\b(?:srcu_read_lock|synchronize_\w+|rcu_read_lock)\(", "", ""), (r"(?<![\w)] )\*\w", "", "plain"))
+             (r"\b(?:srcu_read_lock|synchronize_\w+|rcu_read_lock)\(", "", ""), (r"(?<![\w)] )\*\w", *_PLAIN))
 _MODEL = "model"
 
 
@@ -77,17 +85,16 @@ class Line:
     said: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Test:
     name: str
-    #: Why it is long, or empty.
-    long: str
-    #: The functions that each thread runs.
+    #: The functions that each thread runs, and others that the test is about, too.
     threads: dict
+    also: tuple
     #: The lines below the comment.
     lines: tuple
     #: The kind and the edits of each variant, by name.
-    variants: dict = field(hash=False)
+    variants: dict
 
     @classmethod
     def read(cls, file: Path) -> "Test":
@@ -95,11 +102,14 @@ class Test:
         comment = _COMMENT.search(text)
         if not comment or text.partition("\n")[0] != f"C {file.stem}":
             log.fail(f"{file.name} does not begin with its name and a comment")
-        long = _LONG.search(comment[1])
         threads = {int(number): names.split(", ") for number, names in _THREAD.findall(comment[1])}
+        also = _ALSO.search(comment[1])
         variants = {name: (kind, tuple(line[7:] for line in edits.splitlines()))
                     for kind, name, edits in _VARIANT.findall(comment[1])}
-        return cls(file.stem, long[1] if long else "", threads, tuple(_lines(text[comment.end():])), variants)
+        if len(variants) + sum(len(edits) for _, edits in variants.values()) != len(_OF_VARIANTS.findall(comment[1])):
+            log.fail(f"{file.name}: a variant cannot be read, is there twice or changes nothing")
+        return cls(file.stem, threads, tuple(also[1].split(", ")) if also else (),
+                   tuple(_lines(text[comment.end():])), variants)
 
     def rows(self) -> list:
         """The test and its variants."""
@@ -130,6 +140,12 @@ class Row:
     def name(self) -> str:
         return f"{self.test.name}+{self.variant}" if self.variant else self.test.name
 
+    def options(self) -> list:
+        """How herd7 is to look at it."""
+        if self.kind == "mutant":
+            return _QUICKLY + _FIRST
+        return _QUICKLY + ([] if any(_access(line.code) == _PLAIN for line in self.lines) else _ALL)
+
     def text(self) -> str:
         return f"C {self.name}\n" + "".join(f"{line.code}\n" for line in self.lines)
 
@@ -137,21 +153,21 @@ class Row:
 @dataclass(frozen=True)
 class Result:
     row: Row
-    #: Never, Sometimes, Always, or why there is no answer.
+    #: Whether what must not happen does: Never, Sometimes, Always, or why there is no answer.
     seen: str
-    executions: int
+    #: What else is wrong: a data race.
     flags: tuple
     seconds: float
 
     @property
     def expected(self) -> bool:
-        if _EXPECTED[self.row.kind] == NEVER:
-            return self.seen == NEVER and not self.flags
-        return self.seen in (SOMETIMES, "Always") or self.flags == ("data-race",)
+        if self.row.kind != "mutant":
+            return self.seen == _NEVER and not self.flags
+        return self.seen in _POSSIBLE
 
     def __str__(self) -> str:
         seen = " and ".join((self.seen, *self.flags))
-        return f"{'' if self.expected else 'WRONG '}{seen:10} {self.executions:7} executions {self.seconds:6.1f} s  {self.row.name}"
+        return f"{'' if self.expected else 'WRONG: '}{seen:22} {self.seconds:6.1f} s  {self.row.name}"
 
 
 def _lines(text: str):
@@ -196,9 +212,14 @@ def check(step) -> None:
     """The source does what tests/litmus/orders says, and each line of a test what it stands for does."""
     tests = all_of_them()
     wrong = _differences(tests)
+    wrong += [f"{name} is in {orders.LIST.name}, and no test is about it" for name in orders.listed() if not _about(tests, name)]
+    owed = orders.owed()
     for test in tests:
-        wrong += [f"{test.name}.litmus: {line}" for line in _disagreements(test)]
+        lines, found = _compare(test)
+        wrong += [f"{test.name}.litmus: {line}" for line in lines]
+        owed -= found
         test.rows()
+    wrong += [f"no test has {access}, {access.ordering}" for access in sorted(owed, key=str)]
     for line in wrong:
         log.info(f"litmus: {line}")
     log.info(f"litmus: {len(tests)} tests, {len(orders.listed())} functions")
@@ -217,12 +238,12 @@ def _about(tests: list, function: str) -> list:
 
 
 def _functions(test: Test) -> set:
-    return orders.functions(name for names in test.threads.values() for name in names)
+    return orders.functions([name for names in test.threads.values() for name in names] + list(test.also))
 
 
-def _disagreements(test: Test) -> list:
-    """The lines of a test that stand for nothing in the source, or for something else."""
-    wrong = []
+def _compare(test: Test) -> tuple:
+    """What is wrong with lines that stand for nothing in the source or for something else; the accesses of the others."""
+    wrong, stood_for = [], set()
     for thread in sorted({line.thread for line in test.lines} - {None}):
         left = orders.accesses(test.threads.get(thread, []))
         for line in test.lines:
@@ -237,10 +258,11 @@ def _disagreements(test: Test) -> list:
             access = left[at]
             # Both branches of an `if` may stand for one call.
             left = left[at:]
+            stood_for.add(access)
             if access.ordering and (access.kind, access.ordering) != found:
                 wrong.append(f"P{thread}: `{line.code.strip()}` is {' '.join(found)}, "
                              f"and {access} is {access.kind} {access.ordering}")
-    return wrong
+    return wrong, stood_for
 
 
 def _names(access: orders.Access) -> tuple:
@@ -263,26 +285,27 @@ def run(only: str = "") -> Counts:
     tests = [test for test in all_of_them() if only in test.name]
     if not tests:
         log.fail(f"no test in tests/litmus is called {only}")
-    left_out = [test for test in tests if test.long and not only and not os.environ.get("LONG")]
-    rows = [row for test in tests if test not in left_out for row in test.rows()]
+    rows = [row for test in tests for row in test.rows()]
     command, model = herd.command(), herd.model()
     _BUILD.mkdir(parents=True, exist_ok=True)
-    with log.step("litmus", f"{len(tests) - len(left_out)} protocols, {len(rows)} tests in the kernel's memory model") as step:
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            results = []
+    with log.step("litmus", f"{len(tests)} protocols, {len(rows)} tests in the kernel's memory model") as step:
+        pool, results = ThreadPoolExecutor(_AT_ONCE), []
+        try:
             for result in pool.map(lambda row: _judge(row, command, model), rows):
-                step.progress(f"{len(results) + 1} of {len(rows)}: {result.row.name}")
                 results.append(result)
-    return _conclude(tests, results, left_out, whole=not only)
+                step.progress(f"{len(results)} of {len(rows)}: {result.row.name}")
+        finally:
+            pool.shutdown(cancel_futures=True)
+    return _conclude(tests, results, whole=not only)
 
 
 def _judge(row: Row, command: list, model: Path) -> Result:
     file = _BUILD / f"{row.name}.litmus"
     file.write_text(row.text())
     begun = time.monotonic()
-    child = process.start([*command, str(file)], cwd=model, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    child = process.start([*command, *row.options(), str(file)], cwd=model, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
-        said = child.communicate(timeout=_LONG_LIMIT if row.test.long else _LIMIT)[0].decode(errors="replace")
+        said = child.communicate(timeout=_LIMIT)[0].decode(errors="replace")
     except subprocess.TimeoutExpired:
         said = "no end"
     finally:
@@ -290,26 +313,24 @@ def _judge(row: Row, command: list, model: Path) -> Result:
             process.stop(child)
     file.with_suffix(".out").write_text(said)
     found = _OBSERVATION.search(said)
-    seen, executions = (found[1], int(found[2]) + int(found[3])) if found else (said.strip().splitlines() or ["nothing"], 0)
-    return Result(row, seen if found else f"error: {seen[-1]}", executions, tuple(_FLAG.findall(said)), time.monotonic() - begun)
+    seen = found[1] if found else (said.strip().splitlines() or ["nothing"])[-1]
+    return Result(row, seen, tuple(_FLAG.findall(said)), time.monotonic() - begun)
 
 
-def _conclude(tests: list, results: list, left_out: list, whole: bool) -> Counts:
+def _conclude(tests: list, results: list, whole: bool) -> Counts:
     """Tells what is not as it should be, and records what became of each protocol."""
-    changed = _differences(tests)
-    wrong = {test.name: _disagreements(test) + [f"{name} has changed" for name in orders.differences()
-                                                if name in _functions(test)] for test in tests}
+    wrong = {test: [f"{test.name}.litmus: {line}" for line in _compare(test)[0]] for test in tests}
     for result in results:
         if not result.expected:
-            wrong[result.row.test.name].append(f"{result.row.name} is {result.seen}, see {_BUILD / result.row.name}.out")
-    for line in changed + [f"{name}: {what}" for name, lines in wrong.items() for what in lines]:
+            wrong[result.row.test].append(f"{result.row.name} is {result.seen}, see {_BUILD / result.row.name}.out")
+    said = _differences(tests) + [line for lines in wrong.values() for line in lines]
+    for line in said:
         log.info(f"litmus: {line}")
+    failed = {test.name for test, lines in wrong.items() if lines or _functions(test) & set(orders.differences())}
+    log.info(", ".join(f"{sum(result.expected for result in results if result.row.kind == kind)} {what}"
+                       for kind, what in _KINDS.items()))
     report = paths.REPORTS / "litmus.txt"
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text("".join(f"{result}\n" for result in results))
-    outcomes = {test.name: record.SKIPPED if test in left_out else record.FAILED if wrong[test.name] else record.PASSED
-                for test in tests}
-    record.write("litmus", outcomes, whole)
-    failed = sum(map(len, wrong.values()))
-    return Counts(sum(result.expected for result in results), failed,
-                  [f"{test.name}: {test.long}; LONG=1 runs it" for test in left_out])
+    record.write("litmus", {test.name: record.FAILED if test.name in failed else record.PASSED for test in tests}, whole)
+    return Counts(sum(result.expected for result in results), len(said))

@@ -4,6 +4,7 @@
 from lab import e2e
 from lab import kernel
 from lab import kunit
+from lab import litmus
 from lab import log
 from lab import misuse
 from lab import model
@@ -15,6 +16,7 @@ from lab.defects import Test
 _PARTS = {
     "host": lambda name, configuration: model.run_host(name),
     "model": lambda name, configuration: model.run_models(name),
+    "litmus": lambda name, configuration: litmus.run(name),
     "misuse": lambda name, configuration: misuse.run(),
     "kunit": kunit.run,
     "e2e": lambda name, configuration: e2e.run(only=name, name=configuration),

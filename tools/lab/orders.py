@@ -6,8 +6,8 @@ the ordering of each atomic access. `read()` compares that with the source, and 
 takes a barrier out of a listed function, adds an access or changes `rust/sync.rs` without being told which litmus
 tests to look at.
 
-This is no compiler. It reads calls and their arguments, and takes both branches of an `if` in the order in which they
-are written. What a call leads to is said in the list, by hand (`lot.push > ParkingLot::push`). A lock that is taken
+This is no compiler. It reads calls and their arguments, and takes all branches in the order in which they are written:
+of a call in a branch of an `if` or a `match` it knows that (`if changes.add`), but no condition. What a call leads to is said in the list, by hand (`lot.push > ParkingLot::push`). A lock that is taken
 is seen, its release at the end of a block is not.
 """
 
@@ -42,7 +42,8 @@ _OFF = re.compile(r"#\[cfg\((?:not\(CONFIG_RUST\)|test|all\(test.*?\))\)\][^;{]*
 _CLOSURE = re.compile(r"\s*(?:move\s+)?\|[^|]*\|")
 _ENTRY = re.compile(r"^\t(\S+): (.+)$")
 _FILE = re.compile(r"^(\S+\.rs)(?: \((.*)\))?$")
-_ITEM = re.compile(r"\s*([\w.:]+)(?: ([a-z]+))?(?: > ([\w:]+))?\s*")
+_ITEM = re.compile(r"\s*(if )?([\w.:]+)(?: ([a-z]+))?( -)?(?: > ([\w:]+))?\s*")
+_BRANCH = re.compile(r"\b(?:if|match|else)\b")
 _KEYWORDS = {"if", "match", "while", "for", "in", "return", "let", "as", "fn", "move", "unsafe", "impl", "pub"}
 
 
@@ -54,13 +55,17 @@ class Call:
     name: str
     #: Relaxed, acquire, release, full or lock; empty for what is no access itself.
     ordering: str
+    #: Whether it is in a branch.
+    conditional: bool = False
+    #: Whether no test has it.
+    untested: bool = False
     #: The listed function that it leads to.
     target: str = ""
     #: The calls in the closure that it is given.
     inside: tuple = ()
 
     def __str__(self) -> str:
-        words = self.name + (f" {self.ordering}" if self.ordering else "") + (f" > {self.target}" if self.target else "")
+        words = ("if " if self.conditional else "") + self.name + (f" {self.ordering}" if self.ordering else "")
         return words + (f" {{ {render(self.inside)} }}" if self.inside else "")
 
 
@@ -91,6 +96,7 @@ class Listed:
 
 
 def render(calls: tuple) -> str:
+    """Calls as they are listed, without what is not in the source."""
     return ", ".join(map(str, calls))
 
 
@@ -128,7 +134,7 @@ def _parse_items(text: str) -> tuple:
             if not text.startswith("}"):
                 return tuple(calls), "}"
             text = text[1:].lstrip()
-        calls.append(Call(item[1], item[2] or "", item[3] or "", inside))
+        calls.append(Call(item[2], item[3] or "", bool(item[1]), bool(item[4]), item[5] or "", inside))
         if not text.startswith(","):
             break
         text = text[1:]
@@ -147,6 +153,12 @@ def accesses(names: list) -> list:
         if name not in listed():
             log.fail(f"{LIST.name} does not list {name}")
     return [access for name in names for access in _expand(name, lambda: [])]
+
+
+def owed() -> set:
+    """The accesses that are listed, of which each has to be in a test."""
+    return {Access(name, call.name, call.ordering) for name, function in listed().items()
+            for call in _all(function.calls) if call.ordering and not call.untested}
 
 
 def functions(names) -> set:
@@ -184,14 +196,10 @@ def differences() -> dict:
         except LookupError as error:
             wrong[name] = str(error)
             continue
-        said = render(tuple(map(_without_target, function.calls)))
+        said = render(function.calls)
         if said != render(calls):
             wrong[name] = f"is listed as `{said}`, and {function.file} has `{render(calls)}`"
     return wrong
-
-
-def _without_target(call: Call) -> Call:
-    return Call(call.name, call.ordering, inside=tuple(map(_without_target, call.inside)))
 
 
 def calls_of(name: str, function: Listed) -> tuple:
@@ -212,7 +220,7 @@ class _Reader:
         return tuple(self._read(self.body))
 
     def _read(self, text: str) -> list:
-        found, at = [], 0
+        found, at, branches = [], 0, _branches(text)
         while call := _CALL.search(text, at):
             end = _closing(text, call.end() - 1)
             arguments = _split(text[call.end():end])
@@ -230,7 +238,8 @@ class _Reader:
             ordering = self._ordering(receiver, call[1], arguments)
             is_access = call[1] in KINDS and (ordering or call[1] not in _AMBIGUOUS)
             if is_access or name in self.names:
-                found.append(Call(name, ordering, inside=tuple(inside)))
+                conditional = any(begin < call.start() < end for begin, end in branches)
+                found.append(Call(name, ordering, conditional, inside=tuple(inside)))
             else:
                 found += inside
         return found
@@ -316,6 +325,19 @@ def _closing(text: str, at: int) -> int:
         if depth == 0:
             return end
     raise LookupError("has brackets that are not closed")
+
+
+def _branches(text: str) -> list:
+    """Where the branches of `if` and `match` begin and end."""
+    found = []
+    for branch in _BRANCH.finditer(text):
+        at, depth = branch.end(), 0
+        while at < len(text) and (depth or text[at] != "{"):
+            depth += (text[at] in "([{") - (text[at] in ")]}")
+            at += 1
+        if at < len(text):
+            found.append((at, _closing(text, at)))
+    return found
 
 
 def _split(text: str) -> list:

@@ -4,6 +4,7 @@
 from lab import defects
 from lab import e2e
 from lab import kunit
+from lab import litmus
 from lab import misuse
 from lab import model
 from lab import modules
@@ -28,6 +29,7 @@ def _series() -> Counts:
 
 PARTS = {
     "model": model.run,
+    "litmus": litmus.run,
     "misuse": misuse.run,
     "series": _series,
     "without multipath": _without_multipath,
