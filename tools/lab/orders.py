@@ -37,7 +37,8 @@ _ORDERING = re.compile(r"\b(Relaxed|Acquire|Release|Full)\s*$")
 
 _CALL = re.compile(r"(?<![\w!])([a-z_]\w*)(?:::<[^()]*?>)?\(")
 _FUNCTION = re.compile(r"\bfn (\w+)")
-_IMPL = re.compile(r"^ *(?:unsafe )?impl\b[^{;]*?\b([A-Z]\w*)(?:<(?:[^{;<>]|<[^<>]*>)*>)?\s*(?:where[^{]*)?\{", re.MULTILINE)
+_TYPE = r"\b([A-Z]\w*)(?:<(?:[^{;<>]|<[^<>]*>)*>)?"
+_IMPL = re.compile(rf"^ *(?:unsafe )?impl\b[^{{;]*?(?:{_TYPE} for )?{_TYPE}\s*(?:where[^{{]*)?\{{", re.MULTILINE)
 _OFF = re.compile(r"#\[cfg\((?:not\(CONFIG_RUST\)|test|all\(test.*?\))\)\][^;{]*[;{]")
 _CLOSURE = re.compile(r"\s*(?:move\s+)?\|[^|]*\|")
 _ENTRY = re.compile(r"^\t(\S+): (.+)$")
@@ -306,13 +307,13 @@ def _text(file: str) -> str:
 
 
 def _function(text: str, name: str) -> tuple:
-    """The signature and the body of a function, which is in an `impl` of its type when its name has one."""
+    """The signature and the body of a function, which is in an `impl` of its type, or of its trait, if its name has one."""
     owner, _, plain = name.rpartition("::")
-    blocks = [(impl.end() - 1, _closing(text, impl.end() - 1), impl[1]) for impl in _IMPL.finditer(text)]
+    blocks = [(impl.end() - 1, _closing(text, impl.end() - 1), impl.groups()) for impl in _IMPL.finditer(text)]
     for function in _FUNCTION.finditer(text):
-        inside = next((kind for begin, end, kind in reversed(blocks) if begin < function.start() < end), "")
+        inside = next((names for begin, end, names in reversed(blocks) if begin < function.start() < end), ("",))
         begin, ending = text.find("{", function.end()), text.find(";", function.end())
-        if function[1] == plain and inside == owner and not 0 <= ending < begin:
+        if function[1] == plain and owner in inside and not 0 <= ending < begin:
             return text[function.end():begin], text[begin + 1:_closing(text, begin)]
     raise LookupError("is not there any more")
 
