@@ -2,13 +2,12 @@
 """The orders of atomic accesses, read out of the Rust source: what a function does to memory that threads share.
 
 tests/litmus/orders lists functions, and for each its calls that matter, in the order in which they are made, with
-the ordering of each atomic access. `read()` compares that with the source, and fails where they differ. So nobody
-takes a barrier out of a listed function, adds an access or changes `rust/sync.rs` without being told which litmus
-tests to look at.
+the ordering of each atomic access. `differences()` compares that with the source. So nobody takes a barrier out of a
+listed function, adds an access or changes `rust/sync.rs` without being told which litmus tests to look at.
 
-This is no compiler. It reads calls and their arguments, and takes all branches in the order in which they are written:
-of a call in a branch of an `if` or a `match` it knows that (`if changes.add`), but no condition. What a call leads to is said in the list, by hand (`lot.push > ParkingLot::push`). A lock that is taken
-is seen, its release at the end of a block is not.
+This is no compiler. It reads calls and their arguments, and takes branches in the order in which they are written: it
+sees that a call is in one, but not under which condition. What a call leads to is said in the list, by hand
+(`lot.push > ParkingLot::push`). A lock that is taken is seen, its release at the end of a block is not.
 """
 
 import re
@@ -27,12 +26,13 @@ _KERNEL_TREE = "linux/"
 
 #: What calls of these names do, in the words for an access. Found wherever they are made in a listed function.
 KINDS = {"load": "load", "load_relaxed": "load", "store": "store", "store_relaxed": "store", "swap": "change",
-         "xchg": "change", "cmpxchg": "change", "fetch_add": "change", "fetch_sub": "change", "add": "change",
-         "inc": "change", "dec_and_test": "change", "full_barrier": "barrier", "smp_mb": "barrier", "lock": "lock"}
+         "xchg": "change", "cmpxchg": "change", "try_cmpxchg": "change", "fetch_add": "change", "fetch_sub": "change",
+         "add": "change", "inc": "change", "dec_and_test": "change", "full_barrier": "barrier", "smp_mb": "barrier",
+         "smp_rmb": "barrier", "smp_wmb": "barrier", "lock": "lock"}
 #: Names that much else has, too: calls that count only if their receiver is known to be atomic.
 _AMBIGUOUS = {"add", "inc", "swap"}
-#: The kernel's own: `refcount_t` is documented so, the others are what they are.
-_KERNEL = {"inc": "relaxed", "dec_and_test": "release", "lock": "lock"}
+#: What the kernel says of its `refcount_t`, which rust/sync.rs uses: a release, with an acquire after the last.
+_REFCOUNT = {"inc": "relaxed", "dec_and_test": "release"}
 _ORDERING = re.compile(r"\b(Relaxed|Acquire|Release|Full)\s*$")
 
 _CALL = re.compile(r"(?<![\w!])([a-z_]\w*)(?:::<[^()]*?>)?\(")
@@ -288,8 +288,8 @@ def _wrapper(name: str) -> str:
         arguments = _split(body[call.end():_closing(body, call.end() - 1)])
         if arguments and (said := _ORDERING.search(arguments[-1])):
             return said[1].lower()
-        if call[1] == method and method in _KERNEL:
-            return _KERNEL[method]
+        if call[1] == method and method in _REFCOUNT:
+            return _REFCOUNT[method]
     return ""
 
 
