@@ -9,8 +9,8 @@
 //!                  a bio fails                 FAILURES watched bios fail
 //!    Trusted ---------------------> Suspected ---------------------------> Resting(1 ms)
 //!       ^                               |                                    |     ^
-//!       |   a watched bio succeeds      |                     the pause ends |     | it is sent, or
-//!       +-------------------------------+                                    v     | fails: longer
+//!       |   a watched bio succeeds      |                     the pause ends |     | it is sent:
+//!       +-------------------------------+                                    v     | longer
 //!       +------------------------------------------------------------ Rested: one probe
 //!              the probe succeeds, or the driver has looked at the path
 //! ```
@@ -22,7 +22,8 @@
 //! - Resting: [`Trust::FAILURES`] watched bios have failed, and none has succeeded in between. The
 //!   path is left alone for 1 ms, then for twice as long each time, up to [`Trust::LONGEST_MSECS`].
 //! - Rested: one bio may try the path. Sending it begins the next pause, so that a probe that never
-//!   ends does not keep others from trying.
+//!   ends does not keep others from trying. That pause is longer already: a path that takes its time
+//!   to fail a probe, or never ends it, is tried no more often than one that fails it at once.
 //!
 //! All of it is in the path's state word, so every step is one atomic update.
 //!
@@ -127,14 +128,8 @@ impl Trust {
                     Self::Resting { pause: 0 }
                 }
             }
-            (Self::Resting { pause } | Self::Rested { pause }, Attempt::Probe) => Self::Resting {
-                pause: if pause < Self::LAST_PAUSE {
-                    pause + 1
-                } else {
-                    pause
-                },
-            },
-            // What was on its way when the pause began says nothing new.
+            // Bios that were on their way when the pause began say nothing new. A probe began a
+            // longer pause when it was sent.
             (same, _) => same,
         }
     }
@@ -151,7 +146,13 @@ impl Trust {
                 failures,
                 asked: true,
             },
-            Self::Rested { pause } => Self::Resting { pause },
+            Self::Rested { pause } => Self::Resting {
+                pause: if pause < Self::LAST_PAUSE {
+                    pause + 1
+                } else {
+                    pause
+                },
+            },
             same => same,
         }
     }

@@ -12,4 +12,5 @@ mod nodes;
 mod policies;
 mod removal;
 mod states;
+mod trust;
 mod waiting;
