@@ -15,6 +15,7 @@ pub(crate) mod debug;
 pub(crate) mod forward;
 pub(crate) mod group;
 pub(crate) mod head;
+pub(crate) mod heads;
 pub(crate) mod live;
 pub(crate) mod misuse;
 pub(crate) mod ops;

@@ -3,6 +3,7 @@
 //! Thin wrappers of what the kernel crate has no safe way to yet. They own nothing but the rules
 //! of the C side; no decision about multipath is made below here.
 
+pub(crate) mod alone;
 pub(crate) mod bio;
 pub(crate) mod disk;
 pub(crate) mod list;

@@ -217,6 +217,7 @@ struct mpath_turn {
  * @place: private, where the path is in the head's list of usable paths
  * @pause_end: private, when a path that keeps failing is tried again
  * @readers: private, which readers may still see a path that has been deleted
+ * @readers_of: private, the head whose readers they are
  *
  * Embedded in the driver's per-path structure and initialised by
  * mpath_add_device(). The memory must stay until mpath_delete_device() and
@@ -238,6 +239,7 @@ struct mpath_device {
 	unsigned int		place;
 	u64			pause_end;
 	unsigned long		readers;
+	u64			readers_of;
 };
 
 /**

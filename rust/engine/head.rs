@@ -14,6 +14,10 @@
 use super::cache::CurrentPath;
 use super::debug::HeadFile;
 use super::group::Group;
+use super::heads::{
+    self,
+    Entry, //
+};
 use super::misuse::{
     misuse,
     Callers, //
@@ -148,6 +152,7 @@ pub(crate) struct MpathHead {
     #[pin]
     pub(crate) remove: DelayedWork<MpathHead, REMOVE>,
     in_group: Opaque<bindings::list_head>,
+    pub(crate) entry: Entry,
     #[pin]
     pub(crate) file: Mutex<Option<HeadFile>>,
 
@@ -225,6 +230,7 @@ impl MpathHead {
         // SAFETY: Initialised, with one reference, which is the caller's.
         let head = unsafe { ARef::from_raw(memory) };
         head.group().join(&head);
+        heads::add(&head);
         Ok(head)
     }
 
@@ -277,6 +283,7 @@ impl MpathHead {
                 static_lock_class!(),
             ),
             in_group: Opaque::uninit(),
+            entry: Entry::new(),
             file <- new_mutex!(None, "MpathHead::file"),
             current_path <- unsafe_init_cache(map),
         }? Error)
@@ -449,6 +456,7 @@ impl MpathHead {
 
     /// The end: nobody has a reference any more.
     fn finish(&self) {
+        heads::remove(self);
         self.group().leave(self);
         self.busy.retry.cancel_and_wait();
         self.busy.requeue.cancel();

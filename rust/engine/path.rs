@@ -6,6 +6,7 @@
 //! head. The state words and the node are atomics.
 
 use super::head::MpathHead;
+use super::heads;
 use super::misuse::{
     mark,
     misuse, //
@@ -139,12 +140,19 @@ impl MpathDevice {
     ///
     /// # Safety
     ///
-    /// `raw` is valid for reads; if there was a path, the head that it was on is valid, too.
+    /// `raw` is valid for reads.
     pub(crate) unsafe fn has_readers(raw: *mut bindings::mpath_device) -> bool {
-        // SAFETY: By this function's contract; only the mark is looked at before it is found.
+        // SAFETY: By this function's contract; only the mark is looked at before it is found, and
+        // then what `set_readers()` has written.
         let path = unsafe { Self::from_raw(raw) };
 
-        path.is_marked() && !path.head().srcu.has_passed(path.readers())
+        if !path.is_marked() {
+            return false;
+        }
+        let (head, cookie) = path.readers();
+
+        // The head may be gone, and then its readers are.
+        heads::with(head, |head| !head.srcu.has_passed(cookie)) == Some(true)
     }
 
     /// The C structure.
@@ -182,6 +190,7 @@ impl MpathDevice {
                 place: 0,
                 pause_end: 0,
                 readers: 0,
+                readers_of: 0,
             });
             Self::from_raw(raw)
         }
@@ -240,16 +249,21 @@ impl MpathDevice {
         }
     }
 
-    /// Notes that readers may still see the path, which has been unlinked.
-    pub(crate) fn set_readers(&self, cookie: srcu::Cookie) {
+    /// Notes that readers of its head may still see the path, which has been unlinked.
+    pub(crate) fn set_readers(&self) {
+        let head = self.head();
+
         // SAFETY: Under the head's `control` mutex, or by whoever alone has the path.
-        unsafe { (*self.0.get()).readers = cookie };
+        unsafe {
+            (*self.0.get()).readers = head.srcu.cookie();
+            (*self.0.get()).readers_of = head.entry.number();
+        }
     }
 
-    /// What was noted by [`MpathDevice::set_readers`].
-    pub(crate) fn readers(&self) -> srcu::Cookie {
+    /// What was noted by [`MpathDevice::set_readers`]: of which head, or 0, and when.
+    fn readers(&self) -> (u64, srcu::Cookie) {
         // SAFETY: As in `set_readers()`.
-        unsafe { (*self.0.get()).readers }
+        unsafe { ((*self.0.get()).readers_of, (*self.0.get()).readers) }
     }
 
     /// The port.

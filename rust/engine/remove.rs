@@ -74,8 +74,7 @@ impl MpathHead {
                 misuse("a path is added that is on a head");
                 return Err(EEXIST);
             }
-            // SAFETY: By this function's contract; and the head that the path was on stays for as
-            // long as the path's memory.
+            // SAFETY: By this function's contract.
             if unsafe { MpathDevice::has_readers(raw) } {
                 misuse(
                     "a path is added that readers of the head that it was on may still see: \
@@ -112,7 +111,7 @@ impl MpathHead {
             path.set_listed(false);
             // SAFETY: The head's mutex is held, and the path is on its list.
             unsafe { self.paths.remove(path) };
-            path.set_readers(self.srcu.cookie());
+            path.set_readers();
             true
         });
 

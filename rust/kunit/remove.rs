@@ -339,6 +339,30 @@ mod tests {
         Ok(())
     }
 
+    /// Shows A-11.
+    #[test]
+    fn a_path_moves_on_from_a_head_that_is_gone() -> Result {
+        for disk in [false, true] {
+            let setup = || Setup {
+                disk,
+                ..Setup::default()
+            };
+            let path = FakePath::new(Options::default())?;
+            let mut head = TestHead::new(setup())?;
+
+            path.add(&head)?;
+            for _ in 0..3 {
+                path.remove();
+                check!(head.try_remove());
+                // The memory of the first one is gone, and perhaps somebody else's.
+                head = TestHead::new(setup())?;
+                path.add(&head)?;
+            }
+            path.remove();
+        }
+        Ok(())
+    }
+
     /// Shows L-29.
     #[test]
     fn a_head_with_paths_is_not_removed() -> Result {

@@ -4,18 +4,12 @@
 //!
 //! C header: [`include/linux/slab.h`](srctree/include/linux/slab.h)
 
+use super::alone::Alone;
 use crate::bindings;
 use core::alloc::Layout;
 use core::ptr::NonNull;
 use kernel::prelude::*;
-use kernel::sync::atomic::{
-    Acquire,
-    Atomic,
-    Release, //
-};
 use kernel::sync::SetOnce;
-use kernel::time::delay::fsleep;
-use kernel::time::Delta;
 
 /// A `kmem_cache`.
 ///
@@ -34,8 +28,8 @@ unsafe impl Sync for Cache {}
 pub(crate) struct Slab {
     name: &'static CStr,
     cache: SetOnce<Cache>,
-    /// Is somebody making the cache? A lock would have to be initialised first.
-    busy: Atomic<bool>,
+    /// Lets those in who make the cache.
+    alone: Alone,
 }
 
 impl Slab {
@@ -44,7 +38,7 @@ impl Slab {
         Self {
             name,
             cache: SetOnce::new(),
-            busy: Atomic::new(false),
+            alone: Alone::new(),
         }
     }
 
@@ -70,26 +64,18 @@ impl Slab {
     }
 
     fn ensure(&self, layout: Layout) -> Result<&Cache> {
-        loop {
-            if let Some(cache) = self.cache.as_ref() {
-                return Ok(cache);
-            }
-            // Two of one name must not be, not even for a moment.
-            if self.busy.cmpxchg(false, true, Acquire).is_err() {
-                fsleep(Delta::from_micros(100));
-                continue;
-            }
-            let made = match self.cache.as_ref() {
-                Some(_) => Ok(()),
-                None => self.make(layout),
-            };
-
-            self.busy.store(false, Release);
-            made?;
+        if let Some(cache) = self.cache.as_ref() {
+            return Ok(cache);
         }
+        // Two of one name must not be, not even for a moment.
+        self.alone.run(|| match self.cache.as_ref() {
+            Some(_) => Ok(()),
+            None => self.make(layout),
+        })?;
+        self.cache.as_ref().ok_or(ENOMEM)
     }
 
-    /// Makes the cache. Only by whoever has set `busy`.
+    /// Makes the cache. Alone.
     fn make(&self, layout: Layout) -> Result {
         // SAFETY: The name is a string that stays.
         let new = unsafe {

@@ -567,7 +567,7 @@ static int bad_no_links(struct bad *bad)
 	       bad_add_path_to(&bad_second, bad->head) ?: bad_set_live(&bad_second);
 }
 
-#define BAD_ROUNDS	2000
+#define BAD_SECONDS	5
 
 static int bad_read_nodes(void *data)
 {
@@ -586,6 +586,7 @@ static int bad_read_nodes(void *data)
 /* Paths of a head without a disk come and go, as they should, while somebody looks at them. */
 static int bad_watch_without_disk(struct bad *bad)
 {
+	unsigned long end = jiffies + BAD_SECONDS * HZ;
 	struct task_struct *reader;
 	int err = bad_alloc_head(bad, &bad_template) ?: bad_alloc_path(bad) ?: bad_add_path(bad);
 
@@ -595,7 +596,7 @@ static int bad_watch_without_disk(struct bad *bad)
 	reader = kthread_run(bad_read_nodes, bad, "bad_reader");
 	if (IS_ERR(reader))
 		return PTR_ERR(reader);
-	for (int i = 0; i < BAD_ROUNDS && !err; i++) {
+	while (!err && time_before(jiffies, end)) {
 		struct mpath_device *dev = kzalloc(sizeof(*dev), GFP_KERNEL);
 
 		if (!dev)
