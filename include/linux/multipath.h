@@ -645,7 +645,9 @@ void mpath_kick_requeue(struct mpath_head *head);
  * armed removal timer is disarmed.
  *
  * A path that has been on a head may be added again, to this or another, when
- * mpath_synchronize() has returned after mpath_delete_device().
+ * mpath_synchronize() has returned after mpath_delete_device(), or
+ * mpath_remove_device() has. When the head that it was on is gone and
+ * mpath_remove_device() was not used, the driver clears the structure first.
  *
  * Return: 0, -ENXIO when the head is Dying or Dead, -EINVAL when @numa_node is
  * neither the id of a node nor NUMA_NO_NODE, or -ENOMEM; with a WARN, -EEXIST when

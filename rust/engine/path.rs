@@ -139,12 +139,15 @@ impl MpathDevice {
     ///
     /// # Safety
     ///
-    /// `raw` is valid for reads; if there was a path, the head that it was on is valid, too.
+    /// `raw` is valid for reads; if there was a path, the head that it was on is valid, too, unless
+    /// the path was taken apart by `MpathHead::take_apart()`.
     pub(crate) unsafe fn has_readers(raw: *mut bindings::mpath_device) -> bool {
         // SAFETY: By this function's contract; only the mark is looked at before it is found.
         let path = unsafe { Self::from_raw(raw) };
 
-        path.is_marked() && !path.head().srcu.has_passed(path.readers())
+        path.is_marked()
+            && path.readers() != srcu::PASSED
+            && !path.head().srcu.has_passed(path.readers())
     }
 
     /// The C structure.

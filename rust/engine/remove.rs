@@ -24,6 +24,7 @@ use crate::state::{
 };
 use crate::wrap::disk::Disk;
 use crate::wrap::numa;
+use crate::wrap::srcu;
 use crate::wrap::tasks;
 use core::ptr::NonNull;
 use kernel::prelude::*;
@@ -134,6 +135,8 @@ impl MpathHead {
         self.delete_path(path);
         self.synchronize();
         self.unlink_path(path);
+        // The path's memory may be used again when the head is gone.
+        path.set_readers(srcu::PASSED);
         true
     }
 

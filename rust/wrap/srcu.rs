@@ -20,6 +20,9 @@ use kernel::types::{
 /// A moment in the life of a domain, as far as grace periods tell.
 pub(crate) type Cookie = kernel::ffi::c_ulong;
 
+/// A moment after which a grace period has passed in every domain, and in one that is gone.
+pub(crate) const PASSED: Cookie = bindings::SRCU_GET_STATE_COMPLETED as Cookie;
+
 /// A domain of readers and of those who wait for them.
 ///
 /// # Invariants
