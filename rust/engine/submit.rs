@@ -63,22 +63,29 @@ impl MpathHead {
     /// Sends a bio of the head's disk to a path, or parks it, or fails it. Process context.
     #[inline(always)]
     pub(crate) fn submit(&self, bio: Bio) {
-        let Some(mut bio) = bio.split_to_limits() else {
+        if !bio.is_ordinary() {
+            return self.submit_special(bio);
+        }
+        let Some(mut bio) = bio.split_ordinary() else {
             return;
         };
         let section = self.read();
-        let path = if bio.needs_care() {
-            None
-        } else {
-            section.inside().shortlist().choose()
-        };
 
-        match path {
+        match section.inside().shortlist().choose() {
             Some(path) => {
                 bio.remap(self.as_raw(), path.part0());
                 bio.submit();
             }
             None => self.submit_with_care(section, bio),
+        }
+    }
+
+    /// The same for a bio that is no read or write, or needs care.
+    #[cold]
+    #[inline(never)]
+    fn submit_special(&self, bio: Bio) {
+        if let Some(bio) = bio.split_to_limits() {
+            self.submit_with_care(self.read(), bio);
         }
     }
 

@@ -119,20 +119,27 @@ impl Bio {
 
     /// What the limits of the bio's disk allow in one piece; the rest has been submitted again.
     /// `None` when the bio failed and has been ended.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn split_to_limits(self) -> Option<Self> {
-        // SAFETY: By the type invariant; the bio is in its disk's queue, which has the limits.
-        let limits = unsafe { &(*(*(*self.0.as_ptr()).bi_bdev).bd_queue).limits };
-
-        if self.fits(limits) {
-            return Some(self);
-        }
         // SAFETY: By the type invariant; what comes back is ours, or null.
         NonNull::new(unsafe { bindings::bio_split_to_limits(self.into_raw()) }).map(Self)
     }
 
-    /// Is it a read or a write that can be seen to be within all limits at a glance? True for most
-    /// bios, which are spared the call that finds out what there is to split.
+    /// The same for a bio that [`Bio::is_ordinary`]. Most bios are spared the call that finds out what
+    /// there is to split.
+    #[inline(always)]
+    pub(crate) fn split_ordinary(self) -> Option<Self> {
+        // SAFETY: By the type invariant; the bio is in its disk's queue, which has the limits.
+        let limits = unsafe { &(*(*(*self.0.as_ptr()).bi_bdev).bd_queue).limits };
+
+        if self.fits(limits) {
+            Some(self)
+        } else {
+            self.split_to_limits()
+        }
+    }
+
+    /// Can a read or a write be seen to be within all limits at a glance?
     #[inline(always)]
     pub(crate) fn fits(&self, limits: &bindings::queue_limits) -> bool {
         let bio = self.0.as_ptr();
@@ -140,10 +147,7 @@ impl Bio {
         // SAFETY: By the type invariant, with data or without; a bio that has data has it in the
         // segment that its iterator is at.
         unsafe {
-            if (*bio).bi_opf & Self::OP > Self::WRITE
-                || (*bio).bi_io_vec.is_null()
-                || limits.chunk_sectors != 0
-            {
+            if (*bio).bi_io_vec.is_null() || limits.chunk_sectors != 0 {
                 return false;
             }
             let iter = (*bio).bi_iter;
@@ -199,12 +203,15 @@ impl Bio {
         }
     }
 
-    /// Is it one of the few that ask for more than to be sent to a path: for a flush, for being
-    /// polled, or again?
+    /// Is it a read or a write that asks for nothing but to be sent to a path: for no flush, not to
+    /// be polled for, and not again?
     #[inline(always)]
-    pub(crate) fn needs_care(&self) -> bool {
+    pub(crate) fn is_ordinary(&self) -> bool {
+        // One test for all of it, since every bio pays for it.
+        const SPECIAL: u32 = Bio::OP & !Bio::WRITE | Bio::CARE;
+
         // SAFETY: By the type invariant.
-        unsafe { (*self.0.as_ptr()).bi_opf & Self::CARE != 0 }
+        unsafe { (*self.0.as_ptr()).bi_opf & SPECIAL == 0 }
     }
 
     /// Has it been sent to a path before?
