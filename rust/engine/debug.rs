@@ -99,12 +99,12 @@ impl MpathHead {
         let shown = Shown(NonNull::from(self));
         let file = dir.read_callback_file(disk.name(), shown, &show);
 
-        *self.file.lock() = KBox::pin_init(file, GFP_KERNEL).ok();
+        *self.busy.file.lock() = KBox::pin_init(file, GFP_KERNEL).ok();
     }
 
     /// Removes the head's file, which nobody reads any more then. Sleeps.
     pub(crate) fn hide_from_debugfs(&self) {
-        let file = self.file.lock().take();
+        let file = self.busy.file.lock().take();
 
         drop(file);
     }

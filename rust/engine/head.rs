@@ -104,6 +104,10 @@ pub(crate) struct Busy {
     /// Gives paths that failed another try.
     #[pin]
     pub(crate) retry: DelayedWork<MpathHead, RETRY>,
+    /// Rarely used; here since there is room.
+    pub(crate) entry: Entry,
+    #[pin]
+    pub(crate) file: Mutex<Option<HeadFile>>,
 }
 
 pub(crate) const REQUEUE: u32 = 0;
@@ -152,9 +156,6 @@ pub(crate) struct MpathHead {
     #[pin]
     pub(crate) remove: DelayedWork<MpathHead, REMOVE>,
     in_group: Opaque<bindings::list_head>,
-    pub(crate) entry: Entry,
-    #[pin]
-    pub(crate) file: Mutex<Option<HeadFile>>,
 
     // The last member: the slots follow.
     pub(crate) current_path: CurrentPath,
@@ -262,6 +263,8 @@ impl MpathHead {
                     static_lock_class!(),
                     static_lock_class!(),
                 ),
+                entry: Entry::new(),
+                file <- new_mutex!(None, "MpathHead::file"),
             }),
             disk: SetOnce::new(),
             ops,
@@ -283,8 +286,6 @@ impl MpathHead {
                 static_lock_class!(),
             ),
             in_group: Opaque::uninit(),
-            entry: Entry::new(),
-            file <- new_mutex!(None, "MpathHead::file"),
             current_path <- unsafe_init_cache(map),
         }? Error)
     }

@@ -63,7 +63,7 @@ impl Heads {
             if is_it(head) {
                 return Some((link, head));
             }
-            link = &head.entry.older;
+            link = &head.busy.entry.older;
         }
     }
 }
@@ -71,7 +71,10 @@ impl Heads {
 /// A head can be found from now on. Sleeps.
 pub(crate) fn add(head: &MpathHead) {
     HEADS.alone.run(|| {
-        head.entry.older.store(HEADS.newest.load(Relaxed), Relaxed);
+        head.busy
+            .entry
+            .older
+            .store(HEADS.newest.load(Relaxed), Relaxed);
         HEADS
             .newest
             .store(core::ptr::from_ref(head).cast_mut(), Relaxed);
@@ -82,7 +85,7 @@ pub(crate) fn add(head: &MpathHead) {
 pub(crate) fn remove(head: &MpathHead) {
     HEADS.alone.run(|| {
         if let Some((link, _)) = HEADS.find(|other| core::ptr::eq(other, head)) {
-            link.store(head.entry.older.load(Relaxed), Relaxed);
+            link.store(head.busy.entry.older.load(Relaxed), Relaxed);
         }
     });
 }
@@ -91,7 +94,7 @@ pub(crate) fn remove(head: &MpathHead) {
 pub(crate) fn with<R>(number: u64, f: impl FnOnce(&MpathHead) -> R) -> Option<R> {
     HEADS.alone.run(|| {
         HEADS
-            .find(|head| head.entry.number == number)
+            .find(|head| head.busy.entry.number == number)
             .map(|(_, head)| f(head))
     })
 }

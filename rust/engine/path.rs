@@ -256,7 +256,7 @@ impl MpathDevice {
         // SAFETY: Under the head's `control` mutex, or by whoever alone has the path.
         unsafe {
             (*self.0.get()).readers = head.srcu.cookie();
-            (*self.0.get()).readers_of = head.entry.number();
+            (*self.0.get()).readers_of = head.busy.entry.number();
         }
     }
 

@@ -112,7 +112,7 @@ impl MpathHead {
         let is_flush = bio.asks_to_flush(path.disk());
 
         if is_flush || attempt != Attempt::Plain || bio.is_back() {
-            let moves = u32::from(bio.is_back());
+            let moves = u16::from(bio.is_back());
 
             // SAFETY: The head stays until its bios have ended.
             match unsafe { TrackedBio::track(bio, &self.busy.reserve) } {
@@ -261,7 +261,7 @@ impl MpathHead {
         };
 
         journey.given_back = true;
-        journey.failures += u32::from(counts);
+        journey.failures = journey.failures.saturating_add(u16::from(counts));
         match bio.status() {
             0 => bio.end_with_status(PATH_FAILED),
             status => bio.end_with_status(status),
@@ -349,10 +349,10 @@ impl MpathHead {
         }
         let journey = tracked.journey();
 
-        journey.failures += u32::from(counts);
-        journey.moves += 1;
+        journey.failures = journey.failures.saturating_add(u16::from(counts));
+        journey.moves = journey.moves.saturating_add(1);
 
-        let failures = journey.failures;
+        let failures = u32::from(journey.failures);
         let paths = self.read().iter().count();
 
         if is_over(failures, self.ops.max_failovers(), paths) {
@@ -394,7 +394,7 @@ impl<'a> Inside<'a> {
     /// The path for a bio that needs care, and how it is to be sent there; `None` when it has to
     /// wait.
     fn take_for(self, journey: Option<&Journey>) -> Option<(&'a MpathDevice, Attempt)> {
-        if let Some(journey) = journey.filter(|journey| goes_elsewhere(journey.failures)) {
+        if let Some(journey) = journey.filter(|journey| goes_elsewhere(journey.failures.into())) {
             let elsewhere = self.elsewhere(journey.path);
 
             if let Some(taken) = elsewhere.and_then(|path| self.take(path)) {
@@ -443,7 +443,7 @@ impl<'a> Inside<'a> {
 /// `bio` is valid, and whoever asks has it from its path.
 pub(crate) unsafe fn failovers(bio: *mut bindings::bio) -> u32 {
     // SAFETY: By this function's contract.
-    unsafe { TrackedBio::journey_of(bio, clone_ended) }.map_or(0, |journey| journey.moves)
+    unsafe { TrackedBio::journey_of(bio, clone_ended) }.map_or(0, |journey| journey.moves.into())
 }
 
 /// A clone has ended.

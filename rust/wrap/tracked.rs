@@ -43,13 +43,15 @@ use kernel::sync::atomic::{
 #[derive(Clone, Copy)]
 pub(crate) struct Journey {
     /// How often it has failed for a reason of a path, as far as that counts.
-    pub(crate) failures: u32,
+    pub(crate) failures: u16,
     /// How often it has failed over.
-    pub(crate) moves: u32,
+    pub(crate) moves: u16,
     /// How it was sent last.
     pub(crate) attempt: Attempt,
     /// Has the path given it back?
     pub(crate) given_back: bool,
+    /// Is its record the head's, kept in reserve?
+    reserved: bool,
     /// The path that it was sent to last, which may be gone.
     pub(crate) path: *mut bindings::mpath_device,
 }
@@ -65,12 +67,12 @@ struct Record {
     end_io: bindings::bio_end_io_t,
     private: *mut c_void,
     journey: Journey,
-    /// The memory's owner, or null when it is an allocation of its own.
-    reserve: *const Reserve,
 }
 
 /// Memory for one record, so that one bio at least can always go on.
+#[repr(C)]
 pub(crate) struct Reserve {
+    /// The first member, by which a record in it leads to it.
     record: UnsafeCell<MaybeUninit<Record>>,
     taken: Atomic<u32>,
     /// For tests: there is no other memory.
@@ -128,7 +130,7 @@ impl TrackedBio {
     ///
     /// `reserve` stays until the bio has ended.
     pub(crate) unsafe fn track(bio: Bio, reserve: &Reserve) -> Result<Self, Bio> {
-        let Some((record, reserve)) = Self::alloc(reserve) else {
+        let Some((record, reserved)) = Self::alloc(reserve) else {
             return Err(bio);
         };
         let raw = bio.into_raw();
@@ -145,9 +147,9 @@ impl TrackedBio {
                     moves: 0,
                     attempt: Attempt::Plain,
                     given_back: false,
+                    reserved,
                     path: core::ptr::null_mut(),
                 },
-                reserve,
             });
             (*raw).bi_end_io = Some(end_tracked);
             (*raw).bi_private = record.as_ptr().cast();
@@ -158,24 +160,26 @@ impl TrackedBio {
         Ok(Self(record))
     }
 
-    fn alloc(reserve: &Reserve) -> Option<(NonNull<Record>, *const Reserve)> {
+    /// Memory for a record, and whether it is that in reserve.
+    fn alloc(reserve: &Reserve) -> Option<(NonNull<Record>, bool)> {
         if let Some(memory) = reserve.alloc(Layout::new::<Record>()) {
-            return Some((memory, core::ptr::null()));
+            return Some((memory, false));
         }
         reserve.taken.cmpxchg(0, 1, Acquire).ok()?;
-        Some((NonNull::new(reserve.record.get())?.cast(), reserve))
+        Some((NonNull::from(reserve).cast(), true))
     }
 
     /// # Safety
     ///
     /// `record` came from [`TrackedBio::alloc`], and nobody uses it any more.
     unsafe fn free(record: NonNull<Record>) {
-        // SAFETY: By this function's contract; the owner of a reserve stays until the bio has
-        // ended, which is after this.
+        // SAFETY: By this function's contract; the owner of a reserve, whose first member the record
+        // is, stays until the bio has ended, which is after this.
         unsafe {
-            match record.as_ref().reserve.as_ref() {
-                Some(reserve) => reserve.taken.store(0, Release),
-                None => Kmalloc::free(record.cast(), Layout::new::<Record>()),
+            if record.as_ref().journey.reserved {
+                record.cast::<Reserve>().as_ref().taken.store(0, Release);
+            } else {
+                Kmalloc::free(record.cast(), Layout::new::<Record>());
             }
         }
     }
