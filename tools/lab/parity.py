@@ -43,7 +43,7 @@ TOPOLOGY = vm.Topology(subsystems=tuple(
 CPUS = 2
 
 #: The acts of `make test`: half a minute a boot, and most of what the loss and the return of paths can be seen by.
-SHORT = ("life", "failing", "always on")
+SHORT = ("life", "failing", "without multipath", "always on")
 
 REPORT = paths.REPORTS / "parity.txt"
 ACCEPTED = paths.ROOT / "tests" / "parity" / "accepted"
