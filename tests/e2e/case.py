@@ -13,6 +13,9 @@
     @test(machine="one node")
     def one_node_is_enough(): ...                   # not in the usual machine; tools/lab/e2e.py has them
 
+    @test(long=True)
+    def it_holds_for_hours(): ...                   # only when asked for, as `make test` has no time for it
+
 A test passes when it returns, fails when it raises, and is skipped when it raises Skip.
 """
 
@@ -38,17 +41,18 @@ class Case:
     limit: int
     warns: tuple
     machine: str
+    long: bool
 
     def run(self) -> None:
         self.function(*self.arguments)
 
 
-def test(function=None, *, over=(), limit=LIMIT, warns=(), machine=""):
+def test(function=None, *, over=(), limit=LIMIT, warns=(), machine="", long=False):
     """Makes a function a test, or one test for each of the arguments in `over`."""
     if function is None:
-        return lambda function: test(function, over=over, limit=limit, warns=warns, machine=machine)
+        return lambda function: test(function, over=over, limit=limit, warns=warns, machine=machine, long=long)
     for argument in over or (None,):
         name = function.__name__ + (f"_over_{argument}" if over else "")
         assert name not in cases, f"two tests are called {name}"
-        cases[name] = Case(name, function, (argument,) if over else (), limit, warns, machine)
+        cases[name] = Case(name, function, (argument,) if over else (), limit, warns, machine, long)
     return function

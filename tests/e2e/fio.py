@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Verified I/O, by fio.
+"""I/O by fio, verified.
 
 A load writes blocks in random order, never one of them twice, and reads each back soon after;
 a lost write is therefore zeros where a checksum should be. When it ends, everything that it ever
@@ -151,6 +151,29 @@ class Load:
         text = self._file(name, "json").read_text()
         assert "{" in text, f"fio said nothing:\n{text}\n{self._messages(name)}"
         return json.loads(text[text.index("{"):])["jobs"]
+
+
+class PolledRead:
+    """Reads a block of a device, and asks whether it has been read instead of waiting for an interrupt."""
+
+    def __init__(self, device):
+        self._fio = subprocess.Popen(
+            ["fio", "--name=polled", f"--filename={device}", "--ioengine=io_uring", "--hipri", "--direct=1", "--rw=read",
+             f"--bs={BLOCK}", f"--size={BLOCK}", "--invalidate=0"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self._fio.kill()
+        if not exception[0]:
+            self._fio.wait()
+
+    def finish(self) -> None:
+        """Waits for the block, and fails when that could not be read."""
+        status = wait.until(lambda: self._fio.poll() is not None and (self._fio.returncode,), "a polled read to end")
+        assert status == (0,), f"fio: {self._fio.stdout.read()}"
 
 
 @contextmanager

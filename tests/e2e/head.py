@@ -40,13 +40,20 @@ class Disk:
 
     def completed(self) -> tuple[int, int]:
         """How many reads and writes it has completed, and their bytes."""
+        fields = self._counters()
+        return fields[0] + fields[4], (fields[2] + fields[6]) * 512
+
+    def flushed(self) -> int:
+        """How many flushes it has completed, be that with an error."""
+        return self._counters()[15]
+
+    def _counters(self):
         try:
             data = os.pread(self._stat.fileno(), 4096, 0)
             self._fields = [int(field) for field in data.split()]
         except OSError:
             self.gone = True
-        fields = self._fields
-        return fields[0] + fields[4], (fields[2] + fields[6]) * 512
+        return self._fields
 
 
 class Path(Disk):
@@ -81,6 +88,15 @@ class Head(Disk):
     def paths(self) -> list[Path]:
         subsystem, namespace = re.fullmatch(r"nvme(\d+)n(\d+)", self.name).groups()
         return _present(Path, sorted(entry.name for entry in BLOCK.glob(f"nvme{subsystem}c*n{namespace}")))
+
+    @property
+    def parked(self) -> int:
+        """How often I/O had to wait for a path."""
+        return int(self.read("diag/io_requeue_no_usable_path_count"))
+
+    def wait_for_parking(self) -> None:
+        """Waits until there is I/O that had to wait for a path."""
+        wait.until(lambda: self.parked, "I/O to be parked")
 
     @property
     def subsystem(self) -> pathlib.Path:

@@ -1,13 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Which NUMA nodes PCIe controllers are on, where the machine does not say so (see tools/lab/vm.py)."""
+"""PCIe controllers: their NUMA nodes, where the machine does not say them (see tools/lab/vm.py), and their config."""
 
+import mmap
 import os
 import pathlib
+import threading
 from contextlib import contextmanager
 
 from tests.e2e import wait
 
 BUS = pathlib.Path("/sys/bus/pci")
+CLASS = pathlib.Path("/sys/class/nvme")
+#: The command register in a device's configuration, and the bit without which it may not use memory.
+_COMMAND = 4
+_MASTER = 4
+#: The word with an NVMe controller's status among its registers, and the bit that says that it has failed.
+_STATUS = 0x1C // 4
+_FAILED = 2
 #: The node of what is behind a port, by the port's address. Empty where the machine says it.
 NODES = dict(word.split("=") for word in os.environ.get("PCI_NODES", "").split())
 
@@ -36,6 +45,54 @@ def arriving(count):
             (BUS / "drivers_autoprobe").write_text("1")
             for controller in _controllers():
                 (BUS / "drivers_probe").write_text(controller.name)
+
+
+def address(controller) -> str:
+    """Where on the bus an NVMe controller is."""
+    return (CLASS / controller / "device").resolve().name
+
+
+def deafen(controller) -> None:
+    """Keeps an NVMe controller from reading commands, until the driver resets it; returns once it has missed one."""
+    with open(CLASS / controller / "device/config", "r+b", buffering=0) as config:
+        _deafen(config)
+    with (open(CLASS / controller / "device/resource0", "r+b") as file, mmap.mmap(file.fileno(), mmap.PAGESIZE) as memory,
+          memoryview(memory) as view, view.cast("I") as registers):
+        wait.until(lambda: registers[_STATUS] & _FAILED, "the controller to fail")
+
+
+@contextmanager
+def deaf(controller):
+    """An NVMe controller reads no commands for the time of a block, whatever the driver does."""
+    done = threading.Event()
+
+    def work():
+        with open(BUS / "devices" / where / "config", "r+b", buffering=0) as config:
+            while not done.is_set():
+                _deafen(config)
+
+    where = address(controller)
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _deafen(config) -> None:
+    command = int.from_bytes(os.pread(config.fileno(), 2, _COMMAND), "little")
+    os.pwrite(config.fileno(), (command & ~_MASTER).to_bytes(2, "little"), _COMMAND)
+
+
+def unbind(where) -> None:
+    """Takes the NVMe driver off the controller at an address."""
+    (BUS / "drivers/nvme/unbind").write_text(where)
+
+
+def bind(where) -> None:
+    (BUS / "drivers/nvme/bind").write_text(where)
 
 
 def count() -> int:

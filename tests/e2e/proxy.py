@@ -7,25 +7,36 @@ nvmet says nothing that is wrong; what passes through here can be changed byte b
         target.connect(proxy)
         proxy.change(ANA_LOG, {8: b"\\xff\\xff"})
 
+Commands can be answered with an error here, or not at all, so that the controller never gets them:
+
+        proxy.refuse(passthrough.READ, 0x300, every=100)
+
 With an alias, a host finds the same namespaces in a subsystem of another name, so that one kernel
 has two heads that lead to the same storage.
 """
 
+import collections
+import contextlib
 import json
 import os
+import signal
 import socket
 import threading
 
-#: Data that a controller returns: the opcode and the first byte of dword 10 of the command.
+#: Kinds of admin commands, and of the data that a controller returns for them: the opcode and the first byte of
+#: dword 10. The kind of an I/O command is its opcode alone.
 IDENTIFY_NAMESPACE = (0x06, 0x00)
 IDENTIFY_CONTROLLER = (0x06, 0x01)
 IDENTIFY_DESCRIPTORS = (0x06, 0x03)
 ANA_LOG = (0x02, 0x0C)
 
 _COMMAND = 4
+_RESPONSE = 5
 _DATA_TO_HOST = 7
 _FABRICS = 0x7F
 _CONNECT = 0x01
+#: Where a command is in its unit.
+_ENTRY = 8
 #: Where the name of the subsystem is in the data of Connect and of Identify Controller.
 _NQN_IN_CONNECT = 256
 _NQN_IN_IDENTIFY = 768
@@ -67,6 +78,7 @@ class Proxy:
 
     def __exit__(self, *exception):
         self._orders.close()
+        os.kill(self._pid, signal.SIGKILL)
         os.waitpid(self._pid, 0)
 
     def change(self, what, edits) -> None:
@@ -81,6 +93,28 @@ class Proxy:
     def restore(self, what) -> None:
         self._order("change", what, [])
 
+    def refuse(self, what, status, times=None, every=1, block=None) -> None:
+        """From now on, keeps commands of this kind from the controller, and answers them with `status`, or never if
+        that is None: so many `times` at most, one of `every` so many, or only those that begin at a block of 512 bytes.
+        """
+        self._order("refuse", what, status, times, every, block)
+
+    def accept(self, what) -> None:
+        """Lets commands of this kind through again. Those that were not answered never are."""
+        self._order("accept", what)
+
+    def refused(self, what) -> int:
+        """How many commands of this kind were refused since that was last asked for."""
+        return self._order("refused", what)
+
+    def received(self, what) -> int:
+        """How many commands of this kind the host has sent, those that were refused included."""
+        return self._order("received", what)
+
+    def cut(self) -> None:
+        """Breaks the connections that there are."""
+        self._order("cut")
+
     def _use_alias(self):
         name = self._names[1].encode().ljust(_NQN_SIZE, b"\0")
         self.change(IDENTIFY_CONTROLLER, {_NQN_IN_IDENTIFY: name})
@@ -89,6 +123,18 @@ class Proxy:
     def _order(self, *words):
         self._orders.write(json.dumps(words).encode() + b"\n")
         return json.loads(self._orders.readline())
+
+
+@contextlib.contextmanager
+def connected(target):
+    """A proxy on each port of a target, through which the host is connected for the time of a block."""
+    with contextlib.ExitStack() as stack:
+        proxies = [stack.enter_context(Proxy(port)) for port in target.ports]
+        for proxy in proxies:
+            target.connect(proxy)
+        target.wait_for_heads(len(proxies))
+        yield proxies
+        target.disconnect()
 
 
 class _Relay:
@@ -100,20 +146,33 @@ class _Relay:
         self._names = names
         #: The edits of each kind of data, a byte for an offset, and how often they were made.
         self._edits = {}
-        self._counts = {}
+        self._counts = collections.Counter()
+        #: Commands of which kinds are refused, and how many there were of each.
+        self._refusals = {}
+        self._received = collections.Counter()
+        self._connections = []
 
     def run(self, orders) -> None:
-        """Obeys until whoever gives the orders has gone."""
+        """Obeys until it is killed."""
         threading.Thread(target=self._accept, daemon=True).start()
         with orders.makefile("rwb", buffering=0) as file:
             for line in file:
                 file.write(json.dumps(self._obey(*json.loads(line))).encode() + b"\n")
 
-    def _obey(self, verb, what, edits=()):
+    def _obey(self, verb, what=None, *words):
+        what = tuple(what) if isinstance(what, list) else what
         if verb == "change":
-            self._edits[tuple(what)] = dict(edits)
-            self._counts[tuple(what)] = 0
-        return self._counts[tuple(what)]
+            self._edits[what] = dict(*words)
+            self._counts[what] = 0
+        elif verb == "refuse":
+            self._refusals[what] = _Refusal(*words)
+        elif verb == "accept":
+            self._refusals[what].stop()
+        elif verb == "cut":
+            for connection in self._connections:
+                connection.close()
+        return {"changed": self._counts[what], "received": self._received[what],
+                "refused": self._refusals[what].made if what in self._refusals else 0}.get(verb)
 
     def _accept(self):
         while True:
@@ -123,44 +182,44 @@ class _Relay:
             except OSError:
                 host.close()  # nobody is there, and that is what the host is to see
                 continue
-            for end in (host, controller):
-                end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            commands = {}
+            connection = _Connection(host, controller)
+            self._connections.append(connection)
             for work in (self._to_controller, self._to_host):
-                threading.Thread(target=self._relay, args=(work, host, controller, commands), daemon=True).start()
+                threading.Thread(target=self._relay, args=(work, connection), daemon=True).start()
 
-    def _relay(self, work, host, controller, commands):
+    def _relay(self, work, connection):
         try:
-            work(host, controller, commands)
+            work(connection)
         except OSError:
             pass
-        for end in (host, controller):
-            try:
-                end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
+        connection.close()
 
-    def _to_controller(self, host, controller, commands):
-        while unit := _receive(host):
+    def _to_controller(self, connection):
+        while unit := _receive(connection.host):
             if unit[0] == _COMMAND:
-                opcode, selector = unit[8], unit[8 + 40]
-                commands[bytes(unit[10:12])] = (opcode, selector)
-                if self._names and opcode == _FABRICS and unit[8 + 4] == _CONNECT:
+                what = connection.note(unit)
+                self._received[what] += 1
+                refusal = self._refusals.get(what)
+                if refusal and refusal.meets(unit):
+                    if refusal.status is not None:
+                        connection.answer(unit, refusal.status)
+                    continue
+                if self._names and unit[_ENTRY] == _FABRICS and unit[_ENTRY + 4] == _CONNECT:
                     self._unalias(unit)
-            controller.sendall(unit)
+            connection.controller.sendall(unit)
 
     def _unalias(self, unit):
         start = unit[3] + _NQN_IN_CONNECT
         unit[start:start + _NQN_SIZE] = self._names[0].encode().ljust(_NQN_SIZE, b"\0")
 
-    def _to_host(self, host, controller, commands):
-        while unit := _receive(controller):
+    def _to_host(self, connection):
+        while unit := _receive(connection.controller):
             if unit[0] == _DATA_TO_HOST:
-                what = commands.get(bytes(unit[8:10]))
+                what = connection.kind_of(unit)
                 if self._edits.get(what):
                     self._edit(unit, self._edits[what])
                     self._counts[what] += 1
-            host.sendall(unit)
+            connection.send_to_host(unit)
 
     def _edit(self, unit, edits):
         """Changes the part of a command's data that is in this unit."""
@@ -168,6 +227,83 @@ class _Relay:
         for offset, byte in edits.items():
             if unit[3] <= offset - start < len(unit):
                 unit[offset - start] = byte
+
+
+class _Connection:
+    """A connection of the host's, which is one queue of a controller, and the one to the target that belongs to it."""
+
+    def __init__(self, host, controller):
+        self.host = host
+        self.controller = controller
+        for end in (host, controller):
+            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        #: The host is told of by both threads.
+        self._lock = threading.Lock()
+        self._is_admin = True
+        #: The kind of the command that each number was last given to.
+        self._kinds = {}
+
+    def note(self, unit):
+        """Takes note of a command, and returns its kind."""
+        opcode, selector = unit[_ENTRY], unit[_ENTRY + 40]
+        if opcode == _FABRICS and unit[_ENTRY + 4] == _CONNECT:
+            self._is_admin = unit[_ENTRY + 42:_ENTRY + 44] == b"\0\0"
+        what = (opcode, selector) if self._is_admin else opcode
+        self._kinds[bytes(_number(unit))] = what
+        return what
+
+    def kind_of(self, data):
+        """The kind of the command that this data is for."""
+        return self._kinds.get(bytes(data[8:10]))
+
+    def answer(self, command, status) -> None:
+        """Tells the host that a command has ended."""
+        entry = bytes(12) + _number(command) + (status << 1).to_bytes(2, "little")
+        size = _ENTRY + len(entry)
+        self.send_to_host(bytes([_RESPONSE, 0, size, 0]) + size.to_bytes(4, "little") + entry)
+
+    def send_to_host(self, unit) -> None:
+        with self._lock:
+            self.host.sendall(unit)
+
+    def close(self) -> None:
+        for end in (self.host, self.controller):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+
+class _Refusal:
+    """Which commands of a kind are refused, and how."""
+
+    def __init__(self, status, times, every, block):
+        self.status = status
+        #: How many were.
+        self.made = 0
+        self._times = times
+        self._every = every
+        self._block = block
+        self._seen = 0
+        self._lock = threading.Lock()
+
+    def meets(self, unit) -> bool:
+        """Whether this command is one of them; it counts as seen."""
+        if self._block is not None and int.from_bytes(unit[_ENTRY + 40:_ENTRY + 48], "little") != self._block:
+            return False
+        with self._lock:
+            self._seen += 1
+            if self._seen % self._every or self.made == self._times:
+                return False
+            self.made += 1
+            return True
+
+    def stop(self) -> None:
+        with self._lock:
+            self._times = self.made
+
+
+def _number(command) -> bytearray:
+    """The number of a command, by which it is answered."""
+    return command[_ENTRY + 2:_ENTRY + 4]
 
 
 def _receive(end) -> bytearray:

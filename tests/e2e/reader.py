@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A process that reads one block of a device, however long that takes."""
+"""A process that does one thing with a device, such as to read a block, however long that takes."""
 
 import ctypes
 import errno
@@ -21,8 +21,12 @@ class Reader:
     It is a process, so that one which hangs holds nothing else up.
     """
 
-    def __init__(self, device, nowait=False):
+    #: How what it does ends when nothing is wrong.
+    DONE = "data"
+
+    def __init__(self, device, nowait=False, offset=0):
         self._flags = os.RWF_NOWAIT if nowait else 0
+        self._offset = offset
         heard, self._orders = os.pipe()
         self._outcome, said = os.pipe()
         self._pid = os.fork()
@@ -42,18 +46,20 @@ class Reader:
         os.write(self._orders, b"q")
         os.close(self._orders)
         os.close(self._outcome)
-        os.waitpid(self._pid, 0)
+        # One that hangs is no reason to hide what went wrong.
+        if not exception[0]:
+            os.waitpid(self._pid, 0)
 
     def start(self) -> None:
         os.write(self._orders, b"r")
 
     def start_until_failure(self) -> None:
-        """Reads again and again until that fails; the outcome is the error's."""
+        """Does it again and again until that fails; the outcome is the error's."""
         os.write(self._orders, b"l")
 
     def outcome(self, seconds=30) -> str:
         """Waits for the end of a read: "data", or the name of the error."""
-        return wait.until(self._answer, "a read to end", seconds)
+        return wait.until(self._answer, f"a {type(self).__name__} to end", seconds)
 
     @property
     def done(self) -> str | None:
@@ -73,7 +79,7 @@ class Reader:
             os.write(outcome, b"open")
             while (order := os.read(orders, 1)) in (b"r", b"l"):
                 answer = self._try(file)
-                while order == b"l" and answer == "data":
+                while order == b"l" and answer == self.DONE:
                     time.sleep(PAUSE)
                     answer = self._try(file)
                 os.write(outcome, answer.encode())
@@ -82,7 +88,7 @@ class Reader:
 
     def _try(self, file) -> str:
         try:
-            return "data" if self._read_once(file) == BLOCK else "end of file"
+            return self.DONE if self._do_once(file) else "end of file"
         except OSError as error:
             return errno.errorcode.get(error.errno, "NVMe status")
 
@@ -90,8 +96,8 @@ class Reader:
         self._buffer = mmap.mmap(-1, BLOCK)
         return os.open(device, os.O_RDONLY | os.O_DIRECT)
 
-    def _read_once(self, file) -> int:
-        return os.preadv(file, [self._buffer], 0, self._flags)
+    def _do_once(self, file) -> bool:
+        return os.preadv(file, [self._buffer], self._offset, self._flags) == BLOCK
 
 
 class CommandReader(Reader):
@@ -101,6 +107,6 @@ class CommandReader(Reader):
         self._buffer = ctypes.create_string_buffer(BLOCK)
         return os.open(device, os.O_RDONLY)
 
-    def _read_once(self, file) -> int:
+    def _do_once(self, file) -> bool:
         passthrough.command(file, passthrough.READ, data=self._buffer, dwords=(0, 0, BLOCK // 512 - 1))
-        return BLOCK
+        return True

@@ -103,6 +103,10 @@ class Target:
                    and all(len(disk.paths()) == paths for disk in self.heads()),
                    f"{self._namespaces} heads with {paths} paths each", seconds)
 
+    def backing_disk(self, namespace=1) -> head.Disk:
+        """The disk that is behind a namespace."""
+        return head.Disk(Path(self.configured("device_path", namespace)).name)
+
     def heads(self) -> list[head.Head]:
         return head.of_subsystem(self.nqn)
 
@@ -158,6 +162,22 @@ class Target:
         """Has some sectors of 512 bytes of a null_blk disk fail, or mends them."""
         disk = NULL_BLK / f"{self._name}{namespace}"
         (disk / "badblocks").write_text(f"{'+' if broken else '-'}{first}-{first + count - 1}")
+
+    @contextmanager
+    def without_namespace(self):
+        """The only namespace is disabled for the time of a block, and the host knows it, before and after."""
+        paths = len(self.head.paths())
+        self.disable_namespace()
+        wait.until(lambda: not self.heads(), "the head to go")
+        yield
+        self.enable_namespace()
+        self.wait_for_heads(paths)
+
+    def lose_power(self) -> None:
+        """Cuts the disk behind the only namespace off from power for a moment: what only its cache has is lost."""
+        with self.without_namespace():
+            for power in (0, 1):
+                (NULL_BLK / f"{self._name}1" / "power").write_text(str(power))
 
     def _namespace(self, number) -> Path:
         return self._directory / "namespaces" / str(number)

@@ -53,7 +53,7 @@ def io_waits_while_every_path_is_inaccessible(transport):
         with fio.Load(head.device) as load:
             load.wait_for_io(head)
             target.set_ana_state("inaccessible")
-            _wait_until_parked(head)
+            head.wait_for_parking()
             assert load.running, "fio did not wait"
             target.ports[1].ana_state = "optimized"
             load.wait_for_io(head)
@@ -81,8 +81,7 @@ def parked_io_does_not_spin():
 
 def _tries(head) -> int:
     """How often I/O was sent to a path in vain, or found none."""
-    return int(head.read("diag/io_requeue_no_usable_path_count")) + sum(
-        int(path.read("diag/multipath_failover_count")) for path in head.paths())
+    return head.parked + sum(int(path.read("diag/multipath_failover_count")) for path in head.paths())
 
 
 @test
@@ -160,10 +159,6 @@ def _parked_read(*ports):
         with Reader(target.head.device) as reader:
             target.set_ana_state("inaccessible")
             reader.start()
-            _wait_until_parked(target.head)
+            target.head.wait_for_parking()
             assert reader.done is None, "the read did not wait"
             yield target, reader
-
-
-def _wait_until_parked(head):
-    wait.until(lambda: int(head.read("diag/io_requeue_no_usable_path_count")) > 0, "I/O to be parked")

@@ -3,6 +3,7 @@
 
 import contextlib
 import struct
+import time
 
 from tests.e2e import fio
 from tests.e2e import head as heads
@@ -32,6 +33,12 @@ ROOM = (LOG_SIZE - FIRST_NSID) // 4
 #: Where Identify Controller says how many seconds a transition may take.
 TRANSITION_TIME = 342
 MALFORMED = "Malformed ANA log"
+#: Half the seconds after which a transition has taken too long, where that is to come after all else, and for how many
+#: it is then looked.
+TRANSITION_SECONDS = 3
+OBSERVED = 0.5
+TIMED_OUT = "ANATT timeout, resetting controller."
+INTERNAL_ERROR = 0x006
 
 
 def _number(value, size=4) -> bytes:
@@ -155,7 +162,7 @@ def a_transition_that_takes_too_long_resets_the_controller():
         with fio.Load(target.head.device) as load:
             log = kernel_log.KernelLog()
             target.ports[0].ana_state = "change"
-            _wait_for_line(log, f"{slow}: ANATT timeout, resetting controller.", "a transition")
+            _wait_for_line(log, f"{slow}: {TIMED_OUT}", "a transition")
             load.wait_for_carriers(target.head, other)
             target.ports[0].ana_state = "optimized"
             heads.wait_for_state(slow, "live")
@@ -163,6 +170,29 @@ def a_transition_that_takes_too_long_resets_the_controller():
                        "the end of the transition")
             load.finish()
         target.disconnect()
+
+
+@test
+def a_transition_is_not_timed_after_its_controller_has_gone():
+    """Shows A-5."""
+    seconds = round(TRANSITION_SECONDS * wait.SLOWNESS)
+    with Target("log", ports=("tcp",)) as target, Proxy(target.ports[0]) as proxy:
+        proxy.change(IDENTIFY_CONTROLLER, {TRANSITION_TIME: _number(seconds, 1)})
+        controller = target.connect(proxy)
+        target.wait_for_heads(1)
+        log = kernel_log.KernelLog()
+        begin = time.monotonic()
+        target.set_ana_state("change")
+        latest = time.monotonic() + 2 * seconds
+        # It reconnects, is told nothing about groups, and so forgets that it ever was.
+        proxy.refuse(ANA_LOG, INTERNAL_ERROR)
+        proxy.cut()
+        wait.until(lambda: proxy.refused(ANA_LOG), "the host to come back")
+        heads.delete_controller(controller)
+        wait.until(lambda: heads.controller_state(controller) == "gone", "the controller to go")
+        assert time.monotonic() < begin + 2 * seconds, "the transition took too long before the controller had gone"
+        time.sleep(latest - time.monotonic() + OBSERVED)
+        assert not (lines := [line for line in log.new_lines() if TIMED_OUT in line]), f"nobody is left, and yet: {lines}"
 
 
 @test(over=TRANSPORTS)

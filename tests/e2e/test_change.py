@@ -7,15 +7,20 @@ import uuid
 
 from tests.e2e import fio
 from tests.e2e import head as heads
+from tests.e2e import kernel_log
 from tests.e2e import modules
 from tests.e2e import passthrough
 from tests.e2e import wait
 from tests.e2e.case import Skip
 from tests.e2e.case import test
 from tests.e2e.proxy import IDENTIFY_DESCRIPTORS
+from tests.e2e.proxy import IDENTIFY_NAMESPACE
 from tests.e2e.proxy import Proxy
+from tests.e2e.reader import BLOCK
+from tests.e2e.reader import Reader
 from tests.e2e.target import Target
 from tests.e2e.test_io import set_policy
+from tests.e2e.uevents import Uevents
 from tests.faults import injection
 
 TRANSPORTS = ("loop", "tcp")
@@ -23,6 +28,8 @@ MIB = 64
 SECTORS = MIB << 11
 #: Where the command set of a namespace is in nvmet's list of descriptors, and one whose log of effects it does not have.
 COMMAND_SET, KEY_VALUE = 24, b"\1"
+#: Where Identify Namespace has the capacity of a namespace, behind its size.
+CAPACITY = 8
 #: A controller has looked at its namespaces after that; it does not say when.
 RESCAN_SECONDS = 0.3
 PCIE = "nqn.2019-08.org.qemu:more"
@@ -58,7 +65,7 @@ def a_rescan_without_news_keeps_every_path_in_use(transport):
                 time.sleep(RESCAN_SECONDS)
                 load.wait_for_carriers(head, *controllers)
             load.finish()
-        assert head.read("diag/io_requeue_no_usable_path_count") == "0", "I/O had to wait for a path"
+        assert head.parked == 0, "I/O had to wait for a path"
 
 
 @test(over=TRANSPORTS)
@@ -145,13 +152,44 @@ def a_head_whose_first_path_cannot_be_added_leaves_nothing_behind():
         wait.until(lambda: not heads.subsystems_of(target.nqn), "the subsystem to go")
 
 
+@test
+def a_head_takes_the_size_of_the_path_that_is_left():
+    """Shows A-3."""
+    with (Target("change", ports=("tcp", "tcp"), mib=MIB) as target, Proxy(target.ports[0]) as proxy,
+          Uevents() as events):
+        larger, _ = target.connect(proxy), target.connect(target.ports[1])
+        target.wait_for_heads(2)
+        head, log = target.head, kernel_log.KernelLog()
+        (left,) = (path for path in head.paths() if path.controller != larger)
+        size = (2 * SECTORS).to_bytes(8, "little")
+        proxy.change(IDENTIFY_NAMESPACE, {0: size, CAPACITY: size})
+        heads.rescan_controller(larger)
+        wait.until(lambda: int(head.read("size")) == 2 * SECTORS, "the head to be larger")
+        events.wait_for("change", head.name, "RESIZE=1")
+        assert _outcome(head, (2 * SECTORS << 9) - BLOCK) != "data", "there is data behind the end of the disk"
+        heads.delete_controller(larger)
+        assert _outcome(head) == "data"
+        assert int(head.read("size")) == SECTORS
+        events.wait_for("change", head.name, "RESIZE=1")
+        assert _outcome(head, SECTORS << 9) == "end of file"
+        assert _outcome(head, (SECTORS << 9) - BLOCK) == "data"
+        lines = log.new_lines()
+        assert any(f"{head}: detected capacity change from {2 * SECTORS} to {SECTORS}" in line for line in lines)
+        assert not any(f"{left}: " in line and "beyond end of device" in line for line in lines), f"{left} was overrun"
+        target.disconnect()
+
+
+def _outcome(head, offset=0) -> str:
+    """What comes of a read of the block at an offset."""
+    with Reader(head.device, offset=offset) as reader:
+        reader.start()
+        return reader.outcome()
+
+
 def _replace(target, uuid=None, **disk):
     """Puts another disk behind the namespace, as somebody does who takes it down for that."""
-    target.disable_namespace()
-    wait.until(lambda: not target.heads(), "the head to go")
-    target.remap(uuid=uuid, **disk)
-    target.enable_namespace()
-    wait.until(lambda: target.heads() and len(target.head.paths()) == 2, "the head to be back")
+    with target.without_namespace():
+        target.remap(uuid=uuid, **disk)
 
 
 def _write_and_verify(head):

@@ -26,7 +26,7 @@ def a_head_outlives_its_paths_for_the_time_asked(transport):
             target.disconnect()
             assert os.path.exists(head.device), "the head is gone"
             reader.start()
-            wait.until(lambda: int(head.read("diag/io_requeue_no_usable_path_count")) > 0, "the read to be parked")
+            head.wait_for_parking()
             assert reader.done is None, "a read without a path did not wait"
             target.connect(target.ports[0])
             assert reader.outcome() == "data"
@@ -62,7 +62,7 @@ def storing_zero_removes_a_head_without_paths(transport):
         with Reader(head.device) as reader:
             target.disconnect()
             reader.start()
-            wait.until(lambda: int(head.read("diag/io_requeue_no_usable_path_count")) > 0, "the read to be parked")
+            head.wait_for_parking()
             head.write(ATTRIBUTE, 0)
             assert reader.outcome() == "EIO"
         wait.until(lambda: not os.path.exists(head.device), "the head to go")

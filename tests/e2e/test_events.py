@@ -18,12 +18,12 @@ from tests.e2e.reader import Reader
 from tests.e2e.target import Target
 from tests.e2e.test_operations import EXTENDED
 from tests.e2e.test_operations import partition_table
+from tests.e2e.trace import Trace
 from tests.e2e.uevents import Uevents
 
 TRANSPORTS = ("loop", "tcp")
 HDIO_GETGEO = 0x0301
-TRACING = pathlib.Path("/sys/kernel/tracing")
-EVENTS = ("nvme_setup_cmd", "nvme_complete_rq")
+EVENTS = ("nvme/nvme_setup_cmd", "nvme/nvme_complete_rq")
 NGUID = "5e0ab9a4-7a2f-4d3f-8d53-0b1e2a3c4d5e"
 #: What makes a null_blk disk take a second for every I/O.
 SLOW = {"irqmode": 2, "completion_nsec": 1_000_000_000}
@@ -51,25 +51,12 @@ def commands_are_traced_with_the_path_that_carries_them(transport):
     with Target("events", ports=(transport,) * 2) as target:
         target.connect_all()
         head = target.head
-        with _traced("nvme", EVENTS):
+        with Trace(*EVENTS) as trace:
             passthrough.read_directly(head.device)
-        trace = (TRACING / "trace").read_text()
-        (used,) = {path.name for path in head.paths() if f"disk={path.name}" in trace}
-        lines = [line for line in trace.splitlines() if f"disk={used}" in line]
-        assert all(any(event in line for line in lines) for event in EVENTS), f"the trace is:\n{trace}"
-
-
-@contextmanager
-def _traced(system, names):
-    (TRACING / "trace").write_text("")
-    switches = [TRACING / "events" / system / name / "enable" for name in names]
-    for switch in switches:
-        switch.write_text("1")
-    try:
-        yield
-    finally:
-        for switch in switches:
-            switch.write_text("0")
+            events = trace.events()
+        (used,) = {path.name for path in head.paths() if any(f"disk={path.name}" in event.text for event in events)}
+        names = {f"nvme/{event.name}" for event in events if f"disk={used}" in event.text}
+        assert names == set(EVENTS), f"the trace is: {events}"
 
 
 @test(over=TRANSPORTS)
@@ -115,7 +102,7 @@ def a_scan_for_partitions_that_loses_its_path_holds_nobody_up(transport):
         wait.until(lambda: head.read("inflight").split()[0] != "0", "the scan to read")
         one.ana_state = "inaccessible"
         # Its next read waits for a path; neither a path that comes nor one that goes may wait for the scan.
-        wait.until(lambda: int(head.read("diag/io_requeue_no_usable_path_count")) > 0, "the scan to be parked")
+        head.wait_for_parking()
         second = target.connect(other)
         wait.until(lambda: len(head.paths()) == 2, "the second path")
         heads.delete_controller(first)
@@ -136,23 +123,24 @@ def a_mounted_head_pins_the_driver_and_its_files_survive_lost_paths(transport):
         controllers = target.connect_all()
         head = target.head
         before = modules.references("nvme_core")
-        with _mounted(head.device) as directory:
+        with mounted(head.device) as directory:
             assert modules.references("nvme_core") > before, "a mounted head does not hold the driver"
             for number, (port, controller) in enumerate(zip(target.ports, controllers)):
                 heads.delete_controller(controller)
                 wait.until(lambda: len(head.paths()) == 1, "a path to go")
-                _write_through(directory / str(number), f"file {number}\n" * 1000)
+                write_through(directory / str(number), f"file {number}\n" * 1000)
                 assert subprocess.run(["rmmod", "nvme-core"], capture_output=True).returncode
                 target.connect(port)
                 wait.until(lambda: len(head.paths()) == 2, "the path to be back")
-        with _mounted(head.device, make=False) as directory:
+        with mounted(head.device, make=False) as directory:
             for number in range(2):
                 assert (directory / str(number)).read_text() == f"file {number}\n" * 1000
         wait.until(lambda: modules.references("nvme_core") == before, "the driver to be let go")
 
 
 @contextmanager
-def _mounted(device, make=True):
+def mounted(device, make=True):
+    """An ext4 on a device, a new one or the one that is there."""
     directory = pathlib.Path("/run/mounted")
     directory.mkdir(exist_ok=True)
     if make:
@@ -165,7 +153,7 @@ def _mounted(device, make=True):
         subprocess.run(["umount", directory], check=True)
 
 
-def _write_through(file, text):
+def write_through(file, text):
     with open(file, "w") as stream:
         stream.write(text)
         stream.flush()

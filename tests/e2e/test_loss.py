@@ -121,7 +121,7 @@ def io_waits_while_every_path_reconnects():
             for port, controller in zip(target.ports, controllers):
                 port.stop()
                 heads.wait_for_state(controller, "connecting")
-            wait.until(lambda: int(head.read("diag/io_requeue_no_usable_path_count")) > 0, "I/O to be parked")
+            head.wait_for_parking()
             assert load.running, "fio did not wait"
             target.ports[1].start()
             load.wait_for_io(head)

@@ -22,6 +22,7 @@ from tests.e2e.case import test
 from tests.e2e.held import HeldIoctl
 from tests.e2e.reader import Reader
 from tests.e2e.target import Target
+from tests.e2e.trace import Trace
 
 TRANSPORTS = ("loop", "tcp")
 BLKRRPART = 0x125F
@@ -36,7 +37,6 @@ NOBODY = 65534
 EXTENDED, LINUX = 0x05, 0x83
 #: Seconds for which a path that is to go is watched; without an ioctl it has gone by then.
 OBSERVED = 2
-TRACING = pathlib.Path("/sys/kernel/tracing")
 
 
 @test
@@ -234,19 +234,13 @@ def the_remap_trace_shows_the_head_as_the_old_device(transport):
     """Shows L-20."""
     with Target("operations", ports=(transport,)) as target:
         target.connect_all()
-        event = TRACING / "events/block/block_bio_remap/enable"
-        (TRACING / "trace").write_text("")
-        event.write_text("1")
-        try:
-            with Reader(target.head.device) as reader:
-                reader.start()
-                assert reader.outcome() == "data"
-        finally:
-            event.write_text("0")
-        lines = [line for line in (TRACING / "trace").read_text().splitlines() if "block_bio_remap" in line]
+        with Trace("block/block_bio_remap") as trace, Reader(target.head.device) as reader:
+            reader.start()
+            assert reader.outcome() == "data"
+            remaps = [event.text for event in trace.events()]
         # A hidden path has no device number that could be looked for as the new device.
         head = target.head.read("dev").replace(":", ",")
-        assert lines and all(f"<- ({head})" in line for line in lines), "the trace is:\n" + "\n".join(lines)
+        assert remaps and all(f"<- ({head})" in text for text in remaps), f"the trace is: {remaps}"
 
 
 @test

@@ -57,7 +57,7 @@ def a_controller_pulled_in_order_costs_no_io():
     with _slots(), pcie_head() as head:
         with fio.Load(head.device) as load:
             load.wait_for_io(head)
-            slot = Slot(_path_on(head, 1).controller)
+            slot = Slot(path_on(head, 1).controller)
             host.pull("c1")
             wait.until(lambda: len(head.paths()) == 1, "the controller to go")
             load.wait_for_io(head)
@@ -72,7 +72,7 @@ def a_controller_unplugged_in_software_costs_no_io():
     with pcie_head() as head:
         with fio.Load(head.device) as load:
             load.wait_for_io(head)
-            device = (heads.CONTROLLERS / _path_on(head, 1).controller / "device").resolve()
+            device = (heads.CONTROLLERS / path_on(head, 1).controller / "device").resolve()
             (device / "remove").write_text("1")
             wait.until(lambda: len(head.paths()) == 1, "the controller to go")
             load.wait_for_io(head)
@@ -143,13 +143,14 @@ def _node(path) -> int:
     return int((heads.CONTROLLERS / path.controller / "numa_node").read_text())
 
 
-def _path_on(head, node):
+def path_on(head, node) -> heads.Path:
+    """The path whose controller is on a node."""
     (path,) = (path for path in head.paths() if _node(path) == node)
     return path
 
 
 def _tear_out(head, node) -> Slot:
-    path = _path_on(head, node)
+    path = path_on(head, node)
     slot = Slot(path.controller)
     slot.yank()
     wait.until(lambda: path.name not in (other.name for other in head.paths()), f"{path} to go")
@@ -183,7 +184,7 @@ def _memory_of_a_controller():
     wait.until(lambda: len(heads.of_subsystem(MORE)) == 3, "the namespaces")
     head = heads.of_subsystem(MORE)[1]
     wait.until(lambda: _settled(head), "a path for each node")
-    path = _path_on(head, 0)
+    path = path_on(head, 0)
     allocate = (heads.CONTROLLERS / path.controller / "device/p2pmem/allocate").resolve()
     if not allocate.exists():
         modules.unload()

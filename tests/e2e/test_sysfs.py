@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The names and values that userspace finds in sysfs."""
 
+import contextlib
 import errno
 import os
 import pathlib
@@ -199,10 +200,25 @@ def hidden_paths_have_no_device_node():
 
 @test
 def without_multipath_there_is_no_head():
+    with _without_multipath() as disks:
+        assert all("c" not in disk.name and not (disk / "multipath").exists() for disk in disks)
+
+
+@test
+def without_multipath_no_disk_serves_nodes():
+    """Shows A-15."""
+    with _without_multipath() as disks:
+        assert [(disk / "numa_nodes").read_text() for disk in disks] == ["\n"] * len(disks)
+
+
+@contextlib.contextmanager
+def _without_multipath():
+    """The driver without multipath, and the disks of two controllers of one namespace."""
     modules.unload()
     modules.load("nvme-core", multipath="N")
-    with Target("sysfs", ports=("loop",)) as target:
-        target.connect(target.ports[0])
-        disk = wait.until(lambda: list(pathlib.Path("/sys/block").glob("nvme*n*")), "a disk")[0]
-        assert "c" not in disk.name and not (disk / "multipath").exists()
+    with Target("sysfs", ports=("loop",) * 2) as target:
+        for port in target.ports:
+            target.connect(port)
+        yield wait.until(lambda: len(disks := list(pathlib.Path("/sys/block").glob("nvme*n*"))) == 2 and disks,
+                         "the disks")
     modules.unload()

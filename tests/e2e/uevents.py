@@ -17,7 +17,7 @@ class Uevents:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _KOBJECT_UEVENT)
         self._socket.bind((0, _KERNEL))
         self._socket.setblocking(False)
-        #: The action and the name of the device, in the order in which they came.
+        #: The action and the name of the device, in the order in which they came, and what else was said.
         self.seen = []
 
     def __enter__(self):
@@ -26,13 +26,14 @@ class Uevents:
     def __exit__(self, *exception):
         self._socket.close()
 
-    def wait_for(self, action, device) -> None:
-        """Waits for an event and forgets all up to it."""
+    def wait_for(self, action, device, word="") -> None:
+        """Waits for an event that says `word`, too, and forgets all up to it."""
         def came():
             self._read()
-            return (action, device) in self.seen
-        wait.until(came, f"the event that {device} has the action {action}, after {self.seen}")
-        del self.seen[:self.seen.index((action, device)) + 1]
+            return next((number for number, (*seen, words) in enumerate(self.seen, 1)
+                         if seen == [action, device] and (not word or word in words)), None)
+        number = wait.until(came, f"the event that {device} has the action {action} {word}, after {self.seen}")
+        del self.seen[:number]
 
     def _read(self):
         while True:
@@ -41,4 +42,4 @@ class Uevents:
             except BlockingIOError:
                 return
             action, _, path = words[0].decode().partition("@")
-            self.seen.append((action, os.path.basename(path)))
+            self.seen.append((action, os.path.basename(path), [word.decode() for word in words[1:]]))

@@ -63,9 +63,12 @@ class Outcome:
     reason: str = ""
 
 
-def run(which="", only=None, name: str = kernel.PLAIN) -> Counts:
-    """Runs the tests whose name matches `only`, on the modules "ours", "stock" or "fixed" and the kernel `name`."""
-    names = [case for case in suite.CASES if fnmatch.fnmatch(case, f"*{only or ''}*")]
+def run(which="", only=None, name: str = kernel.PLAIN, long=False) -> Counts:
+    """Runs the tests whose name matches `only`, on the modules "ours", "stock" or "fixed" and the kernel `name`.
+
+    With `long`, those are among them that `make test` has no time for.
+    """
+    names = [case for case in (suite.CASES if long else suite.SHORT) if fnmatch.fnmatch(case, f"*{only or ''}*")]
     if not names:
         log.fail(f"no end-to-end test is called {only}")
     return run_cases(names, which, name)
@@ -86,7 +89,7 @@ def run_cases(names, which="", name: str = kernel.PLAIN, part="", leaks=True) ->
     _write_ktap(outcomes, variant)
     if which == "ours":
         record.write(record.name("e2e", name), {outcome.name: outcome.verdict for outcome in outcomes},
-                     whole=set(names) == set(suite.CASES))
+                     whole=set(names) >= set(suite.SHORT))
     counts = _count(outcomes)
     counts.under = queue.under
     return counts
@@ -112,13 +115,14 @@ def all_at_once(functions) -> None:
 
 
 def main(arguments) -> int:
-    """`lab.py e2e [--stock [fixed]] [-k pattern]`."""
+    """`lab.py e2e [--stock [fixed]] [--long] [-k pattern]`."""
     parser = argparse.ArgumentParser(prog="lab.py e2e")
     parser.add_argument("--stock", nargs="?", const="stock", default="", choices=("stock", "fixed"),
                         help="the kernel's own modules instead of ours, as they are or fixed")
     parser.add_argument("-k", dest="only", metavar="pattern", help="only tests whose name contains this")
+    parser.add_argument("--long", action="store_true", help="also those that take minutes")
     options = parser.parse_args(arguments)
-    counts = run(options.stock, options.only)
+    counts = run(options.stock, options.only, long=options.long)
     print(counts)
     return 1 if counts.failed else 0
 
