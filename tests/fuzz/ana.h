@@ -206,8 +206,7 @@ static void nvme_mpath_update(struct nvme_ctrl *ctrl);
 static void nvme_mpath_add_disk(struct nvme_ns *ns, __le32 anagrpid);
 static void nvme_mpath_init_ctrl(struct nvme_ctrl *ctrl);
 static void nvme_mpath_stop(struct nvme_ctrl *ctrl);
-/* The end of a controller, which no step takes */
-static __attribute__((unused)) void nvme_mpath_uninit(struct nvme_ctrl *ctrl);
+static void nvme_mpath_uninit(struct nvme_ctrl *ctrl);
 static int nvme_mpath_init_identify(struct nvme_ctrl *ctrl,
 				    struct nvme_id_ctrl *id);
 
@@ -320,6 +319,9 @@ static void take_step(void *argument)
 	ctrl->answer = step->log;
 	ctrl->answer_size = step->log_size;
 	ctrl->answer_error = step->log_error;
+
+	/* The end of the controller, which no step is */
+	(void)nvme_mpath_uninit;
 
 	switch (step->kind) {
 	case 0:
