@@ -223,8 +223,7 @@ static void bad_remove_path(struct bad *bad)
 	bad->listed = false;
 }
 
-/* Takes apart what there is. */
-static void bad_stop(struct bad *bad)
+static void bad_stop_path(struct bad *bad)
 {
 	if (bad->listed)
 		bad_remove_path(bad);
@@ -232,12 +231,27 @@ static void bad_stop(struct bad *bad)
 		del_gendisk(bad->disk);
 		put_disk(bad->disk);
 	}
-	if (bad->head)
-		bad_remove_head(bad->head);
 	memset(&bad->dev, 0, sizeof(bad->dev));
 	bad->disk = NULL;
 	bad->held = NULL;
 	bad->holding = false;
+}
+
+/* Takes apart what there is. */
+static void bad_stop(struct bad *bad)
+{
+	bad_stop_path(bad);
+	if (bad->head)
+		bad_remove_head(bad->head);
+}
+
+/* A path may be on the other's head. */
+static void bad_stop_both(void)
+{
+	bad_stop_path(&bad_second);
+	bad_stop_path(&bad_first);
+	bad_stop(&bad_second);
+	bad_stop(&bad_first);
 }
 
 /* Does something inside a read-side section of the head, in a callback. */
@@ -960,8 +974,7 @@ static int bad_on_lower(int (*make)(struct bad *bad), struct bad *bad)
 		return PTR_ERR(lower);
 	bad_lower = file_bdev(lower);
 	err = make(bad);
-	bad_stop(&bad_second);
-	bad_stop(bad);
+	bad_stop_both();
 	bad_lower = NULL;
 	bad_marks = false;
 	bdev_fput(lower);
@@ -1056,8 +1069,7 @@ static ssize_t bad_write(struct file *file, const char __user *from, size_t coun
 		if (strcmp(strim(name), bad_mistakes[i].name))
 			continue;
 		err = bad_mistakes[i].make(&bad_first);
-		bad_stop(&bad_second);
-		bad_stop(&bad_first);
+		bad_stop_both();
 		return err < 0 ? err : count;
 	}
 	return -ENOENT;
