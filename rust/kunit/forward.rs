@@ -324,6 +324,29 @@ mod tests {
         Ok(())
     }
 
+    /// Shows A-8.
+    #[test]
+    fn operations_of_the_character_device_find_no_path_without_a_disk() -> Result {
+        let head = TestHead::new(Setup {
+            disk: false,
+            template: |template| {
+                template.cdev_ioctl = Some(cdev_ioctl);
+                template.cdev_uring_cmd = Some(cdev_uring_cmd);
+            },
+            ..Setup::default()
+        })?;
+        let path = FakePath::new(Options::default())?;
+        let ops = Operations(&head);
+
+        path.add(&head)?;
+        path.enable(NOT_READY);
+        path.set_access(AccessState::Optimized);
+        check_eq!(ops.cdev_ioctl(true, SHORT, 0), would_block());
+        check_eq!(ops.uring_cmd(99), EINVAL.to_errno());
+        check_eq!(head.driver().entered.get(), 0);
+        Ok(())
+    }
+
     /// Shows L-35.
     #[test]
     fn operations_without_a_usable_path_have_their_errors() -> Result {

@@ -4,7 +4,8 @@
 
 use super::check::{
     eventually,
-    skip, //
+    skip,
+    without_warnings, //
 };
 use super::driver::{
     Counter,
@@ -372,6 +373,45 @@ mod tests {
         other_head.write(0)?;
         check_eq!(head.write_many(6)?, 6);
         check!(a.bios() == 0 && b.bios() == 6);
+        Ok(())
+    }
+
+    /// Shows A-15.
+    #[test]
+    fn a_path_that_comes_near_to_another_node_serves_that() -> Result {
+        let head = TestHead::following(IoPolicy::Numa)?;
+        let (a, b) = (
+            head.path_with(Options {
+                node: 0,
+                ..Options::default()
+            })?,
+            head.path_with(Options {
+                node: 1,
+                ..Options::default()
+            })?,
+        );
+
+        if numa::possible().count() != 2 || !move_to(0) {
+            return skip(c"there are not two nodes");
+        }
+        check_eq!(head.write_many(4)?, 4);
+        check!(a.bios() == 4 && b.bios() == 0);
+        // SAFETY: The paths are on the head.
+        unsafe {
+            ffi::mpath_device_set_numa_node(a.dev(), 1);
+            ffi::mpath_device_set_numa_node(b.dev(), 0);
+        }
+        check_eq!(head.write_many(4)?, 4);
+        check!(a.bios() == 4 && b.bios() == 4);
+
+        // One that is no node changes nothing.
+        let ((), warnings) = without_warnings(|| {
+            // SAFETY: As above.
+            unsafe { ffi::mpath_device_set_numa_node(b.dev(), -2) }
+        });
+        check_eq!(warnings, 1);
+        check_eq!(head.write_many(4)?, 4);
+        check_eq!(b.bios(), 8);
         Ok(())
     }
 

@@ -154,8 +154,10 @@ impl Bio {
             let segment = (*bio).bi_io_vec.add(iter.bi_idx as usize);
             let (begin, len) = ((*segment).bv_offset, (*segment).bv_len);
 
+            // A bio without data may have segments that nobody has filled in. Whatever they say,
+            // nothing is split off it.
             if iter.bi_size <= len.wrapping_sub(iter.bi_offset)
-                && begin + len <= limits.max_fast_segment_size
+                && begin.wrapping_add(len) <= limits.max_fast_segment_size
             {
                 return (begin | len) & limits.dma_alignment == 0;
             }

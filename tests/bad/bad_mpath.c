@@ -223,8 +223,7 @@ static void bad_remove_path(struct bad *bad)
 	bad->listed = false;
 }
 
-/* Takes apart what there is. */
-static void bad_stop(struct bad *bad)
+static void bad_stop_path(struct bad *bad)
 {
 	if (bad->listed)
 		bad_remove_path(bad);
@@ -232,12 +231,27 @@ static void bad_stop(struct bad *bad)
 		del_gendisk(bad->disk);
 		put_disk(bad->disk);
 	}
-	if (bad->head)
-		bad_remove_head(bad->head);
 	memset(&bad->dev, 0, sizeof(bad->dev));
 	bad->disk = NULL;
 	bad->held = NULL;
 	bad->holding = false;
+}
+
+/* Takes apart what there is. */
+static void bad_stop(struct bad *bad)
+{
+	bad_stop_path(bad);
+	if (bad->head)
+		bad_remove_head(bad->head);
+}
+
+/* A path may be on the other's head. */
+static void bad_stop_both(void)
+{
+	bad_stop_path(&bad_second);
+	bad_stop_path(&bad_first);
+	bad_stop(&bad_second);
+	bad_stop(&bad_first);
 }
 
 /* Does something inside a read-side section of the head, in a callback. */
@@ -341,6 +355,41 @@ static int bad_delete_unadded(struct bad *bad)
 	int err = bad_alloc(bad, &bad_template);
 
 	mpath_delete_device(&bad->dev);
+	return err;
+}
+
+static int bad_remove_unadded(struct bad *bad)
+{
+	return mpath_remove_device(&bad->dev, NULL) ? -EIO : 0;
+}
+
+static void bad_on_stop(struct mpath_device *dev)
+{
+	container_of(dev, struct bad, dev)->result++;
+}
+
+/* Not a mistake. */
+static int bad_remove_in_one_step(struct bad *bad)
+{
+	int err = bad_start(bad);
+
+	if (err)
+		return err;
+	bad->result = 0;
+	if (!mpath_remove_device(&bad->dev, bad_on_stop) || bad->result != 1)
+		return -EIO;
+	bad->listed = false;
+	/* Nobody sees it any more, so that the memory may be used for anything. */
+	memset(&bad->dev, 0x6b, sizeof(bad->dev));
+	return mpath_head_devices_empty(bad->head) ? bad_add_path(bad) : -EIO;
+}
+
+static int bad_move_to_no_node(struct bad *bad)
+{
+	int err = bad_start(bad);
+
+	if (!err)
+		mpath_device_set_numa_node(&bad->dev, MAX_NUMNODES);
 	return err;
 }
 
@@ -454,6 +503,19 @@ static int bad_delete_cb(struct mpath_device *dev, void *data)
 static int bad_delete_in_section(struct bad *bad)
 {
 	return bad_in_section(bad, bad_delete_cb);
+}
+
+/* What has not happened may be done again, as bad_stop() does. */
+static int bad_remove_cb(struct mpath_device *dev, void *data)
+{
+	return mpath_remove_device(dev, NULL) ? -EIO : 0;
+}
+
+static int bad_remove_in_section(struct bad *bad)
+{
+	int err = bad_in_section(bad, bad_remove_cb);
+
+	return err ?: mpath_head_devices_empty(bad->head) ? -EIO : 0;
 }
 
 static int bad_synchronize_cb(struct mpath_device *dev, void *data)
@@ -912,8 +974,7 @@ static int bad_on_lower(int (*make)(struct bad *bad), struct bad *bad)
 		return PTR_ERR(lower);
 	bad_lower = file_bdev(lower);
 	err = make(bad);
-	bad_stop(&bad_second);
-	bad_stop(bad);
+	bad_stop_both();
 	bad_lower = NULL;
 	bad_marks = false;
 	bdev_fput(lower);
@@ -972,6 +1033,7 @@ static const struct {
 	int (*make)(struct bad *bad);
 } bad_mistakes[] = {
 	BAD(add_twice), BAD(add_to_two_heads), BAD(add_elsewhere_at_once), BAD(add_elsewhere),
+	BAD(remove_in_one_step), BAD(remove_unadded), BAD(remove_in_section), BAD(move_to_no_node),
 	BAD(no_links), BAD(watch_without_disk), BAD(add_on_no_node), BAD(add_without_disk),
 	BAD(add_without_port), BAD(add_the_head_itself), BAD(add_to_a_dying_head),
 	BAD(use_unadded), BAD(delete_unadded), BAD(delete_twice), BAD(delete_unquiesced),
@@ -1007,8 +1069,7 @@ static ssize_t bad_write(struct file *file, const char __user *from, size_t coun
 		if (strcmp(strim(name), bad_mistakes[i].name))
 			continue;
 		err = bad_mistakes[i].make(&bad_first);
-		bad_stop(&bad_second);
-		bad_stop(&bad_first);
+		bad_stop_both();
 		return err < 0 ? err : count;
 	}
 	return -ENOENT;

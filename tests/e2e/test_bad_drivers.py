@@ -98,6 +98,23 @@ def bad_deleting_a_path_that_was_never_added_does_nothing():
     assert bad.make("delete_unadded") == "ok"
 
 
+@test(warns=(NEVER_ADDED,))
+def bad_removing_a_path_that_was_never_added_does_nothing():
+    """Shows A-7."""
+    assert bad.make("remove_unadded") == "ok"
+
+
+@test
+def bad_a_path_that_was_removed_in_one_step_is_gone():
+    """Shows A-7."""
+    assert bad.make("remove_in_one_step") == "ok"
+
+
+@test(warns=("a path is set to a node that there is not: it stays where it is",))
+def bad_a_path_does_not_move_to_a_node_that_there_is_not():
+    assert bad.make("move_to_no_node") == "ok"
+
+
 @test(warns=("a path is deleted that is on no head",))
 def bad_deleting_a_path_twice_does_nothing():
     assert bad.make("delete_twice") == "ok"
@@ -152,6 +169,12 @@ def bad_a_callback_does_not_quiesce_a_path():
 @test(warns=(NOT_QUIESCED, WAITS))
 def bad_a_callback_does_not_delete_a_path():
     assert bad.make("delete_in_section") == "ok"
+
+
+@test(warns=(WAITS,))
+def bad_a_callback_does_not_remove_a_path():
+    """Shows A-7."""
+    assert bad.make("remove_in_section") == "ok"
 
 
 @test(warns=(WAITS,))
