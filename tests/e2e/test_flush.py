@@ -149,13 +149,12 @@ def a_flush_waits_for_a_path_as_a_write_does():
         (path,) = target.head.paths()
         with Fsync(target.head.device) as fsync:
             proxy.refuse(FLUSH, None)
-            begin = time.monotonic()
+            parked, begin = target.head.parked, time.monotonic()
             fsync.start()
             wait.until(lambda: proxy.refused(FLUSH), "a flush that is not answered")
             proxy.accept(FLUSH)
             target.ports[0].stop()
             heads.wait_for_state(path.controller, "connecting")
-            parked = target.head.parked
             said = wait.until(lambda: fsync.done or target.head.parked > parked and "it waits", "the flush to wait")
             assert said == "it waits", f"fsync() without a path: {said}"
             target.ports[0].start()
