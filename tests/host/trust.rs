@@ -385,7 +385,7 @@ impl Chance {
             .wrapping_add(1442695040888963407);
 
         self.0.set(next);
-        (next >> 33) % count == 0
+        (next >> 33).is_multiple_of(count)
     }
 }
 
