@@ -135,19 +135,20 @@ class Below:
 
 
 class Failing:
-    """The first allocation below a site fails, for the time of a block; `happened` says whether there was one."""
+    """The first allocation below a site fails, or so many, for the time of a block; `happened` says whether one did."""
 
-    def __init__(self, site):
+    def __init__(self, site, times=1):
         self._directory = DEBUG / site.kind
         self._range = site.range()
+        self._times = times
 
     def __enter__(self):
         _limit(self._directory, self._range)
-        _set(self._directory, times=1, probability=100)
+        _set(self._directory, times=self._times, probability=100)
         return self
 
     def has_happened(self) -> bool:
-        return (self._directory / "times").read_text().strip() == "0"
+        return int((self._directory / "times").read_text()) < self._times
 
     def __exit__(self, *exception):
         self.happened = self.has_happened()
