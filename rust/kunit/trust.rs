@@ -125,37 +125,43 @@ mod tests {
     #[test]
     fn a_first_error_moves_no_bio_to_a_worse_path() -> Result {
         for policy in IoPolicy::ALL {
-            let head = patient(policy)?;
-            let a = head.path()?;
-            let b = head.path_with(Options {
-                access: AccessState::NonOptimized,
-                ..Options::default()
-            })?;
+            // One that is sent as it is, and one of which paths get clones from the beginning.
+            for opf in [WRITE, WRITE | PREFLUSH] {
+                let head = patient(policy)?;
+                let a = head.path()?;
+                let b = head.path_with(Options {
+                    access: AccessState::NonOptimized,
+                    ..Options::default()
+                })?;
 
-            // Several at once, each of which fails once.
-            a.behave(Behaviour::Hold);
-            let mut ios = KVec::with_capacity(8, GFP_KERNEL)?;
-            for at in 0..8 {
-                ios.push_within_capacity(head.write(at * PAGE_SECTORS)?)?;
-            }
-            a.behave(Behaviour::Complete);
-            a.fail_held_over();
-            for io in &ios {
-                check!(io.ended_well());
-            }
-            for _ in 0..8 {
-                a.fail_next(1);
+                // Several at once, each of which fails once.
+                a.behave(Behaviour::Hold);
+                let mut ios = KVec::with_capacity(8, GFP_KERNEL)?;
+                for at in 0..8 {
+                    let io = Io::submit(head.bdev(), opf, at * PAGE_SECTORS)?;
+
+                    ios.push_within_capacity(io)?;
+                }
+                a.behave(Behaviour::Complete);
+                a.fail_held_over();
+                for io in &ios {
+                    check!(io.ended_well());
+                }
+                for _ in 0..8 {
+                    a.fail_next(1);
+                    check!(Io::submit(head.bdev(), opf, 0)?.ended_well());
+                    check_eq!(head.write_many(3)?, 3);
+                }
+                check_eq!(b.bios(), 0);
+                check_eq!(a.bios(), 8 + 8 + 8 * 5);
+
+                // What fails again tries what there is.
+                a.fail_next(2);
+                check!(Io::submit(head.bdev(), opf, 0)?.ended_well());
+                check_eq!(b.bios(), 1);
                 check_eq!(head.write_many(4)?, 4);
+                check_eq!(b.bios(), 1);
             }
-            check_eq!(b.bios(), 0);
-            check_eq!(a.bios(), 8 + 8 + 8 * 5);
-
-            // What fails again tries what there is.
-            a.fail_next(2);
-            check_eq!(head.write_many(1)?, 1);
-            check_eq!(b.bios(), 1);
-            check_eq!(head.write_many(4)?, 4);
-            check_eq!(b.bios(), 1);
         }
         Ok(())
     }
