@@ -3,6 +3,7 @@
 //! The pure parts of libmultipath, as a crate for the host: what they decide is tested here, where
 //! a test takes microseconds and every interleaving can be tried.
 
+pub mod alarm;
 pub mod life;
 pub mod list;
 pub mod nodes;

@@ -6,6 +6,7 @@
 //! `removal`, `life`, `nodes`, `parking`, `list`), the engine carries out, the faces convert. C drivers use
 //! `include/linux/multipath.h`, Rust drivers what is exported here: see [`driver`].
 
+pub mod alarm;
 mod bindings;
 pub mod driver;
 mod engine;

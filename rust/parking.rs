@@ -220,6 +220,11 @@ pub trait FailOver: Kick {
 
     /// Has [`retry`] called for a path after so many milliseconds.
     fn retry_later(&self, path: &Self::Path, msecs: u32);
+
+    /// Like [`Kick::kick`], for those who have no news for bios that have failed and pause.
+    fn kick_others(&self) {
+        self.kick();
+    }
 }
 
 /// Changes how far a path is trusted. Returns the old state. Any context.
@@ -243,7 +248,7 @@ pub fn trust<H: FailOver>(
 pub fn fail_over<H: FailOver>(head: &H, path: &H::Path, attempt: Attempt, park: impl FnOnce()) {
     trust(head, path, |state| state.failed(attempt));
     park();
-    head.kick();
+    head.kick_others();
 }
 
 /// A bio that was watched has told that a path works. Any context.
@@ -267,5 +272,5 @@ pub fn retry<'a, H: FailOver<Path: 'a>>(head: &H, paths: impl Iterator<Item = &'
     for path in paths {
         head.note(path, PathState::rested);
     }
-    head.kick();
+    head.kick_others();
 }

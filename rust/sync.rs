@@ -73,6 +73,11 @@ mod imp {
         pub fn add(&self, value: u64) {
             self.0.fetch_add(value, Full);
         }
+
+        /// One fully ordered attempt to replace `old` by `new`.
+        pub fn cmpxchg(&self, old: u64, new: u64) -> Result<u64, u64> {
+            self.0.cmpxchg(old, new, Full)
+        }
     }
 
     /// A pointer that threads share.
@@ -253,6 +258,11 @@ mod imp {
         /// Adds to the counter; see [`AtomicU32::cmpxchg`] on the ordering.
         pub fn add(&self, value: u64) {
             self.0.fetch_add(value, AcqRel);
+        }
+
+        /// One attempt to replace `old` by `new`; see [`AtomicU32::cmpxchg`] on the ordering.
+        pub fn cmpxchg(&self, old: u64, new: u64) -> Result<u64, u64> {
+            self.0.compare_exchange(old, new, AcqRel, Acquire)
         }
     }
 

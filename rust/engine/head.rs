@@ -25,6 +25,7 @@ use super::misuse::{
 use super::ops::Ops;
 use super::path::MpathDevice;
 use super::shortlist::Shortlist;
+use crate::alarm::Alarm;
 use crate::bindings;
 use crate::life::BringUp;
 use crate::list::{
@@ -94,8 +95,10 @@ pub(crate) struct Busy {
     /// How many bios are in the lot, and the tick since which there have been some.
     pub(crate) waiting: Atomic<isize>,
     pub(crate) waiting_since: Atomic<u64>,
-    /// The tick at which the retry work is to run, or `u64::MAX`.
-    pub(crate) retry_at: Atomic<u64>,
+    /// How often something has changed for the better. Bios that have failed pause no longer then.
+    pub(crate) news: Atomic<u32>,
+    /// When the retry work is to run.
+    pub(crate) alarm: Alarm,
     /// Memory for a bio that must be tracked, when there is no other.
     pub(crate) reserve: Reserve,
     /// Submits what is parked.
@@ -255,7 +258,8 @@ impl MpathHead {
                 failed: Atomic::new(0),
                 waiting: Atomic::new(0),
                 waiting_since: Atomic::new(0),
-                retry_at: Atomic::new(u64::MAX),
+                news: Atomic::new(0),
+                alarm: Alarm::new(),
                 reserve: Reserve::new(),
                 requeue <- Work::new(c"mpath_requeue", static_lock_class!()),
                 retry <- DelayedWork::new(
@@ -442,8 +446,16 @@ impl MpathHead {
         }
     }
 
-    /// Has what is parked submitted again, soon. Any context.
+    /// Something has changed that bios wait for: has what is parked submitted again, soon. Any
+    /// context.
     pub(crate) fn kick(&self) {
+        self.busy.news.fetch_add(1, Relaxed);
+        self.kick_others();
+    }
+
+    /// Has what is parked submitted again, soon, but for bios that have failed and pause. Any
+    /// context.
+    pub(crate) fn kick_others(&self) {
         parking::kick(self.busy.lot.as_lot(), || {
             self.busy.requeue.schedule_on_kblockd();
         });

@@ -25,6 +25,7 @@ use crate::removal::Removable;
 use crate::shortlist;
 use crate::state::{
     Access,
+    HeadState,
     PathState,
     WithoutPath, //
 };
@@ -96,15 +97,32 @@ impl MpathHead {
         let inside = section.inside();
 
         match TrackedBio::of(bio) {
-            Ok(mut tracked) => match inside.take_for(Some(tracked.journey())) {
-                Some((path, attempt)) => self.send_tracked(path, attempt, tracked),
-                None => self.submit_without_path(&section, tracked.into_bio()),
-            },
+            Ok(mut tracked) => {
+                if let Some(at) = self.has_to_pause(tracked.journey()) {
+                    self.wait(tracked.into_bio());
+                    return self.look_again_at(at);
+                }
+                match inside.take_for(Some(tracked.journey())) {
+                    Some((path, attempt)) => self.send_tracked(path, attempt, tracked),
+                    None => self.submit_without_path(&section, tracked.into_bio()),
+                }
+            }
             Err(bio) => match inside.take_for(None) {
                 Some((path, attempt)) => self.send(path, attempt, bio),
                 None => self.submit_without_path(&section, bio),
             },
         }
+    }
+
+    /// When a bio that has failed goes on, if it pauses. The lot is emptied for others, too.
+    fn has_to_pause(&self, journey: &Journey) -> Option<u64> {
+        let now = self.now();
+        let left = journey.ready_at.wrapping_sub(now as u32) as i32;
+        let pauses = left > 0
+            && journey.news == self.busy.news.load(Relaxed) as u16
+            && self.word.load().state() == HeadState::Live;
+
+        pauses.then_some(now + left as u64)
     }
 
     /// Sends a bio that is not tracked to a path, as it is if that does.
@@ -274,7 +292,7 @@ impl MpathHead {
         let now = self.now();
         let mut next = None;
 
-        self.busy.retry_at.store(u64::MAX, Relaxed);
+        self.busy.alarm.rings();
         // Whoever does not see that yet has left a path alone before it is looked at now.
         full_barrier();
         parking::retry(
@@ -298,21 +316,11 @@ impl MpathHead {
     }
 
     fn look_again_at(&self, at: u64) {
-        let mut known = self.busy.retry_at.load(Relaxed);
+        self.busy.alarm.ask(at, |at| {
+            let ticks = at.saturating_sub(self.now());
 
-        while at < known {
-            match self.busy.retry_at.cmpxchg(known, at, Relaxed) {
-                Ok(_) => {
-                    // Whoever wants it earlier has said so before, or moves the timer after us.
-                    let at = self.busy.retry_at.load(Relaxed).min(at);
-                    let ticks = at.saturating_sub(self.now());
-
-                    self.busy.retry.reschedule_on_kblockd(ticks as usize);
-                    return;
-                }
-                Err(current) => known = current,
-            }
-        }
+            self.busy.retry.reschedule_on_kblockd(ticks as usize);
+        });
     }
 
     /// Does something with a path that may be gone, if it is not. Any context.
@@ -358,13 +366,17 @@ impl MpathHead {
         if is_over(failures, self.ops.max_failovers(), paths) {
             return tracked.end_with_status(status);
         }
+        let ready_at = self.now() + msecs_to_jiffies(retry_msecs(failures)) as u64;
+        journey.ready_at = ready_at as u32;
+        journey.news = self.busy.news.load(Relaxed) as u16;
+
         let mut bio = tracked.into_bio();
 
         bio.may_wait();
         self.wait(bio);
         match retry_msecs(failures) {
-            0 => self.kick(),
-            msecs => self.look_again_in(msecs),
+            0 => self.kick_others(),
+            _ => self.look_again_at(ready_at),
         }
     }
 }
@@ -387,6 +399,10 @@ impl FailOver for MpathHead {
 
         path.set_pause_end(at);
         self.look_again_at(at);
+    }
+
+    fn kick_others(&self) {
+        self.kick_others();
     }
 }
 

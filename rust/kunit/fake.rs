@@ -129,6 +129,8 @@ pub(super) enum Behaviour {
     Spend,
     /// Keeps them until it is told what to do with them.
     Hold,
+    /// Keeps those that are not for the beginning of the disk, and ends the others well.
+    HoldBeyond,
     /// Keeps those who bring them busy, without letting them sleep, until it is to do something
     /// else, or has done so for long; then ends them well.
     Dawdle,
@@ -671,6 +673,9 @@ impl FakePath {
         if to_fail > 0 {
             self.to_fail.store(to_fail - 1, Relaxed);
             behaviour = Behaviour::FailOver as u32;
+        }
+        if behaviour == Behaviour::HoldBeyond as u32 && seen.sector != 0 {
+            behaviour = Behaviour::Hold as u32;
         }
         if behaviour == Behaviour::Hold as u32 {
             self.port.nr_active().fetch_add(1, Relaxed);

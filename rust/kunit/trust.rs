@@ -39,7 +39,6 @@ use crate::trust::{
     MAX_FAILOVERS, //
 };
 use kernel::prelude::*;
-use kernel::sync::atomic::Relaxed;
 use kernel::sync::Arc;
 use kernel::time::{
     Instant,
@@ -112,7 +111,7 @@ mod tests {
                     check!(Io::submit(head.bdev(), opf, 0)?.ended_well());
                     check_eq!(path.bios(), 2 * round);
                     // It has never been left alone, and nothing has waited for time to pass.
-                    check_eq!(head.engine().busy.retry_at.load(Relaxed), u64::MAX);
+                    check!(!head.engine().busy.alarm.is_set());
                     check_eq!(head.requeued(), 0);
                     check!(trust(&path) == Trust::Trusted);
                 }
@@ -344,6 +343,45 @@ mod tests {
                 broken.enable(0);
             }
             check_eq!(head.requeued(), 0);
+        }
+        Ok(())
+    }
+
+    /// Whatever else happens on the head: each of them fails alone, and all the others succeed.
+    ///
+    /// Shows.
+    #[test]
+    fn bios_that_fail_again_and_again_pause_although_others_go_on() -> Result {
+        const BAD: u64 = 4;
+        const MSECS: i64 = 100;
+
+        let head = patient(IoPolicy::Numa)?;
+        let path = head.path()?;
+        let mut bad = KVec::with_capacity(BAD as usize, GFP_KERNEL)?;
+
+        path.behave(Behaviour::HoldBeyond);
+        let begin = Instant::<Monotonic>::now();
+        for at in 1..=BAD {
+            bad.push_within_capacity(head.write(at * PAGE_SECTORS)?)?;
+        }
+        let mut good = 0;
+        while begin.elapsed().as_millis() < MSECS {
+            check!(head.write(0)?.ended_well());
+            good += 1;
+            path.fail_held_over();
+        }
+        // At once, then after pauses that grow; and before and after the time that is looked at.
+        let longest = (begin.elapsed().as_millis() / i64::from(Trust::LONGEST_MSECS)) as u32;
+        let most = 1 + u32::from(Trust::FAILURES) + u32::from(Trust::LAST_PAUSE) + longest + 2;
+        check!(path.bios() - good <= BAD as u32 * most);
+
+        // News for the head ends their pauses.
+        path.behave(Behaviour::Complete);
+        path.complete_held();
+        path.enable(0);
+        head.engine().busy.requeue.flush();
+        for io in &bad {
+            check_eq!(io.status(), OK);
         }
         Ok(())
     }

@@ -46,6 +46,10 @@ pub(crate) struct Journey {
     pub(crate) failures: u16,
     /// How often it has failed over.
     pub(crate) moves: u16,
+    /// Not before this tick it is sent again, unless there is news for the head. The lower half.
+    pub(crate) ready_at: u32,
+    /// How much news there was when it failed last. The lower half.
+    pub(crate) news: u16,
     /// How it was sent last.
     pub(crate) attempt: Attempt,
     /// Has the path given it back?
@@ -145,6 +149,8 @@ impl TrackedBio {
                 journey: Journey {
                     failures: 0,
                     moves: 0,
+                    ready_at: 0,
+                    news: 0,
                     attempt: Attempt::Plain,
                     given_back: false,
                     reserved,

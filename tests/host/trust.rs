@@ -59,8 +59,10 @@ struct Bio {
     failures: u32,
     /// The path that has failed it last.
     last: usize,
-    /// Not before this time it is tried again.
+    /// Not before this time it is tried again, unless there is news for the head.
     ready_at: Time,
+    /// How much news there was when it failed.
+    news: usize,
 }
 
 /// A bio that was sent to a path.
@@ -103,6 +105,8 @@ struct Machine<F> {
     retry_at: Cell<Time>,
     lot: RefCell<Vec<Bio>>,
     is_kicked: Cell<bool>,
+    /// How often something has changed for the better.
+    news: Cell<usize>,
     turn: Cell<usize>,
     tries: RefCell<Vec<Try>>,
     /// How often a bio was carried out, and when for the last time.
@@ -113,9 +117,8 @@ struct Machine<F> {
 
 impl<F: Fn(Try) -> Does> Kick for Machine<F> {
     fn kick(&self) {
-        if !self.lot.borrow().is_empty() {
-            self.is_kicked.set(true);
-        }
+        self.news.set(self.news.get() + 1);
+        self.kick_others();
     }
 }
 
@@ -132,6 +135,12 @@ impl<F: Fn(Try) -> Does> FailOver for Machine<F> {
         path.pause_end.set(self.now.get() + msecs * MSEC);
         path.rested.set(path.rested.get() + msecs * MSEC);
         self.look_again_at(path.pause_end.get());
+    }
+
+    fn kick_others(&self) {
+        if !self.lot.borrow().is_empty() {
+            self.is_kicked.set(true);
+        }
     }
 }
 
@@ -160,6 +169,7 @@ impl<F: Fn(Try) -> Does> Machine<F> {
             retry_at: Cell::new(Time::MAX),
             lot: RefCell::default(),
             is_kicked: Cell::new(false),
+            news: Cell::new(0),
             turn: Cell::new(0),
             tries: RefCell::default(),
             done: RefCell::default(),
@@ -253,7 +263,7 @@ impl<F: Fn(Try) -> Does> Machine<F> {
     }
 
     fn submit(&self, bio: Bio) {
-        if bio.ready_at > self.now.get() {
+        if bio.ready_at > self.now.get() && bio.news == self.news.get() {
             self.lot.borrow_mut().push(bio);
             return self.look_again_at(bio.ready_at);
         }
@@ -285,6 +295,7 @@ impl<F: Fn(Try) -> Does> Machine<F> {
             failures: 0,
             last: 0,
             ready_at: 0,
+            news: 0,
         });
     }
 
@@ -297,8 +308,9 @@ impl<F: Fn(Try) -> Does> Machine<F> {
             return self.over.borrow_mut().push(bio);
         }
         bio.ready_at = self.now.get() + Time::from(retry_msecs(bio.failures)) * MSEC;
+        bio.news = self.news.get();
         self.lot.borrow_mut().push(bio);
-        self.kick();
+        self.kick_others();
     }
 
     /// Lets time pass until `end`. `next` says which bio is submitted when one has ended, if any is.

@@ -34,6 +34,7 @@
 
 #![cfg(loom)]
 
+mod alarm;
 mod bring_up;
 mod explore;
 mod kernel;
@@ -44,3 +45,4 @@ mod references;
 mod removal;
 mod states;
 mod take_down;
+mod trust;
