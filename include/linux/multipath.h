@@ -239,7 +239,7 @@ struct mpath_device {
 	unsigned int		place;
 	u64			pause_end;
 	unsigned long		readers;
-	u64			readers_of;
+	u32			readers_of;
 };
 
 /**

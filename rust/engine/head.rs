@@ -16,7 +16,7 @@ use super::debug::HeadFile;
 use super::group::Group;
 use super::heads::{
     self,
-    Entry, //
+    Older, //
 };
 use super::misuse::{
     misuse,
@@ -93,10 +93,10 @@ pub(crate) struct Busy {
     /// How often a bio failed for want of a path to wait for.
     pub(crate) failed: Atomic<isize>,
     /// How many bios are in the lot, and the tick since which there have been some.
-    pub(crate) waiting: Atomic<isize>,
-    pub(crate) waiting_since: Atomic<u64>,
+    pub(crate) waiting: Atomic<i32>,
     /// How often something has changed for the better. Bios that have failed pause no longer then.
     pub(crate) news: Atomic<u32>,
+    pub(crate) waiting_since: Atomic<u64>,
     /// When the retry work is to run.
     pub(crate) alarm: Alarm,
     /// Memory for a bio that must be tracked, when there is no other.
@@ -108,7 +108,7 @@ pub(crate) struct Busy {
     #[pin]
     pub(crate) retry: DelayedWork<MpathHead, RETRY>,
     /// Rarely used; here since there is room.
-    pub(crate) entry: Entry,
+    pub(crate) older: Older,
     #[pin]
     pub(crate) file: Mutex<Option<HeadFile>>,
 }
@@ -132,6 +132,8 @@ pub(crate) struct MpathHead {
 
     // Read for every bio.
     pub(crate) word: AtomicHeadWord,
+    /// Which of all heads it is.
+    pub(crate) number: u32,
     group: NonNull<bindings::mpath_iopolicy>,
     #[pin]
     pub(crate) srcu: SrcuFast,
@@ -248,6 +250,7 @@ impl MpathHead {
             raw_disk: Atomic::new(core::ptr::null_mut()),
             drvdata,
             word: AtomicHeadWord::new(),
+            number: heads::number(),
             group,
             srcu <- SrcuFast::new(),
             shortlist <- Shortlist::new(),
@@ -257,8 +260,8 @@ impl MpathHead {
                 requeued: Atomic::new(0),
                 failed: Atomic::new(0),
                 waiting: Atomic::new(0),
-                waiting_since: Atomic::new(0),
                 news: Atomic::new(0),
+                waiting_since: Atomic::new(0),
                 alarm: Alarm::new(),
                 reserve: Reserve::new(),
                 requeue <- Work::new(c"mpath_requeue", static_lock_class!()),
@@ -267,7 +270,7 @@ impl MpathHead {
                     static_lock_class!(),
                     static_lock_class!(),
                 ),
-                entry: Entry::new(),
+                older: Older::new(),
                 file <- new_mutex!(None, "MpathHead::file"),
             }),
             disk: SetOnce::new(),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! All heads, each with a number that no other has ever had: so that a path may name the head that it
+//! All heads, each with a number of its own: so that a path may name the head that it
 //! was on, which may be gone by now.
 
 use super::head::MpathHead;
@@ -14,27 +14,28 @@ use kernel::sync::atomic::{
     Relaxed, //
 };
 
-/// A head's place among all heads.
-pub(crate) struct Entry {
-    number: u64,
-    /// The one that was made before. Accessed by whoever is alone in [`HEADS`].
-    older: Atomic<*mut MpathHead>,
-}
+/// A number for a new head: what distinguishes it from all others. Not 0.
+pub(crate) fn number() -> u32 {
+    static LAST: Atomic<u32> = Atomic::new(0);
 
-impl Entry {
-    /// Of a new head.
-    pub(crate) fn new() -> Self {
-        static LAST: Atomic<u64> = Atomic::new(0);
+    loop {
+        let number = LAST.fetch_add(1, Relaxed).wrapping_add(1);
 
-        Self {
-            number: LAST.fetch_add(1, Relaxed) + 1,
-            older: Atomic::new(null_mut()),
+        // After four thousand millions they begin anew.
+        if number != 0 {
+            return number;
         }
     }
+}
 
-    /// What distinguishes the head from all others. Not 0.
-    pub(crate) fn number(&self) -> u64 {
-        self.number
+/// The head that was made before. Accessed by whoever is alone in [`HEADS`].
+#[repr(transparent)]
+pub(crate) struct Older(Atomic<*mut MpathHead>);
+
+impl Older {
+    /// Of a head that cannot be found yet.
+    pub(crate) const fn new() -> Self {
+        Self(Atomic::new(null_mut()))
     }
 }
 
@@ -63,7 +64,7 @@ impl Heads {
             if is_it(head) {
                 return Some((link, head));
             }
-            link = &head.busy.entry.older;
+            link = &head.busy.older.0;
         }
     }
 }
@@ -71,10 +72,7 @@ impl Heads {
 /// A head can be found from now on. Sleeps.
 pub(crate) fn add(head: &MpathHead) {
     HEADS.alone.run(|| {
-        head.busy
-            .entry
-            .older
-            .store(HEADS.newest.load(Relaxed), Relaxed);
+        head.busy.older.0.store(HEADS.newest.load(Relaxed), Relaxed);
         HEADS
             .newest
             .store(core::ptr::from_ref(head).cast_mut(), Relaxed);
@@ -85,16 +83,16 @@ pub(crate) fn add(head: &MpathHead) {
 pub(crate) fn remove(head: &MpathHead) {
     HEADS.alone.run(|| {
         if let Some((link, _)) = HEADS.find(|other| core::ptr::eq(other, head)) {
-            link.store(head.busy.entry.older.load(Relaxed), Relaxed);
+            link.store(head.busy.older.0.load(Relaxed), Relaxed);
         }
     });
 }
 
 /// Does something with the head that has a number, if it is still there. Sleeps.
-pub(crate) fn with<R>(number: u64, f: impl FnOnce(&MpathHead) -> R) -> Option<R> {
+pub(crate) fn with<R>(number: u32, f: impl FnOnce(&MpathHead) -> R) -> Option<R> {
     HEADS.alone.run(|| {
         HEADS
-            .find(|head| head.busy.entry.number == number)
+            .find(|head| head.number == number)
             .map(|(_, head)| f(head))
     })
 }

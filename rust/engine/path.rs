@@ -256,12 +256,12 @@ impl MpathDevice {
         // SAFETY: Under the head's `control` mutex, or by whoever alone has the path.
         unsafe {
             (*self.0.get()).readers = head.srcu.cookie();
-            (*self.0.get()).readers_of = head.busy.entry.number();
+            (*self.0.get()).readers_of = head.number;
         }
     }
 
     /// What was noted by [`MpathDevice::set_readers`]: of which head, or 0, and when.
-    fn readers(&self) -> (u64, srcu::Cookie) {
+    fn readers(&self) -> (u32, srcu::Cookie) {
         // SAFETY: As in `set_readers()`.
         unsafe { ((*self.0.get()).readers_of, (*self.0.get()).readers) }
     }
