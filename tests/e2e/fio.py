@@ -158,8 +158,8 @@ class PolledRead:
 
     def __init__(self, device):
         self._fio = subprocess.Popen(
-            ["fio", "--name=polled", f"--filename={device}", "--ioengine=io_uring", "--hipri", "--direct=1", "--rw=read",
-             f"--bs={BLOCK}", f"--size={BLOCK}", "--invalidate=0"],
+            ["fio", "--name=polled", f"--filename={device}", "--ioengine=io_uring", "--hipri", "--direct=1",
+             "--rw=read", f"--bs={BLOCK}", f"--size={BLOCK}", "--invalidate=0"],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     def __enter__(self):

@@ -52,13 +52,17 @@ def address(controller) -> str:
     return (CLASS / controller / "device").resolve().name
 
 
-def deafen(controller) -> None:
-    """Keeps an NVMe controller from reading commands, until the driver resets it; returns once it has missed one."""
+def deafen(controller, deaf=True) -> None:
+    """Keeps an NVMe controller from reading commands, until it is told otherwise or the driver resets it."""
     with open(CLASS / controller / "device/config", "r+b", buffering=0) as config:
-        _deafen(config)
-    with (open(CLASS / controller / "device/resource0", "r+b") as file, mmap.mmap(file.fileno(), mmap.PAGESIZE) as memory,
-          memoryview(memory) as view, view.cast("I") as registers):
-        wait.until(lambda: registers[_STATUS] & _FAILED, "the controller to fail")
+        _deafen(config, deaf)
+
+
+def has_failed(controller) -> bool:
+    """Whether an NVMe controller says that it cannot go on, as it does when it is deaf and is sent a command."""
+    with (open(CLASS / controller / "device/resource0", "r+b") as file,
+          mmap.mmap(file.fileno(), mmap.PAGESIZE) as memory, memoryview(memory) as view, view.cast("I") as registers):
+        return bool(registers[_STATUS] & _FAILED)
 
 
 @contextmanager
@@ -81,9 +85,10 @@ def deaf(controller):
         thread.join()
 
 
-def _deafen(config) -> None:
+def _deafen(config, deaf=True) -> None:
     command = int.from_bytes(os.pread(config.fileno(), 2, _COMMAND), "little")
-    os.pwrite(config.fileno(), (command & ~_MASTER).to_bytes(2, "little"), _COMMAND)
+    command = command & ~_MASTER if deaf else command | _MASTER
+    os.pwrite(config.fileno(), command.to_bytes(2, "little"), _COMMAND)
 
 
 def unbind(where) -> None:

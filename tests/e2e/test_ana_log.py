@@ -192,7 +192,8 @@ def a_transition_is_not_timed_after_its_controller_has_gone():
         wait.until(lambda: heads.controller_state(controller) == "gone", "the controller to go")
         assert time.monotonic() < begin + 2 * seconds, "the transition took too long before the controller had gone"
         time.sleep(latest - time.monotonic() + OBSERVED)
-        assert not (lines := [line for line in log.new_lines() if TIMED_OUT in line]), f"nobody is left, and yet: {lines}"
+        lines = [line for line in log.new_lines() if TIMED_OUT in line]
+        assert not lines, f"nobody is left, and yet: {lines}"
 
 
 @test(over=TRANSPORTS)

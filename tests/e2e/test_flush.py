@@ -77,13 +77,24 @@ def every_fsync_has_its_flush_over_200_pcie_resets():
 def _fsync_while_pcie_controllers_are_reset(resets):
     with pcie_head() as head, PathFlushes() as flushes, Syncer(head.device, cpu=0, writes=False) as syncer:
         for _ in range(resets):
-            controller = _carrier(head, syncer)
-            pci.deafen(controller)
+            controller = wait.until(lambda: _deafened(head, syncer), "a flush that a controller does not hear")
             heads.reset_controller(controller)
             heads.wait_for_state(controller, "live")
         syncer.wait_for_calls()
         syncer.stop()
         flushes.check(syncer.calls)
+
+
+def _deafened(head, syncer) -> str | None:
+    """Deafens the controller that is told to flush; returns it, once it has missed that."""
+    controller = _carrier(head, syncer)
+    pci.deafen(controller)
+    calls = len(syncer.calls)
+    # After a reset there comes a time at which the path that was reset is chosen again.
+    wait.until(lambda: pci.has_failed(controller) or len(syncer.calls) > calls + 1, "a flush")
+    if not pci.has_failed(controller):
+        pci.deafen(controller, False)
+    return controller if pci.has_failed(controller) else None
 
 
 def _carrier(head, syncer) -> str:
