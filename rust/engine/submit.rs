@@ -30,7 +30,6 @@ use crate::state::{
     WithoutPath, //
 };
 use crate::submission;
-use crate::sync::full_barrier;
 use crate::trust::{
     goes_elsewhere,
     is_over,
@@ -293,8 +292,6 @@ impl MpathHead {
         let mut next = None;
 
         self.busy.alarm.rings();
-        // Whoever does not see that yet has left a path alone before it is looked at now.
-        full_barrier();
         parking::retry(
             self,
             section.iter().filter(|path| match path.pause_ends() {
