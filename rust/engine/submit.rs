@@ -117,7 +117,8 @@ impl MpathHead {
     fn has_to_pause(&self, journey: &Journey) -> Option<u64> {
         let now = self.now();
         let left = journey.ready_at.wrapping_sub(now as u32) as i32;
-        let pauses = left > 0
+        let pauses = journey.pauses
+            && left > 0
             && journey.news == self.busy.news.load(Relaxed) as u16
             && self.word.load().state() == HeadState::Live;
 
@@ -363,7 +364,10 @@ impl MpathHead {
         if is_over(failures, self.ops.max_failovers(), paths) {
             return tracked.end_with_status(status);
         }
-        let ready_at = self.now() + msecs_to_jiffies(retry_msecs(failures)) as u64;
+        let pause = retry_msecs(failures);
+        let ready_at = self.now() + msecs_to_jiffies(pause) as u64;
+
+        journey.pauses = pause > 0;
         journey.ready_at = ready_at as u32;
         journey.news = self.busy.news.load(Relaxed) as u16;
 
@@ -371,7 +375,7 @@ impl MpathHead {
 
         bio.may_wait();
         self.wait(bio);
-        match retry_msecs(failures) {
+        match pause {
             0 => self.kick_others(),
             _ => self.look_again_at(ready_at),
         }

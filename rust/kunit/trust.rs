@@ -40,7 +40,9 @@ use crate::trust::{
 };
 use kernel::prelude::*;
 use kernel::sync::Arc;
+use kernel::time::delay::fsleep;
 use kernel::time::{
+    Delta,
     Instant,
     Monotonic, //
 };
@@ -352,8 +354,8 @@ mod tests {
     /// Shows.
     #[test]
     fn bios_that_fail_again_and_again_pause_although_others_go_on() -> Result {
-        const BAD: u64 = 4;
-        const MSECS: i64 = 100;
+        const BAD: u64 = 2;
+        const MSECS: i64 = 1000;
 
         let head = patient(IoPolicy::Numa)?;
         let path = head.path()?;
@@ -369,6 +371,8 @@ mod tests {
             check!(head.write(0)?.ended_well());
             good += 1;
             path.fail_held_over();
+            // The requeue work is to have its turn.
+            fsleep(Delta::from_millis(1));
         }
         // At once, then after pauses that grow; and before and after the time that is looked at.
         let longest = (begin.elapsed().as_millis() / i64::from(Trust::LONGEST_MSECS)) as u32;

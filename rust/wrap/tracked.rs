@@ -46,7 +46,9 @@ pub(crate) struct Journey {
     pub(crate) failures: u16,
     /// How often it has failed over.
     pub(crate) moves: u16,
-    /// Not before this tick it is sent again, unless there is news for the head. The lower half.
+    /// Has it failed so often that it pauses?
+    pub(crate) pauses: bool,
+    /// Not before this tick it is sent again then, unless there is news for the head. The lower half.
     pub(crate) ready_at: u32,
     /// How much news there was when it failed last. The lower half.
     pub(crate) news: u16,
@@ -149,6 +151,7 @@ impl TrackedBio {
                 journey: Journey {
                     failures: 0,
                     moves: 0,
+                    pauses: false,
                     ready_at: 0,
                     news: 0,
                     attempt: Attempt::Plain,
