@@ -64,9 +64,9 @@ def _kunit(only: str | None, sanitize: bool):
     return _report(kunit.run(only or "", kernel.SANITIZE if sanitize else kernel.PLAIN))
 
 
-def _e2e(stock: str, only: str | None, sanitize: bool):
+def _e2e(stock: str, only: str | None, long: bool, sanitize: bool):
     from lab import e2e
-    return _report(e2e.run(stock, only, kernel.SANITIZE if sanitize else kernel.PLAIN))
+    return _report(e2e.run(stock, only, kernel.SANITIZE if sanitize else kernel.PLAIN, long))
 
 
 def _parity(acts: list):
@@ -217,6 +217,7 @@ def _parser() -> argparse.ArgumentParser:
     e2e.add_argument("--stock", nargs="?", const="stock", default="", choices=("stock", "fixed"),
                      help="the kernel's own modules instead of ours, as they are or fixed")
     e2e.add_argument("-k", dest="only", metavar="pattern", help="only tests whose name contains this")
+    e2e.add_argument("--long", action="store_true", help="also those that take minutes")
     commands.choices["model"].add_argument("-k", dest="only", metavar="part", help="only tests whose name contains this")
     commands.choices["litmus"].add_argument("-k", dest="only", metavar="part", help="only tests whose name contains this")
     commands.choices["kunit"].add_argument("-k", dest="only", metavar="suite: case", help="only this test")

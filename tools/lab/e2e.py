@@ -6,7 +6,6 @@ one machine; after a failure, or when the kernel died or hung, it goes on in a n
 are build/reports/e2e.ktap.
 """
 
-import argparse
 import collections
 import fnmatch
 import itertools
@@ -66,9 +65,10 @@ class Outcome:
 def run(which="", only=None, name: str = kernel.PLAIN, long=False) -> Counts:
     """Runs the tests whose name matches `only`, on the modules "ours", "stock" or "fixed" and the kernel `name`.
 
-    With `long`, those are among them that `make test` has no time for.
+    With `long`, or LONG=1, those are among them that `make test` has no time for.
     """
-    names = [case for case in (suite.CASES if long else suite.SHORT) if fnmatch.fnmatch(case, f"*{only or ''}*")]
+    cases = suite.CASES if long or os.environ.get("LONG") else suite.SHORT
+    names = [case for case in cases if fnmatch.fnmatch(case, f"*{only or ''}*")]
     if not names:
         log.fail(f"no end-to-end test is called {only}")
     return run_cases(names, which, name)
@@ -112,19 +112,6 @@ def all_at_once(functions) -> None:
         thread.join()
     if faults:
         raise faults[0]
-
-
-def main(arguments) -> int:
-    """`lab.py e2e [--stock [fixed]] [--long] [-k pattern]`."""
-    parser = argparse.ArgumentParser(prog="lab.py e2e")
-    parser.add_argument("--stock", nargs="?", const="stock", default="", choices=("stock", "fixed"),
-                        help="the kernel's own modules instead of ours, as they are or fixed")
-    parser.add_argument("-k", dest="only", metavar="pattern", help="only tests whose name contains this")
-    parser.add_argument("--long", action="store_true", help="also those that take minutes")
-    options = parser.parse_args(arguments)
-    counts = run(options.stock, options.only, long=options.long)
-    print(counts)
-    return 1 if counts.failed else 0
 
 
 class _Queue:
