@@ -98,8 +98,7 @@ impl MpathHead {
         match TrackedBio::of(bio) {
             Ok(mut tracked) => {
                 if let Some(at) = self.has_to_pause(tracked.journey()) {
-                    self.wait(tracked.into_bio());
-                    return self.look_again_at(at);
+                    return self.pause_until(at, tracked);
                 }
                 match inside.take_for(Some(tracked.journey())) {
                     Some((path, attempt)) => self.send_tracked(path, attempt, tracked),
@@ -123,6 +122,18 @@ impl MpathHead {
             && self.word.load().state() == HeadState::Live;
 
         pauses.then_some(now + left as u64)
+    }
+
+    /// Puts a bio that has failed into the lot until tick `at`, or until there is news. Any context.
+    fn pause_until(&self, at: u64, mut tracked: TrackedBio) {
+        let news = tracked.journey().news;
+
+        self.wait(tracked.into_bio());
+        self.look_again_at(at);
+        // Whoever had news before the bio was in the lot has kicked for nothing.
+        if self.busy.news.load(Relaxed) as u16 != news {
+            self.kick_others();
+        }
     }
 
     /// Sends a bio that is not tracked to a path, as it is if that does.
@@ -371,14 +382,12 @@ impl MpathHead {
         journey.ready_at = ready_at as u32;
         journey.news = self.busy.news.load(Relaxed) as u16;
 
-        let mut bio = tracked.into_bio();
-
-        bio.may_wait();
-        self.wait(bio);
-        match pause {
-            0 => self.kick_others(),
-            _ => self.look_again_at(ready_at),
+        tracked.may_wait();
+        if pause > 0 {
+            return self.pause_until(ready_at, tracked);
         }
+        self.wait(tracked.into_bio());
+        self.kick_others();
     }
 }
 

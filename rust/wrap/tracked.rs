@@ -229,6 +229,12 @@ impl TrackedBio {
         unsafe { &mut self.0.as_mut().journey }
     }
 
+    /// The bio is not in its submitter's hands any more, who must not wait.
+    pub(crate) fn may_wait(&mut self) {
+        // SAFETY: By the type invariant the bio is ours; it stays so, and tracked.
+        ManuallyDrop::new(unsafe { Bio::from_raw(self.as_raw()) }).may_wait();
+    }
+
     /// The bio, which stays ours and tracked.
     pub(crate) fn as_raw(&self) -> *mut bindings::bio {
         // SAFETY: By the type invariant.
