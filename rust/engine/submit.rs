@@ -278,7 +278,7 @@ impl MpathHead {
                  it is left in the list",
             );
         }
-        self.kick();
+        self.kick_others();
     }
 
     /// Takes a bio back that a path has failed.
