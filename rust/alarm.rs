@@ -2,9 +2,9 @@
 
 //! One timer for many who want to be looked at again, each at a time of its own.
 //!
-//! An alarm knows the earliest tick for which somebody has asked. When the timer goes off, the alarm
-//! forgets it first ([`Alarm::rings`]), and whoever runs then looks at everything there is, and asks
-//! again for what is not due yet.
+//! An alarm knows the earliest tick for which somebody has asked. When the timer goes off, the
+//! alarm forgets it first ([`Alarm::rings`]), and whoever runs then looks at everything there is,
+//! and asks again for what is not due yet.
 //!
 //! Whoever asks has written down before what is to be looked at. Either he sees that the alarm has
 //! been rung, and sets the timer; or the look sees what he has written down. Full barriers on both
@@ -34,8 +34,8 @@ impl Alarm {
         Self(AtomicU64::new(Self::NEVER))
     }
 
-    /// Asks to be looked at at tick `at`, or before. `set` has the timer go off at a tick, whether it
-    /// was set already or not. Any context.
+    /// Asks for a look no later than tick `at`. `set` has the timer go off at a tick, whether
+    /// it was set already or not. Any context.
     pub fn ask(&self, at: u64, set: impl Fn(u64)) {
         // Whoever rings the alarm without seeing this sees what the caller has written down.
         full_barrier();

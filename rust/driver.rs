@@ -208,8 +208,8 @@ pub trait MpathDriver: Sized + Send + Sync + 'static {
 
     /// How often a bio may fail over for each path of its head. One that has failed more often ends
     /// with an error, so that a bio that no path can carry out ends. Failures on a path that is
-    /// [disabled](MpathDevice::disable), or whose port takes no I/O, do not count. 0 stands for what
-    /// it is by default.
+    /// [disabled](MpathDevice::disable), or whose port takes no I/O, do not count. 0 stands for
+    /// what it is by default.
     const MAX_FAILOVERS: u32 = bindings::MPATH_MAX_FAILOVERS;
 
     /// Carries out a bio that was sent to `path`, now or later: [`MpathBio::end`],

@@ -187,7 +187,8 @@ pub trait Keeper<'a>: Copy {
     /// All paths of the head.
     fn paths(self) -> impl Iterator<Item = &'a Self::Path>;
 
-    /// Puts a path on a place of the shortlist. Under the lock. Returns whether there is room for it.
+    /// Puts a path on a place of the shortlist. Under the lock. Returns whether there is room for
+    /// it.
     fn put(self, place: usize, path: &'a Self::Path) -> bool;
 
     /// Do bios that need no care go to a path?

@@ -21,9 +21,10 @@
 //!   the suspicion.
 //! - Resting: [`Trust::FAILURES`] watched bios have failed, and none has succeeded in between. The
 //!   path is left alone for 1 ms, then for twice as long each time, up to [`Trust::LONGEST_MSECS`].
-//! - Rested: one bio may try the path. Sending it begins the next pause, so that a probe that never
-//!   ends does not keep others from trying. That pause is longer already: a path that takes its time
-//!   to fail a probe, or never ends it, is tried no more often than one that fails it at once.
+//! - Rested: one bio may try the path. Sending it begins the next pause, so that a probe that
+//!   never ends does not keep others from trying. That pause is longer already: a path that takes
+//!   its time to fail a probe, or never ends it, is tried no more often than one that fails it at
+//!   once.
 //!
 //! All of it is in the path's state word, so every step is one atomic update.
 //!
@@ -217,8 +218,8 @@ pub const fn is_over(failures: u32, limit: u32, paths: usize) -> bool {
 /// So many failures of a bio are tried again at once.
 const AT_ONCE: u32 = 1 + Trust::FAILURES as u32;
 
-/// How many milliseconds after its last failure a bio is tried again; 0 is at once. A bio that fails
-/// while others succeed on the same path would otherwise be tried in a loop.
+/// How many milliseconds after its last failure a bio is tried again; 0 is at once. A bio that
+/// fails while others succeed on the same path would otherwise be tried in a loop.
 pub const fn retry_msecs(failures: u32) -> u32 {
     if failures <= AT_ONCE {
         0

@@ -594,8 +594,8 @@ void mpath_set_delayed_removal_secs(struct mpath_head *head, unsigned int secs);
  * @head: the head
  *
  * Waits until every read-side section that had begun has ended, whether the head
- * has a disk or not. From inside a callback that takes a struct mpath_device, where it would wait for itself, it
- * returns at once, with a WARN.
+ * has a disk or not. From inside a callback that takes a struct mpath_device,
+ * where it would wait for itself, it returns at once, with a WARN.
  *
  * Context: process, may sleep. Not inside a read-side section of the head.
  */

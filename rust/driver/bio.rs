@@ -29,9 +29,9 @@ use kernel::sync::atomic::Relaxed;
 /// queue-depth it counts as in flight through the path's port.
 ///
 /// May be kept, sent to other contexts and ended in any, hard interrupt included. It never goes on
-/// to another device: a driver copies what is in its [segments](BioOp), and submits what it likes. So
-/// the mark that the head has set on it (`REQ_MPATH` in C) reaches no other driver, for which the
-/// same bit means something else.
+/// to another device: a driver copies what is in its [segments](BioOp), and submits what it likes.
+/// So the mark that the head has set on it (`REQ_MPATH` in C) reaches no other driver, for which
+/// the same bit means something else.
 ///
 /// # Invariants
 ///
@@ -195,8 +195,8 @@ impl<T: MpathDriver> MpathBio<T> {
     }
 
     /// Must [`MpathDriver::submit`] not sleep? Then, where it would have to, it fails the bio with
-    /// [`Failure::Again`], which is for the submitter to deal with and never costs a path its trust.
-    /// A bio that has failed over is not its submitter's any more, and may wait.
+    /// [`Failure::Again`], which is for the submitter to deal with and never costs a path its
+    /// trust. A bio that has failed over is not its submitter's any more, and may wait.
     #[inline]
     pub fn is_nowait(&self) -> bool {
         self.has_flag(bindings::req_flag_bits___REQ_NOWAIT)
@@ -239,10 +239,10 @@ impl<T: MpathDriver> MpathBio<T> {
     /// it again, as it was, or parks it while no path is usable. Any context.
     ///
     /// An error costs a retry, and not the path, which is used as before in its access class. The
-    /// head looks at how bios end there until one succeeds. When three that it looked at have failed
-    /// and none has succeeded in between, it leaves the path alone: for 1 ms at first, twice as long
-    /// each time, 100 ms at most; then one bio tries the path. A driver that has looked at the path
-    /// itself says so, and the path is trusted at once: [`MpathDevice::set_access_state`],
+    /// head looks at how bios end there until one succeeds. When three that it looked at have
+    /// failed and none has succeeded in between, it leaves the path alone: for 1 ms at first, twice
+    /// as long each time, 100 ms at most; then one bio tries the path. A driver that has looked at
+    /// the path itself says so, and the path is trusted at once: [`MpathDevice::set_access_state`],
     /// [`MpathDevice::enable`], [`MpathDevice::try_again`].
     ///
     /// A bio that fails everywhere ends with an error of the transport (`ENOLINK`) when it has

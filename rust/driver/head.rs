@@ -311,8 +311,8 @@ impl<T: MpathDriver> MpathHead<T> {
     /// An armed removal timer is disarmed.
     ///
     /// Fails with `ENXIO` when the head is being removed, with `ENOMEM`, with `EINVAL` when the
-    /// name is too long or there is no such node, with `EEXIST` when another disk has it, or with what initialising the data
-    /// failed with.
+    /// name is too long or there is no such node, with `EEXIST` when another disk has it, or with
+    /// what initialising the data failed with.
     ///
     /// Process context, may sleep.
     #[inline]

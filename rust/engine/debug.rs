@@ -12,8 +12,8 @@
 //! until "driver: port recovers or is given up"
 //! ```
 //!
-//! A line is a key and its value; a path's line is a list of them. `until` names who ends a wait, by
-//! the table in `waiting`.
+//! A line is a key and its value; a path's line is a list of them. `until` names who ends a wait,
+//! by the table in `waiting`.
 
 use super::head::MpathHead;
 use super::path::MpathDevice;

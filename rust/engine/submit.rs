@@ -3,9 +3,9 @@
 //! What happens to a bio: it is sent to a path, parked, or failed; and how it comes back.
 //!
 //! Most bios are sent as they are, and nobody looks at how they end ([`MpathHead::submit`]). Those
-//! that need care go another way: a bio that asks for a flush, that is polled for, that has been sent
-//! before, or whose path has failed a bio lately. Where it matters how such a bio ends, the path gets
-//! a clone (see `wrap/tracked.rs`), and [`clone_ended`] is told.
+//! that need care go another way: a bio that asks for a flush, that is polled for, that has been
+//! sent before, or whose path has failed a bio lately. Where it matters how such a bio ends, the
+//! path gets a clone (see `wrap/tracked.rs`), and [`clone_ended`] is told.
 
 use super::head::MpathHead;
 use super::misuse::misuse;
@@ -124,7 +124,8 @@ impl MpathHead {
         pauses.then_some(now + left as u64)
     }
 
-    /// Puts a bio that has failed into the lot until tick `at`, or until there is news. Any context.
+    /// Puts a bio that has failed into the lot until tick `at`, or until there is news. Any
+    /// context.
     fn pause_until(&self, at: u64, mut tracked: TrackedBio) {
         let news = tracked.journey().news;
 

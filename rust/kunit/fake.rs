@@ -586,8 +586,8 @@ impl FakePath {
         self.fail_over(self.take_held());
     }
 
-    /// Carries out what is held as far as can be seen, and ends it with an error, as the block layer
-    /// does with a write whose flush afterwards has failed.
+    /// Carries out what is held as far as can be seen, and ends it with an error, as the block
+    /// layer does with a write whose flush afterwards has failed.
     pub(super) fn spend_held(&self) {
         let mut bio = self.take_held().head;
 

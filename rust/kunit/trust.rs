@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! An error costs its retry; what keeps failing is left alone; and a bio that every path fails ends.
+//! An error costs its retry; what keeps failing is left alone; and a bio that every path fails
+//! ends.
 
 use super::check::eventually;
 use super::driver::{
@@ -47,8 +48,8 @@ use kernel::time::{
     Monotonic, //
 };
 
-/// So many bios a path gets that fails everything, before its pauses are as long as they get: the one
-/// that is not watched, those that are, and a probe after each pause.
+/// So many bios a path gets that fails everything, before its pauses are as long as they get: the
+/// one that is not watched, those that are, and a probe after each pause.
 const UNTIL_LONGEST: u32 = 1 + Trust::FAILURES as u32 + Trust::LAST_PAUSE as u32;
 
 /// A head that ends no bio because it has failed too often.

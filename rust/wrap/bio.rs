@@ -125,8 +125,8 @@ impl Bio {
         NonNull::new(unsafe { bindings::bio_split_to_limits(self.into_raw()) }).map(Self)
     }
 
-    /// The same for a bio that [`Bio::is_ordinary`]. Most bios are spared the call that finds out what
-    /// there is to split.
+    /// The same for a bio that [`Bio::is_ordinary`]. Most bios are spared the call that finds out
+    /// what there is to split.
     #[inline(always)]
     pub(crate) fn split_ordinary(self) -> Option<Self> {
         // SAFETY: By the type invariant; the bio is in its disk's queue, which has the limits.

@@ -2,10 +2,10 @@
 
 //! A bio that the head keeps while a clone of it is on its way through a path.
 //!
-//! A path that is given a bio may change it, and the block layer below it does: it strips flags that
-//! a queue has no use for, advances what has been transferred, and ends a flush whose request has
-//! none of the bio in it. Where that would lose something, the path gets a clone, and the bio stays
-//! as it was submitted, so that it can be sent again as a whole.
+//! A path that is given a bio may change it, and the block layer below it does: it strips flags
+//! that a queue has no use for, advances what has been transferred, and ends a flush whose request
+//! has none of the bio in it. Where that would lose something, the path gets a clone, and the bio
+//! stays as it was submitted, so that it can be sent again as a whole.
 //!
 //! While a bio is tracked its `bi_end_io` and `bi_private` are the record's. However it ends, by
 //! `bio_endio()`, the record is freed and they are its submitter's again.
@@ -48,7 +48,8 @@ pub(crate) struct Journey {
     pub(crate) moves: u16,
     /// Has it failed so often that it pauses?
     pub(crate) pauses: bool,
-    /// Not before this tick it is sent again then, unless there is news for the head. The lower half.
+    /// Not before this tick it is sent again then, unless there is news for the head. The lower
+    /// half.
     pub(crate) ready_at: u32,
     /// How much news there was when it failed last. The lower half.
     pub(crate) news: u16,
@@ -182,8 +183,8 @@ impl TrackedBio {
     ///
     /// `record` came from [`TrackedBio::alloc`], and nobody uses it any more.
     unsafe fn free(record: NonNull<Record>) {
-        // SAFETY: By this function's contract; the owner of a reserve, whose first member the record
-        // is, stays until the bio has ended, which is after this.
+        // SAFETY: By this function's contract; the owner of a reserve, whose first member the
+        // record is, stays until the bio has ended, which is after this.
         unsafe {
             if record.as_ref().journey.reserved {
                 record.cast::<Reserve>().as_ref().taken.store(0, Release);
@@ -249,9 +250,9 @@ impl TrackedBio {
         unsafe { Bio::from_raw(raw) }
     }
 
-    /// Sends a clone of the bio to a path's block device. When it has ended, `end_io` is called with
-    /// it, in any context, and calls [`TrackedBio::returned`]. Without memory for what belongs to
-    /// the bio's data, the bio is given back. Process context.
+    /// Sends a clone of the bio to a path's block device. When it has ended, `end_io` is called
+    /// with it, in any context, and calls [`TrackedBio::returned`]. Without memory for what belongs
+    /// to the bio's data, the bio is given back. Process context.
     pub(crate) fn send(
         self,
         head: *mut bindings::mpath_head,
@@ -349,8 +350,8 @@ unsafe extern "C" fn end_tracked(bio: *mut bindings::bio) {
         TrackedBio::free(record);
         (*bio).bi_end_io = end_io;
         (*bio).bi_private = private;
-        // Not by calling the function: that of a piece of another bio is a mark for the block layer,
-        // and must not be called.
+        // Not by calling the function: that of a piece of another bio is a mark for the block
+        // layer, and must not be called.
         bindings::bio_endio(bio);
     }
 }

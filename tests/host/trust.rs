@@ -3,8 +3,9 @@
 //! What errors of paths cost: the rule of `rust/trust.rs` in a machine whose time is made by hand.
 //!
 //! The library's own: the states of paths, what changes them ([`parking::take`] and others), when a
-//! bio is tried again and when it is over. After `rust/engine/submit.rs`: which path a bio that needs
-//! care is sent to, and what becomes of it when its path has failed it. Paths fail as each test says.
+//! bio is tried again and when it is over. After `rust/engine/submit.rs`: which path a bio that
+//! needs care is sent to, and what becomes of it when its path has failed it. Paths fail as each
+//! test says.
 
 use libmultipath::parking::{
     self,
@@ -313,7 +314,8 @@ impl<F: Fn(Try) -> Does> Machine<F> {
         self.kick_others();
     }
 
-    /// Lets time pass until `end`. `next` says which bio is submitted when one has ended, if any is.
+    /// Lets time pass until `end`. `next` says which bio is submitted when one has ended, if any
+    /// is.
     fn run(&self, end: Time, next: impl Fn(usize) -> Option<usize>) {
         loop {
             let first = self.events.borrow_mut().pop_first();
@@ -371,8 +373,8 @@ impl<F: Fn(Try) -> Does> Machine<F> {
     }
 }
 
-/// So many bios may try a path that fails, or hangs, in this time: those that were under way when it
-/// began, each once more, and one after each pause.
+/// So many bios may try a path that fails, or hangs, in this time: those that were under way when
+/// it began, each once more, and one after each pause.
 fn few(depth: usize, time: Time) -> usize {
     let growing = usize::from(Trust::LAST_PAUSE);
     let longest = Time::from(Trust::LONGEST_MSECS) * MSEC;
@@ -506,8 +508,8 @@ proptest! {
         prop_assert!(time * SECOND - tries.last().unwrap().at <= latency + longest);
     }
 
-    /// Failures that come one by one: a bio that has failed is carried out when it is sent again. So
-    /// none goes to the path that is worse.
+    /// Failures that come one by one: a bio that has failed is carried out when it is sent again.
+    /// So none goes to the path that is worse.
     ///
     /// Shows A-6.
     #[test]
@@ -533,8 +535,8 @@ proptest! {
         prop_assert_eq!(machine.paths[1].rested.get(), 0);
     }
 
-    /// A path that fails one bio in a hundred, or in ten, is as good as one that carries out as many
-    /// bios as this one does: what has failed is sent again at once.
+    /// A path that fails one bio in a hundred, or in ten, is as good as one that carries out as
+    /// many bios as this one does: what has failed is sent again at once.
     ///
     /// Shows A-6.
     #[test]
@@ -564,8 +566,8 @@ proptest! {
         prop_assert!(machine.over.borrow().is_empty());
     }
 
-    /// A bio that every path fails ends after its share of failures for each path, and in time. Each
-    /// path has been tried.
+    /// A bio that every path fails ends after its share of failures for each path, and in time.
+    /// Each path has been tried.
     ///
     /// Shows A-17.
     #[test]
@@ -591,8 +593,8 @@ proptest! {
         }
     }
 
-    /// One bio fails wherever it is sent, and all others are carried out: it is not tried in a loop,
-    /// it ends, and the path is used.
+    /// One bio fails wherever it is sent, and all others are carried out: it is not tried in a
+    /// loop, it ends, and the path is used.
     ///
     /// Shows.
     #[test]

@@ -286,8 +286,8 @@ impl Submission for Head {
 }
 
 /// Heads with two paths in all states, one for each who ends a wait and one for each that nobody
-/// waits for. A bio is parked exactly when somebody ends its wait. If that is the requeue work, it is
-/// kicked.
+/// waits for. A bio is parked exactly when somebody ends its wait. If that is the requeue work, it
+/// is kicked.
 ///
 /// Shows A-2, L-19, L-42.
 #[test]

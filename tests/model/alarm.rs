@@ -2,8 +2,9 @@
 
 //! One timer for many who ask: nobody who has asked is forgotten, or looked at too late.
 //!
-//! The library's own: [`Alarm`]. Made by hand: the timer, which may go off as soon as it is set, and
-//! then makes it the tick for which it was set. After `MpathHead::retry_failed_paths()`: the look.
+//! The library's own: [`Alarm`]. Made by hand: the timer, which may go off as soon as it is set,
+//! and then makes it the tick for which it was set. After `MpathHead::retry_failed_paths()`: the
+//! look.
 
 use crate::explore::{
     holds,

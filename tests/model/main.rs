@@ -2,12 +2,13 @@
 
 //! What threads can do to each other: every interleaving of the library's protocols under loom.
 //!
-//! Build with `RUSTFLAGS="--cfg loom"`. What decides, and in which order, is the library's own source:
-//! the words of paths, ports and heads, the policies, the list, the slots and `quiesce()`, parking,
-//! failing over, what becomes of a bio without a path, bringing the disk up and taking it down, the
-//! removal and its timer, the count of references. Each model implements the same traits that the
-//! engine implements. What is below them is made by hand: mutexes, the disk, SRCU and works
-//! (`kernel.rs` says from what), and the glue of a few lines that each module names at its top.
+//! Build with `RUSTFLAGS="--cfg loom"`. What decides, and in which order, is the library's own
+//! source: the words of paths, ports and heads, the policies, the list, the slots and `quiesce()`,
+//! parking, failing over, what becomes of a bio without a path, bringing the disk up and taking it
+//! down, the removal and its timer, the count of references. Each model implements the same traits
+//! that the engine implements. What is below them is made by hand: mutexes, the disk, SRCU and
+//! works (`kernel.rs` says from what), and the glue of a few lines that each module names at its
+//! top.
 //!
 //! Each protocol comes with mutants, which are the same protocol with one step wrong. loom must
 //! find an execution in which a mutant fails; a model that does not is no proof of anything.
@@ -24,12 +25,14 @@
 //!   nothing of how the kernel does it, of nested sections, of sections that sleep, or of grace periods
 //!   that share their work. Two grace periods at the same time are ordered by the mutexes, which the
 //!   kernel does not promise.
-//! - **Works.** The pending bit, one runner, and `flush_work()` where a model has it. Not which CPU, not
+//! - **Works.** The pending bit, one runner, and `flush_work()` where a model has it. Not which
+//!   CPU, not
 //!   a work that is queued while it runs on another CPU, no time: a timer may expire whenever it likes.
 //! - **Size.** Two or three threads beside the main one, one head with one to three paths and one
 //!   slot, and executions with as many preemptions as each model says. Most mistakes need one or two,
 //!   but a mistake that needs more is not found. Where `Any` is said, all executions are tried.
-//! - **The fast path of a bio**, from `->submit_bio` to the path's queue, and all of the block layer:
+//! - **The fast path of a bio**, from `->submit_bio` to the path's queue, and all of the block
+//!   layer:
 //!   that is what KUnit and the end-to-end tests are for.
 
 #![cfg(loom)]

@@ -3,10 +3,9 @@
 //! Parking: whatever happens while a bio is being parked, none stays for ever.
 //!
 //! The library's own: [`park`], the lot, the words of head, path and port, what says whether a
-//! shortlist is current, what becomes of a bio that finds no path and when it would not be parked any
-//! more, failing over and the retry. After `rust/engine/submit.rs`: the order of these in `submit()`.
-//! There is no SRCU in these models:
-//! the protocol must do without.
+//! shortlist is current, what becomes of a bio that finds no path and when it would not be parked
+//! any more, failing over and the retry. After `rust/engine/submit.rs`: the order of these in
+//! `submit()`. There is no SRCU in these models: the protocol must do without.
 
 use crate::explore::{
     holds,

@@ -4,9 +4,9 @@
 //! nobody fails to see one that can be used.
 //!
 //! The library's own: the policies, the state words and how they are changed, the list, adding and
-//! deleting paths, and making shortlists and choosing the nearest path. After `rust/engine`: the places
-//! of a shortlist, and that a bio asks whether it is current. After the driver's contract: the order of
-//! its calls. SRCU is made by hand (`kernel.rs`).
+//! deleting paths, and making shortlists and choosing the nearest path. After `rust/engine`: the
+//! places of a shortlist, and that a bio asks whether it is current. After the driver's contract:
+//! the order of its calls. SRCU is made by hand (`kernel.rs`).
 
 use crate::explore::{
     holds,

@@ -2,9 +2,9 @@
 
 //! The delayed removal of a head against paths that come back.
 //!
-//! The library's own: all of [`removal`], [`life::take_down`], and the head's word. Made by hand: the
-//! mutexes, the timer, which is a work for which it is always time, and a clock, which jumps to the
-//! tick for which the timer was started. A path is a count, and so is the removal of the disk.
+//! The library's own: all of [`removal`], [`life::take_down`], and the head's word. Made by hand:
+//! the mutexes, the timer, which is a work for which it is always time, and a clock, which jumps to
+//! the tick for which the timer was started. A path is a count, and so is the removal of the disk.
 
 use crate::explore::{
     holds,

@@ -3,8 +3,8 @@
 //! Taking the disk of a head away, while bios are submitted, wait and fail.
 //!
 //! The library's own: [`removal::try_remove`], [`life::take_down`], and all of parking, in the head
-//! of `parking.rs`. Made by hand: SRCU, the worker, the mutexes, and the block layer, which does not
-//! delete a disk before the bios that wait have ended.
+//! of `parking.rs`. Made by hand: SRCU, the worker, the mutexes, and the block layer, which does
+//! not delete a disk before the bios that wait have ended.
 //!
 //! Each step of [`life::take_down`] is left out in a mutant.
 
@@ -201,8 +201,8 @@ impl Head {
     }
 }
 
-/// A bio waits, and another one is submitted, while the head is removed and the worker runs whenever
-/// it likes.
+/// A bio waits, and another one is submitted, while the head is removed and the worker runs
+/// whenever it likes.
 fn removed_under_submitters(without: Option<Step>) -> impl Fn() + Send + Sync {
     move || {
         let head = Head::new(false, without);
@@ -246,9 +246,9 @@ fn nothing_waits_and_nothing_runs_when_the_head_is_removed() {
     }
 }
 
-/// The path fails a bio while the head is removed, and the worker runs whenever it likes. If the bio
-/// is in the lot when the disk is deleted, the removal ends it, whatever has become of the thread
-/// that fails it over.
+/// The path fails a bio while the head is removed, and the worker runs whenever it likes. If the
+/// bio is in the lot when the disk is deleted, the removal ends it, whatever has become of the
+/// thread that fails it over.
 fn removed_under_failover(without: Option<Step>) -> impl Fn() + Send + Sync {
     move || {
         let head = Head::new(true, without);

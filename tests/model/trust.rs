@@ -2,9 +2,9 @@
 
 //! A path that keeps failing, and those who end its pauses, try it, and tell what became of that.
 //!
-//! The library's own: the path's state word and its trust, [`parking::take`], [`parking::fail_over`],
-//! [`parking::succeed`] and [`parking::retry`]. Made by hand: the retry work, for which it is always
-//! time. No bio waits: `parking.rs` has those.
+//! The library's own: the path's state word and its trust, [`parking::take`],
+//! [`parking::fail_over`], [`parking::succeed`] and [`parking::retry`]. Made by hand: the retry
+//! work, for which it is always time. No bio waits: `parking.rs` has those.
 
 use crate::explore::{
     holds,
@@ -186,8 +186,8 @@ fn one_bio_tries_a_path_after_each_pause() {
     );
 }
 
-/// One bio fails and makes the path rest, another one that was sent before ends well or not, and the
-/// pause ends whenever it likes.
+/// One bio fails and makes the path rest, another one that was sent before ends well or not, and
+/// the pause ends whenever it likes.
 fn told_by_two(ends_well: bool, mutant: Mutant) -> impl Fn() + Send + Sync {
     move || {
         let head = Head::new(false, mutant);

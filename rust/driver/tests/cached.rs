@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A driver whose storage has a volatile write cache: tests ask it what a loss of power would leave.
-//! A path may be told to fail whatever comes.
+//! A driver whose storage has a volatile write cache: tests ask it what a loss of power would
+//! leave. A path may be told to fail whatever comes.
 
 use crate::{
     AccessState,
