@@ -147,7 +147,13 @@ fn show(shown: &Shown, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         )?;
         // Who has been kicked comes before those who have yet to do something.
         let ender = match waiting::of_head(word, enders()) {
-            Some(_) if enders().any(|ender| ender == Some(Ender::Requeue)) => Ender::Requeue,
+            // With a path to use, a bio waits for its turn, for memory, or since it has failed.
+            Some(_) if enders().any(|ender| ender == Some(Ender::Requeue)) => {
+                match head.busy.alarm.is_set() {
+                    true => Ender::Retry,
+                    false => Ender::Requeue,
+                }
+            }
             Some(ender) => ender,
             // They are about to fail.
             None => Ender::Requeue,

@@ -64,7 +64,7 @@ def _read(device, seconds, stop) -> dict:
     """What fio says of reads for so many seconds; what is left then gets its data."""
     fio = subprocess.Popen(["fio", "--name=errors", f"--filename={device}", "--ioengine=libaio", "--direct=1", "--bs=4k",
                             "--iodepth=8", "--rw=randread", "--time_based", f"--runtime={seconds}", "--norandommap",
-                            "--continue_on_error=all", "--output-format=json"],
+                            "--continue_on_error=all", "--clocksource=clock_gettime", "--output-format=json"],
                            stdout=subprocess.PIPE, text=True, restore_signals=False)
     time.sleep(seconds + 1)
     stop()

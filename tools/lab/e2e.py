@@ -9,6 +9,7 @@ are build/reports/e2e.ktap.
 import collections
 import fnmatch
 import itertools
+import os
 import re
 import shutil
 import sys
