@@ -350,23 +350,20 @@ export! {
     unsafe fn mpath_failover(dev: *mut mpath_device, bios: *mut bindings::bio_list) {
         // SAFETY: By the header; the list gives its bios up.
         if let (Some(path), bios) = unsafe { (MpathDevice::added(dev), Returned::from_raw(bios)) } {
-            path.head().failover(path, bios);
+            path.head().failover(path, bios, 0);
         }
     }
 
     unsafe fn mpath_failover_request(
         dev: *mut mpath_device,
         rq: *mut bindings::request,
+        status: bindings::blk_status_t,
     ) -> bindings::blk_status_t {
-        let mut bios = bindings::bio_list::default();
+        // SAFETY: By the header; the request is the driver's, and so are its bios.
+        let failed_over = unsafe { MpathDevice::added(dev) }
+            .is_some_and(|path| unsafe { path.head().failover_request(path, rq, status) });
 
-        // SAFETY: By the header the request is the driver's, and so are its bios.
-        unsafe { bindings::blk_steal_bios(&mut bios, rq) };
-        let has_bios = !bios.head.is_null();
-
-        // SAFETY: By the header; what has been stolen is given up.
-        unsafe { mpath_failover(dev, &mut bios) };
-        if has_bios { 0 } else { PATH_FAILED }
+        if failed_over { 0 } else { PATH_FAILED }
     }
 
     unsafe fn mpath_bio_failovers(bio: *const bindings::bio) -> c_uint {

@@ -889,18 +889,21 @@ void mpath_failover(struct mpath_device *dev, struct bio_list *bios);
  * mpath_failover_request() - take back what is left of a request that failed
  * @dev: the path; on a head with a disk
  * @rq: a request with REQ_MPATH, which the driver is about to end
+ * @status: the error that it failed with, which a bio ends with that has failed too
+ *	often
  *
  * As mpath_failover() for the bios of @rq. The block layer's own request for a
- * flush has none: it must not end as if it had been carried out.
+ * flush has none: it must not end as if it had been carried out. A request with a
+ * bio that this head has not sent to @dev keeps its bios, with a WARN.
  *
  * Return: the status that the driver ends @rq with: BLK_STS_OK when its bios have
- * been taken back, BLK_STS_TRANSPORT when it had none. The library sends a bio
+ * been taken back, BLK_STS_TRANSPORT when it had none or keeps them. The library sends a bio
  * again that asked for a flush and ended so.
  *
  * Context: any, hard interrupt included.
  */
 blk_status_t mpath_failover_request(struct mpath_device *dev,
-				    struct request *rq);
+				    struct request *rq, blk_status_t status);
 
 /**
  * mpath_bio_failovers() - how often a bio has failed over

@@ -241,7 +241,9 @@ impl MpathHead {
     ///
     /// Those that did not come to the path through the head stay in the list: whose they are, and
     /// whether they have ended or wait already, nobody knows.
-    pub(crate) fn failover(&self, path: &MpathDevice, mut bios: Returned) {
+    ///
+    /// `status` is the error of those that have none of their own, 0 when it is not known.
+    pub(crate) fn failover(&self, path: &MpathDevice, mut bios: Returned, status: u8) {
         let counts = path.is_meant_for_io();
         // A request without a bio tells as much of the path as one that nobody watches.
         let mut is_noted = false;
@@ -270,7 +272,10 @@ impl MpathHead {
                 if attempt.is_none_or(|attempt| attempt == Attempt::Plain) {
                     note();
                 }
-                self.take_back(disk, bio, journey, counts);
+                match journey {
+                    Some(journey) => Self::end_attempt(bio, journey, counts, status),
+                    None => self.take_back(disk, bio),
+                }
             }
         }
         if !bios.is_empty() {
@@ -282,19 +287,51 @@ impl MpathHead {
         self.kick_others();
     }
 
-    /// Takes a bio back that a path has failed.
-    fn take_back(&self, disk: &Disk, mut bio: Bio, journey: Option<&mut Journey>, counts: bool) {
-        let Some(journey) = journey else {
-            bio.take_back(disk);
-            self.count_waiting();
-            return self.busy.lot.push(bio);
-        };
+    /// Takes back the bios of a request that failed on a path. Returns whether it had any: what is
+    /// left of one that had none must not end well. Any context.
+    ///
+    /// # Safety
+    ///
+    /// `rq` is a request of the path's that has not ended.
+    pub(crate) unsafe fn failover_request(
+        &self,
+        path: &MpathDevice,
+        rq: *mut bindings::request,
+        status: u8,
+    ) -> bool {
+        let mut bios = bindings::bio_list::default();
 
+        // SAFETY: By this function's contract; what is taken from the request is given up.
+        unsafe {
+            if !Returned::are_all_of((*rq).bio, path.disk()) {
+                misuse(
+                    "a request is failed over with a bio that the head has not sent to the path: \
+                     it keeps its bios",
+                );
+                return false;
+            }
+            bindings::blk_steal_bios(&mut bios, rq);
+            let has_bios = !bios.head.is_null();
+
+            self.failover(path, Returned::from_raw(&mut bios), status);
+            has_bios
+        }
+    }
+
+    /// Takes a bio back that a path has failed.
+    fn take_back(&self, disk: &Disk, mut bio: Bio) {
+        bio.take_back(disk);
+        self.count_waiting();
+        self.busy.lot.push(bio);
+    }
+
+    /// Takes back the bio of a clone that a path has failed.
+    fn end_attempt(clone: Bio, journey: &mut Journey, counts: bool, status: u8) {
         journey.given_back = true;
         journey.failures = journey.failures.saturating_add(u16::from(counts));
-        match bio.status() {
-            0 => bio.end_with_status(PATH_FAILED),
-            status => bio.end_with_status(status),
+        match (clone.status(), status) {
+            (0, 0) => clone.end_with_status(PATH_FAILED),
+            (0, status) | (status, _) => clone.end_with_status(status),
         }
     }
 

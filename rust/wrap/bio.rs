@@ -423,15 +423,43 @@ impl Returned {
         Self(unsafe { NonNull::new_unchecked(list) })
     }
 
-    /// Takes the first bio from the list if it came to `path` through the head: a bio that did has
-    /// been marked, and is a bio of the path's disk until it is taken back.
+    /// Did a bio come to `path` through the head? One that did has been marked, and is a bio of the
+    /// path's disk until it is taken back.
+    ///
+    /// # Safety
+    ///
+    /// `bio` is valid.
+    unsafe fn is_of(bio: *mut bindings::bio, path: &Disk) -> bool {
+        // SAFETY: By this function's contract.
+        unsafe { (*bio).bi_opf & Bio::DRIVER != 0 && (*bio).bi_bdev == path.part0() }
+    }
+
+    /// Have all bios from `bio` on come to `path` through the head?
+    ///
+    /// # Safety
+    ///
+    /// `bio` is null or the first of a list of valid bios that ends with null.
+    pub(crate) unsafe fn are_all_of(mut bio: *mut bindings::bio, path: &Disk) -> bool {
+        // SAFETY: By this function's contract.
+        unsafe {
+            while !bio.is_null() {
+                if !Self::is_of(bio, path) {
+                    return false;
+                }
+                bio = (*bio).bi_next;
+            }
+        }
+        true
+    }
+
+    /// Takes the first bio from the list if it came to `path` through the head.
     pub(crate) fn next_of(&mut self, path: &Disk) -> Option<Bio> {
         // SAFETY: By the type invariant.
         unsafe {
             let list = self.0.as_mut();
             let bio = NonNull::new(list.head)?.as_ptr();
 
-            if (*bio).bi_opf & Bio::DRIVER == 0 || (*bio).bi_bdev != path.part0() {
+            if !Self::is_of(bio, path) {
                 return None;
             }
             list.head = core::mem::replace(&mut (*bio).bi_next, core::ptr::null_mut());

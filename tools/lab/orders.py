@@ -13,7 +13,6 @@ sees that a call is in one, but not under which condition. What a call leads to 
 import re
 from dataclasses import dataclass
 from functools import cache as once
-from pathlib import Path
 
 from lab import log
 from lab import paths

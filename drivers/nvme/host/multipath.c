@@ -233,6 +233,7 @@ static void nvme_retry_unmarked(struct request *req)
  */
 void nvme_failover_req(struct request *req)
 {
+	blk_status_t status = nvme_error_status(nvme_req(req)->status);
 	struct nvme_ns *ns = req->q->queuedata;
 
 	if (unlikely(!nvme_ns_head_multipath(ns->head))) {
@@ -250,7 +251,8 @@ void nvme_failover_req(struct request *req)
 		queue_work(nvme_wq, &ns->ctrl->ana_work);
 	}
 
-	if (mpath_failover_request(&ns->mpath_device, req) == BLK_STS_OK) {
+	status = mpath_failover_request(&ns->mpath_device, req, status);
+	if (status == BLK_STS_OK) {
 		nvme_req(req)->status = 0;
 	} else {
 		/* BLK_STS_TRANSPORT; no news for the log, as it is repaired */
