@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
 """The guest's side of `make errors`: random reads while a part of the commands on some paths fails.
 
-NVMe's fault injection ends every so many reads with a path error. Each case runs for the seconds that are the
-argument, and prints what fio says of it as a line of JSON.
+NVMe's fault injection ends every so many reads with a path error. Each case is run several times for the seconds
+that are the argument, and prints the medians of what fio says as a line of JSON. While everything fails nothing can
+end, so that is run once, and the errors stop when its time is over.
 """
 
 import contextlib
 import json
+import statistics
 import subprocess
 import sys
 import time
@@ -21,6 +23,8 @@ CASES = ((1, 1), (2, 1), (2, 2))
 #: Percent of the reads on a failing path, and how fault injection is told: every so many, with so many percent.
 RATES = {0: (1, 0), 0.1: (10, 1), 1: (1, 1), 10: (1, 10), 100: (1, 100)}
 READ = 0x02
+#: How often a case is run; of each figure the median counts. The worst read of all is chance.
+ROUNDS = 5
 #: A path error that says nothing of why, and may go away.
 STATUS = 0x300
 
@@ -36,7 +40,9 @@ def main(seconds) -> int:
             _read(target.head, 1, lambda: None)
             for rate, (interval, probability) in RATES.items():
                 with _failing(target.head.paths()[:failing], interval, probability) as stop:
-                    figures = _read(target.head, seconds, stop)
+                    rounds = [_read(target.head, seconds, stop if number == ROUNDS else lambda: None)
+                              for number in (range(1, ROUNDS + 1) if rate < 100 else [ROUNDS])]
+                figures = {key: statistics.median(figures[key] for figures in rounds) for key in rounds[0]}
                 print(json.dumps({"paths": paths, "failing": failing, "rate": rate, **figures}), flush=True)
     return 0
 
