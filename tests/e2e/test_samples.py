@@ -169,13 +169,13 @@ def ram_a_flush_is_carried_out_by_a_path(driver):
 def ram_a_flush_waits_for_a_path(driver):
     with RamDisk(driver) as disk, _Buffer(disk.device) as buffer:
         for path in disk.all:
-            path.write("failure", "path")
+            path.write("access_state", "inaccessible")
         before = [path.flushes for path in disk.all]
         flush = threading.Thread(target=buffer.flush)
         flush.start()
         disk.wait_for_parking()
         assert flush.is_alive() and [path.flushes for path in disk.all] == before, "a flush was made up"
-        disk.all[1].write("failure", "none")
+        disk.all[1].write("access_state", "optimized")
         flush.join()
         assert [path.flushes for path in disk.all] == [before[0], before[1] + 1]
 
