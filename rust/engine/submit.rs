@@ -121,7 +121,7 @@ impl MpathHead {
             && journey.news == self.busy.news.load(Relaxed) as u16
             && self.word.load().state() == HeadState::Live;
 
-        pauses.then_some(now + left as u64)
+        pauses.then(|| now + left as u64)
     }
 
     /// Puts a bio that has failed into the lot until tick `at`, or until there is news. Any
