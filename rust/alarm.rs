@@ -6,9 +6,9 @@
 //! alarm forgets it first ([`Alarm::rings`]), and whoever runs then looks at everything there is,
 //! and asks again for what is not due yet.
 //!
-//! Whoever asks has written down before what is to be looked at. Either he sees that the alarm has
-//! been rung, and sets the timer; or the look sees what he has written down. Full barriers on both
-//! sides see to that.
+//! Before a caller asks, it writes down what is to be looked at. Either the caller sees that the
+//! alarm has been rung, and sets the timer; or the look sees what was written down. Full barriers
+//! on both sides see to that.
 
 use crate::sync::{
     full_barrier,
@@ -37,7 +37,7 @@ impl Alarm {
     /// Asks for a look no later than tick `at`. `set` has the timer go off at a tick, whether
     /// it was set already or not. Any context.
     pub fn ask(&self, at: u64, set: impl Fn(u64)) {
-        // Whoever rings the alarm without seeing this sees what the caller has written down.
+        // A ring that does not see this request sees what the caller has written down.
         full_barrier();
         let mut known = self.0.load();
 

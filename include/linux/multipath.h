@@ -102,7 +102,7 @@ struct request;
 /**
  * MPATH_MAX_FAILOVERS - how often a bio may fail for each path that there is
  *
- * What struct mpath_head_template.max_failovers stands for when it is 0.
+ * A struct mpath_head_template whose max_failovers is 0 has this limit.
  */
 #define MPATH_MAX_FAILOVERS	32
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a head shows in debugfs: `multipath/<disk>`, while its disk is there.
+//! A head in debugfs: the file `multipath/<disk>`, while its disk is there.
 //!
 //! ```text
 //! state live

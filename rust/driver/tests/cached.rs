@@ -32,7 +32,7 @@ use kernel::sync::{
 
 pub(super) struct Cached;
 
-/// What is read, what a loss of power leaves of it, and how many flushes have come.
+/// The data as it is read, as a loss of power leaves it, and how many flushes have come.
 pub(super) struct Memory {
     cached: KVVec<u8>,
     stable: KVVec<u8>,
@@ -79,7 +79,7 @@ impl Memory {
     }
 }
 
-/// What is kept for a path.
+/// A path, as its driver keeps it.
 pub(super) struct Path {
     fails: Atomic<bool>,
     /// How often the last write or flush that came had failed over.

@@ -26,9 +26,9 @@ use kernel::types::Opaque;
 
 const PENDING: u32 = u32::MAX;
 
-/// What has been written before is to be stable before the write.
+/// Earlier writes are to be stable before this one.
 pub(super) const PREFLUSH: u32 = 1 << bindings::req_flag_bits___REQ_PREFLUSH;
-/// What is written is to be stable when the write ends.
+/// The data is to be stable when the write ends.
 pub(super) const FUA: u32 = 1 << bindings::req_flag_bits___REQ_FUA;
 
 /// A bio of one page.
