@@ -26,7 +26,9 @@ _CORE = """
 """.split()
 
 _FUNCTION = re.compile(r"^(?:[0-9a-f]+ )?<(.+)>:$")
-_RELOCATION = re.compile(r"^[0-9a-f]+:\s+(R_\w+)\s+([^-+]+)(?:[-+]0x[0-9a-f]+)?$")
+_RELOCATION = re.compile(r"^(?:[0-9a-f]+:\s+)?(R_\w+)\s+([^-+]+)(?:[-+]0x[0-9a-f]+)?$")
+#: Goes to a function: the same one instruction whether its target is in the file or a relocation names it.
+_BRANCH = re.compile(r"(call|j)\w*\s")
 #: A number, but not the one in a register's name.
 _NUMBER = re.compile(r"(?<![\w%])-?(?:0x[0-9a-f]+|\d+)\b")
 
@@ -57,6 +59,8 @@ def _functions(step, module: Path) -> dict:
     for line in text.splitlines():
         if named := _FUNCTION.match(line):
             body = functions[named[1]] = []
+        elif (refers := _RELOCATION.match(line.strip())) and _BRANCH.match(body[-1] if body else ""):
+            body[-1] = f"{body[-1].split()[0]}\t# <{refers[2]}>"
         elif instruction := _settled(line.strip()):
             body.append(instruction)
     return functions
