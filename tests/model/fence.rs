@@ -43,8 +43,6 @@ enum Mutant {
     LooksBeforeItIsIn,
     /// Whoever starts the clock looks into the lot before.
     LooksBeforeItStarts,
-    /// The lot is emptied before the fence opens.
-    EmptiesBeforeItOpens,
     /// The timer is set once, although another has been asked for by then.
     SetsOnce,
     /// The limit counts although the driver has given a time.
@@ -151,27 +149,12 @@ impl Fence {
         let Some(now) = self.timer.lock().unwrap().take() else {
             return false;
         };
-        let let_go = |held: &mut dyn Iterator<Item = *mut Bio>| {
+
+        if let Rung::Open { held, .. } = ring(self, now) {
             for bio in held {
                 Bio::end(bio);
                 self.gone.lock().unwrap().push(now);
             }
-        };
-
-        if self.mutant == Mutant::EmptiesBeforeItOpens {
-            let mut held = self.lot.take();
-            let (_, clock) = self.clock.update(|clock| clock.is_at(now));
-
-            if clock == Clock::Open {
-                let_go(&mut held);
-            } else {
-                for bio in held {
-                    // SAFETY: Taken above.
-                    unsafe { hold(self, bio, LIMIT) };
-                }
-            }
-        } else if let Rung::Open { mut held, .. } = ring(self, now) {
-            let_go(&mut held);
         }
         true
     }
@@ -216,9 +199,12 @@ fn losing(mutant: Mutant) -> impl Fn() + Send + Sync {
 #[test]
 fn what_a_fence_holds_goes_on() {
     holds(AtMost(3), losing(Mutant::Nothing));
-    for mutant in [Mutant::LooksBeforeItIsIn, Mutant::EmptiesBeforeItOpens] {
-        is_caught(mutant, "held for ever", AtMost(3), losing(mutant));
-    }
+    is_caught(
+        Mutant::LooksBeforeItIsIn,
+        "held for ever",
+        AtMost(3),
+        losing(Mutant::LooksBeforeItIsIn),
+    );
 }
 
 /// A bio is held while the clock is started.
