@@ -24,6 +24,7 @@ from lab import defects
 from lab import log
 from lab import modules
 from lab import paths
+from lab import patterns
 from lab import process
 from lab import record
 from lab.defects import Test
@@ -68,7 +69,8 @@ class Mutant:
 
 
 def all_of_them(only: str = "") -> list:
-    found = [Mutant.read(file) for file in sorted(PLACE.glob("*.patch"), key=_by_number) if only in file.stem]
+    found = [Mutant.read(file) for file in sorted(patterns.files("*.patch", place=PLACE), key=_by_number)
+             if only in file.stem]
     return found or log.fail(f"no patch in tests/mutants/ is called {only}")
 
 
