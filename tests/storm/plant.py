@@ -29,6 +29,8 @@ class Plant:
     name = "?"
     #: The longest time between two events, in seconds.
     pause = 0.1
+    #: The events that happen at least once, however short the storm is; tools/lab/storm.py asks for them.
+    musts = ()
 
     def __init__(self, tally):
         self.tally = tally

@@ -96,7 +96,8 @@ def _clippy(step) -> None:
 def _checkpatch(step, tree: Path) -> None:
     # The mutants are wrong on purpose.
     patches = [patch for patch in _files(".patch") if patch.parent != mutants.PLACE]
-    _judge_checkpatch(step, tree, IGNORED, [["--file", *_files(".c", ".h")], *(["--patch", patch] for patch in patches)])
+    runs = [["--file", *_files(".c", ".h")], *(["--patch", patch] for patch in patches)]
+    _judge_checkpatch(step, tree, IGNORED, runs)
 
 
 def checkpatch_series(step, tree: Path, patches: list) -> None:
@@ -107,7 +108,8 @@ def checkpatch_series(step, tree: Path, patches: list) -> None:
 def _judge_checkpatch(step, tree: Path, ignored: dict, runs: list) -> None:
     """Has the kernel's script read files; fails for what is not ignored, and for what is and does not occur."""
     _need("perl", "Debian's perl")
-    script = [tree / "scripts" / "checkpatch.pl", "--no-tree", "--root", tree, "--show-types", "--terse", "--color=never"]
+    script = [tree / "scripts" / "checkpatch.pl", "--no-tree", "--root", tree, "--show-types", "--terse",
+              "--color=never"]
     found = set()
     for words in runs:
         before = step.log.stat().st_size
