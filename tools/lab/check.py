@@ -89,7 +89,7 @@ def _rustfmt(step, tree: Path) -> None:
 
 def _clippy(step) -> None:
     _need("cargo-clippy", "`rustup component add clippy` or Debian's rust-web-clippy")
-    step.run(["cargo", "clippy", "--workspace", "--all-targets", "--", "-D", "warnings"],
+    step.run(["cargo", "clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"],
              cwd=paths.ROOT, env=process.environment(CARGO_TARGET_DIR=str(paths.CARGO)))
 
 
