@@ -101,7 +101,7 @@ class Fabrics(_Nvme):
         self._target.__enter__()
         self._up = set(self._target.ports)
         #: The controller of each port that has one.
-        self._controllers = dict(zip(self._target.ports, self._target.connect_all()))
+        self._controllers = dict(zip(self._target.ports, self._target.connect_all(), strict=True))
         return self
 
     def __exit__(self, *exception):

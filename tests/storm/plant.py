@@ -5,7 +5,7 @@ A driver is plugged in by a class with the methods of `Plant`; `tests/storm/run.
 """
 
 from dataclasses import dataclass
-from typing import Callable
+from collections.abc import Callable
 
 
 @dataclass(frozen=True)

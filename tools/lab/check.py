@@ -38,6 +38,7 @@ IGNORED_IN_SERIES = {
     "EXPORT_SYMBOL": IGNORED["EXPORT_SYMBOL"],
     "FILE_PATH_CHANGES": "the first patch adds an entry for the whole directory to MAINTAINERS",
 }
+_RUFF = paths.ROOT / "tools" / "ruff.toml"
 _COMPLAINT = re.compile(r": (?:ERROR|WARNING|CHECK):([A-Z_]+): ")
 _OURS = ("include", "rust", "drivers", "samples", "tests")
 
@@ -48,6 +49,7 @@ def run() -> tuple:
     checks = {
         "rustfmt": lambda step: _rustfmt(step, tree),
         "clippy": _clippy,
+        "ruff": _ruff,
         "checkpatch": lambda step: _checkpatch(step, tree),
         "kernel-doc": lambda step: doc.c(step, tree),
         "rustdoc": _rustdoc,
@@ -91,6 +93,12 @@ def _clippy(step) -> None:
     _need("cargo-clippy", "`rustup component add clippy` or Debian's rust-web-clippy")
     step.run(["cargo", "clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"],
              cwd=paths.ROOT, env=process.environment(CARGO_TARGET_DIR=str(paths.CARGO)))
+
+
+def _ruff(step) -> None:
+    setup.ensure_python()
+    step.run([setup.venv() / "bin" / "ruff", "check", "--no-cache", "--config", _RUFF, "--output-format=concise",
+              paths.ROOT / "tools", paths.ROOT / "tests"])
 
 
 def _checkpatch(step, tree: Path) -> None:

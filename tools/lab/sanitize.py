@@ -165,9 +165,9 @@ def _table(results: dict) -> list:
     for option, (finds, flag) in RUST_CHECKS.items():
         rows.append((option, finds, *(_under_rust(name, option, counts) if flag in flags else "off"
                                       for name, counts in results.items())))
-    widths = [max(len(str(cell)) for cell in column) for column in zip(*rows)]
+    widths = [max(len(str(cell)) for cell in column) for column in zip(*rows, strict=True)]
     return ["  ".join(str(cell).ljust(width) if number < 2 else str(cell).rjust(width)
-                      for number, (cell, width) in enumerate(zip(row, widths))).rstrip() for row in rows]
+                      for number, (cell, width) in enumerate(zip(row, widths, strict=True))).rstrip() for row in rows]
 
 
 def _under_rust(part: str, option: str, counts: Counts) -> int:

@@ -3,6 +3,7 @@
 
 from lab import defects
 from lab import e2e
+from lab import judges
 from lab import kunit
 from lab import litmus
 from lab import misuse
@@ -28,6 +29,7 @@ def _series() -> Counts:
 
 
 PARTS = {
+    "lab": judges.run,
     "model": model.run,
     "litmus": litmus.run,
     "misuse": misuse.run,

@@ -80,7 +80,7 @@ def _difference(before, after) -> str | None:
         return f"there is none in {'stock' if before is None else 'ours'}"
     if len(before) != len(after):
         return f"{len(before)} instructions in stock, {len(after)} in ours"
-    for one, other in zip(before, after):
+    for one, other in zip(before, after, strict=True):
         if one != other:
             return f"`{one}` in stock, `{other}` in ours"
     return None
