@@ -13,6 +13,7 @@ from lab import faults
 from lab import log
 from lab import patterns
 from lab import prose
+from lab import readme
 from lab import record
 from lab import sanitize
 from tests.e2e import suite
@@ -129,6 +130,30 @@ def test_an_excerpt_that_is_there_passes(monkeypatch, tmp_path, step):
 def test_an_excerpt_that_is_not_there_or_none_at_all_fails(monkeypatch, tmp_path, step, text):
     with pytest.raises(log.Failure):
         excerpt(monkeypatch, tmp_path, step, text)
+
+
+# README
+
+HEADER = "void mpath_port_init(struct mpath_port *port);\n"
+EXAMPLES = "```c\nstatic int a;\n\n/* A port */\nmpath_port_init(&port);\n```\n\n```rust\nfn f() {}\n```\n"
+
+
+def test_the_examples_are_found():
+    assert readme.examples(EXAMPLES, HEADER, "pub(super) fn f() {}\n")[1] == "fn f() {}\n"
+
+
+@pytest.mark.parametrize("text,header,tested", (
+    (EXAMPLES.replace("```c\n", "```sh\n"), HEADER, "fn f() {}\n"),
+    (EXAMPLES.replace("```rust\n", "```sh\n"), HEADER, "fn f() {}\n"),
+    (EXAMPLES * 2, HEADER, "fn f() {}\n"),
+    (EXAMPLES.replace("/* A port */\n", ""), HEADER, "fn f() {}\n"),
+    (EXAMPLES.replace("mpath_port_init", "mpath_port_set_state"), HEADER, "fn f() {}\n"),
+    (EXAMPLES, "", "fn f() {}\n"),
+    (EXAMPLES, HEADER, "fn g() {}\n"),
+))
+def test_an_example_that_is_not_there_or_leaves_something_out_fails(text, header, tested):
+    with pytest.raises(log.Failure):
+        readme.examples(text, header, tested)
 
 
 # Defects

@@ -14,6 +14,7 @@ from lab import paths
 from lab import patterns
 from lab import process
 from lab import prose
+from lab import readme
 from lab import setup
 from lab import source
 from lab import toolchain
@@ -54,6 +55,7 @@ def run() -> tuple:
         "kernel-doc": lambda step: doc.c(step, tree),
         "rustdoc": _rustdoc,
         "excerpts": prose.excerpts,
+        "readme": readme.check,
         "sysfs": lambda step: prose.sysfs(step, tree),
         "unsafe": _unsafe,
         "litmus": litmus.check,
