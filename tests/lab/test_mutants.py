@@ -48,6 +48,7 @@ VERDICTS = {
     "a test that fails for the reason": ({record.FAILED}, "x left: 7 x", "caught"),
     "a test that fails in one variant": ({record.FAILED, record.PASSED}, "x left: 7 x", "caught"),
     "a test that fails for another reason": ({record.FAILED}, "does not compile", "MISSED"),
+    "a guest that died": ({record.FAILED}, "kunit: the guest: the kernel died after 7 s", "MISSED"),
     "a test that passes": ({record.PASSED}, "x left: 7 x", "MISSED"),
     "a test that was skipped": ({record.SKIPPED}, "x left: 7 x", "MISSED"),
     "a test that has not run": (set(), "x left: 7 x", "MISSED"),
