@@ -2,6 +2,7 @@
 """What becomes of runs: KTAP of KUnit suites, cargo's tests, end-to-end tests, pytest's own, and their sum."""
 
 import json
+import re
 import textwrap
 from xml.etree import ElementTree
 
@@ -15,6 +16,7 @@ from lab import log
 from lab import model
 from lab import parts
 from lab import record
+from lab import sanitize
 from lab import source
 from lab import vm
 from lab.counts import Counts
@@ -65,6 +67,7 @@ BAD_KTAP = {
     "cut off before the first case": WHOLE[:WHOLE.index("    ok 1")],
     "empty": "",
     "a case less than is planned": WHOLE.replace("    ok 3 three\n", ""),
+    "every case is skipped": re.sub(r"( ok \d \w+)", r"\1 # SKIP no node", WHOLE),
     "no KTAP": "cat: read error: No such device\n",
 }
 
@@ -338,6 +341,51 @@ def test_a_part_that_breaks_fails_and_the_others_run():
     results = parts.run({"broken": broken, "stopped": stopped, "good": lambda: Counts(passed=1)}, "test")
     assert {name: (counts.passed, counts.failed) for name, counts in results.items()} == {
         "broken": (0, 1), "stopped": (0, 1), "good": (1, 0)}
+
+
+def test_the_last_page_has_how_long_each_part_took_and_what_was_not_run(capsys, reports):
+    parts.run({"kunit": lambda: Counts(passed=7, skipped=["mpath_x: two"]),
+               "sanitize": lambda: Counts(left_out=["no time"])}, "test")
+    page = capsys.readouterr().out
+    assert (reports / "test.txt").read_text() == page
+    assert [line.split() for line in page.splitlines()] == [
+        ["0:00", "kunit", "7", "passed,", "0", "failed,", "1", "skipped"],
+        ["skipped:", "mpath_x:", "two"],
+        ["0:00", "sanitize", "0", "passed,", "0", "failed,", "0", "skipped,", "incomplete"],
+        ["left", "out:", "no", "time"],
+        ["0:00", "in", "all"]]
+
+
+def test_a_run_is_good_only_when_it_is_whole():
+    from lab import commands
+    assert commands._report(Counts(7, 0, ["why"])) == ("7 passed, 0 failed, 1 skipped", 0)
+    assert commands._report(Counts(7, 1)) == ("7 passed, 1 failed, 0 skipped", 1)
+    assert commands._report(Counts(7) + Counts(left_out=["why"])) == ("7 passed, 0 failed, 0 skipped, incomplete", 1)
+
+
+def test_a_part_that_was_left_out_has_not_passed(reports):
+    parts.run({"sanitize": lambda: Counts(left_out=["no time"])}, "test")
+    assert record.read("test", reports).outcomes == {"sanitize": record.SKIPPED}
+
+
+def test_sanitizers_for_which_there_is_no_time_are_left_out(monkeypatch):
+    monkeypatch.delenv("KDIR", raising=False)
+    monkeypatch.setattr(kernel, "is_built", lambda name: False)
+    monkeypatch.setattr(log, "since_start", lambda: sanitize.BUILD_UNTIL_SECONDS + 1)
+    assert not sanitize.check_in_time().good
+
+
+def test_sanitizers_for_another_kernel_are_left_out(monkeypatch):
+    monkeypatch.setenv("KDIR", "/boot")
+    assert not sanitize.check_in_time().good
+
+
+def test_the_checks_are_a_part_and_those_that_fail_are_counted(monkeypatch):
+    from lab import check
+    from lab import test
+    assert test.PARTS["check"] == check.count_static
+    monkeypatch.setattr(check, "run", lambda without: (["rustfmt", "clippy"], ["ruff"]))
+    assert str(check.count_static()) == "2 passed, 1 failed, 0 skipped"
 
 
 def test_the_kernels_that_parts_are_for_exist():

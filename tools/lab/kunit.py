@@ -116,6 +116,9 @@ def _read(step, source: Path, ktap: Path, outcomes: dict) -> Counts:
     if group["misc"]["errors"] and not counts.failed:
         log.info(f"kunit: the results of {ktap.stem} are cut off, or are none")
         counts += Counts(failed=1)
+    elif not counts.passed and not counts.failed:
+        log.info(f"kunit: every case of {ktap.stem} was skipped")
+        counts += Counts(failed=1)
     return counts
 
 
