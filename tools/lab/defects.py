@@ -14,6 +14,7 @@ from pathlib import Path
 
 from lab import log
 from lab import paths
+from lab import patterns
 from lab import record
 from lab.counts import Counts
 
@@ -150,14 +151,14 @@ def _in_source() -> dict:
     for case in suite.CASES.values():
         found[Test("e2e", case.function.__name__)] = _shown(case.function.__doc__ or "")
     for part, pattern in (("litmus", "*.litmus"), ("misuse", "*.rs")):
-        for file in (paths.ROOT / "tests" / part).glob(pattern):
+        for file in patterns.files(pattern, place=paths.ROOT / "tests" / part):
             found[Test(part, file.stem)] = _shown(file.read_text())
     for part, pattern, module in (("host", "tests/host/*.rs", "{}"), ("host", "rust/**/*.rs", "{}::tests"),
                                   ("model", "tests/model/*.rs", "{}")):
-        for file in paths.ROOT.glob(pattern):
+        for file in patterns.files(pattern):
             if not _SUITE.search(text := file.read_text()):
                 found |= _rust_tests(part, module.format(file.stem) + "::", text)
-    for file in paths.ROOT.glob("rust/**/*.rs"):
+    for file in patterns.files("rust/**/*.rs"):
         if suite_name := _SUITE.search(text := file.read_text()):
             found |= _rust_tests("kunit", suite_name[1] + ": ", text)
     return found
