@@ -225,7 +225,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.choices["mutants"].add_argument("-k", dest="only", metavar="part", help="only patches whose name contains this")
     errors = commands.choices["errors"]
     errors.add_argument("-k", dest="only", metavar="part", help="only cases whose name contains this, as \"1 of 2 at 10 %%\"")
-    errors.add_argument("--rounds", type=int, default=7, help="how often each case is run")
+    errors.add_argument("--rounds", type=int, default=5, help="how often each case is run")
     for name in ("kunit", "e2e"):
         commands.choices[name].add_argument("--sanitize", action="store_true", help="on the kernel with sanitizers")
     parity = commands.choices["parity"]

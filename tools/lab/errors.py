@@ -29,7 +29,8 @@ VARIANTS = ("stock", "ours")
 SHARE = "99.99"
 #: Seconds of each round of a case.
 SECONDS = 1
-TIMEOUT_SECONDS = 1200
+#: Seconds that a round of a case may take here, and everything else.
+ROUND_SECONDS, OTHER_SECONDS = 30, 300
 
 
 def run(only, rounds) -> tuple:
@@ -50,6 +51,7 @@ def run(only, rounds) -> tuple:
 
 def _measure(built, which, only, rounds) -> list:
     shared = paths.BUILD / "errors" / which
+    limit = OTHER_SECONDS + ROUND_SECONDS * rounds * sum(len(rates) for _, _, rates in guest.cases(only))
     records = []
     with log.step(f"errors {which}", "reading while commands fail") as step:
         def take(line):
@@ -59,7 +61,7 @@ def _measure(built, which, only, rounds) -> list:
                 records.append(json.loads(line))
                 step.progress(f"{len(records)} cases")
         result = vm.run(built, ["python3", "-m", guest.__name__, SECONDS, rounds, only],
-                        modules.ensure(which, CONFIGURATION), vm.Topology(), TIMEOUT_SECONDS,
+                        modules.ensure(which, CONFIGURATION), vm.Topology(), limit,
                         paths.LOGS / f"errors-{which}-console.log", shared, append=APPEND, smp=1, icount=True, output=take)
         if not result.ok:
             step.failed(f"the guest: {result}")
