@@ -19,7 +19,7 @@ from lab import toolchain
 
 #: Decisions (which path, park or fail, may it be removed) are safe Rust.
 DECISIONS = ("rust/policy.rs", "rust/policy/*.rs", "rust/state.rs", "rust/removal.rs", "rust/nodes.rs",
-             "rust/submission.rs", "rust/alarm.rs", "rust/life.rs", "rust/trust.rs", "rust/waiting.rs")
+             "rust/submission.rs", "rust/alarm.rs", "rust/care.rs", "rust/life.rs", "rust/trust.rs", "rust/waiting.rs")
 
 #: What checkpatch must not complain about, and why.
 IGNORED = {
