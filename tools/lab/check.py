@@ -25,6 +25,7 @@ _PURE = paths.ROOT / "rust" / "host.rs"
 _MODULE = re.compile(r"^pub mod (\w+);$", re.MULTILINE)
 #: The pure modules that carry decisions out, and need unsafe code for it.
 MECHANISMS = {
+    "fence": "holds bios, which are linked through their own memory",
     "list": "links elements into a list that others walk meanwhile",
     "parking": "links parked bios through their own memory",
     "sync": "wraps the atomics of three worlds",

@@ -109,9 +109,9 @@ def _bench():
     return bench.run()
 
 
-def _errors():
+def _errors(only: str | None, rounds: int):
     from lab import errors
-    return errors.run()
+    return errors.run(only or "", rounds)
 
 
 def _test():
@@ -229,6 +229,9 @@ def _parser() -> argparse.ArgumentParser:
     commands.choices["kunit"].add_argument("-k", dest="only", metavar="suite: case", help="only this test")
     commands.choices["one"].add_argument("test", help="a test as docs/defects.md names it")
     commands.choices["mutants"].add_argument("-k", dest="only", metavar="part", help="only patches whose name contains this")
+    errors = commands.choices["errors"]
+    errors.add_argument("-k", dest="only", metavar="part", help="only cases whose name contains this, as \"1 of 2 at 10 %%\"")
+    errors.add_argument("--rounds", type=int, default=5, help="how often each case is run")
     for name in ("kunit", "e2e"):
         commands.choices[name].add_argument("--sanitize", action="store_true", help="on the kernel with sanitizers")
     parity = commands.choices["parity"]
