@@ -27,15 +27,50 @@ use kernel::prelude::*;
 /// # Examples
 ///
 /// ```
+/// use kernel::sync::Arc;
 /// use libmultipath::prelude::*;
 ///
-/// let fence = MpathFence::new()?;
+/// /// What is kept for a path.
+/// struct Connection {
+///     fence: MpathFence,
+///     sent: MpathBioQueue<Remote>,
+/// }
 ///
+/// struct Remote;
+///
+/// #[vtable]
+/// impl MpathDriver for Remote {
+///     type HeadData = ();
+///     type PathData = Connection;
+///
+///     fn submit(path: &MpathDevice<Self>, bio: MpathBio<Self>) {
+///         path.data().sent.push(bio);
+///         // Later, the storage has answered:
+///         path.data().sent.take().for_each(MpathBio::end);
+///     }
+///
+///     fn stop(path: &MpathDevice<Self>) {
+///         let Connection { fence, sent } = path.data();
+///
+///         // It has not, and cannot be asked any more.
+///         sent.take().for_each(|bio| bio.failover_fenced(fence));
+///         fence.start(2000);
+///     }
+/// }
+///
+/// let fence = MpathFence::new()?;
+/// let connection = Connection {
+///     fence: fence.clone(),
+///     sent: MpathBioQueue::new(),
+/// };
+/// let head = crate::shared::head::<Remote, _>(Ok::<_, Error>(()))?;
+/// let port = Arc::pin_init(MpathPort::new(PortState::Live), GFP_KERNEL)?;
+/// let path = head.add_path(&port, fmt!("mpdocc0"), None, connection)?;
+///
+/// drop(path.set_live(AccessState::Optimized)?);
 /// assert!(!fence.is_open());
-/// // The connections are closed, and the controller notices within two seconds.
-/// fence.start(2000);
 /// assert!(fence.msecs_left().is_some_and(|msecs| msecs <= 2020));
-/// // It was reset, which is as good.
+/// // The storage was reset, which is as good.
 /// fence.open();
 /// assert!(fence.is_open());
 /// assert_eq!(fence.held(), 0);

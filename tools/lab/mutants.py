@@ -39,7 +39,7 @@ _AT_ONCE = ("kunit",)
 _NOT_COPIED = {".git", "build", "target", "__pycache__"}
 #: What the tests leave of themselves, by which they are seen to fail for the right reason.
 _SAID = ("logs/*.log", "kunit/*.ktap")
-_FIELD = re.compile(r"^(red|says|[ALNSX]-\d+b?): (.+)$", re.MULTILINE)
+_FIELD = re.compile(r"^(red|says|[AFLNSX]-\d+b?): (.+)$", re.MULTILINE)
 _CAUGHT, _MISSED = "caught", "MISSED"
 #: What is said of a test, by whoever runs it, however it fails; the name and its last word are put in.
 _OF_A_FAILURE = (
