@@ -339,23 +339,39 @@ static struct mpath_fence *nvme_get_fence(struct nvme_ctrl *ctrl)
 	return fence;
 }
 
+/* Starts the fence of the association, once: what is set later is for the next */
+static void nvme_start_fence(struct nvme_ctrl *ctrl, unsigned int msecs)
+{
+	struct mpath_fence *fence;
+	unsigned long flags;
+	unsigned int held;
+	bool started;
+
+	spin_lock_irqsave(&ctrl->lock, flags);
+	started = ctrl->fence_started;
+	ctrl->fence_started = true;
+	fence = ctrl->fence;
+	mpath_fence_get(fence);
+	spin_unlock_irqrestore(&ctrl->lock, flags);
+
+	held = mpath_fence_held(fence);
+	if (!started && held && mpath_fence_msecs_left(fence))
+		dev_info(ctrl->device,
+			 "%u writes that may still be carried out are held for %u ms\n",
+			 held, msecs);
+	if (!started)
+		mpath_fence_start(fence, msecs);
+	mpath_fence_put(fence);
+}
+
 /*
  * All connections of the association are closed. From here on it takes the
  * controller so long, or less where it has noticed already. Any context.
  */
 void nvme_mpath_end_association(struct nvme_ctrl *ctrl)
 {
-	struct mpath_fence *fence = nvme_get_fence(ctrl);
-	unsigned int held = mpath_fence_held(fence), msecs;
-
-	msecs = ctrl->fence_noticed ? nvme_quiesce_msecs(ctrl) :
-				      nvme_fence_msecs(ctrl);
-	if (held && mpath_fence_msecs_left(fence))
-		dev_info(ctrl->device,
-			 "%u writes that may still be carried out are held for %u ms\n",
-			 held, msecs);
-	mpath_fence_start(fence, msecs);
-	mpath_fence_put(fence);
+	nvme_start_fence(ctrl, ctrl->fence_noticed ? nvme_quiesce_msecs(ctrl) :
+						     nvme_fence_msecs(ctrl));
 }
 
 /*
@@ -394,6 +410,7 @@ static int nvme_begin_association(struct nvme_ctrl *ctrl,
 	ctrl->last_fence = ctrl->fence;
 	ctrl->fence = fence;
 	ctrl->fence_noticed = false;
+	ctrl->fence_started = false;
 	ctrl->cqt = get_unaligned_le16((u8 *)id + NVME_ID_CTRL_CQT);
 	spin_unlock_irqrestore(&ctrl->lock, flags);
 	mpath_fence_put(last);
@@ -447,8 +464,7 @@ static struct mpath_fence *nvme_fence_for(struct nvme_ns *ns,
 }
 
 /* Something is held, so the association has to end: see to that */
-static void nvme_fence_held_request(struct nvme_ctrl *ctrl,
-				    struct mpath_fence *fence)
+static void nvme_fence_held_request(struct nvme_ctrl *ctrl)
 {
 	switch (nvme_ctrl_state(ctrl)) {
 	case NVME_CTRL_LIVE:
@@ -456,8 +472,8 @@ static void nvme_fence_held_request(struct nvme_ctrl *ctrl,
 		break;
 	case NVME_CTRL_CONNECTING:
 		/* It fails before it is live, and nobody will say so */
-		mpath_fence_start(fence, nvme_fence_msecs(ctrl) +
-					 NVME_FENCE_TEARDOWN_MSECS);
+		nvme_start_fence(ctrl, nvme_fence_msecs(ctrl) +
+				       NVME_FENCE_TEARDOWN_MSECS);
 		break;
 	default:
 		break;
@@ -493,7 +509,7 @@ void nvme_failover_req(struct request *req)
 	status = mpath_failover_request_fenced(&ns->mpath_device, req, status,
 					       fence);
 	if (fence) {
-		nvme_fence_held_request(ns->ctrl, fence);
+		nvme_fence_held_request(ns->ctrl);
 		mpath_fence_put(fence);
 	}
 	if (status == BLK_STS_OK) {
