@@ -140,6 +140,10 @@ class Proxy:
         """
         self._order("hold", what, blocks, times or len(blocks) or 1)
 
+    def hold_no_more(self) -> None:
+        """Lets further commands through, but for those behind one that is held."""
+        self._order("hold", None, [], 0)
+
     def held(self) -> int:
         """How many commands were kept since that was last asked for."""
         return self._order("held")
