@@ -54,6 +54,9 @@ LOSSES = 200
 #: Seconds in which a controller has not come back or an I/O has not been answered.
 SHORT = 1
 IO_TIMEOUT = "/sys/module/nvme_core/parameters/io_timeout"
+#: The kind of command that reads or sets a register of a controller, and what one says that could not do it.
+PROPERTY = (0x7F, 0x00)
+INTERNAL_ERROR = 0x006
 WRITE_ZEROES, DATASET_MANAGEMENT = 0x08, 0x09
 #: What a disk says that is not there any more.
 GONE = ("EIO", "ENODEV", "ENXIO")
@@ -67,9 +70,9 @@ class World:
     quiesce_ms: int
     added_ms: int | None
 
-    @property
-    def hold_ms(self) -> int:
-        return 0 if self.added_ms is None else PERIODS * KEEP_ALIVE * 1000 + self.added_ms
+    def hold_ms(self, keep_alive) -> int:
+        """For how long writes are held when the controller that is lost was to be heard of every so many seconds."""
+        return 0 if self.added_ms is None else PERIODS * keep_alive * 1000 + self.added_ms
 
 
 WORLDS = {
@@ -96,8 +99,8 @@ class Loss:
 class Scene:
     """A target with paths, of which the preferred ones lead through proxies."""
 
-    def __init__(self, world, target, proxies, controllers):
-        self.world = world
+    def __init__(self, hold_ms, target, proxies, controllers):
+        self.hold_ms = hold_ms
         self.target = target
         self.proxies = proxies
         self.controllers = controllers
@@ -111,12 +114,12 @@ class Scene:
 
     @property
     def fenced(self) -> bool:
-        return self.world.hold_ms > 0
+        return self.hold_ms > 0
 
     @property
     def patience(self) -> float:
         """Seconds after which a write that was held has surely ended."""
-        return 30 + self.world.hold_ms / 1000
+        return 30 + self.hold_ms / 1000
 
     def hold(self, *rewriters, what=passthrough.WRITE) -> None:
         """Has the old data that these write be on its way to a controller, where whatever follows is kept, too."""
@@ -175,7 +178,7 @@ class Scene:
         loss = loss or self.loss
         if self.fenced:
             held_ms = (when - loss.begin) * 1000
-            assert held_ms >= self.world.hold_ms, f"it was held for {held_ms:.0f} of {self.world.hold_ms} ms"
+            assert held_ms >= self.hold_ms, f"it was held for {held_ms:.0f} of {self.hold_ms} ms"
         else:
             assert when < loss.released, "it waited for something, and nothing can be seen"
 
@@ -193,9 +196,10 @@ def _lose(proxy, shut, silent) -> None:
 
 @contextlib.contextmanager
 def scene(world, ports=2, proxied=1, disk=None, keep_alive=KEEP_ALIVE, **options):
-    """Paths through so many ports, the first of them proxied and preferred, where this world's name says what is set."""
+    """Paths through so many ports, the first of them proxied and preferred; this world's name says what is set."""
     world = WORLDS[world]
-    if world.hold_ms and not modules.ours():
+    hold_ms = world.hold_ms(keep_alive)
+    if hold_ms and not modules.ours():
         raise Skip("the in-tree driver has no fence")
     with Target("fence", ports=("tcp",) * ports, disk=disk) as target, contextlib.ExitStack() as stack:
         for port in target.ports[proxied:]:
@@ -209,19 +213,20 @@ def scene(world, ports=2, proxied=1, disk=None, keep_alive=KEEP_ALIVE, **options
                        for place in proxies + target.ports[proxied:]]
         target.wait_for_heads(ports)
         for controller in controllers[:proxied] or controllers:
-            _set(controller, world)
-        yield Scene(world, target, proxies, controllers)
+            _set(controller, world, hold_ms)
+        yield Scene(hold_ms, target, proxies, controllers)
         target.disconnect()
 
 
-def _set(controller, world) -> None:
+def _set(controller, world, hold_ms) -> None:
     """Sets the fence of a controller; where there is none, that is as if it were off."""
     if not modules.ours() or not BUILT:
-        assert not (heads.CONTROLLERS / controller / "fence").exists(), "there is a fence, of which the tests do not know"
+        has_one = (heads.CONTROLLERS / controller / "fence").exists()
+        assert not has_one, "there is a fence, of which the tests do not know"
         return
     _write(controller, "fence", world.fence)
     said = int(_read(controller, "fence_ms"))
-    assert said == world.hold_ms, f"{world} is {said} ms"
+    assert said == hold_ms, f"{world} is {said} instead of {hold_ms} ms"
 
 
 @test(over=SHOWN)
@@ -325,7 +330,7 @@ def a_write_that_is_lost_twice_is_held_twice(world):
             time.sleep(RELEASE)
             assert first.release() == [0]
         wait.until(second.held, "the write to come another way", lost.patience)
-        assert time.monotonic() - begin >= lost.world.hold_ms / 1000, "it came too early"
+        assert time.monotonic() - begin >= lost.hold_ms / 1000, "it came too early"
         lost.target.ports[2].ana_state = "non-optimized"
         _wait_for_states(lost, ["non-optimized", "non-optimized"])
         lost.loss = Loss(time.monotonic())
@@ -418,6 +423,34 @@ def _io_timeout(seconds):
     finally:
         with open(IO_TIMEOUT, "w") as file:
             file.write(before)
+
+
+@test(over=BOTH)
+def only_a_fence_keeps_an_old_write_from_a_newer_one_when_the_controller_hears_of_no_reset(world):
+    with scene(world) as lost, Rewriter(lost.device, PLACE) as rewriter:
+        lost.hold(rewriter)
+        lost.proxy.refuse(PROPERTY, INTERNAL_ERROR, times=1)
+        lost.loss = Loss(time.monotonic())
+        heads.reset_controller(lost.controller)
+        assert lost.proxy.refused(PROPERTY) == 1
+        assert time.monotonic() < lost.loss.begin + AT_ONCE, "a reset waited"
+        assert lost.still_holds(rewriter)
+        lost.release(rewriter)
+        lost.check(rewriter)
+
+
+@test(over=BOTH)
+def only_a_fence_keeps_an_old_write_from_a_newer_one_when_the_controller_hears_of_no_disconnect(world):
+    with (_io_timeout(SHORT), scene(world, keep_alive=2 * KEEP_ALIVE) as lost,
+          Rewriter(lost.device, PLACE) as rewriter):
+        lost.hold(rewriter)
+        lost.proxy.refuse(PROPERTY, INTERNAL_ERROR)
+        lost.loss = Loss(time.monotonic())
+        heads.delete_controller(lost.controller)
+        assert lost.proxy.refused(PROPERTY)
+        assert lost.still_holds(rewriter)
+        lost.release(rewriter)
+        lost.check(rewriter)
 
 
 @test(over=BOTH)
@@ -604,7 +637,7 @@ def what_a_fence_holds_is_counted():
         wait.until(lambda: _read(lost.controller, "fence_held") == "1", "a write to be held")
         held, left_ms, count = _said(lost)
         assert (held, count) == (1, 1)
-        assert 0 < left_ms <= lost.world.hold_ms
+        assert 0 < left_ms <= lost.hold_ms
         lost.release(rewriter)
         lost.check(rewriter)
         assert _said(lost) == (0, 0, 1)
