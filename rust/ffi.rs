@@ -18,6 +18,7 @@ use crate::bindings::{
     mpath_iopolicy,
     mpath_port, //
 };
+use crate::engine::fence::Fence;
 use crate::engine::group::Group;
 use crate::engine::head::MpathHead;
 use crate::engine::misuse::misuse;
@@ -53,7 +54,10 @@ use crate::wrap::disk::{
     Parent, //
 };
 use crate::wrap::numa;
-use core::ptr::NonNull;
+use core::ptr::{
+    null_mut,
+    NonNull, //
+};
 use kernel::ffi::{
     c_char,
     c_int,
@@ -83,6 +87,16 @@ macro_rules! export {
             let _ = [bindings::$name, $name];
         };
     )*};
+}
+
+/// The fence behind a C pointer, if there is one.
+///
+/// # Safety
+///
+/// `fence` is null or came from [`Fence::new`], and the caller is a user of it for `'a`.
+unsafe fn to_fence<'a>(fence: *mut bindings::mpath_fence) -> Option<&'a Fence> {
+    // SAFETY: By this function's contract.
+    unsafe { fence.cast::<Fence>().as_ref() }
 }
 
 export! {
@@ -350,7 +364,20 @@ export! {
     unsafe fn mpath_failover(dev: *mut mpath_device, bios: *mut bindings::bio_list) {
         // SAFETY: By the header; the list gives its bios up.
         if let (Some(path), bios) = unsafe { (MpathDevice::added(dev), Returned::from_raw(bios)) } {
-            path.head().failover(path, bios, 0);
+            path.head().failover(path, bios, 0, None);
+        }
+    }
+
+    unsafe fn mpath_failover_fenced(
+        dev: *mut mpath_device,
+        bios: *mut bindings::bio_list,
+        fence: *mut bindings::mpath_fence,
+    ) {
+        // SAFETY: By the header; the list gives its bios up.
+        unsafe {
+            if let (Some(path), bios) = (MpathDevice::added(dev), Returned::from_raw(bios)) {
+                path.head().failover(path, bios, 0, to_fence(fence));
+            }
         }
     }
 
@@ -359,11 +386,69 @@ export! {
         rq: *mut bindings::request,
         status: bindings::blk_status_t,
     ) -> bindings::blk_status_t {
+        // SAFETY: By the header.
+        unsafe { mpath_failover_request_fenced(dev, rq, status, null_mut()) }
+    }
+
+    unsafe fn mpath_failover_request_fenced(
+        dev: *mut mpath_device,
+        rq: *mut bindings::request,
+        status: bindings::blk_status_t,
+        fence: *mut bindings::mpath_fence,
+    ) -> bindings::blk_status_t {
         // SAFETY: By the header; the request is the driver's, and so are its bios.
-        let failed_over = unsafe { MpathDevice::added(dev) }
-            .is_some_and(|path| unsafe { path.head().failover_request(path, rq, status) });
+        let failed_over = unsafe {
+            MpathDevice::added(dev).is_some_and(|path| {
+                path.head()
+                    .failover_request(path, rq, status, to_fence(fence))
+            })
+        };
 
         if failed_over { 0 } else { PATH_FAILED }
+    }
+
+    unsafe fn mpath_fence_alloc() -> *mut bindings::mpath_fence {
+        Fence::new(Fence::LIMIT_MSECS).map_or(null_mut(), |fence| fence.as_ptr().cast())
+    }
+
+    unsafe fn mpath_fence_get(fence: *mut bindings::mpath_fence) {
+        // SAFETY: By the header.
+        if let Some(fence) = unsafe { to_fence(fence) } {
+            fence.get();
+        }
+    }
+
+    unsafe fn mpath_fence_put(fence: *mut bindings::mpath_fence) {
+        // SAFETY: By the header.
+        unsafe {
+            if let Some(fence) = to_fence(fence) {
+                fence.put();
+            }
+        }
+    }
+
+    unsafe fn mpath_fence_start(fence: *mut bindings::mpath_fence, msecs: c_uint) {
+        // SAFETY: By the header.
+        if let Some(fence) = unsafe { to_fence(fence) } {
+            fence.start(msecs);
+        }
+    }
+
+    unsafe fn mpath_fence_open(fence: *mut bindings::mpath_fence) {
+        // SAFETY: By the header.
+        if let Some(fence) = unsafe { to_fence(fence) } {
+            fence.open();
+        }
+    }
+
+    unsafe fn mpath_fence_held(fence: *mut bindings::mpath_fence) -> c_uint {
+        // SAFETY: By the header.
+        unsafe { to_fence(fence) }.map_or(0, Fence::held)
+    }
+
+    unsafe fn mpath_fence_msecs_left(fence: *mut bindings::mpath_fence) -> c_uint {
+        // SAFETY: By the header.
+        unsafe { to_fence(fence) }.map_or(0, |fence| fence.msecs_left().unwrap_or(u32::MAX))
     }
 
     unsafe fn mpath_bio_failovers(bio: *const bindings::bio) -> c_uint {

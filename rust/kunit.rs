@@ -23,6 +23,7 @@ mod thread;
 
 mod carry;
 mod failover;
+mod fence;
 mod flush;
 mod forward;
 mod live;

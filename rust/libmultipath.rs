@@ -3,13 +3,15 @@
 //! libmultipath: one block device over several that lead to the same storage.
 //!
 //! The pure modules decide (`policy`, `state`, `trust`, `waiting`, `shortlist`, `submission`,
-//! `removal`, `life`, `nodes`, `parking`, `list`), the engine carries out, the faces convert. C
-//! drivers use `include/linux/multipath.h`, Rust drivers what is exported here: see [`driver`].
+//! `removal`, `life`, `nodes`, `parking`, `fence`, `list`), the engine carries out, the faces
+//! convert. C drivers use `include/linux/multipath.h`, Rust drivers what is exported here: see
+//! [`driver`].
 
 pub mod alarm;
 mod bindings;
 pub mod driver;
 mod engine;
+pub mod fence;
 pub mod ffi;
 #[cfg(CONFIG_LIBMULTIPATH_KUNIT_TEST)]
 mod kunit;

@@ -905,6 +905,143 @@ void mpath_failover(struct mpath_device *dev, struct bio_list *bios);
 blk_status_t mpath_failover_request(struct mpath_device *dev,
 				    struct request *rq, blk_status_t status);
 
+/* Fences */
+
+/**
+ * struct mpath_fence - what a lost association may still carry out is held here
+ *
+ * A command that was sent and not answered may be carried out long after its
+ * path was given up, on top of what has been written through another path since.
+ * So its bio is held until the driver knows that this cannot happen any more.
+ *
+ * A fence is for one association of a controller and its host: the driver
+ * allocates it before the first command is sent, says with mpath_fence_start()
+ * or mpath_fence_open() that the association is over, and drops it. The next
+ * association has a fence of its own. A fence opens once, and stays open. Memory
+ * of the library; it goes when the last user has dropped it and nothing is held.
+ *
+ * What is held is in flight for its submitter, and is neither sent nor failed
+ * before the fence opens: also not when the path, its port, or the head goes
+ * meanwhile. Then it goes on like any bio that has failed over, and fails if the
+ * head has no path to wait for. It keeps the head's disk open as long, and with
+ * it the module that is the owner of the disk's operations.
+ */
+struct mpath_fence;
+
+/**
+ * MPATH_FENCE_LIMIT_SECS - how long a driver may take to end an association
+ *
+ * A fence that holds something, and of which the driver says nothing, opens
+ * after so many seconds by itself, with a line in the log. None is closed longer
+ * than this and the time that mpath_fence_start() is given.
+ */
+#define MPATH_FENCE_LIMIT_SECS	180
+
+/**
+ * mpath_fence_alloc() - a fence for a new association
+ *
+ * Return: the fence, of which the caller is a user, or NULL without memory.
+ *
+ * Context: process, may sleep.
+ */
+struct mpath_fence *mpath_fence_alloc(void);
+
+/**
+ * mpath_fence_get() - one more user of a fence
+ * @fence: a fence of which the caller is a user, or NULL
+ *
+ * Context: any.
+ */
+void mpath_fence_get(struct mpath_fence *fence);
+
+/**
+ * mpath_fence_put() - one user less
+ * @fence: a fence of which the caller is a user, or NULL. The caller does not
+ *	use it any more
+ *
+ * What is held goes on being held. A fence that has not been started opens after
+ * MPATH_FENCE_LIMIT_SECS then.
+ *
+ * Context: any.
+ */
+void mpath_fence_put(struct mpath_fence *fence);
+
+/**
+ * mpath_fence_start() - an association is over, and a time is known
+ * @fence: a fence of which the caller is a user, or NULL
+ * @msecs: in so many ms nothing of the association is carried out any more; 0 is
+ *	now
+ *
+ * The fence opens then. Of several times the earliest counts.
+ *
+ * Context: any.
+ */
+void mpath_fence_start(struct mpath_fence *fence, unsigned int msecs);
+
+/**
+ * mpath_fence_open() - nothing of an association is carried out any more
+ * @fence: a fence of which the caller is a user, or NULL
+ *
+ * For a driver that has a proof, for example a controller that was reset. What
+ * was held goes on, from another context.
+ *
+ * Context: any.
+ */
+void mpath_fence_open(struct mpath_fence *fence);
+
+/**
+ * mpath_fence_held() - how many bios a fence holds
+ * @fence: a fence of which the caller is a user, or NULL
+ *
+ * Return: the number at this moment.
+ *
+ * Context: any.
+ */
+unsigned int mpath_fence_held(struct mpath_fence *fence);
+
+/**
+ * mpath_fence_msecs_left() - when a fence opens
+ * @fence: a fence of which the caller is a user, or NULL
+ *
+ * Return: in how many ms, 0 when it is open, UINT_MAX when it holds nothing and
+ * has not been started.
+ *
+ * Context: any.
+ */
+unsigned int mpath_fence_msecs_left(struct mpath_fence *fence);
+
+/**
+ * mpath_failover_fenced() - take back bios that may still be carried out
+ * @dev: the path; on a head with a disk
+ * @bios: as for mpath_failover()
+ * @fence: that of the association that was to carry them out, or NULL
+ *
+ * As mpath_failover(), but bios that change what is stored are held until @fence
+ * opens. Reads, and bios that only ask for a flush, go on at once. So do all when
+ * @fence is NULL or open. For what was never sent, and for what the storage has
+ * answered, mpath_failover() is right.
+ *
+ * Context: any, hard interrupt included.
+ */
+void mpath_failover_fenced(struct mpath_device *dev, struct bio_list *bios,
+			   struct mpath_fence *fence);
+
+/**
+ * mpath_failover_request_fenced() - the same for a request
+ * @dev: as for mpath_failover_request()
+ * @rq: as for mpath_failover_request()
+ * @status: as for mpath_failover_request()
+ * @fence: that of the association that was to carry it out, or NULL
+ *
+ * Return: as mpath_failover_request().
+ *
+ * Context: any, hard interrupt included.
+ */
+blk_status_t mpath_failover_request_fenced(struct mpath_device *dev,
+					   struct request *rq,
+					   blk_status_t status,
+					   struct mpath_fence *fence);
+
 /**
  * mpath_bio_failovers() - how often a bio has failed over
  * @bio: a bio that a path has been given, and that has not ended

@@ -7,6 +7,7 @@
 //! sent before, or whose path has failed a bio lately. Where it matters how such a bio ends, the
 //! path gets a clone (see `wrap/tracked.rs`), and [`clone_ended`] is told.
 
+use super::fence::Fence;
 use super::head::MpathHead;
 use super::misuse::misuse;
 use super::path::MpathDevice;
@@ -48,6 +49,7 @@ use crate::wrap::tracked::{
     Journey,
     TrackedBio, //
 };
+use kernel::sync::aref::ARef;
 use kernel::sync::atomic::Relaxed;
 use kernel::time::msecs_to_jiffies;
 
@@ -242,9 +244,17 @@ impl MpathHead {
     /// Those that did not come to the path through the head stay in the list: whose they are, and
     /// whether they have ended or wait already, nobody knows.
     ///
-    /// `status` is the error of those that have none of their own, 0 when it is not known.
-    pub(crate) fn failover(&self, path: &MpathDevice, mut bios: Returned, status: u8) {
+    /// `status` is the error of those that have none of their own, 0 when it is not known. Those
+    /// that change data are held by the fence, if there is one, until it opens.
+    pub(crate) fn failover(
+        &self,
+        path: &MpathDevice,
+        mut bios: Returned,
+        status: u8,
+        fence: Option<&Fence>,
+    ) {
         let counts = path.is_meant_for_io();
+        let fence = fence.filter(|fence| !fence.is_open());
         // A request without a bio tells as much of the path as one that nobody watches.
         let mut is_noted = false;
         let mut note = || {
@@ -272,9 +282,11 @@ impl MpathHead {
                 if attempt.is_none_or(|attempt| attempt == Attempt::Plain) {
                     note();
                 }
+                let fence = fence.filter(|_| bio.changes_data());
+
                 match journey {
-                    Some(journey) => Self::end_attempt(bio, journey, counts, status),
-                    None => self.take_back(disk, bio),
+                    Some(journey) => Self::end_attempt(bio, journey, counts, status, fence),
+                    None => self.take_back(disk, bio, fence),
                 }
             }
         }
@@ -298,6 +310,7 @@ impl MpathHead {
         path: &MpathDevice,
         rq: *mut bindings::request,
         status: u8,
+        fence: Option<&Fence>,
     ) -> bool {
         let mut bios = bindings::bio_list::default();
 
@@ -313,21 +326,33 @@ impl MpathHead {
             bindings::blk_steal_bios(&mut bios, rq);
             let has_bios = !bios.head.is_null();
 
-            self.failover(path, Returned::from_raw(&mut bios), status);
+            self.failover(path, Returned::from_raw(&mut bios), status, fence);
             has_bios
         }
     }
 
     /// Takes a bio back that a path has failed.
-    fn take_back(&self, disk: &Disk, mut bio: Bio) {
+    fn take_back(&self, disk: &Disk, mut bio: Bio, fence: Option<&Fence>) {
         bio.take_back(disk);
-        self.count_waiting();
-        self.busy.lot.push(bio);
+        match fence {
+            Some(fence) => fence.hold(bio),
+            None => {
+                self.count_waiting();
+                self.busy.lot.push(bio);
+            }
+        }
     }
 
     /// Takes back the bio of a clone that a path has failed.
-    fn end_attempt(clone: Bio, journey: &mut Journey, counts: bool, status: u8) {
+    fn end_attempt(
+        clone: Bio,
+        journey: &mut Journey,
+        counts: bool,
+        status: u8,
+        fence: Option<&Fence>,
+    ) {
         journey.given_back = true;
+        journey.fence = fence.map_or(core::ptr::null(), core::ptr::from_ref);
         journey.failures = journey.failures.saturating_add(u16::from(counts));
         match (clone.status(), status) {
             (0, 0) => clone.end_with_status(PATH_FAILED),
@@ -391,6 +416,13 @@ impl MpathHead {
             return tracked.end_with_status(status);
         }
 
+        self.note_failure(tracked.journey());
+        self.go_on(tracked, status);
+    }
+
+    /// A bio has failed on a path, which tells something of both.
+    fn note_failure(&self, journey: &mut Journey) {
+        let is_watched = journey.attempt != Attempt::Plain;
         // What was given back has been counted; what a path has failed that is gone does not count.
         let mut counts = false;
 
@@ -402,11 +434,13 @@ impl MpathHead {
                 }
             });
         }
-        let journey = tracked.journey();
-
         journey.failures = journey.failures.saturating_add(u16::from(counts));
         journey.moves = journey.moves.saturating_add(1);
+    }
 
+    /// A bio that has failed ends, or is sent again. Any context.
+    fn go_on(&self, mut tracked: TrackedBio, status: u8) {
+        let journey = tracked.journey();
         let failures = u32::from(journey.failures);
         let paths = self.read().iter().count();
 
@@ -519,11 +553,40 @@ unsafe extern "C" fn clone_ended(clone: *mut bindings::bio) {
     // SAFETY: By this function's contract. A bio that has not ended keeps its disk, and that the
     // head.
     unsafe {
-        let (tracked, status) = TrackedBio::returned(clone);
+        let (mut tracked, status) = TrackedBio::returned(clone);
         // The clone may have lost its flags on its way.
         let asked_to_flush = Bio::is_flush(tracked.as_raw());
         let head = MpathHead::of_disk((*(*tracked.as_raw()).bi_bdev).bd_disk);
+        let fence = core::mem::replace(&mut tracked.journey().fence, core::ptr::null());
 
-        head.attempt_ended(tracked, status, asked_to_flush);
+        // Whoever has set the fence has a reference, and waits for this to return.
+        match fence.as_ref() {
+            Some(fence) => {
+                head.note_failure(tracked.journey());
+                tracked.journey().status = status;
+                fence.hold(tracked.into_bio());
+            }
+            None => head.attempt_ended(tracked, status, asked_to_flush),
+        }
+    }
+}
+
+/// Goes on with a bio that a fence has held. Process context.
+pub(crate) fn let_go(bio: Bio) {
+    // SAFETY: The bio has not ended, so its disk, which is its head's, is there, and so is the
+    // head. It may end, and both go, as soon as somebody else has it.
+    let head = unsafe { ARef::from(MpathHead::of_disk((*(*bio.as_raw()).bi_bdev).bd_disk)) };
+
+    match TrackedBio::of(bio) {
+        Ok(mut tracked) => {
+            let status = tracked.journey().status;
+
+            head.go_on(tracked, status);
+        }
+        Err(bio) => {
+            head.count_waiting();
+            head.busy.lot.push(bio);
+            head.kick_others();
+        }
     }
 }

@@ -629,8 +629,18 @@ impl FakePath {
         self.fail_over(list);
     }
 
+    /// Gives the bios that are held back to the head, which may still be carried out until a fence
+    /// opens.
+    pub(super) fn fail_held_over_fenced(&self, fence: *mut bindings::mpath_fence) {
+        self.fail_over_fenced(self.take_held(), fence);
+    }
+
     /// Gives bios back to the head, with a status that shows. Any context.
-    pub(super) fn fail_over(&self, mut list: bindings::bio_list) {
+    pub(super) fn fail_over(&self, list: bindings::bio_list) {
+        self.fail_over_fenced(list, core::ptr::null_mut());
+    }
+
+    fn fail_over_fenced(&self, mut list: bindings::bio_list, fence: *mut bindings::mpath_fence) {
         let mut bio = list.head;
 
         while !bio.is_null() {
@@ -644,7 +654,13 @@ impl FakePath {
             }
         }
         // SAFETY: The path is, or was, on a head with a disk, which it keeps.
-        unsafe { ffi::mpath_failover(self.dev(), &mut list) };
+        unsafe {
+            if fence.is_null() {
+                ffi::mpath_failover(self.dev(), &mut list);
+            } else {
+                ffi::mpath_failover_fenced(self.dev(), &mut list, fence);
+            }
+        }
         if !list.head.is_null() || !list.tail.is_null() {
             self.kept_bios.store(true, Relaxed);
         }

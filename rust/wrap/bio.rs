@@ -272,6 +272,20 @@ impl Bio {
         unsafe { (*self.0.as_ptr()).bi_status }
     }
 
+    /// Does it change what is stored, so that it matters when it is carried out? What only asks for
+    /// a flush does not.
+    pub(crate) fn changes_data(&self) -> bool {
+        /// What the block layer takes for the direction of an operation.
+        const OUT: u32 = 1;
+        let bio = self.0.as_ptr();
+
+        // SAFETY: By the type invariant.
+        let (opf, size) = unsafe { ((*bio).bi_opf, (*bio).bi_iter.bi_size) };
+        let is_empty = opf & Self::OP == Self::WRITE && size == 0;
+
+        opf & OUT != 0 && !is_empty
+    }
+
     /// Must it not wait?
     pub(crate) fn is_nowait(&self) -> bool {
         // SAFETY: By the type invariant.

@@ -14,6 +14,7 @@
 
 use super::bio::Bio;
 use crate::bindings;
+use crate::engine::fence::Fence;
 use crate::trust::Attempt;
 use core::alloc::Layout;
 use core::cell::UnsafeCell;
@@ -57,10 +58,14 @@ pub(crate) struct Journey {
     pub(crate) attempt: Attempt,
     /// Has the path given it back?
     pub(crate) given_back: bool,
+    /// How its last attempt has ended, while a fence holds it.
+    pub(crate) status: u8,
     /// Is its record the head's, kept in reserve?
     reserved: bool,
     /// The path that it was sent to last, which may be gone.
     pub(crate) path: *mut bindings::mpath_device,
+    /// What is to hold it when its clone ends, or null.
+    pub(crate) fence: *const Fence,
 }
 
 /// What is kept for a tracked bio.
@@ -157,8 +162,10 @@ impl TrackedBio {
                     news: 0,
                     attempt: Attempt::Plain,
                     given_back: false,
+                    status: 0,
                     reserved,
                     path: core::ptr::null_mut(),
+                    fence: core::ptr::null(),
                 },
             });
             (*raw).bi_end_io = Some(end_tracked);

@@ -157,10 +157,10 @@ impl<T: HasWork<ID>, const ID: u32> DelayedWork<T, ID> {
     }
 
     /// Has it done in `ticks` from now, on the block layer's own queue, where no work waits for
-    /// I/O. Any context.
-    pub(crate) fn reschedule_on_kblockd(&self, ticks: usize) {
+    /// I/O. Returns whether it was waiting to be done already. Any context.
+    pub(crate) fn reschedule_on_kblockd(&self, ticks: usize) -> bool {
         // SAFETY: By the type invariant.
-        unsafe { bindings::kblockd_mod_delayed_work_on(Self::ANY, self.inner.get(), ticks) };
+        unsafe { bindings::kblockd_mod_delayed_work_on(Self::ANY, self.inner.get(), ticks) != 0 }
     }
 
     /// Has it done in `ticks` from now. Returns whether it was waiting to be done already.
@@ -203,7 +203,7 @@ unsafe impl Sync for Queue {}
 static QUEUE: SetOnce<Queue> = SetOnce::new();
 
 fn queue() -> *mut bindings::workqueue_struct {
-    // Heads, which have all the work, are not made without a queue.
+    // Heads and fences, which have all the work, are not made without a queue.
     QUEUE
         .as_ref()
         .map_or(core::ptr::null_mut(), |queue| queue.0)
@@ -233,7 +233,7 @@ pub(crate) fn ensure_queue() -> Result {
 ///
 /// # Safety
 ///
-/// No head is left, and none can be made any more.
+/// No head is left and no fence in use, and none can be made any more.
 pub(crate) unsafe fn destroy_queue() {
     if let Some(queue) = QUEUE.as_ref() {
         // SAFETY: By the type invariant; by this function's contract nobody uses it any more.

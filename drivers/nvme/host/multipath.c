@@ -14,6 +14,7 @@
 #include <linux/io_uring/cmd.h>
 #include <linux/moduleparam.h>
 #include <linux/part_stat.h>
+#include <linux/unaligned.h>
 #include <linux/vmalloc.h>
 #include "nvme.h"
 
@@ -78,6 +79,55 @@ void nvme_mpath_default_iopolicy(struct nvme_subsystem *subsys)
 			    BIT(MPATH_IOPOLICY_NUMA) | BIT(MPATH_IOPOLICY_RR) |
 			    BIT(MPATH_IOPOLICY_QD));
 }
+
+/* "off", "auto", or how many seconds a controller may need that says nothing */
+#define NVME_FENCE_OFF		0
+#define NVME_FENCE_AUTO		-1
+#define NVME_FENCE_MAX_SECS	3600
+
+static int nvme_fence_default = NVME_FENCE_AUTO;
+
+static int nvme_fence_parse(const char *val, int *setting)
+{
+	unsigned int secs;
+
+	if (sysfs_streq(val, "off")) {
+		*setting = NVME_FENCE_OFF;
+	} else if (sysfs_streq(val, "auto")) {
+		*setting = NVME_FENCE_AUTO;
+	} else if (!kstrtouint(val, 10, &secs) && secs &&
+		   secs <= NVME_FENCE_MAX_SECS) {
+		*setting = secs;
+	} else {
+		pr_err("fence: \"%.*s\" is not \"off\", \"auto\", or a number of seconds from 1 to %d\n",
+		       (int)strcspn(val, "\n"), val, NVME_FENCE_MAX_SECS);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int nvme_fence_emit(char *buf, int setting)
+{
+	if (setting == NVME_FENCE_OFF)
+		return sysfs_emit(buf, "off\n");
+	if (setting == NVME_FENCE_AUTO)
+		return sysfs_emit(buf, "auto\n");
+	return sysfs_emit(buf, "%d\n", setting);
+}
+
+static int fence_param_set(const char *val, const struct kernel_param *kp)
+{
+	return nvme_fence_parse(val, &nvme_fence_default);
+}
+
+static int fence_param_get(char *buf, const struct kernel_param *kp)
+{
+	return nvme_fence_emit(buf, nvme_fence_default);
+}
+module_param_call(fence, fence_param_set, fence_param_get, &nvme_fence_default,
+		  0644);
+MODULE_PARM_DESC(fence,
+	"Hold writes of a lost controller until it cannot carry them out any more; 'auto' (default): if it reports a Command Quiesce Time, 'off', or the seconds to allow a controller that reports none");
 
 /* Freezing the heads of a subsystem */
 
@@ -228,6 +278,182 @@ static void nvme_retry_unmarked(struct request *req)
 }
 
 /*
+ * Fences (NVMe Base 2.1, 9.6): what a controller was sent and has not answered
+ * it may carry out after we have given it up, for as long as it takes it to
+ * notice, and to quiesce. Each association has a fence, which holds such writes.
+ */
+
+/* Where Identify Controller has the Command Quiesce Time, in ms, little endian */
+#define NVME_ID_CTRL_CQT	386
+/* Longer than this, and tasks are reported as hung */
+#define NVME_FENCE_LONG_MSECS	60000
+/* For the rest of a teardown that has begun */
+#define NVME_FENCE_TEARDOWN_MSECS	10000
+
+/* How long it takes the controller to quiesce, in ms; 0 if nothing is held */
+static unsigned int nvme_quiesce_msecs(struct nvme_ctrl *ctrl)
+{
+	int secs = READ_ONCE(ctrl->fence_secs);
+
+	if (secs == NVME_FENCE_OFF)
+		return 0;
+	if (ctrl->cqt)
+		return ctrl->cqt;
+	return secs == NVME_FENCE_AUTO ? 0 : secs * MSEC_PER_SEC;
+}
+
+/*
+ * The same and how long it takes it to notice that we are gone: keep alive has
+ * one period for what the network delays, and up to two to notice.
+ */
+static unsigned int nvme_fence_msecs(struct nvme_ctrl *ctrl)
+{
+	unsigned int periods = ctrl->ctratt & NVME_CTRL_ATTR_TBKAS ? 3 : 2;
+	unsigned int quiesce = nvme_quiesce_msecs(ctrl);
+	u64 msecs = (u64)periods * ctrl->kato * MSEC_PER_SEC + quiesce;
+
+	return quiesce ? min_t(u64, msecs, UINT_MAX) : 0;
+}
+
+/* Returns the fence of the association, with a reference, or NULL */
+static struct mpath_fence *nvme_get_fence(struct nvme_ctrl *ctrl)
+{
+	struct mpath_fence *fence;
+	unsigned long flags;
+
+	spin_lock_irqsave(&ctrl->lock, flags);
+	fence = ctrl->fence;
+	mpath_fence_get(fence);
+	spin_unlock_irqrestore(&ctrl->lock, flags);
+	return fence;
+}
+
+/*
+ * All connections of the association are closed. From here on it takes the
+ * controller so long, or less where it has noticed already. Any context.
+ */
+void nvme_mpath_end_association(struct nvme_ctrl *ctrl)
+{
+	struct mpath_fence *fence = nvme_get_fence(ctrl);
+	unsigned int held = mpath_fence_held(fence), msecs;
+
+	msecs = ctrl->fence_noticed ? nvme_quiesce_msecs(ctrl) :
+				      nvme_fence_msecs(ctrl);
+	if (held && mpath_fence_msecs_left(fence))
+		dev_info(ctrl->device,
+			 "%u writes that may still be carried out are held for %u ms\n",
+			 held, msecs);
+	mpath_fence_start(fence, msecs);
+	mpath_fence_put(fence);
+}
+
+/*
+ * The controller was disabled. On PCIe nothing of what it had is carried out any
+ * more. On fabrics a target may have handed it on, but it knows that we go.
+ */
+void nvme_mpath_ctrl_disabled(struct nvme_ctrl *ctrl, bool shutdown)
+{
+	struct mpath_fence *fence;
+
+	if (ctrl->ops->flags & NVME_F_FABRICS) {
+		ctrl->fence_noticed = true;
+	} else if (!shutdown) {
+		fence = nvme_get_fence(ctrl);
+		mpath_fence_open(fence);
+		mpath_fence_put(fence);
+	}
+}
+
+/* A new association: nothing has been sent that its fence could have to hold */
+static int nvme_begin_association(struct nvme_ctrl *ctrl,
+				  struct nvme_id_ctrl *id)
+{
+	struct mpath_fence *fence = mpath_fence_alloc(), *last;
+	unsigned long flags;
+	unsigned int msecs;
+
+	if (!fence)
+		return -ENOMEM;
+
+	/* Done already, unless it failed before it was live */
+	nvme_mpath_end_association(ctrl);
+
+	spin_lock_irqsave(&ctrl->lock, flags);
+	last = ctrl->last_fence;
+	ctrl->last_fence = ctrl->fence;
+	ctrl->fence = fence;
+	ctrl->fence_noticed = false;
+	ctrl->cqt = get_unaligned_le16((u8 *)id + NVME_ID_CTRL_CQT);
+	spin_unlock_irqrestore(&ctrl->lock, flags);
+	mpath_fence_put(last);
+
+	msecs = nvme_fence_msecs(ctrl);
+	if (!ctrl->identified && msecs) {
+		if ((ctrl->ops->flags & NVME_F_FABRICS) && !ctrl->kato)
+			dev_warn(ctrl->device,
+				 "without keep alive nobody knows when the controller notices that it is lost: writes are held for %u ms only\n",
+				 msecs);
+		else if (msecs > NVME_FENCE_LONG_MSECS)
+			dev_warn(ctrl->device,
+				 "writes are held for %u ms when the controller is lost\n",
+				 msecs);
+	}
+	return 0;
+}
+
+/* May the controller carry the request out after we have given it up? */
+static bool nvme_may_be_carried_out(struct request *req)
+{
+	switch (nvme_req(req)->status & NVME_SCT_SC_MASK) {
+	case NVME_SC_HOST_PATH_ERROR:
+		return !(nvme_req(req)->flags & NVME_REQ_NOT_SENT);
+	case NVME_SC_HOST_ABORTED_CMD:
+		return true;
+	default:
+		/* It has answered */
+		return false;
+	}
+}
+
+/* Returns the fence that is to hold a request, with a reference, or NULL */
+static struct mpath_fence *nvme_fence_for(struct nvme_ns *ns,
+					  struct request *req)
+{
+	struct nvme_ctrl *ctrl = ns->ctrl;
+	struct mpath_fence *fence;
+
+	if (!op_is_write(req_op(req)) || !nvme_fence_msecs(ctrl) ||
+	    !nvme_may_be_carried_out(req))
+		return NULL;
+
+	fence = nvme_get_fence(ctrl);
+	if (!mpath_fence_msecs_left(fence)) {
+		mpath_fence_put(fence);
+		return NULL;
+	}
+	atomic_long_inc(&ns->fenced);
+	return fence;
+}
+
+/* Something is held, so the association has to end: see to that */
+static void nvme_fence_held_request(struct nvme_ctrl *ctrl,
+				    struct mpath_fence *fence)
+{
+	switch (nvme_ctrl_state(ctrl)) {
+	case NVME_CTRL_LIVE:
+		nvme_reset_ctrl(ctrl);
+		break;
+	case NVME_CTRL_CONNECTING:
+		/* It fails before it is live, and nobody will say so */
+		mpath_fence_start(fence, nvme_fence_msecs(ctrl) +
+					 NVME_FENCE_TEARDOWN_MSECS);
+		break;
+	default:
+		break;
+	}
+}
+
+/*
  * A request has failed because of its path: give its bios back to the head and
  * end what is left of it. Completion context.
  */
@@ -235,6 +461,7 @@ void nvme_failover_req(struct request *req)
 {
 	blk_status_t status = nvme_error_status(nvme_req(req)->status);
 	struct nvme_ns *ns = req->q->queuedata;
+	struct mpath_fence *fence;
 
 	if (unlikely(!nvme_ns_head_multipath(ns->head))) {
 		nvme_retry_unmarked(req);
@@ -251,7 +478,13 @@ void nvme_failover_req(struct request *req)
 		queue_work(nvme_wq, &ns->ctrl->ana_work);
 	}
 
-	status = mpath_failover_request(&ns->mpath_device, req, status);
+	fence = nvme_fence_for(ns, req);
+	status = mpath_failover_request_fenced(&ns->mpath_device, req, status,
+					       fence);
+	if (fence) {
+		nvme_fence_held_request(ns->ctrl, fence);
+		mpath_fence_put(fence);
+	}
 	if (status == BLK_STS_OK) {
 		nvme_req(req)->status = 0;
 	} else {
@@ -771,6 +1004,7 @@ void nvme_mpath_add_disk(struct nvme_ns *ns, __le32 anagrpid)
 void nvme_mpath_init_ctrl(struct nvme_ctrl *ctrl)
 {
 	mpath_port_init(&ctrl->mpath_port);
+	ctrl->fence_secs = nvme_fence_default;
 	mutex_init(&ctrl->ana_lock);
 	timer_setup(&ctrl->anatt_timer, nvme_anatt_timeout, 0);
 	INIT_WORK(&ctrl->ana_work, nvme_ana_work);
@@ -798,6 +1032,8 @@ void nvme_mpath_uninit(struct nvme_ctrl *ctrl)
 	disable_work_sync(&ctrl->ana_work);
 	timer_shutdown_sync(&ctrl->anatt_timer);
 	nvme_set_ana_log(ctrl, NULL, 0);
+	mpath_fence_put(ctrl->fence);
+	mpath_fence_put(ctrl->last_fence);
 }
 
 /* Also called after every reset, when the controller may say something else */
@@ -808,9 +1044,11 @@ int nvme_mpath_init_identify(struct nvme_ctrl *ctrl, struct nvme_id_ctrl *id)
 	int error = 0;
 	void *log;
 
-	if (!multipath || !ctrl->subsys ||
-	    !(ctrl->subsys->cmic & NVME_CTRL_CMIC_ANA))
+	if (!multipath || !ctrl->subsys)
 		return 0;
+	error = nvme_begin_association(ctrl, id);
+	if (error || !(ctrl->subsys->cmic & NVME_CTRL_CMIC_ANA))
+		return error;
 
 	atomic_set(&ctrl->mpath_port.nr_active, 0);
 
@@ -989,7 +1227,101 @@ DEVICE_ATTR_RW(_name)
 
 NVME_MPATH_COUNTER(multipath_failover_count,
 		   &nvme_get_ns_from_dev(dev)->failover);
+NVME_MPATH_COUNTER(multipath_fence_count,
+		   &nvme_get_ns_from_dev(dev)->fenced);
 NVME_MPATH_COUNTER(io_requeue_no_usable_path_count,
 		   mpath_requeue_count(dev_to_mpath_head(dev)));
 NVME_MPATH_COUNTER(io_fail_no_available_path_count,
 		   mpath_fail_count(dev_to_mpath_head(dev)));
+
+/* Attributes of a controller's fences */
+
+static ssize_t fence_show(struct device *dev, struct device_attribute *attr,
+			  char *buf)
+{
+	struct nvme_ctrl *ctrl = dev_get_drvdata(dev);
+
+	return nvme_fence_emit(buf, READ_ONCE(ctrl->fence_secs));
+}
+
+static ssize_t fence_store(struct device *dev, struct device_attribute *attr,
+			   const char *buf, size_t count)
+{
+	struct nvme_ctrl *ctrl = dev_get_drvdata(dev);
+	int setting, ret = nvme_fence_parse(buf, &setting);
+
+	if (ret)
+		return ret;
+	WRITE_ONCE(ctrl->fence_secs, setting);
+	return count;
+}
+DEVICE_ATTR_RW(fence);
+
+/* The fences of this association and of the one before, with a reference each */
+static void nvme_get_fences(struct nvme_ctrl *ctrl,
+			    struct mpath_fence *fences[2])
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&ctrl->lock, flags);
+	fences[0] = ctrl->fence;
+	fences[1] = ctrl->last_fence;
+	mpath_fence_get(fences[0]);
+	mpath_fence_get(fences[1]);
+	spin_unlock_irqrestore(&ctrl->lock, flags);
+}
+
+static void nvme_put_fences(struct mpath_fence *fences[2])
+{
+	mpath_fence_put(fences[0]);
+	mpath_fence_put(fences[1]);
+}
+
+static ssize_t fence_ms_show(struct device *dev, struct device_attribute *attr,
+			     char *buf)
+{
+	struct nvme_ctrl *ctrl = dev_get_drvdata(dev);
+
+	return sysfs_emit(buf, "%u\n", nvme_fence_msecs(ctrl));
+}
+DEVICE_ATTR_RO(fence_ms);
+
+static ssize_t fence_held_show(struct device *dev,
+			       struct device_attribute *attr, char *buf)
+{
+	struct nvme_ctrl *ctrl = dev_get_drvdata(dev);
+	struct mpath_fence *fences[2];
+	unsigned int held;
+
+	nvme_get_fences(ctrl, fences);
+	held = mpath_fence_held(fences[0]) + mpath_fence_held(fences[1]);
+	nvme_put_fences(fences);
+	return sysfs_emit(buf, "%u\n", held);
+}
+DEVICE_ATTR_RO(fence_held);
+
+static ssize_t fence_left_ms_show(struct device *dev,
+				  struct device_attribute *attr, char *buf)
+{
+	struct nvme_ctrl *ctrl = dev_get_drvdata(dev);
+	struct mpath_fence *fences[2];
+	unsigned int i, msecs = 0;
+
+	nvme_get_fences(ctrl, fences);
+	for (i = 0; i < ARRAY_SIZE(fences); i++) {
+		if (mpath_fence_held(fences[i]))
+			msecs = max(msecs, mpath_fence_msecs_left(fences[i]));
+	}
+	nvme_put_fences(fences);
+	return sysfs_emit(buf, "%u\n", msecs);
+}
+DEVICE_ATTR_RO(fence_left_ms);
+
+static ssize_t cqt_show(struct device *dev, struct device_attribute *attr,
+			char *buf)
+{
+	struct nvme_ctrl *ctrl = dev_get_drvdata(dev);
+
+	return sysfs_emit(buf, "%u\n", ctrl->cqt);
+}
+DEVICE_ATTR_RO(cqt);

@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Fences: what a lost path may still carry out waits here. The protocol is in `crate::fence`.
+//!
+//! A fence is in memory of its own, since it outlives the controller, the port and the path whose
+//! bios it holds. All users together have one reference to that memory, and so has the timer while
+//! it is set. The last one to go has the memory freed on the library's queue, which is emptied
+//! before the library is unloaded.
+//!
+//! A bio that is held has not ended, so whoever waits for it keeps the head's disk open, and that
+//! keeps the head and the driver's module. A fence that holds nothing keeps nobody: when its last
+//! user goes, so does its timer.
+
+use super::submit::let_go;
+use crate::bindings;
+use crate::fence::{
+    self,
+    AtomicClock,
+    Clock,
+    Fenced,
+    Rung, //
+};
+use crate::parking::ParkingLot;
+use crate::sync::Refcount;
+use crate::wrap::bio::{
+    Bio,
+    BioLot, //
+};
+use crate::wrap::work::{
+    ensure_queue,
+    DelayedWork,
+    HasWork,
+    Work, //
+};
+use core::mem::offset_of;
+use core::ptr::NonNull;
+use kernel::prelude::*;
+use kernel::sync::atomic::{
+    Atomic,
+    Relaxed, //
+};
+use kernel::sync::static_lock_class;
+use kernel::time::msecs_to_jiffies;
+
+const TIMER: u32 = 0;
+const FREE: u32 = 1;
+
+/// What holds the bios of one association.
+///
+/// # Invariants
+///
+/// Lives in a [`KBox`] while `refs` is not 0.
+#[pin_data]
+pub(crate) struct Fence {
+    clock: AtomicClock,
+    lot: BioLot,
+    /// How many bios are held.
+    held: Atomic<u32>,
+    /// How long after it has begun to hold something it opens by itself, in milliseconds.
+    limit: u32,
+    /// The references of the driver.
+    users: Refcount,
+    /// One for all users, one for the timer that is set.
+    refs: Refcount,
+    /// Opens the fence.
+    #[pin]
+    timer: DelayedWork<Fence, TIMER>,
+    /// Frees the memory.
+    #[pin]
+    free: Work<Fence, FREE>,
+}
+
+/// The clock of the kernel.
+fn now() -> u64 {
+    // SAFETY: Reads the clock.
+    unsafe { bindings::mpath_helper_jiffies() }
+}
+
+/// The tick that is so many milliseconds from now. Never a tick too soon.
+fn after(msecs: u32) -> u64 {
+    now() + msecs_to_jiffies(msecs) as u64 + u64::from(msecs != 0)
+}
+
+impl Fence {
+    /// How long a driver may take to say that an association is over, after a bio of it was held.
+    pub(crate) const LIMIT_MSECS: u32 = bindings::MPATH_FENCE_LIMIT_SECS * 1000;
+
+    /// A fence with one user. Sleeps.
+    pub(crate) fn new(limit: u32) -> Result<NonNull<Self>> {
+        ensure_queue()?;
+
+        let fence = KBox::pin_init(
+            pin_init!(Self {
+                clock: AtomicClock::new(),
+                lot: BioLot::new(),
+                held: Atomic::new(0),
+                limit,
+                users: Refcount::new(),
+                refs: Refcount::new(),
+                timer <- DelayedWork::new(
+                    c"mpath_fence",
+                    static_lock_class!(),
+                    static_lock_class!(),
+                ),
+                free <- Work::new(c"mpath_fence_free", static_lock_class!()),
+            }),
+            GFP_KERNEL,
+        )?;
+
+        // SAFETY: It is not moved out of its memory: `free` puts it into a box and drops that.
+        let fence = KBox::into_raw(unsafe { Pin::into_inner_unchecked(fence) });
+        // SAFETY: A box is not null.
+        Ok(unsafe { NonNull::new_unchecked(fence) })
+    }
+
+    /// One more user. Any context.
+    pub(crate) fn get(&self) {
+        self.users.inc();
+    }
+
+    /// One user less, of whom this is one. Any context.
+    ///
+    /// # Safety
+    ///
+    /// The user does not use the fence any more.
+    pub(crate) unsafe fn put(&self) {
+        if !self.users.dec_and_test() {
+            return;
+        }
+        // Nobody else puts anything in.
+        if self.lot.as_lot().is_empty() && self.timer.cancel() {
+            self.drop_reference();
+        }
+        self.drop_reference();
+    }
+
+    fn drop_reference(&self) {
+        if self.refs.dec_and_test() {
+            self.free.schedule();
+        }
+    }
+
+    /// Is it open, or would be if it held anything? Any context.
+    pub(crate) fn is_open(&self) -> bool {
+        self.clock.load().is_at(now()) == Clock::Open
+    }
+
+    /// How many bios it holds.
+    pub(crate) fn held(&self) -> u32 {
+        self.held.load(Relaxed)
+    }
+
+    /// In how many milliseconds it opens, 0 when it is open, `None` when nobody knows.
+    pub(crate) fn msecs_left(&self) -> Option<u32> {
+        let ticks = self.clock.load().end()?.saturating_sub(now());
+        let msecs = ticks * 1000 / msecs_to_jiffies(1000) as u64;
+
+        Some(msecs.try_into().unwrap_or(u32::MAX))
+    }
+
+    /// The association is over; nothing of it is carried out in `msecs` any more. Any context.
+    pub(crate) fn start(&self, msecs: u32) {
+        fence::start(self, after(msecs));
+    }
+
+    /// Nothing of the association is carried out any more. Any context.
+    pub(crate) fn open(&self) {
+        fence::open(self);
+    }
+
+    /// Holds a bio that [`let_go`] knows how to go on with. Any context, by a user.
+    pub(crate) fn hold(&self, bio: Bio) {
+        self.held.fetch_add(1, Relaxed);
+        // SAFETY: A valid bio that is ours to give up.
+        unsafe { fence::hold(self, bio.into_raw(), after(self.limit)) }
+    }
+}
+
+impl Fenced for Fence {
+    type Item = bindings::bio;
+
+    fn clock(&self) -> &AtomicClock {
+        &self.clock
+    }
+
+    fn lot(&self) -> &ParkingLot<bindings::bio> {
+        self.lot.as_lot()
+    }
+
+    fn set_timer(&self, at: u64) {
+        let ticks = at.saturating_sub(now());
+
+        self.refs.inc();
+        if self.timer.reschedule_on_kblockd(ticks as usize) {
+            // It was set already, and has a reference.
+            self.drop_reference();
+        }
+    }
+}
+
+// SAFETY: Everything that changes is atomic.
+unsafe impl Send for Fence {}
+// SAFETY: As above.
+unsafe impl Sync for Fence {}
+
+// SAFETY: The offset is that of `timer`.
+unsafe impl HasWork<TIMER> for Fence {
+    const OFFSET: usize = offset_of!(Fence, timer);
+
+    fn run(&self) {
+        if let Rung::Open { by_limit, held } = fence::ring(self, now()) {
+            if by_limit {
+                pr_warn!(
+                    "a fence opens since its driver has not said for {} s that the association \
+                     is over: what it has held may be carried out twice\n",
+                    self.limit / 1000
+                );
+            }
+            for bio in held {
+                self.held.fetch_sub(1, Relaxed);
+                // SAFETY: The lot owned the bio, and now we do.
+                let_go(unsafe { Bio::from_raw(bio) });
+            }
+        }
+        self.drop_reference();
+    }
+}
+
+// SAFETY: The offset is that of `free`.
+unsafe impl HasWork<FREE> for Fence {
+    const OFFSET: usize = offset_of!(Fence, free);
+
+    fn run(&self) {
+        // The timer's work may not have returned yet.
+        self.timer.cancel_and_wait();
+        // SAFETY: It came from a box, and nobody has a reference any more. A work may free what it
+        // is in.
+        drop(unsafe { KBox::from_raw(core::ptr::from_ref(self).cast_mut()) });
+    }
+}
