@@ -6,6 +6,7 @@ the old data is then on the disk: that this is seen shows that the tests can see
 """
 
 import contextlib
+import ctypes
 import dataclasses
 import errno
 import threading
@@ -30,13 +31,14 @@ from tests.e2e.target import Target
 from tests.e2e.test_flush import CACHED
 
 #: Whether the driver on the library has a fence. Where it has none, only what happens without one is shown.
-BUILT = False
+BUILT = True
 
 #: Where Identify Controller has the time that a controller needs to come to rest, in ms (CQT).
 QUIESCE_TIME = 386
-#: Seconds after which host and target miss each other. The target does after two of them at most, so that what is to
-#: reach it has to do so before.
+#: Seconds after which host and target miss each other, and where things take longer. The target does between one and
+#: two of them after the last command, so that what is to reach it has to do so before.
 KEEP_ALIVE = max(2, round(2 * wait.SLOWNESS))
+LONGER = 2 * KEEP_ALIVE
 #: After how many of these a controller has surely noticed the loss, with keep alive that is based on traffic.
 PERIODS = 3
 #: How long after the loss what was kept is sent on, in seconds.
@@ -47,7 +49,7 @@ LARGE = 256 << 10
 #: How much of that a command has, in KiB.
 PIECE = 64
 #: What waits for nothing takes no longer than this, in seconds, which is less than a fence.
-AT_ONCE = 2 * KEEP_ALIVE
+AT_ONCE = PERIODS * KEEP_ALIVE
 ROUNDS = 20
 FLAPS = 3
 LOSSES = 200
@@ -137,9 +139,17 @@ class Scene:
         # The one that has the writes is the last: when it goes, they are not to find the other one.
         proxies = sorted(self.proxies, key=lambda proxy: proxy not in self._others)
         for proxy in proxies[:-1]:
-            _lose(proxy, shut, silent)
-        self.loss = Loss(time.monotonic())
-        _lose(proxies[-1], shut, silent)
+            self.lose_one(proxy, shut, silent)
+        self.loss = self.lose_one(proxies[-1], shut, silent)
+
+    def lose_one(self, proxy, shut=False, silent=False) -> Loss:
+        # The target is to miss the host no sooner than it has to.
+        identify(self.controllers[self.proxies.index(proxy)])
+        if shut:
+            proxy.shut()
+        loss = Loss(time.monotonic())
+        proxy.lose(silent)
+        return loss
 
     def release(self, *rewriters) -> None:
         """Sends on what was kept, which a fence outlasts; without one, when these have written."""
@@ -188,10 +198,11 @@ class Scene:
         return held or not self.fenced
 
 
-def _lose(proxy, shut, silent) -> None:
-    if shut:
-        proxy.shut()
-    proxy.lose(silent)
+def identify(controller) -> None:
+    """Has a controller say who it is; it need not answer."""
+    with contextlib.suppress(OSError), open(f"/dev/{controller}", "rb") as file:
+        passthrough.command(file, passthrough.IDENTIFY, nsid=0, data=ctypes.create_string_buffer(4096),
+                            dwords=(1, 0, 0), request=passthrough.NVME_IOCTL_ADMIN64_CMD)
 
 
 @contextlib.contextmanager
@@ -308,7 +319,7 @@ def only_a_fence_keeps_an_old_write_from_a_newer_one_with_three_paths(world):
 
 @test(over=BOTH)
 def only_a_fence_keeps_an_old_write_from_a_newer_one_when_two_paths_are_lost(world):
-    with scene(world, proxied=2) as lost, Rewriter(lost.device, PLACE) as rewriter:
+    with scene(world, keep_alive=LONGER, proxied=2) as lost, Rewriter(lost.device, PLACE) as rewriter:
         lost.lose_and_release(rewriter)
         lost.check(rewriter)
 
@@ -324,8 +335,7 @@ def a_write_that_is_lost_twice_is_held_twice(world):
         rewriter.start()
         first.wait_until_held()
         second.hold(rewriter.block)
-        begin = time.monotonic()
-        _lose(first, shut=True, silent=False)
+        begin = lost.lose_one(first, shut=True).begin
         if lost.fenced:
             time.sleep(RELEASE)
             assert first.release() == [0]
@@ -333,8 +343,7 @@ def a_write_that_is_lost_twice_is_held_twice(world):
         assert time.monotonic() - begin >= lost.hold_ms / 1000, "it came too early"
         lost.target.ports[2].ana_state = "non-optimized"
         _wait_for_states(lost, ["non-optimized", "non-optimized"])
-        lost.loss = Loss(time.monotonic())
-        second.lose()
+        lost.loss = lost.lose_one(second)
         lost.release(rewriter)
         lost.check(rewriter)
 
@@ -346,7 +355,7 @@ def _wait_for_states(lost, states) -> None:
 
 @test(over=BOTH)
 def only_a_fence_keeps_an_old_write_from_a_newer_one_when_the_controller_is_back(world):
-    with (scene(world) as lost, Rewriter(lost.device, PLACE) as rewriter,
+    with (scene(world, keep_alive=LONGER) as lost, Rewriter(lost.device, PLACE) as rewriter,
           Rewriter(lost.device, PLACE + BLOCK) as other):
         lost.hold(rewriter)
         lost.lose()
@@ -382,28 +391,34 @@ def only_a_fence_keeps_old_writes_from_newer_ones_of_a_controller_that_comes_and
 
 @test(over=BOTH)
 def only_a_fence_keeps_an_old_write_from_a_newer_one_when_the_controller_falls_silent(world):
-    with scene(world) as lost, Rewriter(lost.device, PLACE) as rewriter:
+    with scene(world, keep_alive=LONGER) as lost, Rewriter(lost.device, PLACE) as rewriter:
         lost.hold(rewriter)
         lost.lose(silent=True)
-        lost.loss = _until_missed(lost.controller)
+        lost.loss = _until_missed(lost.controller, meanwhile=identify)
         lost.release(rewriter)
         lost.check(rewriter)
 
 
-def _until_missed(controller) -> Loss:
-    """Waits until the host itself gives a controller up, which it has not before this loss begins."""
+def _until_missed(controller, meanwhile=None) -> Loss:
+    """Waits until the host itself gives a controller up, which it has not before this loss begins. Something that waits
+    for that, too, is begun now and then `meanwhile`.
+    """
     begin = time.monotonic()
+    again = begin
     while True:
         now = time.monotonic()
         if heads.controller_state(controller) != "live":
             return Loss(begin)
         begin = now
+        if meanwhile and now >= again:
+            threading.Thread(target=meanwhile, args=(controller,), daemon=True).start()
+            again += KEEP_ALIVE / 4
         time.sleep(0.01)
 
 
 @test(over=BOTH)
 def only_a_fence_keeps_an_old_write_from_a_newer_one_after_a_timeout(world):
-    with _io_timeout(SHORT), scene(world) as lost, Rewriter(lost.device, PLACE) as rewriter:
+    with _io_timeout(SHORT), scene(world, keep_alive=LONGER) as lost, Rewriter(lost.device, PLACE) as rewriter:
         lost.hold(rewriter)
         lost.loss = _until_missed(lost.controller)
         lost.release(rewriter)
@@ -441,7 +456,7 @@ def only_a_fence_keeps_an_old_write_from_a_newer_one_when_the_controller_hears_o
 
 @test(over=BOTH)
 def only_a_fence_keeps_an_old_write_from_a_newer_one_when_the_controller_hears_of_no_disconnect(world):
-    with (_io_timeout(SHORT), scene(world, keep_alive=2 * KEEP_ALIVE) as lost,
+    with (_io_timeout(SHORT), scene(world, keep_alive=LONGER) as lost,
           Rewriter(lost.device, PLACE) as rewriter):
         lost.hold(rewriter)
         lost.proxy.refuse(PROPERTY, INTERNAL_ERROR)
@@ -526,8 +541,8 @@ def only_a_fence_keeps_an_old_write_from_a_newer_one_when_the_head_stays_for_a_w
 
 @test(over=BOTH)
 def only_a_fence_keeps_an_old_write_from_being_reported_when_io_is_to_fail_fast(world):
-    with (scene(world, ports=1, fast_io_fail_tmo=SHORT) as lost, Rewriter(lost.device, PLACE) as rewriter,
-          Reader(lost.device) as reader):
+    with (scene(world, keep_alive=LONGER, ports=1, fast_io_fail_tmo=SHORT) as lost,
+          Rewriter(lost.device, PLACE) as rewriter, Reader(lost.device) as reader):
         lost.hold(rewriter)
         lost.lose(shut=True)
         reader.start()
@@ -540,7 +555,8 @@ def only_a_fence_keeps_an_old_write_from_being_reported_when_io_is_to_fail_fast(
 
 @test(over=BOTH)
 def only_a_fence_keeps_an_old_write_from_being_reported_when_the_controller_is_given_up(world):
-    with scene(world, ports=1, ctrl_loss_tmo=SHORT) as lost, Rewriter(lost.device, PLACE) as rewriter:
+    with (scene(world, keep_alive=LONGER, ports=1, ctrl_loss_tmo=SHORT) as lost,
+          Rewriter(lost.device, PLACE) as rewriter):
         lost.hold(rewriter)
         lost.lose(shut=True)
         wait.until(lambda: heads.controller_state(lost.controller) == "gone", "the controller to be given up")
@@ -584,7 +600,7 @@ def _with_a_fence(function):
 #: does not say how long.
 SETTINGS = {"off": (0, 0), "auto": (500, 0), "1": (500, 1000), "3600": (500, 3600_000)}
 #: What cannot.
-NO_SETTINGS = ("", "0", "-1", "3601", "1s", "on", "auto off", "99999999999999999999")
+NO_SETTINGS = ("\n", "0", "-1", "3601", "1s", "on", "auto off", "99999999999999999999")
 PARAMETER = "/sys/module/nvme_core/parameters/fence"
 
 
