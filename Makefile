@@ -17,7 +17,7 @@
 
 export KSRC KDIR STOCK LONG SAMPLE BUILD MINUTES SECONDS SEED KERNEL QUICK CASES
 
-COMMANDS := setup demo test model litmus fuzz misuse kunit e2e parity sanitize faults storm soak bench errors mutants modules samples kernel check doc series rust-analyzer clean distclean
+COMMANDS := setup demo test lab model litmus fuzz misuse kunit e2e parity sanitize faults storm soak bench errors mutants modules samples kernel check doc series rust-analyzer clean distclean
 .PHONY: help python $(COMMANDS)
 
 help: ## this list
@@ -25,6 +25,7 @@ help: ## this list
 
 demo: ## boot a kernel with several paths to one disk, pull one out under verified I/O
 test: ## all that must pass before a change lands
+lab: ## the tests of the lab: that it judges bad runs bad
 model: ## the host tests: policies, state machines, interleavings
 litmus: ## the protocols in the kernel's memory model, and that the source is as they say
 fuzz: ## every parser of what comes from outside, CASES=1000000 of anything each, on the host
@@ -39,7 +40,7 @@ soak: ## the gentle part of it, on NVMe in the plain kernel, for MINUTES=10
 bench: ## what an I/O costs, ours beside the kernel's own, in exact instructions; QUICK=1
 errors: ## what errors of paths cost, ours beside the kernel's own: throughput and the worst read
 mutants: ## fixes taken out again, one by one, and the tests that notice
-check: ## rustfmt, clippy, checkpatch, rustdoc, kernel-doc, the count of unsafe, the litmus tests and docs/defects.md against the source
+check: ## rustfmt, clippy, ruff, checkpatch, rustdoc, kernel-doc, the count of unsafe, the litmus tests and docs/defects.md against the source
 doc: ## the reference of the Rust face and of the C face, in build/doc
 series: ## the project as patches for a kernel tree, in build/series
 rust-analyzer: ## rust-project.json, for completion and types in an editor

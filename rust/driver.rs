@@ -85,6 +85,7 @@
 mod bio;
 mod device;
 mod disk;
+mod fence;
 mod group;
 mod head;
 mod port;
@@ -108,6 +109,7 @@ pub use device::{
     MpathDevice, //
 };
 pub use disk::DiskParams;
+pub use fence::MpathFence;
 pub use group::MpathIoPolicy;
 pub use head::{
     AnyContextHead,

@@ -22,10 +22,11 @@
 //!             the earliest end counts
 //! ```
 //!
-//! Whoever holds something looks at the clock after it is in the lot; whoever starts the clock or
-//! opens the fence looks into the lot afterwards; the timer opens the fence before it empties the
-//! lot. With a full barrier between the two steps of each, one of them sees the other, and nothing
-//! is held for ever.
+//! Whoever holds something looks at the clock after it is in the lot, and sets the timer to that;
+//! whoever starts the clock or opens the fence looks into the lot afterwards, and sets the timer if
+//! something is there. With a full barrier between the two steps of each, one of them sees the
+//! other. Who has set the timer looks at the clock once more, so that the last one to set it has
+//! seen the last change. So the timer is set while something is held, and nothing is held for ever.
 
 use crate::parking::{
     Chain,
@@ -37,7 +38,7 @@ use crate::sync::{
     AtomicU64, //
 };
 
-/// When a fence opens. Ticks are below 2^62.
+/// When a fence opens. Ticks are below 2^63 - 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clock {
     /// Nothing is held, and the driver has said nothing.
@@ -239,8 +240,6 @@ pub fn ring<F: Fenced>(fence: &F, now: u64) -> Rung<F::Item> {
         set_timer(fence);
         return Rung::Early;
     }
-    // Whoever does not see that it is open has something in the lot by now.
-    full_barrier();
     Rung::Open {
         by_limit: matches!(was, Clock::Limited(_)),
         held: fence.lot().take(),

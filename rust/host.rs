@@ -4,6 +4,7 @@
 //! a test takes microseconds and every interleaving can be tried.
 
 pub mod alarm;
+pub mod care;
 pub mod fence;
 pub mod life;
 pub mod list;

@@ -2,13 +2,14 @@
 
 //! libmultipath: one block device over several that lead to the same storage.
 //!
-//! The pure modules decide (`policy`, `state`, `trust`, `waiting`, `shortlist`, `submission`,
-//! `removal`, `life`, `nodes`, `parking`, `fence`, `list`), the engine carries out, the faces
-//! convert. C drivers use `include/linux/multipath.h`, Rust drivers what is exported here: see
-//! [`driver`].
+//! The pure modules decide (`policy`, `state`, `trust`, `care`, `waiting`, `shortlist`,
+//! `submission`, `removal`, `life`, `nodes`, `parking`, `fence`, `list`, `alarm`), the engine carries
+//! out, the faces convert. C drivers use `include/linux/multipath.h`, Rust drivers what is exported
+//! here: see [`driver`].
 
 pub mod alarm;
 mod bindings;
+pub mod care;
 pub mod driver;
 mod engine;
 pub mod fence;
@@ -42,6 +43,7 @@ pub use driver::{
     MpathBioQueue,
     MpathDevice,
     MpathDriver,
+    MpathFence,
     MpathHead,
     MpathIoPolicy,
     MpathPort,
@@ -73,6 +75,7 @@ pub mod prelude {
         MpathBioQueue,
         MpathDevice,
         MpathDriver,
+        MpathFence,
         MpathHead,
         MpathIoPolicy,
         MpathPort,

@@ -908,7 +908,7 @@ blk_status_t mpath_failover_request(struct mpath_device *dev,
 /* Fences */
 
 /**
- * struct mpath_fence - what a lost association may still carry out is held here
+ * DOC: Fences
  *
  * A command that was sent and not answered may be carried out long after its
  * path was given up, on top of what has been written through another path since.

@@ -3,6 +3,7 @@
 //! A bio on its way through a path.
 
 use super::device::MpathDevice;
+use super::fence::MpathFence;
 use super::MpathDriver;
 use crate::bindings;
 use crate::ffi;
@@ -249,6 +250,22 @@ impl<T: MpathDriver> MpathBio<T> {
     /// failed [`MpathDriver::MAX_FAILOVERS`] times for each path that the head has.
     #[inline]
     pub fn failover(self) {
+        self.give_back(null_mut());
+    }
+
+    /// As [`MpathBio::failover`], for a bio that may still be carried out: if it changes what is
+    /// stored, it is held until the fence opens, which is that of the association that it was sent
+    /// in. A read, and one that only asks for a flush, goes on at once. Any context.
+    ///
+    /// For what was never sent, and for what the storage has answered, [`MpathBio::failover`] is
+    /// right.
+    #[inline]
+    pub fn failover_fenced(self, fence: &MpathFence) {
+        self.give_back(fence.as_raw());
+    }
+
+    #[inline]
+    fn give_back(self, fence: *mut bindings::mpath_fence) {
         self.leave(|bio, path| {
             let raw = bio.into_raw();
             let mut bios = bindings::bio_list {
@@ -256,10 +273,11 @@ impl<T: MpathDriver> MpathBio<T> {
                 tail: raw,
             };
 
-            // SAFETY: A list of one bio, which is the head's from here on. The path has been added.
+            // SAFETY: A list of one bio, which is the head's from here on. The path has been added,
+            // and the fence is null or used by our caller.
             unsafe {
                 (*raw).bi_next = null_mut();
-                ffi::mpath_failover(path.as_raw(), &mut bios)
+                ffi::mpath_failover_fenced(path.as_raw(), &mut bios, fence)
             }
         });
     }

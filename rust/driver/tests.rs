@@ -41,6 +41,7 @@ mod suite {
         IdKind,
         IoPolicy,
         Live,
+        MpathFence,
         MpathHead,
         MpathIoPolicy,
         MpathPort,
@@ -121,6 +122,31 @@ mod suite {
         good.data().set(Mode::End);
         good.try_again();
         check!(io.wait() == 0);
+        check!(head.fail_count() == 0);
+        Ok(())
+    }
+
+    /// Shows F-1.
+    #[test]
+    fn a_bio_that_may_still_be_carried_out_waits_for_its_fence() -> Result {
+        let (port, counts) = (live_port()?, Counts::new()?);
+        let head = head(IoPolicy::RoundRobin, &counts)?;
+        let lost = path(&head, &port, 0)?;
+        let fence = MpathFence::new()?;
+
+        lost.data().set(Mode::Keep);
+        let io = Io::write(&head, 0, 0)?;
+        check!(lost.data().eventually(|lost| lost.arrived() == 1));
+        let other = path(&head, &port, 1)?;
+        lost.data().fail_kept_over(&fence.clone());
+        check!(fence.held() == 1);
+        drop(lost);
+        check!(Io::write(&head, 0, 0)?.wait() == 0);
+        check!(!io.is_done());
+
+        fence.open();
+        check!(io.wait() == 0);
+        check!(other.data().arrived() == 2);
         check!(head.fail_count() == 0);
         Ok(())
     }

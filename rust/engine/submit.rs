@@ -16,6 +16,10 @@ use super::select::{
     Section, //
 };
 use crate::bindings;
+use crate::care::{
+    self,
+    Chooser, //
+};
 use crate::parking::{
     self,
     FailOver,
@@ -32,15 +36,14 @@ use crate::state::{
 };
 use crate::submission;
 use crate::trust::{
-    goes_elsewhere,
     is_over,
     retry_msecs,
     Attempt,
-    Trust,
     MAX_FAILOVERS, //
 };
 use crate::wrap::bio::{
     Bio,
+    BioLot,
     Failure,
     Returned, //
 };
@@ -104,7 +107,11 @@ impl MpathHead {
                 }
                 match inside.take_for(Some(tracked.journey())) {
                     Some((path, attempt)) => self.send_tracked(path, attempt, tracked),
-                    None => self.submit_without_path(&section, tracked.into_bio()),
+                    None => {
+                        // It has let others go first.
+                        tracked.journey().attempt = Attempt::Plain;
+                        self.submit_without_path(&section, tracked.into_bio());
+                    }
                 }
             }
             Err(bio) => match inside.take_for(None) {
@@ -183,7 +190,7 @@ impl MpathHead {
             return bio.fail(Failure::Again);
         }
         self.wait(bio);
-        self.look_again_in(1);
+        self.look_again_at(self.tick_in(1));
     }
 
     /// Puts a bio into the lot, from where somebody else takes it.
@@ -205,11 +212,19 @@ impl MpathHead {
     /// Submits again what waits in the lot. What goes back there has waited all the time.
     pub(crate) fn submit_what_waits(&self) {
         let since = self.busy.waiting_since.load(Relaxed);
-
-        for bio in self.busy.lot.take() {
+        let behind = BioLot::new();
+        let submit = |bio: Bio| {
             self.busy.waiting.fetch_sub(1, Relaxed);
             bio.submit();
+        };
+
+        for bio in self.busy.lot.take() {
+            match TrackedBio::last_attempt(&bio).is_some_and(care::lets_others_go_first) {
+                true => behind.push(bio),
+                false => submit(bio),
+            }
         }
+        behind.take().for_each(submit);
         if self.busy.waiting.load(Relaxed) > 0 {
             self.busy.waiting_since.store(since, Relaxed);
         }
@@ -382,11 +397,12 @@ impl MpathHead {
         }
     }
 
-    /// Has the retry work run in so many milliseconds, or before. Any context.
-    fn look_again_in(&self, msecs: u32) {
-        self.look_again_at(self.now() + msecs_to_jiffies(msecs) as u64);
+    /// The tick that comes so many milliseconds from now.
+    fn tick_in(&self, msecs: u32) -> u64 {
+        self.now() + msecs_to_jiffies(msecs) as u64
     }
 
+    /// Has the retry work run at a tick, or before. Any context.
     fn look_again_at(&self, at: u64) {
         self.busy.alarm.ask(at, |at| {
             let ticks = at.saturating_sub(self.now());
@@ -448,7 +464,7 @@ impl MpathHead {
             return tracked.end_with_status(status);
         }
         let pause = retry_msecs(failures);
-        let ready_at = self.now() + msecs_to_jiffies(pause) as u64;
+        let ready_at = self.tick_in(pause);
 
         journey.pauses = pause > 0;
         journey.ready_at = ready_at as u32;
@@ -477,7 +493,7 @@ impl FailOver for MpathHead {
     }
 
     fn retry_later(&self, path: &MpathDevice, msecs: u32) {
-        let at = self.now() + msecs_to_jiffies(msecs) as u64;
+        let at = self.tick_in(msecs);
 
         path.set_pause_end(at);
         self.look_again_at(at);
@@ -492,45 +508,39 @@ impl<'a> Inside<'a> {
     /// The path for a bio that needs care, and how it is to be sent there; `None` when it has to
     /// wait.
     fn take_for(self, journey: Option<&Journey>) -> Option<(&'a MpathDevice, Attempt)> {
-        if let Some(journey) = journey.filter(|journey| goes_elsewhere(journey.failures.into())) {
-            let elsewhere = self.elsewhere(journey.path);
+        let (failures, last) = journey.map_or((0, core::ptr::null_mut()), |journey| {
+            (journey.failures.into(), journey.path)
+        });
 
-            if let Some(taken) = elsewhere.and_then(|path| self.take(path)) {
-                return Some(taken);
-            }
-        }
-        let listed = self.listed();
-        let asking = listed
-            .iter()
-            .find(|path| path.state().load().trust().asks_for_a_bio());
+        care::choose(self, failures, |path| path.as_raw() == last)
+    }
+}
 
-        if let Some(taken) = asking.and_then(|path| self.take(path)) {
-            return Some(taken);
-        }
-        listed.choose().and_then(|path| self.take(path))
+impl<'a> Chooser<'a> for Inside<'a> {
+    type Path = MpathDevice;
+
+    fn paths(self) -> impl Iterator<Item = &'a MpathDevice> {
+        self.iter()
     }
 
-    /// The next usable path after `last` in the order in which they were added, of whatever access
-    /// class; not `last` itself.
-    fn elsewhere(self, last: *mut bindings::mpath_device) -> Option<&'a MpathDevice> {
-        let is_last = |path: &&MpathDevice| path.as_raw() == last;
-        let is_usable = |path: &&MpathDevice| path.access() != Access::Unusable;
-        let mut behind = self.iter().skip_while(|path| !is_last(path)).skip(1);
-
-        behind.find(is_usable).or_else(|| {
-            let mut before = self.iter().take_while(|path| !is_last(path));
-
-            before.find(is_usable)
-        })
+    fn candidates(self) -> impl Iterator<Item = &'a MpathDevice> {
+        self.listed().iter()
     }
 
-    fn take(self, path: &'a MpathDevice) -> Option<(&'a MpathDevice, Attempt)> {
-        let attempt = match path.state().load().trust() {
-            Trust::Trusted => Attempt::Plain,
-            _ => parking::take(self.head(), path)?,
-        };
+    fn choose(self) -> Option<&'a MpathDevice> {
+        self.listed().choose()
+    }
 
-        Some((path, attempt))
+    fn state_of(path: &MpathDevice) -> PathState {
+        path.state().load()
+    }
+
+    fn is_usable(path: &MpathDevice) -> bool {
+        path.access() != Access::Unusable
+    }
+
+    fn take(self, path: &'a MpathDevice) -> Option<Attempt> {
+        parking::take(self.head(), path)
     }
 }
 

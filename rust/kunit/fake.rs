@@ -125,6 +125,8 @@ pub(super) enum Behaviour {
     Complete,
     /// Gives them back to the head, at once.
     FailOver,
+    /// Gives those back that are not for the beginning of the disk, and ends the others well.
+    FailOverBeyond,
     /// Carries them out as far as can be seen, and ends them with an error, at once.
     Spend,
     /// Keeps them until it is told what to do with them.
@@ -692,6 +694,9 @@ impl FakePath {
         }
         if behaviour == Behaviour::HoldBeyond as u32 && seen.sector != 0 {
             behaviour = Behaviour::Hold as u32;
+        }
+        if behaviour == Behaviour::FailOverBeyond as u32 && seen.sector != 0 {
+            behaviour = Behaviour::FailOver as u32;
         }
         if behaviour == Behaviour::Hold as u32 {
             self.port.nr_active().fetch_add(1, Relaxed);

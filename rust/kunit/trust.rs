@@ -392,6 +392,45 @@ mod tests {
         Ok(())
     }
 
+    /// The path fails some bios before whoever has submitted them goes on, so that they are the
+    /// first to wait again.
+    ///
+    /// Shows A-6.
+    #[test]
+    fn bios_that_fail_at_once_let_others_try_a_path_that_is_left_alone() -> Result {
+        const BAD: u32 = 2;
+
+        for opf in [WRITE, WRITE | PREFLUSH] {
+            let head = patient(IoPolicy::Numa)?;
+            let path = head.path()?;
+            let (mut bad, mut good) = (KVec::new(), KVec::new());
+
+            path.behave(Behaviour::FailOverBeyond);
+            for at in 1..=u64::from(BAD) {
+                bad.push(Io::submit(head.bdev(), opf, at * PAGE_SECTORS)?, GFP_KERNEL)?;
+            }
+            check!(eventually(|| is_left_alone(&path)));
+            let before = path.bios();
+            for _ in 0..4 {
+                good.push(Io::submit(head.bdev(), opf, 0)?, GFP_KERNEL)?;
+            }
+            for io in &good {
+                check!(io.ended_well());
+            }
+            // Each of the bad ones may be on its way to try it, and once more before the others.
+            let seen = path.seen()?;
+            let first_good = seen.iter().position(|seen| seen.sector == 0);
+            check!(first_good.is_some_and(|at| at as u32 <= before + 2 * BAD));
+
+            path.behave(Behaviour::Complete);
+            path.enable(0);
+            for io in &bad {
+                check!(io.ended_well());
+            }
+        }
+        Ok(())
+    }
+
     /// Shows A-17.
     #[test]
     fn a_bio_that_every_path_fails_ends_with_its_last_error() -> Result {

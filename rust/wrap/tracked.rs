@@ -215,6 +215,18 @@ impl TrackedBio {
         Ok(Self(unsafe { NonNull::new_unchecked(private.cast()) }))
     }
 
+    /// How a bio that waits was sent last, if it is tracked.
+    pub(crate) fn last_attempt(bio: &Bio) -> Option<Attempt> {
+        // SAFETY: The bio is valid and its owner's, who has it; `track()` alone sets that function,
+        // and a record with it.
+        unsafe {
+            let raw = bio.as_raw();
+
+            is((*raw).bi_end_io, end_tracked)
+                .then(|| (*(*raw).bi_private.cast::<Record>()).journey.attempt)
+        }
+    }
+
     /// The record of a clone that a path has, or `None` for another bio.
     ///
     /// # Safety

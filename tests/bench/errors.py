@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
 """The guest's side of `make errors`: random reads while a part of the commands on some paths fails.
 
-NVMe's fault injection ends every so many reads with a path error. Each case is run several times for the seconds
-that are the argument, and prints the medians of what fio says as a line of JSON. While everything fails nothing can
-end, so that is run once, and the errors stop when its time is over.
+NVMe's fault injection ends every so many reads with a path error. Each case is run several times for so many seconds,
+and prints a line of JSON: the medians of what fio says, the worst read of each round, and how long most of the reads
+of all rounds took at most. While everything fails nothing can end, so that is run once, and the errors stop when its
+time is over.
 """
 
+import collections
 import contextlib
 import json
 import statistics
@@ -19,31 +21,60 @@ from tests.e2e import wait
 from tests.e2e.target import Target
 
 #: Paths, and how many of them fail commands.
-CASES = ((1, 1),)
+PATHS = ((1, 1), (2, 1), (2, 2))
 #: Percent of the reads on a failing path, and how fault injection is told: every so many, with so many percent.
-RATES = {0: (1, 0), 1: (1, 1)}
+RATES = {0: (1, 0), 0.1: (10, 1), 1: (1, 1), 10: (1, 10), 100: (1, 100)}
+#: Of so many percent of the reads it is said how long they took at most.
+SHARES = (99.9, 99.99, 99.999)
 READ = 0x02
-#: How often a case is run; of each figure the median counts. The worst read of all is chance.
-ROUNDS = 7
 #: A path error that says nothing of why, and may go away.
 STATUS = 0x300
 
 
-def main(seconds) -> int:
+def name_of(paths, failing, rate) -> str:
+    return f"{failing} of {paths} at {rate:g} %"
+
+
+def cases(only):
+    """Paths, how many of them fail, and the rates: of what has this in its name, and what that is compared with."""
+    for paths, failing in PATHS:
+        rates = [rate for rate in RATES if only in name_of(paths, failing, rate)]
+        if rates:
+            yield paths, failing, sorted({0, *rates})
+
+
+def main(seconds, rounds, only) -> int:
     modules.install()
     modules.load("nvme-loop")
-    for paths, failing in CASES:
+    for paths, failing, rates in cases(only):
         with Target("errors", ports=("loop",) * paths) as target:
             target.connect_all()
             (target.head.subsystem / "iopolicy").write_text("round-robin")
             # From here on fio is in memory: to fetch it from the host takes no instructions, and much time.
             _read(target.head, 1, lambda: None)
-            for rate, (interval, probability) in RATES.items():
-                with _failing(target.head.paths()[:failing], interval, probability) as stop:
-                    rounds = [_read(target.head, seconds, stop if number == ROUNDS else lambda: None)
-                              for number in (range(1, ROUNDS + 1) if rate < 100 else [ROUNDS])]
-                figures = {key: statistics.median(figures[key] for figures in rounds) for key in rounds[0]}
-                print(json.dumps({"paths": paths, "failing": failing, "rate": rate, **figures}), flush=True)
+            for rate in rates:
+                with _failing(target.head.paths()[:failing], *RATES[rate]) as stop:
+                    seen = [_read(target.head, seconds, stop if rate == 100 else lambda: None)
+                            for _ in range(1 if rate == 100 else rounds)]
+                print(json.dumps({"paths": paths, "failing": failing, "rate": rate, **_summary(seen)}), flush=True)
+    return 0
+
+
+def _summary(rounds) -> dict:
+    """What is said of all rounds of a case. The worst read of all is chance, so of those the median counts."""
+    count = sum((each["count"] for each in rounds), collections.Counter())
+    medians = {key: statistics.median(each[key] for each in rounds) for key in ("per_second", "errors", "worst_ms")}
+    return {**medians, "worst_ms_of_rounds": sorted(each["worst_ms"] for each in rounds),
+            "within_ms": {share: _within(count, share) / 1e6 for share in SHARES}}
+
+
+def _within(count, share) -> int:
+    """How long so many percent of the reads took at most."""
+    left = count.total() * (100 - share) / 100
+    for time_taken in sorted(count, reverse=True):
+        left -= count[time_taken]
+        if left < 0:
+            return time_taken
     return 0
 
 
@@ -72,7 +103,7 @@ def _read(head, seconds, stop) -> dict:
     before = head.completed()
     fio = subprocess.Popen(["fio", "--name=errors", f"--filename={head.device}", "--ioengine=libaio", "--direct=1", "--bs=4k",
                             "--iodepth=8", "--rw=randread", "--time_based", f"--runtime={seconds}", "--norandommap",
-                            "--continue_on_error=all", "--clocksource=clock_gettime", "--output-format=json"],
+                            "--continue_on_error=all", "--clocksource=clock_gettime", "--output-format=json+"],
                            stdout=subprocess.PIPE, text=True, restore_signals=False)
     wait.until(lambda: head.completed() > before or any(map(int, head.read("inflight").split())) or fio.poll() is not None,
                "reads to begin", seconds=600)
@@ -81,9 +112,11 @@ def _read(head, seconds, stop) -> dict:
     text = fio.communicate()[0]
     (job,) = json.loads(text[text.index("{"):])["jobs"]
     read = job["read"]
+    # fio's buckets: how long, and how many reads took about that.
+    count = collections.Counter({int(taken): reads for taken, reads in read["clat_ns"]["bins"].items()})
     return {"per_second": read["total_ios"] / seconds, "errors": job["total_err"],
-            "worst_ms": read["lat_ns"]["max"] / 1e6, "p999_ms": read["clat_ns"].get("percentile", {}).get("99.900000", 0) / 1e6}
+            "worst_ms": read["lat_ns"]["max"] / 1e6, "count": count}
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1])))
+    sys.exit(main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]))

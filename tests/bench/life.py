@@ -143,7 +143,7 @@ def measure_balance(disk, policy, name) -> None:
     RUN.write_text("wait")
     cycles, _, done = map(int, RUN.read_text().split())
     flight = {"slow": [], "equal": []}
-    for path, counts in zip(paths, zip(*looks)):
+    for path, counts in zip(paths, zip(*looks, strict=True), strict=True):
         flight["slow" if transport(path) == "tcp" else "equal"].append(statistics.mean(counts))
     say(type="balance", policy=policy, paths=name, per_second=done / cycles * 1e9,
         spread=statistics.mean(max(look) - min(look) for look in looks),

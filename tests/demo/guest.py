@@ -145,7 +145,7 @@ def over_fabrics() -> None:
     with Target("demo", ports=("loop", "loop", "tcp", "tcp"), mib=mib) as target:
         loop1, loop2, tcp1, tcp2 = target.ports
         loop2.ana_state = tcp2.ana_state = "non-optimized"
-        names = dict(zip(target.ports, target.connect_all()))
+        names = dict(zip(target.ports, target.connect_all(), strict=True))
         address = {port: heads.address(name) for port, name in names.items()}
         act = Act("four nvmet ports with ANA, two over loop and two over tcp", target.head)
         show_paths(target.head)

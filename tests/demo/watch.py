@@ -67,4 +67,4 @@ class Watch(threading.Thread):
     def _total(self, address) -> list[int]:
         """The I/Os and bytes of a path since the start, over all its lives."""
         before = self._before.get(address, (0, 0))
-        return [now + then for now, then in zip(self._paths[address].completed(), before)]
+        return [now + then for now, then in zip(self._paths[address].completed(), before, strict=True)]

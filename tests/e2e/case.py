@@ -20,7 +20,7 @@ A test passes when it returns, fails when it raises, and is skipped when it rais
 """
 
 from dataclasses import dataclass
-from typing import Callable
+from collections.abc import Callable
 
 #: Seconds that a test may take, on a slow and busy machine; more when the guest is slower (`wait.SLOWNESS`).
 LIMIT = 90

@@ -84,7 +84,7 @@ class Load:
         paths = head.paths()
         before = [path.completed()[0] for path in paths]
         self.wait_for_io(head, ios=50)
-        return {path.controller for path, count in zip(paths, before) if path.completed()[0] > count}
+        return {path.controller for path, count in zip(paths, before, strict=True) if path.completed()[0] > count}
 
     def wait_for_carriers(self, head, *controllers) -> None:
         """Waits until these carry all I/O, each its share."""
@@ -107,7 +107,7 @@ class Load:
             f"verify_only=1\nio_size={size}\n" if size else IDLE for size in sizes])
         wait.until(lambda: not self.running, "fio to verify what it wrote", seconds)
         report = _report(written)
-        again = _report([job for job, size in zip(self._results("verify"), sizes) if size])
+        again = _report([job for job, size in zip(self._results("verify"), sizes, strict=True) if size])
         # What was written and could not be read is an error, whether fio counts it or not. A
         # verify_only run counts the writes that it only pretends to do, so its reads are counted here.
         report.errors += again.errors + (report.bytes_written - again.bytes_verified) // BLOCK

@@ -107,7 +107,7 @@ class RamDisk:
 
     def completed(self) -> tuple[int, int]:
         """What all paths have completed."""
-        ios, sizes = zip(*(path.completed() for path in self.all))
+        ios, sizes = zip(*(path.completed() for path in self.all), strict=True)
         return sum(ios), sum(sizes)
 
     def read(self, attribute) -> str:

@@ -125,7 +125,7 @@ def a_mounted_head_pins_the_driver_and_its_files_survive_lost_paths(transport):
         before = modules.references("nvme_core")
         with mounted(head.device) as directory:
             assert modules.references("nvme_core") > before, "a mounted head does not hold the driver"
-            for number, (port, controller) in enumerate(zip(target.ports, controllers)):
+            for number, (port, controller) in enumerate(zip(target.ports, controllers, strict=True)):
                 heads.delete_controller(controller)
                 wait.until(lambda: len(head.paths()) == 1, "a path to go")
                 write_through(directory / str(number), f"file {number}\n" * 1000)

@@ -102,5 +102,5 @@ def set_policy(head, policy):
         (head.subsystem / "iopolicy").write_text(policy)
     except OSError as refusal:
         if refusal.errno == errno.EINVAL:
-            raise Skip(f"the driver has no policy {policy}")
+            raise Skip(f"the driver has no policy {policy}") from None
         raise

@@ -118,7 +118,7 @@ def io_waits_while_every_path_reconnects():
         head = target.head
         with fio.Load(head.device) as load:
             load.wait_for_io(head)
-            for port, controller in zip(target.ports, controllers):
+            for port, controller in zip(target.ports, controllers, strict=True):
                 port.stop()
                 heads.wait_for_state(controller, "connecting")
             head.wait_for_parking()

@@ -55,7 +55,7 @@ def _shares(head, count) -> list[int]:
     _read(head, count)
 
     def shares():
-        return [path.completed()[0] - ios for path, ios in zip(paths, before)]
+        return [path.completed()[0] - ios for path, ios in zip(paths, before, strict=True)]
     # A request is counted just after its bios have ended, which is what the last read waits for.
     wait.until(lambda: sum(shares()) >= count, f"{count} reads to be counted")
     return shares()

@@ -77,10 +77,11 @@ def ram_access_states_decide(driver):
                     (("non-optimized", "non-optimized", "optimized"), {other}),
                     (("inaccessible", "non-optimized", "inaccessible"), {spare}),
                     (("inaccessible", "optimized", "non-optimized"), {spare})):
-                for path, state in zip(disk.all, states):
+                for path, state in zip((good, spare, other), states, strict=True):
                     path.write("access_state", state)
                 counts = _carriers(disk, 6, buffer.read)
-                assert {path for path, count in zip(disk.all, counts) if count} == carriers, f"{policy}: {counts}"
+                used = {path for path, count in zip(disk.all, counts, strict=True) if count}
+                assert used == carriers, f"{policy}: {counts}"
         assert never.completed() == (0, 0), "an inaccessible path was used"
 
 
@@ -401,14 +402,14 @@ def _carriers(disk, times, action) -> list[int]:
     before = [path.completed()[0] for path in disk.all]
     for _ in range(times):
         action()
-    return [path.completed()[0] - count for path, count in zip(disk.all, before)]
+    return [path.completed()[0] - count for path, count in zip(disk.all, before, strict=True)]
 
 
 def _flushes(disk, action) -> list[int]:
     """How many flushes each path carries out while something is done."""
     before = [path.flushes for path in disk.all]
     action()
-    return [path.flushes - count for path, count in zip(disk.all, before)]
+    return [path.flushes - count for path, count in zip(disk.all, before, strict=True)]
 
 
 def _cpu_of(node) -> int:

@@ -12,6 +12,7 @@ from tests.e2e import kernel_log
 from tests.e2e import modules
 from tests.e2e import wait
 from tests.e2e.case import test
+from tests.e2e.head import CONTROLLERS
 from tests.e2e.target import Target
 from tests.e2e.test_io import set_policy
 
@@ -22,6 +23,9 @@ HEAD_ATTRIBUTES = ("diag/io_requeue_no_usable_path_count", "diag/io_fail_no_avai
 PARAMETERS = ("multipath", "multipath_always_on", "iopolicy")
 
 SYSFS = pathlib.Path(__file__).parents[2] / "docs" / "sysfs.md"
+
+#: What the in-tree driver does not have.
+OURS = re.compile(r"fence(_\w+)?|cqt|multipath_fence_count")
 
 #: What the in-tree driver's head has in queue/, over nvme-loop.
 QUEUE = pathlib.Path(__file__).with_name("head-queue.txt")
@@ -53,11 +57,14 @@ def every_documented_attribute_is_there():
         places = {"/sys/block/nvmeXnY": [target.head.directory],
                   "/sys/block/nvmeXcYnZ": [path.directory for path in target.head.paths()],
                   "/sys/class/nvme-subsystem/nvme-subsysX": [target.head.subsystem],
+                  "/sys/class/nvme/nvmeX": [CONTROLLERS / path.controller for path in target.head.paths()],
                   "/sys/module/nvme_core/parameters": [pathlib.Path("/sys/module/nvme_core/parameters")]}
         expected = {directory / name.removeprefix(place).strip("/")
                     for name in names for place in places if name.startswith(f"{place}/")
                     for directory in places[place]}
-        assert len(names) == 15 and len(expected) > len(names), f"{SYSFS} has {names}"
+        assert len(names) == 22 and len(expected) > len(names), f"{SYSFS} has {names}"
+        if not modules.ours():
+            expected = {entry for entry in expected if not OURS.fullmatch(entry.name)}
         missing = [str(entry) for entry in expected if not entry.exists()]
         assert not missing, f"there is no {missing}"
         counters = {entry for disk in (target.head, *target.head.paths())

@@ -7,6 +7,7 @@
 
 #![cfg(not(loom))]
 
+mod fence;
 mod names;
 mod nodes;
 mod policies;

@@ -40,6 +40,7 @@
 mod alarm;
 mod bring_up;
 mod explore;
+mod fence;
 mod kernel;
 mod list;
 mod parking;

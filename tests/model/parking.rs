@@ -87,7 +87,7 @@ impl Bio {
     }
 
     /// Frees the bio and returns its number.
-    fn end(this: *mut Self) -> usize {
+    pub fn end(this: *mut Self) -> usize {
         // SAFETY: Made by `new()`, and owned by whoever ends it.
         unsafe { Box::from_raw(this) }.number
     }

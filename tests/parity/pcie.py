@@ -12,7 +12,6 @@ import pathlib
 from tests.e2e import head as heads
 from tests.e2e import modules
 from tests.e2e import wait
-from tests.parity import bad
 from tests.parity import fabrics
 from tests.parity import ioctls
 from tests.parity import tools

@@ -77,7 +77,7 @@ def note_counters(seen, head) -> None:
         os.fsync(file.fileno())
         os.preadv(file.fileno(), [mmap.mmap(-1, 2 << 20)], 0)
     for name, fields in _counters(head).items():
-        seen.note("counters", name, " ".join(str(now - then) for now, then in zip(fields, before[name])))
+        seen.note("counters", name, " ".join(str(now - then) for now, then in zip(fields, before[name], strict=True)))
 
 
 def _counters(head) -> dict:

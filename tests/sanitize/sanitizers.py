@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from functools import cache as once
 from pathlib import Path
-from typing import Callable
+from collections.abc import Callable
 
 
 def _said(text) -> Callable:

@@ -49,17 +49,18 @@ class Actor:
         for number, make in enumerate(self._plants, 1):
             with make(self._tally) as plant:
                 season = deadline - share * (len(self._plants) - number)
-                while time.monotonic() < season:
-                    self._round(plant, min(season, time.monotonic() + self._pace.round))
+                owed = list(plant.musts)
+                while owed or time.monotonic() < season:
+                    self._round(plant, min(season, time.monotonic() + self._pace.round), owed)
 
-    def _round(self, plant, deadline):
-        """Lets things happen until `deadline`, then brings all paths back and verifies."""
+    def _round(self, plant, deadline, owed):
+        """Lets things happen until `deadline` and until nothing is `owed`, then brings all paths back and verifies."""
         with ExitStack() as stack:
             loads = [(head, stack.enter_context(self._load(head))) for head in plant.heads()]
             for head, load in loads:
                 load.wait_for_io(head, ios=20, seconds=STALL)
-            while time.monotonic() < deadline:
-                self._step(plant)
+            while owed or time.monotonic() < deadline:
+                self._step(plant, owed)
                 for head, load in loads:
                     assert load.running, f"the I/O of {head} has ended"
                 time.sleep(self._rng.random() * plant.pause)
@@ -74,10 +75,15 @@ class Actor:
     def _load(self, head):
         return fio.Load(head.device, jobs=1, mib=MIB, rate=self._pace.rate, seed=self._rng.randrange(1 << 30))
 
-    def _step(self, plant):
+    def _step(self, plant, owed):
         event = choose(self._rng, plant.events())
+        # Not all that is owed can happen at any time, so chance has its turn, too.
+        if owed and self._rng.random() < 0.5:
+            (event,) = [event for event in plant.events() if event.name == owed[0]]
         if event.happen(self._rng) is not False:
             self._tally.events[f"{plant.name}: {event.name}"] += 1
+            if event.name in owed:
+                owed.remove(event.name)
         if self._rng.random() < OPENER_ACTS:
             self._openers.act(self._rng, plant.opened())
         self._tally.sums["opens"] = self._openers.opens

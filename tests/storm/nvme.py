@@ -88,6 +88,8 @@ class _Nvme(Plant):
 class Fabrics(_Nvme):
     """A subsystem with two namespaces and three ports."""
 
+    musts = ("ana state", "flapping", "reset")
+
     def __init__(self, transport, tally):
         super().__init__(tally)
         self.name = transport
@@ -99,7 +101,7 @@ class Fabrics(_Nvme):
         self._target.__enter__()
         self._up = set(self._target.ports)
         #: The controller of each port that has one.
-        self._controllers = dict(zip(self._target.ports, self._target.connect_all()))
+        self._controllers = dict(zip(self._target.ports, self._target.connect_all(), strict=True))
         return self
 
     def __exit__(self, *exception):
@@ -242,6 +244,7 @@ class Pcie(_Nvme):
     """The two controllers that lead to a disk of the machine's."""
 
     name = "pcie"
+    musts = ("reset", "unplug", "plug in")
     _nqn = PCIE
 
     def __enter__(self):
@@ -275,7 +278,6 @@ class Pcie(_Nvme):
             return False
         pathlib.Path("/sys/bus/pci/rescan").write_text("1")
         self._removed = False
-
 
     def _lose_completions(self, rng):
         paths = self.heads()[0].paths()

@@ -5,7 +5,7 @@ A driver is plugged in by a class with the methods of `Plant`; `tests/storm/run.
 """
 
 from dataclasses import dataclass
-from typing import Callable
+from collections.abc import Callable
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ class Plant:
     name = "?"
     #: The longest time between two events, in seconds.
     pause = 0.1
+    #: The events that happen at least once, however short the storm is; tools/lab/storm.py asks for them.
+    musts = ()
 
     def __init__(self, tally):
         self.tally = tally

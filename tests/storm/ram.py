@@ -22,6 +22,7 @@ class Ram(Plant):
     """The disk of one of the drivers, under I/O that must not fail."""
 
     pause = 0.05
+    musts = ("flapping", "path failure")
 
     def __init__(self, driver, tally):
         super().__init__(tally)

@@ -22,6 +22,8 @@ GONE = ERRORS | {"end of file"}
 class TornDown(Plant):
     """A disk that comes with all its paths and goes with all of them, again and again."""
 
+    musts = ("teardown with an opener", "teardown with parked I/O")
+
     def __init__(self, tally):
         super().__init__(tally)
         #: Those who still have open what has gone.

@@ -361,7 +361,7 @@ def _profiles(stock, ours) -> str:
         pair = [seen.profiles[policy, FEW, LOAD] for seen in (stock, ours)]
         texts += [profile.title(f"A read of {LOAD} by {policy}, {FEW} paths", pair),
                   profile.compare(pair, [seen.without_head(LOAD) for seen in (stock, ours)])]
-        for which, seen in zip(VARIANTS, (stock, ours)):
+        for which, seen in zip(VARIANTS, (stock, ours), strict=True):
             texts.append(f"\nStores to lines that all CPUs use, {which}: " + (", ".join(
                 f"{count:.2f} to the {what} in {profile.readable(function)}"
                 for (what, function), count in seen.shared_stores(policy).items()) or "none") + "\n")

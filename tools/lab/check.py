@@ -11,20 +11,29 @@ from lab import litmus
 from lab import log
 from lab import mutants
 from lab import paths
+from lab import patterns
 from lab import process
 from lab import prose
+from lab import readme
 from lab import setup
 from lab import source
 from lab import toolchain
+from lab.counts import Counts
 
-#: Decisions (which path, park or fail, may it be removed) are safe Rust.
-DECISIONS = ("rust/policy.rs", "rust/policy/*.rs", "rust/state.rs", "rust/removal.rs", "rust/nodes.rs",
-             "rust/submission.rs", "rust/alarm.rs", "rust/life.rs", "rust/trust.rs", "rust/waiting.rs")
+#: The crate of the pure modules. These decide (which path, park or fail, may it be removed), in safe Rust.
+_PURE = paths.ROOT / "rust" / "host.rs"
+_MODULE = re.compile(r"^pub mod (\w+);$", re.MULTILINE)
+#: The pure modules that carry decisions out, and need unsafe code for it.
+MECHANISMS = {
+    "fence": "holds bios, which are linked through their own memory",
+    "list": "links elements into a list that others walk meanwhile",
+    "parking": "links parked bios through their own memory",
+    "sync": "wraps the atomics of three worlds",
+}
 
-#: What checkpatch must not complain about, and why.
+#: What checkpatch must not complain about, and why. It has to: a line that silences nothing fails the check.
 IGNORED = {
     "EXPORT_SYMBOL": "what Rust defines can only be exported from C",
-    "FILE_PATH_CHANGES": "the project has no MAINTAINERS file of its own",
     "COMMIT_MESSAGE": "in-tree.patch is a plain diff",
     "MISSING_SIGN_OFF": "in-tree.patch is a plain diff",
 }
@@ -32,27 +41,43 @@ IGNORED_IN_SERIES = {
     "EXPORT_SYMBOL": IGNORED["EXPORT_SYMBOL"],
     "FILE_PATH_CHANGES": "the first patch adds an entry for the whole directory to MAINTAINERS",
 }
+_RUFF = paths.ROOT / "tools" / "ruff.toml"
+_COMPLAINT = re.compile(r": (?:ERROR|WARNING|CHECK):([A-Z_]+): ")
 _OURS = ("include", "rust", "drivers", "samples", "tests")
 
 
-def run() -> tuple:
-    """Runs every check; returns the names of those that passed and of those that did not."""
+#: What asks how the tests have ended that ran last.
+OF_RUNS = "defects"
+
+
+def count_static() -> Counts:
+    """What can be said before any test has run."""
+    passed, failed = run(without=(OF_RUNS,))
+    return Counts(len(passed), len(failed))
+
+
+def run(without=()) -> tuple:
+    """Runs every check but these; returns the names of those that passed and of those that did not."""
     tree = source.kernel().tree
     checks = {
         "rustfmt": lambda step: _rustfmt(step, tree),
         "clippy": _clippy,
+        "ruff": _ruff,
         "checkpatch": lambda step: _checkpatch(step, tree),
         "kernel-doc": lambda step: doc.c(step, tree),
         "rustdoc": _rustdoc,
         "excerpts": prose.excerpts,
+        "readme": readme.check,
         "sysfs": lambda step: prose.sysfs(step, tree),
         "unsafe": _unsafe,
         "litmus": litmus.check,
-        "defects": defects.check,
+        OF_RUNS: defects.check,
         "mutants": mutants.check,
     }
     passed, failed = [], []
     for name, check in checks.items():
+        if name in without:
+            continue
         try:
             with log.step(f"check-{name}", "checking") as step:
                 check(step)
@@ -64,7 +89,9 @@ def run() -> tuple:
 
 
 def _files(*suffixes: str) -> list:
-    return sorted(file for place in _OURS for file in (paths.ROOT / place).rglob("*") if file.suffix in suffixes)
+    kinds = [f"{place}/**/*" for place in _OURS]
+    found = [file for file in patterns.files(*kinds) if file.suffix in suffixes]
+    return found or log.fail(f"there are no files that end with {' or '.join(suffixes)}")
 
 
 def _need(command: str, where: str) -> None:
@@ -80,30 +107,51 @@ def _rustfmt(step, tree: Path) -> None:
 
 def _clippy(step) -> None:
     _need("cargo-clippy", "`rustup component add clippy` or Debian's rust-web-clippy")
-    step.run(["cargo", "clippy", "--workspace", "--all-targets", "--", "-D", "warnings"],
+    step.run(["cargo", "clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"],
              cwd=paths.ROOT, env=process.environment(CARGO_TARGET_DIR=str(paths.CARGO)))
 
 
+def _ruff(step) -> None:
+    setup.ensure_python()
+    step.run([setup.venv() / "bin" / "ruff", "check", "--no-cache", "--config", _RUFF, "--output-format=concise",
+              paths.ROOT / "tools", paths.ROOT / "tests"])
+
+
 def _checkpatch(step, tree: Path) -> None:
-    script = _checkpatch_script(tree, IGNORED)
-    step.run([*script, "--file", *_files(".c", ".h")])
-    for patch in _files(".patch"):
-        if patch.parent == mutants.PLACE:
-            continue  # which are wrong on purpose
-        step.run([*script, "--patch", patch])
+    # The mutants are wrong on purpose.
+    patches = [patch for patch in _files(".patch") if patch.parent != mutants.PLACE]
+    runs = [["--file", *_files(".c", ".h")], *(["--patch", patch] for patch in patches)]
+    _judge_checkpatch(step, tree, IGNORED, runs)
 
 
 def checkpatch_series(step, tree: Path, patches: list) -> None:
     """Reads patches that are to be sent."""
-    script = _checkpatch_script(tree, IGNORED_IN_SERIES)
-    for patch in patches:
-        step.run([*script, "--patch", patch])
+    _judge_checkpatch(step, tree, IGNORED_IN_SERIES, [["--patch", patch] for patch in patches])
 
 
-def _checkpatch_script(tree: Path, ignored) -> list:
+def _judge_checkpatch(step, tree: Path, ignored: dict, runs: list) -> None:
+    """Has the kernel's script read files; fails for what is not ignored, and for what is and does not occur."""
     _need("perl", "Debian's perl")
-    return [tree / "scripts" / "checkpatch.pl", "--no-tree", "--root", tree, "--show-types", "--terse",
-            "--color=never", "--ignore", ",".join(ignored)]
+    script = [tree / "scripts" / "checkpatch.pl", "--no-tree", "--root", tree, "--show-types", "--terse",
+              "--color=never"]
+    found = set()
+    for words in runs:
+        before = step.log.stat().st_size
+        status = process.logged(step, list(map(str, [*script, *words])))
+        said = step.log.read_bytes()[before:].decode(errors="replace")
+        if wrong := complaints(said, ignored):
+            step.failed(wrong[0])
+        types = set(_COMPLAINT.findall(said))
+        if status and not types:
+            step.failed(f"checkpatch.pl exited with {status}")
+        found |= types
+    if unused := sorted(set(ignored) - found):
+        step.failed(f"nothing needs that {', '.join(unused)} is ignored")
+
+
+def complaints(said: str, ignored) -> list:
+    """The lines with which checkpatch complains of something that is not ignored."""
+    return [line for line in said.splitlines() if (found := _COMPLAINT.search(line)) and found[1] not in ignored]
 
 
 def _rustdoc(step) -> None:
@@ -113,10 +161,10 @@ def _rustdoc(step) -> None:
 
 def _unsafe(step) -> None:
     """Prints how often each Rust file says unsafe, and allows no decision to."""
-    decisions = {file for pattern in DECISIONS for file in paths.ROOT.glob(pattern)}
+    decisions = decision_files()
     table, wrong = [], []
     for file in _files(".rs"):
-        count = sum(1 for line in file.read_text().splitlines() if re.search(r"\bunsafe\b", line.split("//")[0]))
+        count = unsafe_lines(file)
         name = file.relative_to(paths.ROOT)
         table.append(f"{count:6}  {name}{'  (decision)' if file in decisions else ''}")
         if count and file in decisions:
@@ -127,3 +175,25 @@ def _unsafe(step) -> None:
     print("\n".join(table))
     if wrong:
         log.fail(f"unsafe in decision code: {' '.join(wrong)}")
+
+
+def decision_files(crate: Path = _PURE) -> set:
+    """The files of the pure modules but the mechanisms."""
+    pure = _MODULE.findall(crate.read_text())
+    if lost := sorted(set(MECHANISMS) - set(pure)):
+        log.fail(f"{crate.name} has no module {', '.join(lost)}, which may be unsafe")
+    found = set()
+    for name in pure:
+        files = patterns.files(f"{name}.rs", place=crate.parent)
+        if (crate.parent / name).is_dir():
+            files += patterns.files(f"{name}/**/*.rs", place=crate.parent)
+        if name not in MECHANISMS:
+            found.update(files)
+        elif not any(map(unsafe_lines, files)):
+            log.fail(f"{name}.rs may be unsafe, and need not")
+    return found or log.fail(f"{crate.name} has no modules")
+
+
+def unsafe_lines(file: Path) -> int:
+    """How many lines of a Rust file say unsafe, comments apart."""
+    return sum(1 for line in file.read_text().splitlines() if re.search(r"\bunsafe\b", line.split("//")[0]))

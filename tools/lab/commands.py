@@ -9,6 +9,7 @@ import signal
 from lab import check
 from lab import doc
 from lab import editor
+from lab import judges
 from lab import kernel
 from lab import litmus
 from lab import log
@@ -45,6 +46,10 @@ def _samples() -> str:
 
 def _model(only: str | None):
     return _report(model.run(only or ""))
+
+
+def _lab(only: str | None):
+    return _report(judges.run(only or ""))
 
 
 def _litmus(only: str | None):
@@ -104,9 +109,9 @@ def _bench():
     return bench.run()
 
 
-def _errors():
+def _errors(only: str | None, rounds: int):
     from lab import errors
-    return errors.run()
+    return errors.run(only or "", rounds)
 
 
 def _test():
@@ -137,7 +142,7 @@ def _series():
 
 
 def _report(counts) -> tuple:
-    return str(counts), 1 if counts.failed else 0
+    return str(counts), 0 if counts.good else 1
 
 
 def _clean() -> str:
@@ -158,6 +163,7 @@ COMMANDS = {
     "modules": _modules,
     "samples": _samples,
     "demo": _demo,
+    "lab": _lab,
     "model": _model,
     "litmus": _litmus,
     "fuzz": _fuzz,
@@ -218,11 +224,14 @@ def _parser() -> argparse.ArgumentParser:
                      help="the kernel's own modules instead of ours, as they are or fixed")
     e2e.add_argument("-k", dest="only", metavar="pattern", help="only tests whose name contains this")
     e2e.add_argument("--long", action="store_true", help="also those that take minutes")
-    commands.choices["model"].add_argument("-k", dest="only", metavar="part", help="only tests whose name contains this")
-    commands.choices["litmus"].add_argument("-k", dest="only", metavar="part", help="only tests whose name contains this")
+    for name in ("lab", "model", "litmus"):
+        commands.choices[name].add_argument("-k", dest="only", metavar="part", help="only tests whose name contains this")
     commands.choices["kunit"].add_argument("-k", dest="only", metavar="suite: case", help="only this test")
     commands.choices["one"].add_argument("test", help="a test as docs/defects.md names it")
     commands.choices["mutants"].add_argument("-k", dest="only", metavar="part", help="only patches whose name contains this")
+    errors = commands.choices["errors"]
+    errors.add_argument("-k", dest="only", metavar="part", help="only cases whose name contains this, as \"1 of 2 at 10 %%\"")
+    errors.add_argument("--rounds", type=int, default=5, help="how often each case is run")
     for name in ("kunit", "e2e"):
         commands.choices[name].add_argument("--sanitize", action="store_true", help="on the kernel with sanitizers")
     parity = commands.choices["parity"]

@@ -52,7 +52,7 @@ def _measure() -> dict:
         log.fail("there is no cargo in PATH (rustup or Debian's cargo-web has it)")
     target = paths.CARGO / "contention"
     with log.step("bench contention", "choosing on two CPUs at once") as step:
-        step.run(["cargo", "build", "--release", "--package", _PACKAGE], cwd=paths.ROOT,
+        step.run(["cargo", "build", "--locked", "--release", "--package", _PACKAGE], cwd=paths.ROOT,
                  env=process.environment(CARGO_TARGET_DIR=str(target), KERNEL_SOURCE=str(tree),
                                          CC=str(toolchain.find().llvm.bin / "clang"), **_PROFILE))
         seen = {}

@@ -14,10 +14,17 @@ class Counts:
     skipped: list = field(default_factory=list)
     #: How many tests ran to their end under which sanitizer.
     under: Counter = field(default_factory=Counter)
+    #: What should have been run and was not, and why. A run of which something was left out is no good run.
+    left_out: list = field(default_factory=list)
+
+    @property
+    def good(self) -> bool:
+        return not self.failed and not self.left_out
 
     def __add__(self, other: "Counts") -> "Counts":
         return Counts(self.passed + other.passed, self.failed + other.failed, self.skipped + other.skipped,
-                      self.under + other.under)
+                      self.under + other.under, self.left_out + other.left_out)
 
     def __str__(self) -> str:
-        return f"{self.passed} passed, {self.failed} failed, {len(self.skipped)} skipped"
+        text = f"{self.passed} passed, {self.failed} failed, {len(self.skipped)} skipped"
+        return text + (", incomplete" if self.left_out else "")

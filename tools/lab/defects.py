@@ -14,6 +14,7 @@ from pathlib import Path
 
 from lab import log
 from lab import paths
+from lab import patterns
 from lab import record
 from lab.counts import Counts
 
@@ -26,13 +27,14 @@ IDS = tuple("""
     L-1 L-2 L-3 L-4 L-5 L-6 L-7 L-8 L-9 L-10 L-11 L-12 L-13 L-14 L-16 L-18 L-19 L-19b L-20 L-21 L-22 L-23 L-24
     L-25 L-26 L-27 L-28 L-29 L-30 L-31 L-32 L-33 L-35 L-36 L-37 L-41 L-42 L-43 L-46 S-8 X-1
     N-1 N-2 N-3 N-4 N-5 N-10 N-11 N-14
+    F-1 F-2 F-3
     A-1 A-2 A-3 A-4 A-5 A-6 A-7 A-8 A-9 A-10 A-11 A-12 A-13 A-14 A-15 A-16 A-17
 """.split())
 
 _DOC = paths.ROOT / "docs" / "defects.md"
 _SECTION = re.compile(r"^### (\S+)\n(.*?)(?=^##|\Z)", re.MULTILINE | re.DOTALL)
 _NAMED = re.compile(r"^- ([\w+]+): (\S.*)$", re.MULTILINE)
-_SHOWS = re.compile(r"\bShows ((?:[ALNSX]-\d+b?(?:, )?)+)\.")
+_SHOWS = re.compile(r"\bShows ((?:[AFLNSX]-\d+b?(?:, )?)+)\.")
 _TEST = re.compile(r"((?:^ *///.*\n)*)^ *#\[test\]\n(?:^ *#\[.*\]\n)*^ *fn (\w+)", re.MULTILINE)
 _SUITE = re.compile(r"kunit_tests\((\w+)\)")
 #: What a test is called that is run over a transport, or with a driver.
@@ -150,14 +152,14 @@ def _in_source() -> dict:
     for case in suite.CASES.values():
         found[Test("e2e", case.function.__name__)] = _shown(case.function.__doc__ or "")
     for part, pattern in (("litmus", "*.litmus"), ("misuse", "*.rs")):
-        for file in (paths.ROOT / "tests" / part).glob(pattern):
+        for file in patterns.files(pattern, place=paths.ROOT / "tests" / part):
             found[Test(part, file.stem)] = _shown(file.read_text())
     for part, pattern, module in (("host", "tests/host/*.rs", "{}"), ("host", "rust/**/*.rs", "{}::tests"),
                                   ("model", "tests/model/*.rs", "{}")):
-        for file in paths.ROOT.glob(pattern):
+        for file in patterns.files(pattern):
             if not _SUITE.search(text := file.read_text()):
                 found |= _rust_tests(part, module.format(file.stem) + "::", text)
-    for file in paths.ROOT.glob("rust/**/*.rs"):
+    for file in patterns.files("rust/**/*.rs"):
         if suite_name := _SUITE.search(text := file.read_text()):
             found |= _rust_tests("kunit", suite_name[1] + ": ", text)
     return found

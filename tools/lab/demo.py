@@ -161,7 +161,7 @@ class _Story:
 def _judge(act) -> None:
     """Adds to an act what its samples and stalls say about its events and paths."""
     ends = [event["t"] for event in act["events"][1:]] + [float("inf")]
-    for event, end in zip(act["events"], ends):
+    for event, end in zip(act["events"], ends, strict=False):
         event["longest_stall_ms"] = _longest(
             (begin, stop) for begin, stop in act["stalls"] if stop > event["t"] and begin < end)
     totals = act["samples"][-1]["paths"] if act["samples"] else {}

@@ -16,6 +16,7 @@ from lab import kernel
 from lab import log
 from lab import modules
 from lab import paths
+from lab import patterns
 
 MODULE = "libmultipath_doctests"
 _SCRIPTS = ("rustdoc_test_builder", "rustdoc_test_gen")
@@ -68,7 +69,7 @@ def _check_complete(found: set) -> None:
     public = re.findall(r"\w+", " ".join(" ".join(names) for names in _REEXPORT.findall(_CRATE.read_text())))
     if missing := [name for name in public if name not in found]:
         log.fail(f"the documentation has no example of {', '.join(missing)}")
-    sources = {file: file.read_text() for file in sorted(_FACE.glob("*.rs"))}
+    sources = {file: file.read_text() for file in patterns.files("*.rs", place=_FACE)}
     examples = "\n".join(text for source in [*sources.values(), (_FACE.parent / "driver.rs").read_text()]
                          for text in _EXAMPLE.findall(source))
     missing = [f"{file.stem}: {name}" for file, source in sources.items() for name in _METHOD.findall(source)

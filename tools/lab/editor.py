@@ -12,6 +12,7 @@ from lab import crate
 from lab import kernel
 from lab import log
 from lab import paths
+from lab import patterns
 from lab import process
 from lab import source
 from lab import toolchain
@@ -32,7 +33,7 @@ def write() -> str:
         core = source.rust_library()
         crates = _kernel_crates(step, library, core)
         crates.append(_ours(crates, library, paths.ROOT / "rust" / "libmultipath.rs", _BELOW))
-        for sample in sorted((paths.ROOT / "samples").glob("*.rs")):
+        for sample in patterns.files("samples/*.rs"):
             crates.append(_ours(crates, library, sample, (*_BELOW, "libmultipath")))
         if missing := [entry["root_module"] for entry in crates if not Path(entry["root_module"]).exists()]:
             step.failed(f"there is no {', '.join(missing)}")

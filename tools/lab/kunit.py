@@ -7,6 +7,7 @@ kernel's own parser reads them.
 """
 
 import json
+import re
 import shutil
 import sys
 from collections import Counter
@@ -17,6 +18,7 @@ from lab import kernel
 from lab import log
 from lab import modules
 from lab import paths
+from lab import patterns
 from lab import process
 from lab import record
 from lab import setup
@@ -29,6 +31,7 @@ TIMEOUT_SECONDS = 600
 TIMEOUT_OF_ONE_SECONDS = 90
 _VARIABLES = ("CONFIG_LIBMULTIPATH_KUNIT_TEST=y",)
 
+_SUITE = re.compile(r"kunit_tests\((\w+)\)")
 #: How much of a report is shown here; the console's file has all of it.
 SHOWN_LINES = 60
 
@@ -70,7 +73,10 @@ def run(only: str = "", name: str = kernel.PLAIN, leaks=True) -> Counts:
         outcomes = {report.during: record.FAILED for report in complaints if report.during}
         if only and (complaints or result.status is None):
             outcomes[only] = record.FAILED
-        counts = sum((_read(step, built.source, ktap, outcomes) for ktap in sorted(shared.glob("*.ktap"))), Counts())
+        results = sorted(shared.glob("*.ktap"))
+        counts = sum((_read(step, built.source, ktap, outcomes) for ktap in results), Counts())
+        if not only:
+            counts += _count_absent({ktap.stem for ktap in results})
         counts.under = Counter(dict.fromkeys(result.at_work, counts.passed + counts.failed))
         record.write(record.name("kunit", name), outcomes, whole=not only)
         for report in complaints:
@@ -105,7 +111,30 @@ def _read(step, source: Path, ktap: Path, outcomes: dict) -> Counts:
                           str(ktap)], cwd=ktap.parent)
     if not parsed.exists():
         step.failed(f"the results of {ktap.stem} cannot be read")
-    return _count(ktap.stem, json.loads(parsed.read_text()), outcomes)
+    group = json.loads(parsed.read_text())
+    counts = _count(ktap.stem, group, outcomes)
+    if group["misc"]["errors"] and not counts.failed:
+        log.info(f"kunit: the results of {ktap.stem} are cut off, or are none")
+        counts += Counts(failed=1)
+    elif not counts.passed and not counts.failed:
+        log.info(f"kunit: every case of {ktap.stem} was skipped")
+        counts += Counts(failed=1)
+    return counts
+
+
+def _count_absent(suites: set) -> Counts:
+    """A failure for each suite of the source that has left no results."""
+    counts = Counts()
+    for suite in sorted(suites_in_source() - suites):
+        log.info(f"kunit: {suite} has not run")
+        counts += Counts(failed=1)
+    return counts
+
+
+def suites_in_source() -> set:
+    """The names of the suites that the library is built with, and of the documentation's examples."""
+    found = {name for file in patterns.files("rust/**/*.rs") for name in _SUITE.findall(file.read_text())}
+    return found | {doctest.MODULE}
 
 
 def _count(suite: str, group: dict, outcomes: dict) -> Counts:

@@ -32,6 +32,7 @@ from lab import herd
 from lab import log
 from lab import orders
 from lab import paths
+from lab import patterns
 from lab import process
 from lab import record
 from lab.counts import Counts
@@ -205,7 +206,7 @@ def _move(lines: list, thread: int | None, begins: str, behind: bool, other: str
 
 
 def all_of_them() -> list:
-    return [Test.read(file) for file in sorted(PLACE.glob("*.litmus"))]
+    return [Test.read(file) for file in patterns.files("*.litmus", place=PLACE)]
 
 
 def check(step) -> None:

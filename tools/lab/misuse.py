@@ -16,6 +16,7 @@ from pathlib import Path
 from lab import crate
 from lab import log
 from lab import paths
+from lab import patterns
 from lab import process
 from lab import record
 from lab import setup
@@ -51,7 +52,7 @@ def run() -> Counts:
     """Compiles every case both ways."""
     setup.ensure(booting=False)
     library = crate.ensure()
-    cases = [Case.read(file) for file in sorted(_PLACE.glob("*.rs")) if file.stem != _DRIVER]
+    cases = [Case.read(file) for file in patterns.files("*.rs", place=_PLACE) if file.stem != _DRIVER]
     counts, outcomes = Counts(), {}
     output = paths.BUILD / "misuse"
     shutil.rmtree(output, ignore_errors=True)

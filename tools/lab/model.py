@@ -81,8 +81,8 @@ def _cargo_test(part: str, name: str, doing: str, options: list, only: str, **va
         log.fail("there is no cargo in PATH (rustup or Debian's cargo-web has it)")
     with log.step(name, doing) as step:
         environment = process.environment(CARGO_TARGET_DIR=str(paths.CARGO / name), **variables)
-        status = process.logged(step, ["cargo", "test", "--workspace", "--no-fail-fast", *options, *[only][:bool(only)]],
-                                cwd=paths.ROOT, env=environment)
+        words = ["cargo", "test", "--locked", "--workspace", "--no-fail-fast", *options, *[only][:bool(only)]]
+        status = process.logged(step, words, cwd=paths.ROOT, env=environment)
         counts, outcomes = _count(step)
         record.write(part, outcomes, whole=not only)
         if status and not counts.failed or not counts.passed and not only:

@@ -14,6 +14,7 @@ from lab import cache
 from lab import kernel
 from lab import log
 from lab import paths
+from lab import patterns
 
 VARIANTS = ("ours", "stock", "fixed", "samples")
 _SAMPLES = ("CONFIG_SAMPLE_MULTIPATH_C=m", "CONFIG_SAMPLE_MULTIPATH_RUST=m")
@@ -227,13 +228,13 @@ def copy_sources(source: Path, fresh: Path) -> None:
     if not (original / "host" / "core.c").exists():
         log.fail(f"{source} has no NVMe source")
     for pattern in _SOURCES:
-        for file in original.rglob(pattern):
+        for file in patterns.files(f"**/{pattern}", place=original):
             _copy(file, fresh / _NVME / file.relative_to(original))
 
 
 def apply_fixes(step, fresh: Path, release: str) -> None:
     """Repairs the kernel's own driver."""
-    for file in sorted(FIXES.glob("*.patch")):
+    for file in patterns.files("*.patch", place=FIXES):
         _apply(step, fresh, file, release)
 
 
@@ -242,9 +243,8 @@ def lay_ours_over(step, fresh: Path, release: str) -> None:
     if not _PATCH.exists() or not _GLUE.is_dir():
         log.fail(f"the project has no {_PATCH.relative_to(paths.ROOT)} or no {_GLUE.relative_to(paths.ROOT)}/")
     _apply(step, fresh, _PATCH, release)
-    for file in _GLUE.rglob("*"):
-        if file.is_file():
-            _copy(file, fresh / _NVME / "host" / file.relative_to(_GLUE))
+    for file in patterns.files("**/*", place=_GLUE):
+        _copy(file, fresh / _NVME / "host" / file.relative_to(_GLUE))
 
 
 def _apply(step, fresh: Path, file: Path, release: str) -> None:

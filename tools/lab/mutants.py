@@ -24,8 +24,10 @@ from lab import defects
 from lab import log
 from lab import modules
 from lab import paths
+from lab import patterns
 from lab import process
 from lab import record
+from lab import vm
 from lab.defects import Test
 
 PLACE = paths.ROOT / "tests" / "mutants"
@@ -37,8 +39,27 @@ _AT_ONCE = ("kunit",)
 _NOT_COPIED = {".git", "build", "target", "__pycache__"}
 #: What the tests leave of themselves, by which they are seen to fail for the right reason.
 _SAID = ("logs/*.log", "kunit/*.ktap")
-_FIELD = re.compile(r"^(red|says|[ALNSX]-\d+b?): (.+)$", re.MULTILINE)
+_FIELD = re.compile(r"^(red|says|[AFLNSX]-\d+b?): (.+)$", re.MULTILINE)
 _CAUGHT, _MISSED = "caught", "MISSED"
+#: What is said of a test, by whoever runs it, however it fails; the name and its last word are put in.
+_OF_A_FAILURE = (
+    "test {name} ... FAILED", "---- {name} stdout ----", "thread '{name}' (7) panicked at tests/host/{file}.rs:7:9:",
+    "thread '{name}' (7) panicked at tests/model/{file}.rs:7:9:", "error: test failed, to rerun pass `--test host`",
+    "test result: FAILED. 7 passed; 1 failed; 0 ignored; 0 measured; 7 filtered out; finished in 0.07s",
+    "kunit: {name} failed", "    # Subtest: {file}", "not ok 1 {last}", "# {last}: started", "e2e: {last} failed",
+    "0 passed, 1 failed, 0 skipped", "model: {name} failed, see /build/logs/model.log",
+)
+#: What is said of a guest that died, whatever it died of.
+_OF_A_DEATH = (
+    "kunit: the guest: {result}, see /build/logs/kunit-console.log", "the guest: {result}, see /build/logs/console.log",
+    "[ 0:07] guest: {result}; the end of /build/logs/kunit-console.log:",
+    "[   77.777777] BUG: kernel NULL pointer dereference, address: 0000000000000007",
+    "[   77.777777] Oops: general protection fault, probably for non-canonical address 0x7: 0000 [#1] SMP NOPTI",
+    "[   77.777777] BUG: unable to handle page fault for address: ffffffff77777777", "[   77.777777] Call Trace:",
+    "[   77.777777] Kernel panic - not syncing: Fatal exception",
+)
+_DEATHS = tuple(vm.Result(status, timed_out, 77.7, 7.7, qemu) for status, timed_out, qemu in (
+    (None, False, None), (None, True, None), (1, False, None), (None, False, 1)))
 
 
 @dataclass(frozen=True)
@@ -68,7 +89,8 @@ class Mutant:
 
 
 def all_of_them(only: str = "") -> list:
-    found = [Mutant.read(file) for file in sorted(PLACE.glob("*.patch"), key=_by_number) if only in file.stem]
+    found = [Mutant.read(file) for file in sorted(patterns.files("*.patch", place=PLACE), key=_by_number)
+             if only in file.stem]
     return found or log.fail(f"no patch in tests/mutants/ is called {only}")
 
 
@@ -84,6 +106,8 @@ def check(step) -> None:
         for test in mutant.tests:
             if test not in documented.get(mutant.defect, ()):
                 log.fail(f"{mutant.file.name}: the section of {mutant.defect} does not name {test}")
+        if said := said_anyway(mutant):
+            log.fail(f"{mutant.file.name}: `{mutant.says}` is no reason: it is in `{said}`, which is said anyway")
         _mutated(step, mutant)
 
 
@@ -93,7 +117,7 @@ def run(only: str = "") -> tuple:
     tests = sorted({test for mutant in mutants for test in mutant.tests})
     with log.step("mutants", f"{len(mutants)} patches, {len(tests)} tests") as step:
         _lay_out(_sources())
-        _check_green(step, tests)
+        _check_green(step, mutants, tests)
         rows = []
         for number, mutant in enumerate(mutants, 1):
             step.progress(f"{number} of {len(mutants)}: {mutant.name}")
@@ -104,17 +128,29 @@ def run(only: str = "") -> tuple:
     return f"{len(mutants) - len(missed)} caught, {len(missed)} missed", 1 if missed else 0
 
 
-def _check_green(step, tests: list) -> None:
-    """Without a patch, every test passes."""
+def said_anyway(mutant: Mutant) -> str | None:
+    """What a mutant's pattern matches of all that is said of any failure of its tests, and of any guest that died."""
+    lines = [line.format(result=result) for line in _OF_A_DEATH for result in _DEATHS]
+    for test in mutant.tests:
+        words = {"name": test.name, "file": re.split(r"::|: ", test.name)[0], "last": re.split(r"::|: ", test.name)[-1]}
+        lines += [str(test), *(line.format(**words) for line in _OF_A_FAILURE)]
+    return next((line for line in lines if re.search(mutant.says, line)), None)
+
+
+def _check_green(step, mutants: list, tests: list) -> None:
+    """Without a patch, every test passes, and nothing is said that a mutant is recognised by."""
     at_once = [test for test in tests if test.part in _AT_ONCE]
     runs = [([part], [test for test in at_once if test.part == part]) for part in sorted({test.part for test in at_once})]
     runs += [(["one", str(test)], [test]) for test in tests if test not in at_once]
     for number, (words, group) in enumerate(runs, 1):
         step.progress(f"without a patch, {number} of {len(runs)}: {' '.join(words)}")
-        _lab(step, *words)
+        said = _lab(step, *words)
         for test in group:
             if (outcomes := test.outcomes(_REPORTS)) != {record.PASSED}:
                 step.failed(f"without a patch, {test} {defects.ending(outcomes)}")
+            for mutant in mutants:
+                if test in mutant.tests and (found := re.search(mutant.says, said)):
+                    step.failed(f"without {mutant.file.name}, too, {test} says `{found[0]}`")
 
 
 def _judge(step, mutant: Mutant) -> list:

@@ -36,4 +36,7 @@ def run(text: str) -> Counts:
     part = _PARTS.get(named.usual.part)
     if not part:
         log.fail(f"`{text}` is not `part: test`, the part being one of {', '.join(_PARTS)}")
-    return part(named.name, kernel.PLAIN + named.part.removeprefix(named.usual.part))
+    counts = part(named.name, kernel.PLAIN + named.part.removeprefix(named.usual.part))
+    if not named.outcomes():
+        log.fail(f"`{text}` has not run: there is no such test")
+    return counts

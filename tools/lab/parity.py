@@ -49,6 +49,10 @@ REPORT = paths.REPORTS / "parity.txt"
 ACCEPTED = paths.ROOT / "tests" / "parity" / "accepted"
 #: What stands in a difference for something that one side does not have.
 ABSENT = "(absent)"
+#: What stands in the file for ours: what the kernel's own has, of another path.
+ON_ANOTHER_PATH = "(as stock, on another path)"
+#: The disk, the controller and the device number of a path in a trace; the head's number is in brackets.
+_PATH = re.compile(r"\bnvme\d+c\d+n\d+\b|\bnvme\d+(?=: )|(?<![\d(,])259,\d+\b")
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,14 @@ class Acceptance:
 
     def covers(self, difference) -> bool:
         texts = (difference.area, difference.key, _line(difference.one), _line(difference.other))
-        return all(_matches(pattern, text) for pattern, text in zip(self.patterns, texts))
+        if self.patterns[-1] == ON_ANOTHER_PATH:
+            return all(map(_matches, self.patterns[:-1], texts)) and _differ_in_path(difference.one, difference.other)
+        return all(map(_matches, self.patterns, texts))
+
+    def is_about(self, acts) -> bool:
+        """Is all that it can accept in these acts?"""
+        act, named, _ = self.patterns[0].partition(": ")
+        return bool(named) and act in acts
 
     def __str__(self) -> str:
         return " | ".join(self.patterns)
@@ -103,7 +114,7 @@ def compare(acts, twice=False) -> tuple:
     seen = {name: _observe(built, which, name, acts) for name, which in boots.items()}
     chance = differences(seen["stock"], seen["stock-again"]) if twice else []
     found = differences(seen["stock"], seen["ours"])
-    comparison = Comparison(len(seen["ours"]), found, read_accepted(ACCEPTED.read_text()), whole=not acts)
+    comparison = Comparison(len(seen["ours"]), found, read_accepted(ACCEPTED.read_text()), acts)
     _write_report(seen, found)
     _show("stock differs from itself", chance, "once", "again")
     _show("not accepted", comparison.unknown, "stock", "ours")
@@ -115,13 +126,14 @@ def compare(acts, twice=False) -> tuple:
 class Comparison:
     """What became of the differences that were found."""
 
-    def __init__(self, observations, found, accepted, whole):
+    def __init__(self, observations, found, accepted, acts=()):
         self._observations = observations
         self._found = found
         self._accepted = accepted
         self.unknown = [difference for difference in found if not any(line.covers(difference) for line in accepted)]
-        #: Lines of the file that nothing needs any more; of a part of the comparison that cannot be said.
-        self.unused = [line for line in accepted if not any(map(line.covers, found))] if whole else []
+        #: Lines of the file that nothing needs any more. Of some acts, this can be said of what is about them only.
+        self.unused = [line for line in accepted
+                       if (not acts or line.is_about(acts)) and not any(map(line.covers, found))]
 
     @property
     def good(self) -> bool:
@@ -185,6 +197,11 @@ def read_accepted(text) -> list:
 
 def _matches(pattern, text) -> bool:
     return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), text, re.DOTALL) is not None
+
+
+def _differ_in_path(one, other) -> bool:
+    """Is it the same, done by another path?"""
+    return one != other and _PATH.sub("PATH", one) == _PATH.sub("PATH", other)
 
 
 def _show(title, found, one, other) -> None:

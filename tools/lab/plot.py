@@ -24,7 +24,7 @@ def draw(report, picture) -> None:
     acts = [act for act in report["acts"] if len(act["samples"]) > 2]
     figure, rows = pyplot.subplots(len(acts), 2, figsize=(14, 3.9 * len(acts)), squeeze=False,
                                    gridspec_kw={"width_ratios": (3, 1.25)})
-    for act, (axes, notes) in zip(acts, rows):
+    for act, (axes, notes) in zip(acts, rows, strict=True):
         _draw_throughput(act, axes)
         _draw_events(act, axes)
         _write_events(act, notes)
@@ -52,7 +52,7 @@ def _draw_throughput(act, axes) -> None:
     axes.set_xlabel("seconds of I/O")
     axes.set_ylabel("MB/s")
     axes.set_xlim(times[0], times[-1])
-    axes.set_ylim(0, 1.15 * max(map(sum, zip(*series))))
+    axes.set_ylim(0, 1.15 * max(map(sum, zip(*series, strict=True))))
     axes.spines[["top", "right"]].set_visible(False)
 
 

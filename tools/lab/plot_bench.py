@@ -25,7 +25,7 @@ def draw(figures, picture) -> None:
     layers = [(match[1], figure) for figure in figures if (match := _LAYER.fullmatch(figure["figure"]))]
     policies = list(dict.fromkeys(policy for policy, *_ in choosing))
     canvas, axes = pyplot.subplots(1, len(policies) + 1, figsize=(5 * len(policies) + 7, 5))
-    for policy, ax in zip(policies, axes):
+    for policy, ax in zip(policies, axes[:-1], strict=True):
         _draw_choosing(ax, policy, [row[1:] for row in choosing if row[0] == policy])
     _draw_layers(axes[-1], layers)
     canvas.tight_layout()
@@ -49,7 +49,7 @@ def _draw_choosing(ax, policy, rows) -> None:
 
 def _draw_layers(ax, rows) -> None:
     places = range(len(rows))
-    for shift, (side, colour) in zip((0.2, -0.2), COLOURS.items()):
+    for shift, (side, colour) in zip((0.2, -0.2), COLOURS.items(), strict=True):
         ax.barh([place + shift for place in places], [figure[side] for _, figure in rows], 0.4, color=colour, label=side)
     ax.set_yticks(list(places), [name for name, _ in rows], fontsize=7)
     ax.invert_yaxis()

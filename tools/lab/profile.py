@@ -167,5 +167,5 @@ def _demangle(names) -> dict:
     if not mangled:
         return {name: name for name in names}
     tool = toolchain.find().llvm.bin / "llvm-cxxfilt"
-    demangled = dict(zip(mangled, process.output([tool, *mangled]).splitlines()))
+    demangled = dict(zip(mangled, process.output([tool, *mangled]).splitlines(), strict=True))
     return {name: demangled.get(name, name) for name in names}

@@ -79,12 +79,12 @@ def run() -> Counts:
 
 
 def check_in_time() -> Counts:
-    """check(), unless its kernel would have to be built, and it is too late for that."""
+    """check(), unless its kernel would have to be built, and it is too late for that. Then the run is incomplete."""
     if os.environ.get("KDIR"):
-        return Counts(skipped=["KDIR= names one kernel, and `make sanitize` needs another one"])
+        return Counts(left_out=["KDIR= names one kernel, and this needs another one"])
     if not kernel.is_built(kernel.SANITIZE) and log.since_start() > BUILD_UNTIL_SECONDS:
-        return Counts(skipped=[f"{log.elapsed(log.since_start())} have passed, and the kernel with sanitizers takes "
-                               "longer to build than the hour that all of this may: `make sanitize` does"])
+        return Counts(left_out=[f"{log.elapsed(log.since_start())} have passed, and the kernel with sanitizers takes "
+                                "longer to build than the hour that all of this may: `make sanitize QUICK=1` does it"])
     return check()
 
 
@@ -165,9 +165,9 @@ def _table(results: dict) -> list:
     for option, (finds, flag) in RUST_CHECKS.items():
         rows.append((option, finds, *(_under_rust(name, option, counts) if flag in flags else "off"
                                       for name, counts in results.items())))
-    widths = [max(len(str(cell)) for cell in column) for column in zip(*rows)]
+    widths = [max(len(str(cell)) for cell in column) for column in zip(*rows, strict=True)]
     return ["  ".join(str(cell).ljust(width) if number < 2 else str(cell).rjust(width)
-                      for number, (cell, width) in enumerate(zip(row, widths))).rstrip() for row in rows]
+                      for number, (cell, width) in enumerate(zip(row, widths, strict=True))).rstrip() for row in rows]
 
 
 def _under_rust(part: str, option: str, counts: Counts) -> int:

@@ -28,6 +28,7 @@ from lab import kernel
 from lab import log
 from lab import modules
 from lab import paths
+from lab import patterns
 from lab import process
 from lab import source
 from lab import vm
@@ -63,8 +64,8 @@ class Patch:
 def run() -> str:
     """Writes the fixes and the series, and tries them as far as BUILD= asks for."""
     tree = source.kernel().tree
-    repairs = [_read_fix(file) for file in sorted(modules.FIXES.glob("*.patch"))]
-    plan = [_read(file) for file in sorted(PLAN.glob("[0-9]*.txt"))]
+    repairs = [_read_fix(file) for file in patterns.files("*.patch", place=modules.FIXES)]
+    plan = [_read(file) for file in patterns.files("[0-9]*.txt", place=PLAN)]
     claims = _claims(plan)
     shutil.rmtree(HOME, ignore_errors=True)
     FIXES.mkdir(parents=True)
@@ -100,11 +101,12 @@ def _read_fix(file: Path) -> Patch:
 def _claims(plan: list) -> dict:
     """The files of each patch by its subject; every file must be in one."""
     owner = {file: patch for patch in plan for pattern in patch.patterns
-             for file in paths.ROOT.glob(pattern) if file.is_file()}
+             for file in patterns.files(pattern)}
     shipped = {file.relative_to(paths.ROOT) for name in _SHIPPED for place in [paths.ROOT / name]
                for file in ([place] if place.is_file() else place.rglob("*"))
                if file.is_file() and not file.name.startswith(".")} - _HOST_ONLY
     shipped = {name for name in shipped if name.parent != _FIXES_HERE}
+    patterns.files(*map(str, _HOST_ONLY))
     if lost := [name for name in sorted(shipped) if paths.ROOT / name not in owner]:
         log.fail(f"no patch of {PLAN.relative_to(paths.ROOT)} has {lost[0]}")
     claims = {patch.subject: [] for patch in plan}

@@ -42,6 +42,7 @@ BUILD_PACKAGES = {
 }
 #: And those for a virtual machine and what is done in it.
 BOOT_PACKAGES = {
+    "e2fsprogs": "mkfs.ext4",
     "fio": "fio",
     "git": "git",
     "iproute2": "tc",
@@ -65,12 +66,21 @@ def ensure(booting: bool = True) -> None:
     with cache.lock(paths.CACHE / "setup", "setup"):
         _ensure_packages(booting)
         _ensure_bindgen()
-        if booting:
-            _ensure_venv()
+    if booting:
+        ensure_python()
+
+
+@once
+def ensure_python() -> None:
+    """Makes the Python environment available, which needs no other tool."""
+    with cache.lock(paths.CACHE / "setup", "setup"):
+        if importlib.util.find_spec("ensurepip") is None:
+            _install(["python3-venv"])
+        _ensure_venv()
 
 
 def venv() -> Path:
-    """The Python environment's directory: `venv() / "bin" / "python3"` has matplotlib."""
+    """The Python environment's directory: `venv() / "bin" / "python3"` has matplotlib and pytest, and ruff is beside it."""
     version = hashlib.sha256(_REQUIREMENTS.read_bytes() + sys.version.encode()).hexdigest()[:12]
     return paths.CACHE / f"venv-{version}"
 
@@ -140,7 +150,7 @@ def _ensure_venv() -> None:
         return
     cache.need_space(home, 0.5, "the Python environment")
     cache.remove(home)
-    with log.step("python", "installing matplotlib") as step:
+    with log.step("python", "installing matplotlib, pytest and ruff") as step:
         step.run([sys.executable, "-m", "venv", home])
         step.run([home / "bin" / "python3", "-m", "pip", "install", "--no-input", "-r", _REQUIREMENTS],
                  env=process.environment(PIP_DISABLE_PIP_VERSION_CHECK="1"))

@@ -36,6 +36,18 @@ GRACE_SECONDS = 300
 STEADY = ("loop", "tcp", "pcie")
 SMALL = ("small-loop", "small-tcp")
 SAMPLES = ("ram",)
+#: What each plant must have had, by the names in its records, for the actors that have it.
+_PATHS = ("ana state", "flapping", "reset")
+_TEARDOWNS = ("teardown with an opener", "teardown with parked I/O")
+FLOORS = {
+    "loop": {"loop": _PATHS},
+    "tcp": {"tcp": _PATHS},
+    "pcie": {"pcie": ("reset", "unplug", "plug in")},
+    "small-loop": {"small loop": _TEARDOWNS},
+    "small-tcp": {"small tcp": _TEARDOWNS},
+    "ram": {f"{size}ram-{driver}": _TEARDOWNS if size else ("flapping", "path failure")
+            for driver in ("rust", "c") for size in ("", "small ")},
+}
 TOPOLOGY = vm.Topology(subsystems=(vm.Subsystem("storm", {"c0": 0, "c1": 1}, namespaces=(256,)),))
 
 
@@ -94,7 +106,7 @@ def _play(plan) -> list:
                 for name in plan.seconds}
     stories = []
     with log.step(f"{plan.name} {plan.which}", f"{_durations(plan)}, SEED={plan.seed}") as step:
-        stories = [_Story(step, name) for name in plan.seconds]
+        stories = [_Story(step, plan, name) for name in plan.seconds]
         for story in stories:
             _play_in(plan, story, *prepared[story.kernel])
     for story in stories:
@@ -128,8 +140,9 @@ def _write(plan, stories) -> None:
 class _Story:
     """What the guest with one of the kernels says: the last sums, and what is no record."""
 
-    def __init__(self, step, kernel_name):
+    def __init__(self, step, plan, kernel_name):
         self._step = step
+        self._plan = plan
         self.kernel = kernel_name
         self.last = {}
         self.remarks = []
@@ -137,7 +150,7 @@ class _Story:
 
     @property
     def passed(self) -> bool:
-        return self.result.ok and self.last.get("type") == "end" and not self._left()
+        return self.result.ok and self.last.get("type") == "end" and not self._left() and not self._missing()
 
     def take(self, line) -> None:
         with open(self._step.log, "a") as file:
@@ -173,11 +186,41 @@ class _Story:
             return
         log.info(f"{say} failed: {self.result}; repeat with SEED={plan.seed}")
         reports = [line for report in self.result.reports for line in ["", *report.lines]]
-        for line in [*self.remarks, last.get("what", ""), *last.get("kernel", ()), *self._left(), *reports]:
+        for line in [*self.remarks, last.get("what", ""), *last.get("kernel", ()), *self._left(), *self._missing(),
+                     *reports]:
             print(f"    {line}", flush=True)
 
     def _left(self) -> list:
         return [f"left: {what}" for what in self.last.get("left", ())]
+
+
+    def _missing(self) -> list:
+        return missing(self.last, self._plan.actors, self._plan.seconds[self.kernel])
+
+
+def missing(last, actors, seconds) -> list:
+    """What a storm of these actors must have done in so many seconds and has not, by its last record."""
+    events, removals = last.get("events", {}), last.get("removals", {})
+    plants = {plant: musts for actor in actors for plant, musts in FLOORS[actor].items()}
+    small = [plant for plant, musts in plants.items() if musts == _TEARDOWNS]
+    floors = {name: (events.get(name, 0), 1)
+              for name in (f"{plant}: {must}" for plant, musts in plants.items() for must in musts)}
+    for plant in small:
+        held = sum(len(times["held"]) for how, times in removals.items() if how.startswith(f"{plant}: "))
+        floors[f"{plant}: removals under an opener"] = held, 1
+    teardowns = last.get("teardowns_with_opener", 0)
+    floors |= {
+        "teardowns with an opener": (teardowns, len(small) * len(_TEARDOWNS)),
+        # Each opener is answered twice.
+        "answers to openers": (sum(last.get("answers", {}).values()), 2 * teardowns),
+        "path flaps": (last.get("path_flaps", 0), seconds / 10),
+        "opens": (last.get("opens", 0), 1),
+        "rounds": (last.get("rounds", 0), len(plants)),
+        # The I/O of a steady head is waited for at the beginning and at the end of each round.
+        "verified I/Os": (last.get("ios", 0), 40 * (len(plants) - len(small))),
+    }
+    return [f"too little happened: {what}: {count}, where {least:.0f} is the least"
+            for what, (count, least) in floors.items() if count < least]
 
 
 def _times(milliseconds) -> str:

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
 """All that must pass before a change lands."""
 
+from lab import check
 from lab import defects
 from lab import e2e
+from lab import judges
 from lab import kunit
 from lab import litmus
+from lab import log
 from lab import misuse
 from lab import model
 from lab import modules
@@ -27,7 +30,15 @@ def _series() -> Counts:
     return Counts(passed=1)
 
 
+def _defects() -> Counts:
+    with log.step("check-defects", "comparing docs/defects.md with what has run") as step:
+        defects.check(step)
+    return defects.ran()
+
+
 PARTS = {
+    "check": check.count_static,
+    "lab": judges.run,
     "model": model.run,
     "litmus": litmus.run,
     "misuse": misuse.run,
@@ -40,7 +51,7 @@ PARTS = {
     "storm": storm.check,
     "sanitize": sanitize.check_in_time,
     # The last: it asks what became of the others.
-    "defects": defects.ran,
+    "defects": _defects,
 }
 
 

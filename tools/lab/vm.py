@@ -183,6 +183,8 @@ def _judged(kernel, result, console_log, said, leaks) -> Result:
     story = Story(console_log)
     found = story.reports
     at_work = ()
+    if result.status == 0 and not said.exists():
+        found += [Report("", ["nothing is known of what the sanitizers have found"])]
     if said.exists():
         words = json.loads(said.read_text())
         at_work = tuple(words["at_work"])

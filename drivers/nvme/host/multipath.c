@@ -315,6 +315,17 @@ static unsigned int nvme_fence_msecs(struct nvme_ctrl *ctrl)
 	return quiesce ? min_t(u64, msecs, UINT_MAX) : 0;
 }
 
+static void nvme_init_fences(struct nvme_ctrl *ctrl)
+{
+	ctrl->fence_secs = nvme_fence_default;
+}
+
+static void nvme_drop_fences(struct nvme_ctrl *ctrl)
+{
+	mpath_fence_put(ctrl->fence);
+	mpath_fence_put(ctrl->last_fence);
+}
+
 /* Returns the fence of the association, with a reference, or NULL */
 static struct mpath_fence *nvme_get_fence(struct nvme_ctrl *ctrl)
 {
@@ -1004,7 +1015,7 @@ void nvme_mpath_add_disk(struct nvme_ns *ns, __le32 anagrpid)
 void nvme_mpath_init_ctrl(struct nvme_ctrl *ctrl)
 {
 	mpath_port_init(&ctrl->mpath_port);
-	ctrl->fence_secs = nvme_fence_default;
+	nvme_init_fences(ctrl);
 	mutex_init(&ctrl->ana_lock);
 	timer_setup(&ctrl->anatt_timer, nvme_anatt_timeout, 0);
 	INIT_WORK(&ctrl->ana_work, nvme_ana_work);
@@ -1032,8 +1043,7 @@ void nvme_mpath_uninit(struct nvme_ctrl *ctrl)
 	disable_work_sync(&ctrl->ana_work);
 	timer_shutdown_sync(&ctrl->anatt_timer);
 	nvme_set_ana_log(ctrl, NULL, 0);
-	mpath_fence_put(ctrl->fence);
-	mpath_fence_put(ctrl->last_fence);
+	nvme_drop_fences(ctrl);
 }
 
 /* Also called after every reset, when the controller may say something else */

@@ -10,6 +10,7 @@ use crate::{
     MpathBioQueue,
     MpathDevice,
     MpathDriver,
+    MpathFence,
     MpathHead, //
 };
 use kernel::prelude::*;
@@ -67,6 +68,11 @@ impl Path {
 
     pub(super) fn end_kept(&self) {
         self.kept.take().for_each(MpathBio::end);
+    }
+
+    /// They may still be carried out.
+    pub(super) fn fail_kept_over(&self, fence: &MpathFence) {
+        self.kept.take().for_each(|bio| bio.failover_fenced(fence));
     }
 }
 

@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What `make check` finds in files, and that lists name what exists."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT
+from lab import check
+from lab import defects
+from lab import faults
+from lab import log
+from lab import patterns
+from lab import prose
+from lab import readme
+from lab import record
+from lab import sanitize
+from tests.e2e import suite
+from tests.faults.scenarios import LOADS
+from tests.faults.scenarios import SCENARIOS
+
+
+# Patterns
+
+def test_a_pattern_that_matches_nothing_fails(tmp_path):
+    (tmp_path / "a.rs").write_text("")
+    assert patterns.files("*.rs", place=tmp_path) == [tmp_path / "a.rs"]
+    with pytest.raises(log.Failure, match="slots.rs"):
+        patterns.files("*.rs", "slots.rs", place=tmp_path)
+
+
+def test_a_pattern_that_matches_a_directory_only_fails(tmp_path):
+    (tmp_path / "policy").mkdir()
+    with pytest.raises(log.Failure):
+        patterns.files("policy", place=tmp_path)
+
+
+# Unsafe code
+
+@pytest.fixture
+def crate(tmp_path):
+    """A crate of two decisions and the mechanisms."""
+    names = ["shortlist", "policy", *check.MECHANISMS]
+    for name in names:
+        (tmp_path / f"{name}.rs").write_text("unsafe {}\n" if name in check.MECHANISMS else "")
+    (tmp_path / "policy").mkdir()
+    (tmp_path / "policy" / "numa.rs").write_text("")
+    (tmp_path / "host.rs").write_text("".join(f"pub mod {name};\n" for name in names))
+    return tmp_path / "host.rs"
+
+
+def test_all_that_is_no_mechanism_decides(crate):
+    assert {file.name for file in check.decision_files(crate)} == {"shortlist.rs", "policy.rs", "numa.rs"}
+
+
+def test_a_module_without_its_file_fails(crate):
+    (crate.parent / "shortlist.rs").unlink()
+    with pytest.raises(log.Failure):
+        check.decision_files(crate)
+
+
+def test_a_mechanism_that_is_no_module_fails(crate):
+    crate.write_text(crate.read_text().replace("pub mod list;\n", ""))
+    with pytest.raises(log.Failure):
+        check.decision_files(crate)
+
+
+def test_a_mechanism_that_needs_no_unsafe_code_fails(crate):
+    (crate.parent / "list.rs").write_text("// unsafe\n")
+    with pytest.raises(log.Failure):
+        check.decision_files(crate)
+
+
+def test_unsafe_code_is_counted_and_words_about_it_are_not(tmp_path):
+    file = tmp_path / "x.rs"
+    file.write_text("// unsafe\nlet a = 1; // unsafe\nunsafe { f() }\nlet unsafely = 1;\npub unsafe fn g() {}\n")
+    assert check.unsafe_lines(file) == 2
+
+
+# checkpatch
+
+SAID = """drivers/x.c:1: WARNING:EXPORT_SYMBOL: EXPORT_SYMBOL(foo); should immediately follow its function/variable
+drivers/x.c:2: ERROR:TRAILING_WHITESPACE: trailing whitespace
+drivers/x.c:3: CHECK:LINE_SPACING: Please don't use multiple blank lines
+total: 1 errors, 1 warnings, 1 checks, 7 lines checked
+"""
+
+
+def test_what_checkpatch_says_is_a_complaint_unless_it_is_ignored():
+    assert len(check.complaints(SAID, ())) == 3
+    assert [line.split(":")[3] for line in check.complaints(SAID, {"EXPORT_SYMBOL": "why"})] == \
+        ["TRAILING_WHITESPACE", "LINE_SPACING"]
+
+
+def checkpatch(monkeypatch, step, said, status, ignored):
+    monkeypatch.setattr(check.process, "logged", lambda step, argv: step.say(step.log.read_text() + said) and status)
+    check._judge_checkpatch(step, Path("/"), ignored, [["--file", "x.c"]])
+
+
+def test_a_type_that_is_ignored_and_does_not_occur_fails(monkeypatch, step):
+    only = SAID.splitlines()[0]
+    checkpatch(monkeypatch, step, only, 1, {"EXPORT_SYMBOL": "why"})
+    with pytest.raises(log.Failure, match="COMMIT_MESSAGE"):
+        checkpatch(monkeypatch, step, only, 1, {"EXPORT_SYMBOL": "why", "COMMIT_MESSAGE": "why"})
+
+
+def test_checkpatch_that_dies_fails(monkeypatch, step):
+    with pytest.raises(log.Failure):
+        checkpatch(monkeypatch, step, "Can't locate Foo.pm", 2, {})
+
+
+# Excerpts
+
+def excerpt(monkeypatch, tmp_path, step, text):
+    (tmp_path / "doc.md").write_text(text)
+    monkeypatch.setattr(prose, "_PORTING", tmp_path / "doc.md")
+    prose.excerpts(step)
+
+
+OF_MAKEFILE = "<!-- from Makefile -->\n```make\n{}\n```\n"
+
+
+def test_an_excerpt_that_is_there_passes(monkeypatch, tmp_path, step):
+    excerpt(monkeypatch, tmp_path, step, OF_MAKEFILE.format("python:\n...\n exit 1; }"))
+
+
+@pytest.mark.parametrize("text", (
+    OF_MAKEFILE.format("no such line"), OF_MAKEFILE.format("exit 1; }\n...\npython:"), "none"))
+def test_an_excerpt_that_is_not_there_or_none_at_all_fails(monkeypatch, tmp_path, step, text):
+    with pytest.raises(log.Failure):
+        excerpt(monkeypatch, tmp_path, step, text)
+
+
+# README
+
+HEADER = "void mpath_port_init(struct mpath_port *port);\n"
+EXAMPLES = "```c\nstatic int a;\n\n/* A port */\nmpath_port_init(&port);\n```\n\n```rust\nfn f() {}\n```\n"
+
+
+def test_the_examples_are_found():
+    assert readme.examples(EXAMPLES, HEADER, "pub(super) fn f() {}\n")[1] == "fn f() {}\n"
+
+
+@pytest.mark.parametrize("text,header,tested", (
+    (EXAMPLES.replace("```c\n", "```sh\n"), HEADER, "fn f() {}\n"),
+    (EXAMPLES.replace("```rust\n", "```sh\n"), HEADER, "fn f() {}\n"),
+    (EXAMPLES * 2, HEADER, "fn f() {}\n"),
+    (EXAMPLES.replace("/* A port */\n", ""), HEADER, "fn f() {}\n"),
+    (EXAMPLES.replace("mpath_port_init", "mpath_port_set_state"), HEADER, "fn f() {}\n"),
+    (EXAMPLES, "", "fn f() {}\n"),
+    (EXAMPLES, HEADER, "fn g() {}\n"),
+))
+def test_an_example_that_is_not_there_or_leaves_something_out_fails(text, header, tested):
+    with pytest.raises(log.Failure):
+        readme.examples(text, header, tested)
+
+
+# Defects
+
+ONE, OTHER = defects.Test("host", "a::b"), defects.Test("e2e", "it_works")
+
+
+def test_the_document_and_the_source_agree_or_are_told():
+    documented = {name: [ONE] for name in defects.IDS}
+    source = {ONE: set(defects.IDS)}
+    assert defects._disagreements(documented, source) == []
+    assert defects._disagreements(documented, {}) != []
+    assert defects._disagreements(documented, source | {OTHER: {"L-7"}}) == \
+        ["e2e: it_works shows L-7, whose section does not name it"]
+    assert defects._disagreements(documented | {"L-7": []}, source) != []
+    assert defects._disagreements({name: tests for name, tests in documented.items() if name != "L-7"}, source) != []
+    assert defects._disagreements(documented | {"L-77": [ONE]}, source) != []
+    assert defects._disagreements(documented, {ONE: set(defects.IDS) - {"L-7"}}) != []
+
+
+@pytest.mark.parametrize("outcomes,ending", (
+    ({record.PASSED}, "has passed"), ({record.PASSED, record.SKIPPED}, "was skipped"),
+    ({record.PASSED, record.SKIPPED, record.FAILED}, "has failed"), (set(), "has not run")))
+def test_the_worst_of_what_became_of_a_test_counts(outcomes, ending):
+    assert defects.ending(outcomes) == ending
+
+
+def test_all_variants_of_a_test_count(reports):
+    record.write("e2e", {"it_works_over_tcp": record.PASSED, "it_works_over_loop": record.SKIPPED}, whole=True)
+    assert OTHER.outcomes(reports) == {record.PASSED, record.SKIPPED}
+
+
+def test_a_test_that_no_longer_runs_is_not_in_the_record_of_a_whole_run(reports):
+    record.write("e2e", {"it_works": record.PASSED}, whole=True)
+    record.write("e2e", {"other": record.PASSED}, whole=False)
+    assert OTHER.outcomes(reports) == {record.PASSED}
+    record.write("e2e", {"other": record.PASSED}, whole=True)
+    assert OTHER.outcomes(reports) == set()
+
+
+# Everything that is there runs
+
+def named(file, pattern):
+    return set(re.findall(pattern, (ROOT / file).read_text(), re.MULTILINE))
+
+
+def test_every_file_of_end_to_end_tests_is_in_the_suite():
+    files = {file.stem for file in patterns.files("test_*.py", place=ROOT / "tests/e2e")}
+    assert {case.function.__module__.rpartition(".")[2] for case in suite.CASES.values()} == files
+
+
+@pytest.mark.parametrize("place", ("host", "model"))
+def test_every_file_of_host_tests_is_in_its_crate(place):
+    files = {file.stem for file in patterns.files("*.rs", place=ROOT / "tests" / place)} - {"main"}
+    assert named(f"tests/{place}/main.rs", r"^mod (\w+);") == files
+
+
+def test_every_file_of_kunit_tests_is_in_the_crate():
+    files = {file.stem for file in patterns.files("*.rs", place=ROOT / "rust/kunit")}
+    assert named("rust/kunit.rs", r"^(?:pub\(?\w*\)? )?mod (\w+);") == files
+
+
+def test_every_pure_file_is_in_the_host_crate_or_is_the_kernels():
+    """A file of rust/ that says nothing of the kernel crate is pure, and is tested on the host."""
+    files = {file.stem for file in patterns.files("*.rs", place=ROOT / "rust") if "kernel::" not in file.read_text()}
+    pure = named("rust/host.rs", r"^pub mod (\w+);")
+    assert pure <= {file.stem for file in patterns.files("*.rs", place=ROOT / "rust")}
+    assert files - pure <= {"host", "bindings", "driver", "engine", "kunit", "wrap", "ffi", "libmultipath"}
+
+
+def test_every_scenario_of_failing_allocations_is_somebodys_share():
+    shared = sorted(name for share in faults.SHARES for name in share)
+    assert shared == sorted([*SCENARIOS, *(f"load-{name}" for name in LOADS)])
+
+
+def test_every_sanitizer_is_shown_to_find_something():
+    shown = {option for option, _ in sanitize.FAULTS.values()} - {None}
+    assert {each.option for each in sanitize.SANITIZERS} <= shown
+    assert shown <= {each.option for each in sanitize.SANITIZERS} | set(sanitize.RUST_CHECKS)
+
+
+def test_what_the_short_run_under_sanitizers_has_exists():
+    assert set(sanitize.CHECKED) <= set(suite.SHORT)

@@ -1,0 +1,393 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What becomes of runs: KTAP of KUnit suites, cargo's tests, end-to-end tests, pytest's own, and their sum."""
+
+import json
+import re
+import textwrap
+from xml.etree import ElementTree
+
+import pytest
+
+from lab import e2e
+from lab import judges
+from lab import kernel
+from lab import kunit
+from lab import log
+from lab import model
+from lab import parts
+from lab import record
+from lab import sanitize
+from lab import source
+from lab import vm
+from lab.counts import Counts
+from lab.reports import Report
+from tests.e2e import suite
+
+# KUnit
+
+#: As a suite's file in debugfs is.
+WHOLE = """
+KTAP version 1
+1..1
+    KTAP version 1
+    # Subtest: mpath_x
+    1..3
+    # one.speed: normal
+    ok 1 one
+    ok 2 two
+    ok 3 three
+    # speed: normal
+# mpath_x: pass:3 fail:0 skip:0 total:3
+# Totals: pass:3 fail:0 skip:0 total:3
+ok 1 mpath_x
+"""
+
+
+@pytest.fixture(scope="module")
+def tree():
+    return source.kernel().tree
+
+
+def read(step, tree, tmp_path, text):
+    ktap, outcomes = tmp_path / "mpath_x.ktap", {}
+    ktap.write_text(text.lstrip("\n"))
+    return kunit._read(step, tree, ktap, outcomes), outcomes
+
+
+def test_a_whole_suite_passes(step, tree, tmp_path):
+    counts, outcomes = read(step, tree, tmp_path, WHOLE)
+    assert str(counts) == "3 passed, 0 failed, 0 skipped"
+    assert outcomes == {f"mpath_x: {name}": record.PASSED for name in ("one", "two", "three")}
+
+
+BAD_KTAP = {
+    "a case that fails": WHOLE.replace("    ok 2 two", "    not ok 2 two"),
+    "cut off between cases": WHOLE[:WHOLE.index("    ok 3")],
+    "cut off before the suite's own line": WHOLE[:WHOLE.index("# mpath_x: pass")],
+    "cut off before the first case": WHOLE[:WHOLE.index("    ok 1")],
+    "empty": "",
+    "a case less than is planned": WHOLE.replace("    ok 3 three\n", ""),
+    "every case is skipped": re.sub(r"( ok \d \w+)", r"\1 # SKIP no node", WHOLE),
+    "no KTAP": "cat: read error: No such device\n",
+}
+
+
+@pytest.mark.parametrize("what", BAD_KTAP)
+def test_bad_ktap_fails(step, tree, tmp_path, what):
+    counts, _ = read(step, tree, tmp_path, BAD_KTAP[what])
+    assert counts.failed
+
+
+def test_a_case_that_is_skipped_has_not_passed(step, tree, tmp_path):
+    counts, outcomes = read(step, tree, tmp_path, WHOLE.replace("two", "two # SKIP no node"))
+    assert (counts.passed, counts.failed, counts.skipped) == (2, 0, ["mpath_x: two"])
+    assert outcomes["mpath_x: two"] == record.SKIPPED
+
+
+def test_a_case_that_passes_under_a_report_has_failed(step, tree, tmp_path):
+    ktap, outcomes = tmp_path / "mpath_x.ktap", {"mpath_x: two": record.FAILED}
+    ktap.write_text(WHOLE.lstrip("\n"))
+    kunit._read(step, tree, ktap, outcomes)
+    assert outcomes["mpath_x: two"] == record.FAILED
+
+
+def test_a_suite_that_has_not_run_fails():
+    suites = kunit.suites_in_source()
+    assert "mpath_select" in suites
+    assert kunit._count_absent(suites).failed == 0
+    assert kunit._count_absent(suites - {"mpath_select"}).failed == 1
+
+
+# cargo
+
+CARGO = """
+running 3 tests
+test nodes::one ... ok
+test nodes::two - should panic ... ok
+test nodes::three ... {outcome}
+
+test result: ok. {passed} passed; {failed} failed; {ignored} ignored; 0 measured; 0 filtered out; finished in 0.07s
+"""
+
+
+def test_cargo_whose_tests_pass_passes(step):
+    counts, outcomes = model._count(step.say(CARGO.format(outcome="ok", passed=3, failed=0, ignored=0)))
+    assert str(counts) == "3 passed, 0 failed, 0 skipped"
+    assert outcomes["nodes::two"] == record.PASSED
+
+
+def test_a_test_of_cargo_that_fails_fails(step):
+    counts, outcomes = model._count(step.say(CARGO.format(outcome="FAILED", passed=2, failed=1, ignored=0)))
+    assert counts.failed == 1
+    assert outcomes["nodes::three"] == record.FAILED
+
+
+def test_a_test_of_cargo_that_is_ignored_is_skipped(step):
+    counts, outcomes = model._count(step.say(CARGO.format(outcome="ignored", passed=2, failed=0, ignored=1)))
+    assert counts.skipped == ["nodes::three is ignored"]
+    assert outcomes["nodes::three"] == record.SKIPPED
+
+
+def cargo(monkeypatch, step, status, text, only=""):
+    """A run of `cargo test` that says this and exits so."""
+    from contextlib import contextmanager
+
+    @contextmanager
+    def of(name, doing):
+        yield step
+    monkeypatch.setattr(log, "step", of)
+    monkeypatch.setattr(model.process, "logged", lambda step, argv, **options: step.say(text) and status)
+    return model._cargo_test("host", "model", "", [], only)
+
+
+def test_cargo_that_does_not_build_fails(monkeypatch, step):
+    with pytest.raises(log.Failure):
+        cargo(monkeypatch, step, 101, "error: could not compile `libmultipath`")
+
+
+def test_a_test_binary_that_is_killed_fails(monkeypatch, step):
+    text = CARGO.format(outcome="ok", passed=3, failed=0, ignored=0) + "signal: 11, SIGSEGV: invalid memory reference\n"
+    with pytest.raises(log.Failure):
+        cargo(monkeypatch, step, 101, text)
+
+
+def test_cargo_without_a_test_fails(monkeypatch, step):
+    with pytest.raises(log.Failure):
+        cargo(monkeypatch, step, 0, "test result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out")
+
+
+# pytest
+
+def test_pytests_report_is_counted():
+    root = ElementTree.fromstring(textwrap.dedent("""
+        <testsuites><testsuite>
+          <testcase classname="tests.lab.test_x" name="test_good"/>
+          <testcase classname="tests.lab.test_x" name="test_bad"><failure message="m"/></testcase>
+          <testcase classname="tests.lab.test_x" name="test_broken"><error message="m"/></testcase>
+          <testcase classname="tests.lab.test_x" name="test_left_out"><skipped message="why"/></testcase>
+        </testsuite></testsuites>"""))
+    counts, outcomes = judges.count(root)
+    assert str(counts) == "1 passed, 2 failed, 1 skipped"
+    assert outcomes["test_x::test_broken"] == record.FAILED
+
+
+# End-to-end tests
+
+NAMES = suite.SHORT[:3]
+
+
+class Guests:
+    """Guests that each do what they are told to in their turn, instead of QEMU's."""
+
+    def __init__(self, *lives):
+        self._lives = iter(lives)
+
+    def run(self, built, command, directory, topology, timeout, console, lent, output, answer, **options):
+        return next(self._lives)(output, lambda: answer("next"))
+
+
+def play(monkeypatch, tmp_path, *lives, names=NAMES):
+    """Runs tests in such guests; returns the outcomes."""
+    from lab import paths
+    guests = Guests(*lives)
+    monkeypatch.setattr(vm, "run", guests.run)
+    monkeypatch.setattr(paths, "LOGS", tmp_path)
+    step = type("Step", (), {"log": tmp_path / "e2e.log", "name": "e2e", "progress": lambda self, text: None})()
+    queue = e2e._Queue(names, step)
+    e2e._Guest(1, tmp_path, queue, step, False).run(None, None)
+    return {name: outcome.verdict for name, outcome in queue.outcomes.items()}
+
+
+def passes(output, ask):
+    """A guest that runs all tests, and ends well."""
+    number = 0
+    while name := ask():
+        number += 1
+        output(f"ok {number} {name}")
+    return vm.Result(0, False, 7.0, 3.0)
+
+
+def fails(output, ask):
+    """A guest whose first test fails."""
+    name = ask()
+    output("# AssertionError")
+    output(f"not ok 1 {name}")
+    return vm.Result(e2e.FAILED, False, 7.0, 3.0)
+
+
+def dies(output, ask):
+    """A guest that dies during its first test."""
+    ask()
+    return vm.Result(None, False, 7.0, 3.0)
+
+
+def hangs(output, ask):
+    ask()
+    return vm.Result(None, True, 7.0, 3.0)
+
+
+def never_begins(output, ask):
+    return vm.Result(0, False, 7.0, 3.0)
+
+
+def dies_at_the_end(output, ask):
+    passes(output, ask)
+    return vm.Result(None, False, 7.0, 3.0)
+
+
+def reports(output, ask):
+    passes(output, ask)
+    return vm.Result(0, False, 7.0, 3.0, reports=(Report(NAMES[0], ["BUG: KASAN: use-after-free"]),))
+
+
+def reports_outside(output, ask):
+    passes(output, ask)
+    return vm.Result(0, False, 7.0, 3.0, reports=(Report("", ["unreferenced object 0x1"]),))
+
+
+def test_a_guest_that_passes_all_passes(monkeypatch, tmp_path):
+    assert play(monkeypatch, tmp_path, passes) == dict.fromkeys(NAMES, "passed")
+
+
+@pytest.mark.parametrize("life", (fails, dies, hangs))
+def test_a_test_whose_guest_ends_badly_fails_and_the_others_go_on(monkeypatch, tmp_path, life):
+    assert play(monkeypatch, tmp_path, life, passes) == {NAMES[0]: "failed", **dict.fromkeys(NAMES[1:], "passed")}
+
+
+def test_a_guest_that_dies_when_all_have_passed_fails(monkeypatch, tmp_path):
+    assert play(monkeypatch, tmp_path, dies_at_the_end)["guest-1"] == "failed"
+
+
+def test_a_guest_that_ends_well_and_runs_nothing_fails(monkeypatch, tmp_path):
+    assert play(monkeypatch, tmp_path, never_begins) == {"guest-1": "failed"}
+
+
+def test_a_report_fails_the_test_during_which_it_came(monkeypatch, tmp_path):
+    assert play(monkeypatch, tmp_path, reports)[NAMES[0]] == "failed"
+
+
+def test_a_report_outside_of_tests_fails_the_guest(monkeypatch, tmp_path):
+    assert play(monkeypatch, tmp_path, reports_outside)["guest-1"] == "failed"
+
+
+def outcomes_of(file, verdict):
+    return {name: e2e.Outcome(name, verdict, "why") for name, case in suite.CASES.items()
+            if case.function.__module__ == f"tests.e2e.{file}"}
+
+
+def test_a_file_of_which_every_test_is_skipped_fails():
+    found = outcomes_of("test_ana", "passed") | outcomes_of("test_pcie", "skipped")
+    assert e2e._count_hidden(found, {}).failed == 1
+    assert e2e._count_hidden(found, {"test_pcie": "why"}).failed == 0
+
+
+def test_a_file_of_which_one_test_runs_may_skip_the_others():
+    found = outcomes_of("test_pcie", "skipped")
+    next(iter(found.values())).verdict = "passed"
+    assert e2e._count_hidden(found, {}).failed == 0
+
+
+def test_a_file_that_may_be_skipped_and_is_not_fails():
+    assert e2e._count_hidden(outcomes_of("test_pcie", "passed"), {"test_pcie": "why"}).failed == 1
+
+
+# Guests with sanitizers
+
+class Kernel:
+    def options(self):
+        return {"CONFIG_HZ": "250"}
+
+
+def judged(tmp_path, status, words, console=""):
+    (tmp_path / "console").write_text(console)
+    said = tmp_path / "sanitizers.json"
+    if words is not None:
+        said.write_text(json.dumps(words))
+    return vm._judged(Kernel(), vm.Result(status, False, 7.0, 3.0), tmp_path / "console", said, True)
+
+
+ALL = [each.option for each in vm.SANITIZERS]
+
+
+def test_a_guest_that_ends_well_under_all_sanitizers_is_good(tmp_path):
+    assert judged(tmp_path, 0, {"at_work": ALL, "leaks": []}).ok
+
+
+def test_a_guest_whose_sanitizer_is_off_at_its_end_is_bad(tmp_path):
+    assert not judged(tmp_path, 0, {"at_work": ALL[1:], "leaks": []}).ok
+
+
+def test_a_guest_that_has_lost_memory_is_bad(tmp_path):
+    leak = "unreferenced object 0x1 (size 512):\n  comm \"fio\", pid 7, jiffies 4294937296"
+    assert not judged(tmp_path, 0, {"at_work": ALL, "leaks": [leak]}).ok
+
+
+def test_a_guest_whose_console_has_a_report_is_bad(tmp_path):
+    assert not judged(tmp_path, 0, {"at_work": ALL, "leaks": []}, "[  1.0] BUG: KASAN: use-after-free\n").ok
+
+
+def test_a_guest_that_says_nothing_of_its_sanitizers_is_bad(tmp_path):
+    assert not judged(tmp_path, 0, None).ok
+
+
+# Parts
+
+def test_a_part_that_breaks_fails_and_the_others_run():
+    def broken():
+        raise RuntimeError("no")
+
+    def stopped():
+        log.fail("does not build")
+    results = parts.run({"broken": broken, "stopped": stopped, "good": lambda: Counts(passed=1)}, "test")
+    assert {name: (counts.passed, counts.failed) for name, counts in results.items()} == {
+        "broken": (0, 1), "stopped": (0, 1), "good": (1, 0)}
+
+
+def test_the_last_page_has_how_long_each_part_took_and_what_was_not_run(capsys, reports):
+    parts.run({"kunit": lambda: Counts(passed=7, skipped=["mpath_x: two"]),
+               "sanitize": lambda: Counts(left_out=["no time"])}, "test")
+    page = capsys.readouterr().out
+    assert (reports / "test.txt").read_text() == page
+    assert [line.split() for line in page.splitlines()] == [
+        ["0:00", "kunit", "7", "passed,", "0", "failed,", "1", "skipped"],
+        ["skipped:", "mpath_x:", "two"],
+        ["0:00", "sanitize", "0", "passed,", "0", "failed,", "0", "skipped,", "incomplete"],
+        ["left", "out:", "no", "time"],
+        ["0:00", "in", "all"]]
+
+
+def test_a_run_is_good_only_when_it_is_whole():
+    from lab import commands
+    assert commands._report(Counts(7, 0, ["why"])) == ("7 passed, 0 failed, 1 skipped", 0)
+    assert commands._report(Counts(7, 1)) == ("7 passed, 1 failed, 0 skipped", 1)
+    assert commands._report(Counts(7) + Counts(left_out=["why"])) == ("7 passed, 0 failed, 0 skipped, incomplete", 1)
+
+
+def test_a_part_that_was_left_out_has_not_passed(reports):
+    parts.run({"sanitize": lambda: Counts(left_out=["no time"])}, "test")
+    assert record.read("test", reports).outcomes == {"sanitize": record.SKIPPED}
+
+
+def test_sanitizers_for_which_there_is_no_time_are_left_out(monkeypatch):
+    monkeypatch.delenv("KDIR", raising=False)
+    monkeypatch.setattr(kernel, "is_built", lambda name: False)
+    monkeypatch.setattr(log, "since_start", lambda: sanitize.BUILD_UNTIL_SECONDS + 1)
+    assert not sanitize.check_in_time().good
+
+
+def test_sanitizers_for_another_kernel_are_left_out(monkeypatch):
+    monkeypatch.setenv("KDIR", "/boot")
+    assert not sanitize.check_in_time().good
+
+
+def test_the_checks_are_a_part_and_those_that_fail_are_counted(monkeypatch):
+    from lab import check
+    from lab import test
+    assert test.PARTS["check"] == check.count_static
+    monkeypatch.setattr(check, "run", lambda without: (["rustfmt", "clippy"], ["ruff"]))
+    assert str(check.count_static()) == "2 passed, 1 failed, 0 skipped"
+
+
+def test_the_kernels_that_parts_are_for_exist():
+    assert {kernel.PLAIN, kernel.SANITIZE} <= {kernel.PLAIN, *(f"{kernel.PLAIN}+{file.stem}"
+                                                              for file in kernel.paths.CONFIGS.glob("*.config"))}
