@@ -31,13 +31,15 @@ class Rewritten:
 class Rewriter(Reader):
     """Opens a device at once, writes `size` bytes twice and reads them, past the page cache, when told to.
 
-    What is old is a write, or what an ioctl that erases leaves. A `flush` comes between the two.
+    What is old is a write, or what an ioctl that erases leaves. A `flush` comes between the two; with `stored`, each
+    write ends when it is stored.
     """
 
-    def __init__(self, device, offset=0, size=BLOCK, flush=False, nowait=False, erase=None):
+    def __init__(self, device, offset=0, size=BLOCK, flush=False, nowait=False, stored=False, erase=None):
         self._device = device
         self._size = size
         self._flush = flush
+        self._stored = os.O_DSYNC if stored else 0
         self._erase = erase
         self._result = None
         super().__init__(device, nowait, offset)
@@ -65,7 +67,7 @@ class Rewriter(Reader):
 
     def _open(self, device) -> int:
         self._buffer = passthrough.aligned(self._size)
-        return os.open(device, os.O_RDWR | os.O_DIRECT)
+        return os.open(device, os.O_RDWR | os.O_DIRECT | self._stored)
 
     def _try(self, file) -> str:
         first = _outcome(lambda: self._write_old(file))

@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import dataclasses
 import errno
+import os
 import threading
 import time
 
@@ -59,6 +60,7 @@ IO_TIMEOUT = "/sys/module/nvme_core/parameters/io_timeout"
 #: The kind of command that reads or sets a register of a controller, and what one says that could not do it.
 PROPERTY = (0x7F, 0x00)
 INTERNAL_ERROR = 0x006
+PATH_ERROR = 0x300
 WRITE_ZEROES, DATASET_MANAGEMENT = 0x08, 0x09
 #: What a disk says that is not there any more.
 GONE = ("EIO", "ENODEV", "ENXIO")
@@ -279,6 +281,25 @@ def only_a_fence_keeps_a_part_of_an_old_write_from_a_newer_one(world):
 @test(over=BOTH)
 def only_a_fence_keeps_an_old_write_that_was_not_to_wait_from_a_newer_one(world):
     with scene(world) as lost, Rewriter(lost.device, PLACE, nowait=True) as rewriter:
+        lost.lose_and_release(rewriter)
+        lost.check(rewriter)
+
+
+@test(over=BOTH)
+def only_a_fence_keeps_an_old_write_that_is_to_be_stored_from_a_newer_one(world):
+    """The path has been given a clone of it."""
+    with scene(world, disk=CACHED) as lost, Rewriter(lost.device, PLACE, stored=True) as rewriter:
+        lost.lose_and_release(rewriter)
+        lost.check(rewriter)
+
+
+@test(over=BOTH)
+def only_a_fence_keeps_an_old_write_on_a_path_that_has_failed_before_from_a_newer_one(world):
+    """As above."""
+    with scene(world) as lost, Rewriter(lost.device, PLACE) as rewriter:
+        lost.proxy.refuse(passthrough.READ, PATH_ERROR, times=1)
+        assert len(passthrough.read_directly(lost.device)) == BLOCK
+        assert lost.proxy.refused(passthrough.READ) == 1
         lost.lose_and_release(rewriter)
         lost.check(rewriter)
 
@@ -537,6 +558,20 @@ def only_a_fence_keeps_an_old_write_from_a_newer_one_when_the_head_stays_for_a_w
         lost.release(rewriter)
         lost.check(rewriter)
         lost.head.write("delayed_removal_secs", 0)
+
+
+@test(over=BOTH)
+def only_a_fence_keeps_an_old_write_from_being_reported_when_the_head_stays_for_too_short_a_while(world):
+    with scene(world, ports=1, keep_alive=LONGER) as lost, Rewriter(lost.device, PLACE) as rewriter:
+        lost.head.write("delayed_removal_secs", SHORT)
+        lost.hold(rewriter)
+        lost.lose(shut=True)
+        heads.wait_for_state(lost.controller, "connecting")
+        heads.delete_controller(lost.controller)
+        wait.until(lambda: not os.path.exists(lost.device), "the head to go")
+        assert lost.still_holds(rewriter)
+        lost.release(rewriter)
+        lost.check_failed(rewriter)
 
 
 @test(over=BOTH)
