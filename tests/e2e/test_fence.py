@@ -244,6 +244,7 @@ def _set(controller, world, hold_ms) -> None:
 
 @test(over=SHOWN)
 def only_a_fence_keeps_an_old_write_from_a_newer_one(world):
+    """Shows F-1."""
     with scene(world) as lost, Rewriter(lost.device, PLACE) as rewriter:
         lost.lose_and_release(rewriter)
         lost.check(rewriter)
@@ -251,6 +252,7 @@ def only_a_fence_keeps_an_old_write_from_a_newer_one(world):
 
 @test(over=BOTH)
 def only_a_fence_keeps_old_writes_from_newer_ones(world):
+    """Shows F-1."""
     with scene(world) as lost, contextlib.ExitStack() as stack:
         rewriters = [stack.enter_context(Rewriter(lost.device, PLACE + number * BLOCK)) for number in range(4)]
         lost.lose_and_release(*rewriters)
@@ -259,7 +261,7 @@ def only_a_fence_keeps_old_writes_from_newer_ones(world):
 
 @test(over=BOTH)
 def only_a_fence_keeps_a_large_old_write_from_a_newer_one(world):
-    """Its data is not in the command."""
+    """Its data is not in the command. Shows F-1."""
     with scene(world) as lost, Rewriter(lost.device, PLACE, size=PIECE << 10) as rewriter:
         lost.lose_and_release(rewriter)
         lost.check(rewriter)
@@ -267,6 +269,7 @@ def only_a_fence_keeps_a_large_old_write_from_a_newer_one(world):
 
 @test(over=BOTH)
 def only_a_fence_keeps_a_part_of_an_old_write_from_a_newer_one(world):
+    """Shows F-1."""
     with scene(world) as lost, Rewriter(lost.device, PLACE, size=LARGE) as rewriter:
         lost.head.write("queue/max_sectors_kb", PIECE)
         for proxy in lost.proxies:
@@ -280,6 +283,7 @@ def only_a_fence_keeps_a_part_of_an_old_write_from_a_newer_one(world):
 
 @test(over=BOTH)
 def only_a_fence_keeps_an_old_write_that_was_not_to_wait_from_a_newer_one(world):
+    """Shows F-1."""
     with scene(world) as lost, Rewriter(lost.device, PLACE, nowait=True) as rewriter:
         lost.lose_and_release(rewriter)
         lost.check(rewriter)
@@ -287,7 +291,7 @@ def only_a_fence_keeps_an_old_write_that_was_not_to_wait_from_a_newer_one(world)
 
 @test(over=BOTH)
 def only_a_fence_keeps_an_old_write_that_is_to_be_stored_from_a_newer_one(world):
-    """The path has been given a clone of it."""
+    """The path has been given a clone of it. Shows F-1."""
     with scene(world, disk=CACHED) as lost, Rewriter(lost.device, PLACE, stored=True) as rewriter:
         lost.lose_and_release(rewriter)
         lost.check(rewriter)
@@ -295,7 +299,7 @@ def only_a_fence_keeps_an_old_write_that_is_to_be_stored_from_a_newer_one(world)
 
 @test(over=BOTH)
 def only_a_fence_keeps_an_old_write_on_a_path_that_has_failed_before_from_a_newer_one(world):
-    """As above."""
+    """The path has been given a clone of it. Shows F-1."""
     with scene(world) as lost, Rewriter(lost.device, PLACE) as rewriter:
         lost.proxy.refuse(passthrough.READ, PATH_ERROR, times=1)
         assert len(passthrough.read_directly(lost.device)) == BLOCK
@@ -306,6 +310,7 @@ def only_a_fence_keeps_an_old_write_on_a_path_that_has_failed_before_from_a_newe
 
 @test(over=BOTH)
 def only_a_fence_keeps_zeroes_from_a_newer_write(world):
+    """Shows F-1."""
     with scene(world) as lost, Rewriter(lost.device, PLACE, erase=BLKZEROOUT) as rewriter:
         lost.hold(rewriter, what=WRITE_ZEROES)
         lost.lose()
@@ -315,6 +320,7 @@ def only_a_fence_keeps_zeroes_from_a_newer_write(world):
 
 @test(over=BOTH)
 def only_a_fence_keeps_an_old_discard_from_a_newer_write(world):
+    """Shows F-1."""
     with scene(world, disk={"discard": 1}) as lost, Rewriter(lost.device, PLACE, erase=BLKDISCARD) as rewriter:
         lost.proxy.hold(what=DATASET_MANAGEMENT)
         rewriter.start()
@@ -326,6 +332,7 @@ def only_a_fence_keeps_an_old_discard_from_a_newer_write(world):
 
 @test(over=BOTH)
 def only_a_fence_keeps_an_old_write_from_a_newer_one_with_a_flush_between(world):
+    """Shows F-1."""
     with scene(world, disk=CACHED) as lost, Rewriter(lost.device, PLACE, flush=True) as rewriter:
         lost.lose_and_release(rewriter)
         lost.check(rewriter)
@@ -333,6 +340,7 @@ def only_a_fence_keeps_an_old_write_from_a_newer_one_with_a_flush_between(world)
 
 @test(over=BOTH)
 def only_a_fence_keeps_an_old_write_from_a_newer_one_with_three_paths(world):
+    """Shows F-1."""
     with scene(world, ports=3) as lost, Rewriter(lost.device, PLACE) as rewriter:
         lost.lose_and_release(rewriter)
         lost.check(rewriter)
@@ -340,6 +348,7 @@ def only_a_fence_keeps_an_old_write_from_a_newer_one_with_three_paths(world):
 
 @test(over=BOTH)
 def only_a_fence_keeps_an_old_write_from_a_newer_one_when_two_paths_are_lost(world):
+    """Shows F-1."""
     with scene(world, keep_alive=LONGER, proxied=2) as lost, Rewriter(lost.device, PLACE) as rewriter:
         lost.lose_and_release(rewriter)
         lost.check(rewriter)
@@ -347,6 +356,7 @@ def only_a_fence_keeps_an_old_write_from_a_newer_one_when_two_paths_are_lost(wor
 
 @test(over=BOTH)
 def a_write_that_is_lost_twice_is_held_twice(world):
+    """Shows F-1."""
     with scene(world, ports=3, proxied=2) as lost, Rewriter(lost.device, PLACE) as rewriter:
         first, second = lost.proxies
         lost.target.ports[1].ana_state = "non-optimized"
@@ -376,6 +386,7 @@ def _wait_for_states(lost, states) -> None:
 
 @test(over=BOTH)
 def only_a_fence_keeps_an_old_write_from_a_newer_one_when_the_controller_is_back(world):
+    """Shows F-1."""
     with (scene(world, keep_alive=LONGER) as lost, Rewriter(lost.device, PLACE) as rewriter,
           Rewriter(lost.device, PLACE + BLOCK) as other):
         lost.hold(rewriter)
@@ -397,6 +408,7 @@ def _wait_for_return(controller) -> None:
 
 @test(over=BOTH)
 def only_a_fence_keeps_old_writes_from_newer_ones_of_a_controller_that_comes_and_goes(world):
+    """Shows F-1, F-2."""
     with scene(world) as lost, contextlib.ExitStack() as stack:
         rewriters = [stack.enter_context(Rewriter(lost.device, PLACE + number * BLOCK)) for number in range(FLAPS)]
         losses = []
@@ -412,6 +424,7 @@ def only_a_fence_keeps_old_writes_from_newer_ones_of_a_controller_that_comes_and
 
 @test(over=BOTH)
 def only_a_fence_keeps_an_old_write_from_a_newer_one_when_the_controller_falls_silent(world):
+    """Shows F-1."""
     with scene(world, keep_alive=LONGER) as lost, Rewriter(lost.device, PLACE) as rewriter:
         lost.hold(rewriter)
         lost.lose(silent=True)
@@ -439,6 +452,7 @@ def _until_missed(controller, meanwhile=None) -> Loss:
 
 @test(over=BOTH)
 def only_a_fence_keeps_an_old_write_from_a_newer_one_after_a_timeout(world):
+    """Shows F-1."""
     with _io_timeout(SHORT), scene(world, keep_alive=LONGER) as lost, Rewriter(lost.device, PLACE) as rewriter:
         lost.hold(rewriter)
         lost.loss = _until_missed(lost.controller)
@@ -463,6 +477,7 @@ def _io_timeout(seconds):
 
 @test(over=BOTH)
 def only_a_fence_keeps_an_old_write_from_a_newer_one_when_the_controller_hears_of_no_reset(world):
+    """Shows F-1."""
     with scene(world) as lost, Rewriter(lost.device, PLACE) as rewriter:
         lost.hold(rewriter)
         lost.proxy.refuse(PROPERTY, INTERNAL_ERROR, times=1)
@@ -477,6 +492,7 @@ def only_a_fence_keeps_an_old_write_from_a_newer_one_when_the_controller_hears_o
 
 @test(over=BOTH)
 def only_a_fence_keeps_an_old_write_from_a_newer_one_when_the_controller_hears_of_no_disconnect(world):
+    """Shows F-1."""
     with (_io_timeout(SHORT), scene(world, keep_alive=LONGER) as lost,
           Rewriter(lost.device, PLACE) as rewriter):
         lost.hold(rewriter)
@@ -491,6 +507,7 @@ def only_a_fence_keeps_an_old_write_from_a_newer_one_when_the_controller_hears_o
 
 @test(over=BOTH)
 def nothing_but_old_writes_waits(world):
+    """Shows F-1."""
     with (scene(world, disk=CACHED) as lost, Rewriter(lost.device, PLACE) as rewriter,
           Rewriter(lost.device, PLACE + BLOCK) as other, Reader(lost.device, offset=PLACE) as reader,
           Fsync(lost.device) as fsync):
@@ -521,6 +538,7 @@ def a_read_that_is_lost_is_sent_again_at_once(world):
 
 @test(over=BOTH)
 def only_a_fence_keeps_an_old_write_from_a_newer_one_when_the_path_is_taken_away(world):
+    """Shows F-1."""
     with scene(world) as lost, Rewriter(lost.device, PLACE) as rewriter:
         lost.hold(rewriter)
         lost.lose(shut=True)
@@ -534,6 +552,7 @@ def only_a_fence_keeps_an_old_write_from_a_newer_one_when_the_path_is_taken_away
 
 @test(over=BOTH)
 def only_a_fence_keeps_an_old_write_from_being_reported_when_the_head_goes(world):
+    """Shows F-3."""
     with scene(world, proxied=2) as lost, Rewriter(lost.device, PLACE) as rewriter:
         lost.hold(rewriter)
         lost.lose(shut=True)
@@ -548,6 +567,7 @@ def only_a_fence_keeps_an_old_write_from_being_reported_when_the_head_goes(world
 
 @test(over=BOTH)
 def only_a_fence_keeps_an_old_write_from_a_newer_one_when_the_head_stays_for_a_while(world):
+    """Shows F-1."""
     with scene(world, ports=1) as lost, Rewriter(lost.device, PLACE) as rewriter:
         lost.head.write("delayed_removal_secs", 60)
         lost.hold(rewriter)
@@ -562,6 +582,7 @@ def only_a_fence_keeps_an_old_write_from_a_newer_one_when_the_head_stays_for_a_w
 
 @test(over=BOTH)
 def only_a_fence_keeps_an_old_write_from_being_reported_when_the_head_stays_for_too_short_a_while(world):
+    """Shows F-3."""
     with scene(world, ports=1, keep_alive=LONGER) as lost, Rewriter(lost.device, PLACE) as rewriter:
         lost.head.write("delayed_removal_secs", SHORT)
         lost.hold(rewriter)
@@ -576,6 +597,7 @@ def only_a_fence_keeps_an_old_write_from_being_reported_when_the_head_stays_for_
 
 @test(over=BOTH)
 def only_a_fence_keeps_an_old_write_from_being_reported_when_io_is_to_fail_fast(world):
+    """Shows F-3."""
     with (scene(world, keep_alive=LONGER, ports=1, fast_io_fail_tmo=SHORT) as lost,
           Rewriter(lost.device, PLACE) as rewriter, Reader(lost.device) as reader):
         lost.hold(rewriter)
@@ -590,6 +612,7 @@ def only_a_fence_keeps_an_old_write_from_being_reported_when_io_is_to_fail_fast(
 
 @test(over=BOTH)
 def only_a_fence_keeps_an_old_write_from_being_reported_when_the_controller_is_given_up(world):
+    """Shows F-3."""
     with (scene(world, keep_alive=LONGER, ports=1, ctrl_loss_tmo=SHORT) as lost,
           Rewriter(lost.device, PLACE) as rewriter):
         lost.hold(rewriter)
@@ -602,6 +625,7 @@ def only_a_fence_keeps_an_old_write_from_being_reported_when_the_controller_is_g
 
 @test(over=BOTH)
 def only_a_fence_keeps_an_old_write_from_being_reported_when_the_transport_is_unloaded(world):
+    """Shows F-3."""
     with scene(world, ports=1) as lost, Rewriter(lost.device, PLACE) as rewriter:
         lost.hold(rewriter)
         lost.lose(shut=True)
@@ -681,6 +705,7 @@ def a_controller_begins_with_what_the_module_was_told():
 
 @_with_a_fence
 def what_a_fence_holds_is_counted():
+    """Shows F-1."""
     with scene("auto") as lost, Rewriter(lost.device, PLACE) as rewriter:
         assert _said(lost) == (0, 0, 0)
         lost.hold(rewriter)
