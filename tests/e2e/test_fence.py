@@ -721,6 +721,21 @@ def what_a_fence_holds_is_counted():
         assert _said(lost) == (0, 0, 0)
 
 
+@test(over=("return", "disconnect") if BUILT else ())
+def what_is_set_does_not_open_a_fence_that_is_closed(opener):
+    with scene("auto", keep_alive=LONGER) as lost, Rewriter(lost.device, PLACE) as rewriter:
+        lost.hold(rewriter)
+        lost.lose()
+        heads.wait_for_state(lost.controller, "connecting")
+        _write(lost.controller, "fence", "off")
+        if opener == "return":
+            heads.wait_for_state(lost.controller, "live")
+        else:
+            heads.delete_controller(lost.controller)
+        lost.release(rewriter)
+        lost.check(rewriter)
+
+
 def _said(lost) -> tuple:
     """How many writes the controller of the first path has held up, for how many ms, and how many there were."""
     return (*(int(_read(lost.controller, name)) for name in ("fence_held", "fence_left_ms")),
