@@ -11,6 +11,15 @@ Commands can be answered with an error here, or not at all, so that the controll
 
         proxy.refuse(passthrough.READ, 0x300, every=100)
 
+A command can be kept on its way, and arrive after the host has lost the connection and gone on without it:
+
+        proxy.hold(block)
+        ...                     # somebody writes there
+        proxy.wait_until_held()
+        proxy.lose()
+        ...                     # the host sends the write again, through another port
+        assert proxy.release() == [0]
+
 With an alias, a host finds the same namespaces in a subsystem of another name, so that one kernel
 has two heads that lead to the same storage.
 """
@@ -22,6 +31,10 @@ import os
 import signal
 import socket
 import threading
+import time
+
+from tests.e2e import passthrough
+from tests.e2e import wait
 
 #: Kinds of admin commands, and of the data that a controller returns for them: the opcode and the first byte of
 #: dword 10. The kind of an I/O command is its opcode alone.
@@ -32,7 +45,12 @@ ANA_LOG = (0x02, 0x0C)
 
 _COMMAND = 4
 _RESPONSE = 5
+_DATA_TO_CONTROLLER = 6
 _DATA_TO_HOST = 7
+#: The flag of data to the host that no response follows, and the two bits of an opcode that say where its data goes.
+_SUCCESS = 0x08
+_DIRECTION = 0x03
+_DIRECTION_TO_CONTROLLER = 0x01
 _FABRICS = 0x7F
 _CONNECT = 0x01
 #: Where a command is in its unit.
@@ -115,6 +133,43 @@ class Proxy:
         """Breaks the connections that there are."""
         self._order("cut")
 
+    def hold(self, *blocks, what=passthrough.WRITE, times=None) -> None:
+        """From now on, keeps I/O commands of this kind, and whatever follows on their connections: one that begins at
+        each of these blocks of 512 bytes, or the next `times` (1). Of a write whose data the controller asks for, it is
+        the data that is kept, since the host has to be there until it has sent that.
+        """
+        self._order("hold", what, blocks, times or len(blocks) or 1)
+
+    def hold_no_more(self) -> None:
+        """Lets further commands through, but for those behind one that is held."""
+        self._order("hold", None, [], 0)
+
+    def held(self) -> int:
+        """How many commands were kept since that was last asked for."""
+        return self._order("held")
+
+    def wait_until_held(self, count=1) -> None:
+        wait.until(lambda: self.held() >= count, f"{count} commands to be held")
+
+    def lose(self, silent=False) -> None:
+        """Closes the host's side of the connections that there are, or has the host hear nothing any more. What the
+        host has sent still arrives: the controller notices nothing until it misses the host.
+        """
+        self._order("lose", silent)
+
+    def release(self, seconds=1) -> list:
+        """Sends what was kept on to the controller. Says for each command that was held with which status the
+        controller has ended it: "closed" when it has closed the connection instead, "no answer" after so many seconds.
+        """
+        return self._order("release", seconds * wait.SLOWNESS)
+
+    def shut(self) -> None:
+        """Has nobody in who comes from now on."""
+        self._order("shut", True)
+
+    def open(self) -> None:
+        self._order("shut", False)
+
     def _use_alias(self):
         name = self._names[1].encode().ljust(_NQN_SIZE, b"\0")
         self.change(IDENTIFY_CONTROLLER, {_NQN_IN_IDENTIFY: name})
@@ -151,6 +206,8 @@ class _Relay:
         self._refusals = {}
         self._received = collections.Counter()
         self._connections = []
+        self._hold = _Hold()
+        self._is_shut = False
 
     def run(self, orders) -> None:
         """Obeys until it is killed."""
@@ -171,12 +228,32 @@ class _Relay:
         elif verb == "cut":
             for connection in self._connections:
                 connection.close()
-        return {"changed": self._counts[what], "received": self._received[what],
+        elif verb == "hold":
+            self._hold = _Hold(what, *words)
+        elif verb == "lose":
+            for connection in self._connections:
+                connection.lose(silent=what)
+        elif verb == "release":
+            return self._release(what)
+        elif verb == "shut":
+            self._is_shut = what
+        return {"held": self._hold.made, "changed": self._counts[what], "received": self._received[what],
                 "refused": self._refusals[what].made if what in self._refusals else 0}.get(verb)
+
+    def _release(self, seconds) -> list:
+        self._hold = _Hold()
+        for connection in self._connections:
+            connection.release()
+        deadline = time.monotonic() + seconds
+        found = [connection.fates(deadline) for connection in self._connections]
+        return [fate for fates in found for fate in fates]
 
     def _accept(self):
         while True:
             host, _ = self._listener.accept()
+            if self._is_shut:
+                host.close()
+                continue
             try:
                 controller = socket.create_connection(self._target)
             except OSError:
@@ -192,7 +269,7 @@ class _Relay:
             work(connection)
         except OSError:
             pass
-        connection.close()
+        connection.end(work == self._to_host)
 
     def _to_controller(self, connection):
         while unit := _receive(connection.host):
@@ -206,7 +283,7 @@ class _Relay:
                     continue
                 if self._names and unit[_ENTRY] == _FABRICS and unit[_ENTRY + 4] == _CONNECT:
                     self._unalias(unit)
-            connection.controller.sendall(unit)
+            connection.send_to_controller(unit, self._hold)
 
     def _unalias(self, unit):
         start = unit[3] + _NQN_IN_CONNECT
@@ -219,6 +296,7 @@ class _Relay:
                 if self._edits.get(what):
                     self._edit(unit, self._edits[what])
                     self._counts[what] += 1
+            connection.note_end(unit)
             connection.send_to_host(unit)
 
     def _edit(self, unit, edits):
@@ -240,8 +318,17 @@ class _Connection:
         #: The host is told of by both threads.
         self._lock = threading.Lock()
         self._is_admin = True
-        #: The kind of the command that each number was last given to.
+        #: The kind of the command that each number was last given to, and the block at which it begins.
         self._kinds = {}
+        self._blocks = {}
+        #: What is kept, when something is, and the status of each command that was held, when it has one. The lock is
+        #: held while something is sent to the controller.
+        self._kept = None
+        self._fates = {}
+        self._keeping = threading.Condition()
+        #: The host's side is lost, and the controller is not to notice. And: the controller has closed its own.
+        self._is_lost = False
+        self._is_closed = False
 
     def note(self, unit):
         """Takes note of a command, and returns its kind."""
@@ -249,7 +336,9 @@ class _Connection:
         if opcode == _FABRICS and unit[_ENTRY + 4] == _CONNECT:
             self._is_admin = unit[_ENTRY + 42:_ENTRY + 44] == b"\0\0"
         what = (opcode, selector) if self._is_admin else opcode
-        self._kinds[bytes(_number(unit))] = what
+        number = bytes(_number(unit))
+        self._kinds[number] = what
+        self._blocks[number] = _block(unit)
         return what
 
     def kind_of(self, data):
@@ -263,13 +352,84 @@ class _Connection:
         self.send_to_host(bytes([_RESPONSE, 0, size, 0]) + size.to_bytes(4, "little") + entry)
 
     def send_to_host(self, unit) -> None:
-        with self._lock:
-            self.host.sendall(unit)
+        if not self._is_lost:
+            with self._lock, contextlib.suppress(OSError):  # whoever listens to the host sees it go
+                self.host.sendall(unit)
+
+    def send_to_controller(self, unit, hold) -> None:
+        """Sends a unit on, unless it is one to hold, or is behind one that is held."""
+        with self._keeping:
+            number = self._brings_all_of(unit)
+            if number and number not in self._fates and hold.takes(self._kinds.get(number), self._blocks.get(number)):
+                self._kept = self._kept or []
+                self._fates[number] = None
+            if self._kept is None:
+                self.controller.sendall(unit)
+            else:
+                self._kept.append(unit)
+
+    def _brings_all_of(self, unit) -> bytes | None:
+        """The number of the command that the controller can carry out when it has this unit; or nothing."""
+        if unit[0] == _DATA_TO_CONTROLLER:
+            return bytes(unit[8:10])
+        if unit[0] != _COMMAND:
+            return None
+        has_data = len(unit) > unit[2]
+        needs_data = unit[_ENTRY] & _DIRECTION == _DIRECTION_TO_CONTROLLER
+        return None if needs_data and not has_data else bytes(_number(unit))
+
+    def release(self) -> None:
+        """Sends on what was kept."""
+        with self._keeping:
+            for unit in self._kept or ():
+                with contextlib.suppress(OSError):  # the controller has given up
+                    self.controller.sendall(unit)
+            self._kept = None
+
+    def fates(self, deadline) -> list:
+        """What has become of the commands that were held; those are forgotten."""
+        with self._keeping:
+            self._keeping.wait_for(lambda: self._is_closed or None not in self._fates.values(),
+                                   max(deadline - time.monotonic(), 0))
+            fates, self._fates = self._fates, {}
+            missing = "closed" if self._is_closed else "no answer"
+            return [missing if status is None else status for status in fates.values()]
+
+    def note_end(self, unit) -> None:
+        """Takes note of the end of a command that was held."""
+        if unit[0] == _RESPONSE:
+            number, status = bytes(unit[20:22]), int.from_bytes(unit[22:24], "little") >> 1
+        elif unit[0] == _DATA_TO_HOST and unit[1] & _SUCCESS:
+            number, status = bytes(unit[8:10]), 0
+        else:
+            return
+        with self._keeping:
+            if number in self._fates:
+                self._fates[number] = status
+                self._keeping.notify_all()
+
+    def lose(self, silent) -> None:
+        self._is_lost = True
+        if not silent:
+            _shut_down(self.host)
+
+    def end(self, by_controller) -> None:
+        """One of the two has closed its side. The other is to notice, but for a controller whose host was lost, or for
+        which something is kept: that is in front of the end.
+        """
+        with self._keeping:
+            if by_controller:
+                self._is_closed = True
+                self._keeping.notify_all()
+            elif self._is_lost or self._kept is not None:
+                self._is_lost = True
+                _shut_down(self.host)
+                return
+        self.close()
 
     def close(self) -> None:
         for end in (self.host, self.controller):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
+            _shut_down(end)
 
 
 class _Refusal:
@@ -287,7 +447,7 @@ class _Refusal:
 
     def meets(self, unit) -> bool:
         """Whether this command is one of them; it counts as seen."""
-        if self._block is not None and int.from_bytes(unit[_ENTRY + 40:_ENTRY + 48], "little") != self._block:
+        if self._block is not None and _block(unit) != self._block:
             return False
         with self._lock:
             self._seen += 1
@@ -299,6 +459,38 @@ class _Refusal:
     def stop(self) -> None:
         with self._lock:
             self._times = self.made
+
+
+class _Hold:
+    """Which commands are kept: none, without arguments."""
+
+    def __init__(self, what=None, blocks=(), times=0):
+        #: How many were.
+        self.made = 0
+        self._what = what
+        self._blocks = set(blocks)
+        self._any = not blocks
+        self._times = times
+        self._lock = threading.Lock()
+
+    def takes(self, what, block) -> bool:
+        """Whether a command is to be kept; it counts as kept."""
+        with self._lock:
+            if what != self._what or self.made == self._times or not (self._any or block in self._blocks):
+                return False
+            self._blocks.discard(block)
+            self.made += 1
+            return True
+
+
+def _shut_down(end) -> None:
+    with contextlib.suppress(OSError):
+        end.shutdown(socket.SHUT_RDWR)
+
+
+def _block(command) -> int:
+    """The block at which a command for I/O begins."""
+    return int.from_bytes(command[_ENTRY + 40:_ENTRY + 48], "little")
 
 
 def _number(command) -> bytearray:

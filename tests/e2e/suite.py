@@ -24,13 +24,14 @@ from tests.e2e import test_mark
 from tests.e2e import test_flush
 from tests.e2e import test_waiting
 from tests.e2e import test_failing_paths
+from tests.e2e import test_fence
 from tests.e2e.case import cases
 
 assert test_io and test_loss and test_ana and test_ana_log and test_delayed_removal
 assert test_pcie and test_sysfs and test_operations and test_zoned and test_passthrough and test_change
 assert test_policy and test_reservations and test_events and test_modules
 assert test_samples and test_bad_drivers and test_path_errors and test_numa and test_mark
-assert test_flush and test_waiting and test_failing_paths
+assert test_flush and test_waiting and test_failing_paths and test_fence
 
 CASES = cases
 #: Those that run unless one asks for more.
