@@ -5,7 +5,7 @@ import os
 import re
 
 #: What the kernel says when something is wrong with it, whatever the test thinks. That each kind of report is
-#: known is shown by tests/sanitize/provoke.c.
+#: known is shown by tests/sanitize/faults.c.
 PROBLEM = re.compile(
     # Whatever has a name for it: KASAN, lockdep, RCU, contexts, stalls and hung tasks, warnings of the code itself.
     r"(WARNING|BUG|INFO): |BUG \S+ \(|DEBUG_LOCKS_WARN_ON|KASAN|UBSAN|KFENCE|"

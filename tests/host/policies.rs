@@ -32,6 +32,10 @@ use proptest::sample::{
 
 const NODES: usize = 3;
 
+/// Of how many paths a policy asks the depth, and how many places of the shortlist it looks at, at
+/// most. In figures, and not in the policy's own constants: more would be another policy.
+const MOST_LOOKS: usize = 5;
+
 /// What is told about a path.
 #[derive(Clone, Debug)]
 struct Told {
@@ -121,6 +125,8 @@ struct FakeHead {
     listed: Vec<usize>,
     turn: Cell<usize>,
     done: usize,
+    /// How many places of the shortlist were looked at.
+    places: Cell<usize>,
 }
 
 impl FakeHead {
@@ -134,6 +140,7 @@ impl FakeHead {
             listed,
             turn: Cell::new(0),
             done: 0,
+            places: Cell::new(0),
         }
     }
 
@@ -176,6 +183,7 @@ impl<'a> Candidates<'a> for &'a FakeHead {
     }
 
     fn at(self, place: usize) -> Option<&'a FakePath> {
+        self.places.set(self.places.get() + 1);
         Some(&self.paths[self.listed[place]])
     }
 
@@ -337,10 +345,9 @@ proptest! {
         prop_assert_eq!(looks(&head), before);
 
         let depth_looks: usize = head.paths.iter().map(|path| path.depth_looks.get()).sum();
-        // The one whose turn it is, or on which a request has ended, and then the few.
-        let several = 1 + QueueDepth::FEW.max(QueueDepth::LOOKS);
-        let most = if policy == IoPolicy::QueueDepth { several } else { 0 };
+        let most = if policy == IoPolicy::QueueDepth { MOST_LOOKS } else { 0 };
         prop_assert!(depth_looks <= most);
+        prop_assert!(head.places.get() <= MOST_LOOKS);
     }
 
     /// Shows L-9.
@@ -438,6 +445,58 @@ proptest! {
     }
 }
 
+impl FakeHead {
+    /// How many more requests are in flight on the busiest path than on the least busy one.
+    fn spread(&self) -> i32 {
+        let depths = || self.paths.iter().map(|path| path.depth.get());
+
+        depths().max().unwrap() - depths().min().unwrap()
+    }
+}
+
+/// Requests in flight, of which a new one begins whenever one ends.
+struct Load {
+    random: u64,
+    /// The path of each.
+    in_flight: Vec<usize>,
+}
+
+impl Load {
+    fn new(head: &FakeHead, seed: u64) -> Self {
+        let in_flight = head
+            .paths
+            .iter()
+            .enumerate()
+            .flat_map(|(index, path)| core::iter::repeat_n(index, path.depth.get() as usize))
+            .collect();
+
+        Self {
+            random: seed,
+            in_flight,
+        }
+    }
+
+    /// Any of them ends, and the next one begins.
+    fn go_on(&mut self, head: &mut FakeHead) {
+        self.random = self
+            .random
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        let any = (self.random >> 33) as usize % self.in_flight.len();
+        let ended = self.in_flight.swap_remove(any);
+        let depth = &head.paths[ended].depth;
+
+        depth.set(depth.get() - 1);
+        head.done = ended;
+
+        let chosen = head.choose(IoPolicy::QueueDepth, Node(0)).unwrap();
+        let depth = &head.paths[chosen].depth;
+
+        depth.set(depth.get() + 1);
+        self.in_flight.push(chosen);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
 
@@ -450,35 +509,44 @@ proptest! {
         depths in prop::collection::vec(0..20, 2..130), seed in any::<u64>()
     ) {
         let mut head = with_depths(depths);
-        let mut random = seed;
-        let mut in_flight: Vec<usize> = Vec::new();
+        let mut load = Load::new(&head, seed);
+        prop_assume!(load.in_flight.len() >= head.paths.len());
 
-        for (index, path) in head.paths.iter().enumerate() {
-            in_flight.extend(core::iter::repeat_n(index, path.depth.get() as usize));
-        }
-        prop_assume!(in_flight.len() >= head.paths.len());
-
-        let rounds = 10 * in_flight.len();
+        let rounds = 10 * load.in_flight.len();
         for round in 0..rounds {
-            random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            let ended = in_flight.swap_remove((random >> 33) as usize % in_flight.len());
-            let depth = &head.paths[ended].depth;
-
-            depth.set(depth.get() - 1);
-            head.done = ended;
-
-            let chosen = head.choose(IoPolicy::QueueDepth, Node(0)).unwrap();
-            let depth = &head.paths[chosen].depth;
-
-            depth.set(depth.get() + 1);
-            in_flight.push(chosen);
+            load.go_on(&mut head);
             if round > rounds / 2 && round % 16 == 0 {
-                let depths = || head.paths.iter().map(|path| path.depth.get());
-                let spread = depths().max().unwrap() - depths().min().unwrap();
-
-                prop_assert!(spread <= 3, "{spread} between the most and the least");
+                prop_assert!(head.spread() <= 3, "{} between the most and the least", head.spread());
             }
         }
+    }
+}
+
+/// For how many ends of requests, for each that is in flight, the load differs by more than 3 when
+/// every second path has all of it.
+fn unevenness(paths: i32, seed: u64) -> f64 {
+    let mut head = with_depths((0..paths).map(|path| 16 * (path % 2)));
+    let mut load = Load::new(&head, seed);
+    let mut uneven = 0;
+
+    for round in 0..4 * load.in_flight.len() {
+        load.go_on(&mut head);
+        if head.spread() > 3 {
+            uneven = round;
+        }
+    }
+    uneven as f64 / load.in_flight.len() as f64
+}
+
+/// With a look at one path in turn, and not at two, it takes half as long again.
+///
+/// Shows L-13.
+#[test]
+fn queue_depth_soon_evens_out_what_half_of_the_paths_have() {
+    for paths in [16, 64, 130] {
+        let mean = (0..20).map(|seed| unevenness(paths, seed)).sum::<f64>() / 20.0;
+
+        assert!(mean < 1.25, "{paths} paths: {mean}");
     }
 }
 

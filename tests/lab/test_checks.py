@@ -9,6 +9,7 @@ import pytest
 from conftest import ROOT
 from lab import check
 from lab import defects
+from lab import e2e
 from lab import faults
 from lab import log
 from lab import patterns
@@ -80,9 +81,9 @@ def test_unsafe_code_is_counted_and_words_about_it_are_not(tmp_path):
 
 # checkpatch
 
-SAID = """drivers/x.c:1: WARNING:EXPORT_SYMBOL: EXPORT_SYMBOL(foo); should immediately follow its function/variable
-drivers/x.c:2: ERROR:TRAILING_WHITESPACE: trailing whitespace
-drivers/x.c:3: CHECK:LINE_SPACING: Please don't use multiple blank lines
+SAID = """x.c:1: WARNING:EXPORT_SYMBOL: EXPORT_SYMBOL(foo); should immediately follow its function/variable
+x.c:2: ERROR:TRAILING_WHITESPACE: trailing whitespace
+x.c:3: CHECK:LINE_SPACING: Please don't use multiple blank lines
 total: 1 errors, 1 warnings, 1 checks, 7 lines checked
 """
 
@@ -130,6 +131,20 @@ def test_an_excerpt_that_is_there_passes(monkeypatch, tmp_path, step):
 def test_an_excerpt_that_is_not_there_or_none_at_all_fails(monkeypatch, tmp_path, step, text):
     with pytest.raises(log.Failure):
         excerpt(monkeypatch, tmp_path, step, text)
+
+
+# Names of files
+
+def test_a_file_that_is_named_is_found(tmp_path):
+    file = tmp_path / "x.py"
+    file.write_text("#: See tests/sanitize/faults.c, /usr/docs/x.md and a/rust/b.rs; `rust/life.rs`.\n")
+    assert prose.named(file) == {"tests/sanitize/" + "faults.c", "rust/" + "life.rs"}
+
+
+def test_a_file_that_does_not_exist_is_told_unless_it_is_elsewhere():
+    assert prose.missing({"a.c", "b.c"}, lambda name: name == "a.c", {}) == ["b.c"]
+    assert prose.missing({"a.c", "b.c"}, lambda name: name == "a.c", {"b.c": "why"}) == []
+    assert prose.missing({"a.c"}, lambda name: True, {"b.c": "why"}) == ["b.c"]
 
 
 # README
@@ -237,3 +252,9 @@ def test_every_sanitizer_is_shown_to_find_something():
 
 def test_what_the_short_run_under_sanitizers_has_exists():
     assert set(sanitize.CHECKED) <= set(suite.SHORT)
+
+
+@pytest.mark.parametrize("file", e2e.MAY_SKIP)
+def test_a_file_that_may_be_skipped_runs_in_the_kernel_with_sanitizers(file):
+    of_file = {name for name, case in suite.CASES.items() if case.function.__module__ == f"tests.e2e.{file}"}
+    assert of_file and of_file <= set(sanitize.CHECKED)

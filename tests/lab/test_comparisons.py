@@ -132,6 +132,14 @@ def test_a_storm_whose_openers_get_no_answer_is_none():
     assert storm.missing(ENOUGH | {"answers": {"EIO": 8}}, ACTORS, SECONDS)
 
 
+def test_a_soak_needs_no_teardown():
+    plants = [plant for actor in storm.STEADY for plant in storm.FLOORS[actor]]
+    events = {name: count for name, count in ENOUGH["events"].items() if name.partition(": ")[0] in plants}
+    last = {"path_flaps": 60, "opens": 1, "rounds": 3, "ios": 120, "events": events}
+    assert storm.missing(last, storm.STEADY, 600) == []
+    assert storm.missing(last | {"path_flaps": 59}, storm.STEADY, 600)
+
+
 def test_a_storm_without_records_is_none():
     assert storm.missing({}, ACTORS, SECONDS)
 

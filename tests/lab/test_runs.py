@@ -156,6 +156,20 @@ def test_cargo_without_a_test_fails(monkeypatch, step):
         cargo(monkeypatch, step, 0, "test result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out")
 
 
+def test_a_name_that_no_test_of_the_host_has_fails(monkeypatch):
+    monkeypatch.setattr(model, "run_host", lambda only: Counts())
+    monkeypatch.setattr(model, "run_models", lambda only: Counts())
+    with pytest.raises(log.Failure, match="nothing_of_the_kind"):
+        model.run("nothing_of_the_kind")
+
+
+def test_a_test_that_does_not_exist_has_not_passed(monkeypatch):
+    from lab import one
+    monkeypatch.setitem(one._PARTS, "host", lambda name, configuration: Counts())
+    with pytest.raises(log.Failure, match="no such test"):
+        one.run("host: nodes::nothing_of_the_kind")
+
+
 # pytest
 
 def test_pytests_report_is_counted():

@@ -68,6 +68,7 @@ def run(without=()) -> tuple:
         "rustdoc": _rustdoc,
         "excerpts": prose.excerpts,
         "readme": readme.check,
+        "names": lambda step: prose.names(step, tree),
         "sysfs": lambda step: prose.sysfs(step, tree),
         "unsafe": _unsafe,
         "litmus": litmus.check,

@@ -29,7 +29,10 @@ _OUTCOMES = {"ok": record.PASSED, "FAILED": record.FAILED, "ignored": record.SKI
 
 def run(only: str = "") -> Counts:
     """Runs `cargo test`, and the models under loom; all tests, or those whose name contains `only`."""
-    return run_host(only) + run_models(only)
+    counts = run_host(only) + run_models(only)
+    if not counts.passed and not counts.failed:
+        log.fail(f"no test of the host is called {only}")
+    return counts
 
 
 def run_host(only: str = "") -> Counts:

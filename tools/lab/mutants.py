@@ -48,6 +48,13 @@ _OF_A_FAILURE = (
     "test result: FAILED. 7 passed; 1 failed; 0 ignored; 0 measured; 7 filtered out; finished in 0.07s",
     "kunit: {name} failed", "    # Subtest: {file}", "not ok 1 {last}", "# {last}: started", "e2e: {last} failed",
     "0 passed, 1 failed, 0 skipped", "model: {name} failed, see /build/logs/model.log",
+    "assertion `left == right` failed", "execution 7 does not hold",
+    "    # {last}: EXPECTATION FAILED at rust/kunit/fake.rs:7", "    # {last}: ASSERTION FAILED at rust/kunit/fake.rs:7",
+    "    Expected is_test_result_ok({last}()) to be true, but is false",
+    "Traceback (most recent call last):", "  File \"/libmultipath/tests/e2e/run.py\", line 7, in _run", "    case.run()",
+    "  File \"/libmultipath/tests/e2e/case.py\", line 7, in run", "    self.function(*self.arguments)",
+    "  File \"/libmultipath/tests/e2e/wait.py\", line 7, in until", "AssertionError", "time is up",
+    "still not done after 90 s, here:",
 )
 #: What is said of a guest that died, whatever it died of.
 _OF_A_DEATH = (

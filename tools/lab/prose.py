@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lab import log
 from lab import paths
+from lab import patterns
 
 _PORTING = paths.ROOT / "docs" / "porting.md"
 _SYSFS = paths.ROOT / "docs" / "sysfs.md"
@@ -25,6 +26,16 @@ _TAGS = {"What", "Date", "Contact", "Description", "Users"}
 #: A block of code that is said to be from a file; the link names it.
 _EXCERPT = re.compile(r"^<!-- from (\S+) -->\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _OMISSION = "..."
+#: The files in which other files are named, and how that is done: by their path from the project's root.
+_NAMING = ("*.md", "Makefile", "Kbuild", "docs/*.md", "include/**/*.h", "rust/**/*.*", "drivers/**/*.c", "samples/*",
+           "tests/**/*.*", "tools/**/*.*")
+_NAMED = re.compile(r"(?<![\w/.$}-])((?:docs|drivers|include|rust|samples|tests|tools)/[\w./-]*\w"
+                    r"\.(?:c|h|md|py|rs|sh|toml))\b")
+#: Files that are named and are none of the project's nor of the kernel's, and why.
+_ELSEWHERE = {
+    "rust/bindings_generated.rs": "the build makes it",
+    "rust/kernel/libmultipath.rs": "what the kernel's own script calls the library's root",
+}
 
 
 def excerpts(step) -> None:
@@ -44,6 +55,27 @@ def excerpts(step) -> None:
             if at < 0:
                 step.failed(f"{_PORTING.name}: this is not in {name}, or not there: {part.strip().splitlines()[0]}")
             at += len(words)
+
+
+def names(step, tree: Path) -> None:
+    """Every file that is named in a comment, a document or a program exists here, or in the kernel."""
+    here = Path(__file__)
+    places = {name: file for file in patterns.files(*_NAMING) if file != here for name in named(file)}
+    wrong = missing(set(places), lambda name: (paths.ROOT / name).exists() or (tree / name).exists())
+    for name in wrong:
+        log.info(f"names: {name}, in {places.get(name, here).relative_to(paths.ROOT)}")
+    if wrong:
+        log.fail(f"{len(wrong)} files are named that do not exist, or may be named and are not")
+
+
+def named(file: Path) -> set:
+    return set(_NAMED.findall(file.read_text(errors="replace"))) if file.suffix != ".pyc" else set()
+
+
+def missing(found: set, exists, elsewhere=None) -> list:
+    """The files that are named and do not exist, and those of `elsewhere` that nobody names."""
+    elsewhere = _ELSEWHERE if elsewhere is None else elsewhere
+    return sorted({name for name in found if not exists(name)} ^ set(elsewhere))
 
 
 def sysfs(step, tree: Path) -> None:
