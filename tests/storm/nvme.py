@@ -23,6 +23,7 @@ from tests.storm.teardown import TornDown
 POLICIES = ("numa", "round-robin", "queue-depth")
 USABLE = ("optimized", "non-optimized")
 STATES = ("optimized", *USABLE, "inaccessible", "change", "persistent-loss")
+FENCES = ("off", "auto", "1", "1", "2")
 PORTS = 3
 MIB = 64
 #: A head without controllers keeps its I/O for so long, which is more than enough to connect one.
@@ -119,9 +120,11 @@ class Fabrics(_Nvme):
             Event("removal delay", self._set_delay, 2),
             Event("resize", self._resize, 2),
             Event("namespace", self._switch_namespace, 2),
+            Event("fence", self._set_fence),
         ]
 
     def settle(self):
+        self._count_fenced()
         for port in self._target.ports:
             self._open(port)
             port.ana_state = "optimized"
@@ -234,6 +237,18 @@ class Fabrics(_Nvme):
         if namespace == RESTLESS and not self._enabled:
             return False  # nvmet looks at the size of what is enabled only
         self._target.resize(mib, namespace)
+
+    def _set_fence(self, rng):
+        for name in heads.controllers_of_subsystem(self._nqn):
+            with contextlib.suppress(OSError):
+                (heads.CONTROLLERS / name / "fence").write_text(rng.choice(FENCES))
+
+    def _count_fenced(self):
+        """Adds up what was held on the paths that there are."""
+        for path in (path for head in heads.of_subsystem(self._nqn) for path in head.paths()):
+            with contextlib.suppress(OSError):
+                self.tally.sums["writes_fenced"] += int(path.read("diag/multipath_fence_count"))
+                path.write("diag/multipath_fence_count", 0)
 
     def _switch_namespace(self, rng):
         self._enabled = not self._enabled

@@ -13,6 +13,7 @@ JSON object a line, go to standard output; tools/lab/storm.py shows them.
 import faulthandler
 import json
 import os
+import pathlib
 import pickle
 import selectors
 import signal
@@ -48,6 +49,9 @@ ACTORS = {
     "ram": [partial(kind, driver) for driver in DRIVERS for kind in (Ram, SmallRam)],
 }
 NVME = ("nvme", "nvme-loop", "nvmet-tcp", "nvme-tcp")
+#: What a controller begins with that says nothing of a quiesce time, as here none does.
+FENCE = pathlib.Path("/sys/module/nvme_core/parameters/fence")
+FENCE_SECONDS = "1"
 #: Seconds between two records, and those that the actors may be late at the end, in a kernel that checks nothing.
 RECORD_SECONDS = 5
 LATE_SECONDS = 150
@@ -71,6 +75,8 @@ def main(seconds, seed, names) -> int:
     storm = _Storm(log, names)
     try:
         modules.load(*NVME)
+        if FENCE.exists():
+            FENCE.write_text(FENCE_SECONDS)
         storm.run(seconds, seed, Pace())
         modules.unload()
         storm.record("end", left=before.left())

@@ -11,7 +11,7 @@ class Tally:
         #: How often each event happened, and each answer that an opener got from a head that went.
         self.events = Counter()
         self.answers = Counter()
-        #: path_flaps, teardowns_with_opener, errors_as_injected, opens, ios, bytes_verified, rounds
+        #: path_flaps, teardowns_with_opener, errors_as_injected, opens, ios, bytes_verified, rounds, writes_fenced
         self.sums = Counter()
         self.slowest_ms = 0
         #: How long removals took, in ms: by what was removed and how, "held" by an opener and "alone".

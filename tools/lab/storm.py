@@ -180,7 +180,8 @@ class _Story:
         log.info(f"{say} {last.get('path_flaps', 0)} path flaps, {last.get('teardowns_with_opener', 0)} full teardowns "
                  f"with an opener, {sum(last.get('events', {}).values())} events, {last.get('opens', 0)} opens")
         log.info(f"{say} {last.get('ios', 0)} I/Os, {last.get('bytes_verified', 0) >> 20} MiB verified, "
-                 f"slowest I/O {last.get('slowest_ms', 0) / 1000:.1f} s")
+                 f"slowest I/O {last.get('slowest_ms', 0) / 1000:.1f} s, "
+                 f"{last.get('writes_fenced', 0)} writes held by fences")
         if self.passed:
             log.info(f"{say} 0 errors, 0 reports, 0 objects left")
             return
