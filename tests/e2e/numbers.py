@@ -55,7 +55,7 @@ class Numbers:
         places = [self._place(number, "written") for number in range(WRITERS)]
         before = [self._counts[place] for place in places]
         wait.until(lambda: sum(self._counts[place] >= count + rounds * BLOCKS
-                               for place, count in zip(places, before)) >= writers, "blocks to be written", seconds)
+                               for place, count in zip(places, before, strict=True)) >= writers, "blocks to be written", seconds)
 
     def _place(self, writer, what) -> int:
         return 1 + writer * len(self.COUNTS) + self.COUNTS.index(what)

@@ -11,7 +11,6 @@ import dataclasses
 import errno
 import mmap
 import os
-import os
 import threading
 import time
 
@@ -421,7 +420,7 @@ def only_a_fence_keeps_old_writes_from_newer_ones_of_a_controller_that_comes_and
             losses.append(lost.loss)
             lost.release(rewriter)
             heads.wait_for_state(lost.controller, "live")
-        for rewriter, loss in zip(rewriters, losses):
+        for rewriter, loss in zip(rewriters, losses, strict=True):
             lost.check(rewriter, loss=loss)
 
 
@@ -701,7 +700,7 @@ def a_fence_lasts_for_what_was_set_and_said():
         said, silent = lost.controllers
         assert (_read(said, "cqt"), _read(silent, "cqt")) == ("500", "0")
         for setting, added in SETTINGS.items():
-            for controller, added_ms in zip(lost.controllers, added):
+            for controller, added_ms in zip(lost.controllers, added, strict=True):
                 _write(controller, "fence", setting)
                 expected = added_ms and PERIODS * KEEP_ALIVE * 1000 + added_ms
                 assert (_read(controller, "fence"), int(_read(controller, "fence_ms"))) == (setting, expected), setting
