@@ -9,6 +9,8 @@ import contextlib
 import ctypes
 import dataclasses
 import errno
+import mmap
+import os
 import os
 import threading
 import time
@@ -54,6 +56,7 @@ AT_ONCE = PERIODS * KEEP_ALIVE
 ROUNDS = 20
 FLAPS = 3
 LOSSES = 200
+READS = 300
 #: Seconds in which a controller has not come back or an I/O has not been answered.
 SHORT = 1
 IO_TIMEOUT = "/sys/module/nvme_core/parameters/io_timeout"
@@ -522,6 +525,35 @@ def nothing_but_old_writes_waits(world):
         assert lost.still_holds(rewriter)
         lost.release(rewriter)
         lost.check(rewriter)
+
+
+@test(over=BOTH, long=True)
+def reads_go_on_while_a_write_is_held(world):
+    """Says how long they take; what that is to be compared with is the other world's."""
+    with scene(world) as lost, Rewriter(lost.device, PLACE) as rewriter:
+        lost.hold(rewriter)
+        lost.lose()
+        heads.wait_for_state(lost.controller, "connecting")
+        times = sorted(_times_of_reads(lost.device, READS))
+        assert lost.still_holds(rewriter)
+        said = ", ".join(f"{name} {times[round(part * (READS - 1))] * 1000:.1f} ms"
+                         for name, part in (("median", .5), ("99 %", .99), ("longest", 1)))
+        print(f"# {world}: {READS} reads: {said}", flush=True)
+        lost.release(rewriter)
+        lost.check(rewriter)
+
+
+def _times_of_reads(device, count):
+    """How many seconds each of so many reads has taken, past the page cache."""
+    file = os.open(device, os.O_RDONLY | os.O_DIRECT)
+    try:
+        memory = mmap.mmap(-1, BLOCK)
+        for number in range(count):
+            begin = time.monotonic()
+            os.preadv(file, [memory], number * BLOCK)
+            yield time.monotonic() - begin
+    finally:
+        os.close(file)
 
 
 @test(over=BOTH)
