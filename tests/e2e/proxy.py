@@ -329,6 +329,8 @@ class _Connection:
         #: The host's side is lost, and the controller is not to notice. And: the controller has closed its own.
         self._is_lost = False
         self._is_closed = False
+        #: How many of the two threads still work for it.
+        self._users = 2
 
     def note(self, unit):
         """Takes note of a command, and returns its kind."""
@@ -417,15 +419,19 @@ class _Connection:
         """One of the two has closed its side. The other is to notice, but for a controller whose host was lost, or for
         which something is kept: that is in front of the end.
         """
-        with self._keeping:
+        with self._keeping, self._lock:
+            self._users -= 1
             if by_controller:
                 self._is_closed = True
                 self._keeping.notify_all()
-            elif self._is_lost or self._kept is not None:
+            if by_controller or not self._is_lost and self._kept is None:
+                self.close()
+            else:
                 self._is_lost = True
                 _shut_down(self.host)
-                return
-        self.close()
+            if not self._users:
+                self.host.close()
+                self.controller.close()
 
     def close(self) -> None:
         for end in (self.host, self.controller):
