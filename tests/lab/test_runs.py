@@ -361,7 +361,7 @@ def test_the_last_page_has_how_long_each_part_took_and_what_was_not_run(capsys, 
     parts.run({"kunit": lambda: Counts(passed=7, skipped=["mpath_x: two"]),
                "sanitize": lambda: Counts(left_out=["no time"])}, "test")
     page = capsys.readouterr().out
-    assert (reports / "test.txt").read_text() == page
+    assert (reports / "parts-test.txt").read_text() == page
     assert [line.split() for line in page.splitlines()] == [
         ["0:00", "kunit", "7", "passed,", "0", "failed,", "1", "skipped"],
         ["skipped:", "mpath_x:", "two"],

@@ -25,7 +25,7 @@ def run(parts: dict, whole: str) -> dict:
         record.write(whole, {name: _outcome(counts) for name, counts in results.items()}, whole=True)
     page = "\n".join(_page(results, seconds))
     paths.REPORTS.mkdir(parents=True, exist_ok=True)
-    (paths.REPORTS / f"{whole}.txt").write_text(page + "\n")
+    (paths.REPORTS / f"parts-{whole}.txt").write_text(page + "\n")
     print(page, flush=True)
     return results
 
