@@ -493,6 +493,21 @@ def only_a_fence_keeps_an_old_write_from_a_newer_one_when_the_controller_hears_o
 
 
 @test(over=BOTH)
+def a_controller_that_hears_of_a_reset_has_noticed(world):
+    """Of what it had it carries out nothing more, and a fence does not last until it would have missed the host."""
+    with scene(world) as lost, Rewriter(lost.device, PLACE) as rewriter:
+        lost.hold(rewriter)
+        begin = time.monotonic()
+        heads.reset_controller(lost.controller)
+        rewritten = rewriter.wait()
+        held_ms = (rewritten.when - begin) * 1000
+        least_ms = WORLDS[world].added_ms or 0
+        assert least_ms <= held_ms < PERIODS * KEEP_ALIVE * 1000, f"it was held for {held_ms:.0f} ms"
+        assert lost.proxy.release() != [0], "the old controller has carried it out"
+        assert (rewritten.first, rewritten.found, rewriter.read_again()) == ("done", "new", "new")
+
+
+@test(over=BOTH)
 def only_a_fence_keeps_an_old_write_from_a_newer_one_when_the_controller_hears_of_no_disconnect(world):
     """Shows F-1."""
     with (_io_timeout(SHORT), scene(world, keep_alive=LONGER) as lost,
