@@ -211,7 +211,7 @@ mod tests {
         Ok(())
     }
 
-    /// Shows F-1.
+    /// Shows F-1, F-2.
     #[test]
     fn a_started_fence_opens_when_its_time_has_come() -> Result {
         let head = TestHead::new(Setup::default())?;

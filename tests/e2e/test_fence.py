@@ -32,9 +32,6 @@ from tests.e2e.rewriter import Rewriter
 from tests.e2e.target import Target
 from tests.e2e.test_flush import CACHED
 
-#: Whether the driver on the library has a fence. Where it has none, only what happens without one is shown.
-BUILT = True
-
 #: Where Identify Controller has the time that a controller needs to come to rest, in ms (CQT).
 QUIESCE_TIME = 386
 #: Seconds after which host and target miss each other, and where things take longer. The target does between one and
@@ -86,12 +83,13 @@ WORLDS = {
     "auto_without_time": World("auto", 0, None),
     "auto": World("auto", 500, 500),
     "seconds": World("1", 0, 1000),
+    "ten_seconds": World("10", 0, 10000),
 }
-#: Those that there are, and one of each kind, for what does not depend on more than that.
-SHOWN = tuple(WORLDS) if BUILT else ("off",)
-BOTH = tuple(name for name in ("off", "auto") if name in SHOWN)
+#: One of each kind, and as many as there are, for what depends on no more than that.
+SHOWN = tuple(name for name in WORLDS if name != "ten_seconds")
+BOTH = ("off", "auto")
 #: The same for controllers that say nothing.
-BOTH_WITHOUT_TIME = tuple(name for name in ("off", "seconds") if name in SHOWN)
+BOTH_WITHOUT_TIME = ("off", "seconds")
 
 
 @dataclasses.dataclass
@@ -235,7 +233,7 @@ def scene(world, ports=2, proxied=1, disk=None, keep_alive=KEEP_ALIVE, **options
 
 def _set(controller, world, hold_ms) -> None:
     """Sets the fence of a controller; where there is none, that is as if it were off."""
-    if not modules.ours() or not BUILT:
+    if not modules.ours():
         has_one = (heads.CONTROLLERS / controller / "fence").exists()
         assert not has_one, "there is a fence, of which the tests do not know"
         return
@@ -696,11 +694,6 @@ def a_write_that_is_later_than_any_fence_does_nothing(world):
         assert (rewritten.found, rewriter.read_again()) == ("new", "new")
 
 
-def _with_a_fence(function):
-    """Makes a function a test, where the driver on the library has a fence."""
-    return test(function) if BUILT else function
-
-
 #: What can be set for a fence, and for how long it lasts then, for a controller that needs 500 ms, and for one that
 #: does not say how long.
 SETTINGS = {"off": (0, 0), "auto": (500, 0), "1": (500, 1000), "3600": (500, 3600_000)}
@@ -709,7 +702,7 @@ NO_SETTINGS = ("\n", "0", "-1", "3601", "1s", "on", "auto off", "999999999999999
 PARAMETER = "/sys/module/nvme_core/parameters/fence"
 
 
-@_with_a_fence
+@test
 def a_fence_lasts_for_what_was_set_and_said():
     with scene("auto") as lost:
         said, silent = lost.controllers
@@ -729,7 +722,7 @@ def a_fence_lasts_for_what_was_set_and_said():
             assert _read(said, "fence") == "3600"
 
 
-@_with_a_fence
+@test
 def a_controller_begins_with_what_the_module_was_told():
     modules.load("nvme-tcp")
     if not modules.ours():
@@ -749,7 +742,7 @@ def a_controller_begins_with_what_the_module_was_told():
             file.write(before)
 
 
-@_with_a_fence
+@test
 def what_a_fence_holds_is_counted():
     """Shows F-1."""
     with scene("auto") as lost, Rewriter(lost.device, PLACE) as rewriter:
@@ -767,7 +760,7 @@ def what_a_fence_holds_is_counted():
         assert _said(lost) == (0, 0, 0)
 
 
-@test(over=("return", "disconnect") if BUILT else ())
+@test(over=("return", "disconnect"))
 def what_is_set_does_not_open_a_fence_that_is_closed(opener):
     with scene("auto", keep_alive=LONGER) as lost, Rewriter(lost.device, PLACE) as rewriter:
         lost.hold(rewriter)
@@ -800,7 +793,7 @@ def _write(controller, attribute, value) -> None:
     (heads.CONTROLLERS / controller / attribute).write_text(value)
 
 
-@test(over=SHOWN, limit=1200, long=True)
+@test(over=tuple(WORLDS), limit=1200, long=True)
 def only_a_fence_keeps_old_writes_from_newer_ones_for_20_rounds(world):
     with scene(world) as lost:
         found = []
