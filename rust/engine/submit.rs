@@ -366,12 +366,20 @@ impl MpathHead {
         status: u8,
         fence: Option<&Fence>,
     ) {
+        // SAFETY: It is the clone whose journey this is.
+        let bio = unsafe { TrackedBio::bio_of(clone.as_raw()) };
+
         journey.given_back = true;
-        journey.fence = fence.map_or(core::ptr::null(), core::ptr::from_ref);
+        journey.held = fence.is_some();
         journey.failures = journey.failures.saturating_add(u16::from(counts));
         match (clone.status(), status) {
             (0, 0) => clone.end_with_status(PATH_FAILED),
             (0, status) | (status, _) => clone.end_with_status(status),
+        }
+        if let Some(fence) = fence {
+            // SAFETY: The clone of a write that has failed ends at once, and `clone_ended()` leaves
+            // the bio to us.
+            fence.hold(unsafe { Bio::from_raw(bio) });
         }
     }
 
@@ -567,17 +575,14 @@ unsafe extern "C" fn clone_ended(clone: *mut bindings::bio) {
         // The clone may have lost its flags on its way.
         let asked_to_flush = Bio::is_flush(tracked.as_raw());
         let head = MpathHead::of_disk((*(*tracked.as_raw()).bi_bdev).bd_disk);
-        let fence = core::mem::replace(&mut tracked.journey().fence, core::ptr::null());
-
-        // Whoever has set the fence has a reference, and waits for this to return.
-        match fence.as_ref() {
-            Some(fence) => {
-                head.note_failure(tracked.journey());
-                tracked.journey().status = status;
-                fence.hold(tracked.into_bio());
-            }
-            None => head.attempt_ended(tracked, status, asked_to_flush),
+        if core::mem::replace(&mut tracked.journey().held, false) {
+            head.note_failure(tracked.journey());
+            tracked.journey().status = status;
+            // Whoever has ended the clone has the bio now.
+            tracked.into_bio().into_raw();
+            return;
         }
+        head.attempt_ended(tracked, status, asked_to_flush);
     }
 }
 

@@ -14,7 +14,6 @@
 
 use super::bio::Bio;
 use crate::bindings;
-use crate::engine::fence::Fence;
 use crate::trust::Attempt;
 use core::alloc::Layout;
 use core::cell::UnsafeCell;
@@ -58,15 +57,18 @@ pub(crate) struct Journey {
     pub(crate) attempt: Attempt,
     /// Has the path given it back?
     pub(crate) given_back: bool,
-    /// How its last attempt has ended, while a fence holds it.
+    /// Does whoever ends its clone hold it then?
+    pub(crate) held: bool,
+    /// How its last attempt has ended, while it is held.
     pub(crate) status: u8,
     /// Is its record the head's, kept in reserve?
     reserved: bool,
     /// The path that it was sent to last, which may be gone.
     pub(crate) path: *mut bindings::mpath_device,
-    /// What is to hold it when its clone ends, or null.
-    pub(crate) fence: *const Fence,
 }
+
+// A head has one in reserve, and no room to waste.
+const _: () = assert!(size_of::<Journey>() == 24);
 
 /// What is kept for a tracked bio.
 #[repr(C)]
@@ -162,10 +164,10 @@ impl TrackedBio {
                     news: 0,
                     attempt: Attempt::Plain,
                     given_back: false,
+                    held: false,
                     status: 0,
                     reserved,
                     path: core::ptr::null_mut(),
-                    fence: core::ptr::null(),
                 },
             });
             (*raw).bi_end_io = Some(end_tracked);
@@ -241,6 +243,16 @@ impl TrackedBio {
             is((*clone).bi_end_io, end_io)
                 .then(|| &mut (*(*clone).bi_private.cast::<Record>()).journey)
         }
+    }
+
+    /// The bio whose clone a path has given back.
+    ///
+    /// # Safety
+    ///
+    /// [`TrackedBio::journey_of`] has found the record of `clone`, which has not ended.
+    pub(crate) unsafe fn bio_of(clone: *mut bindings::bio) -> *mut bindings::bio {
+        // SAFETY: By this function's contract the private data is the record.
+        unsafe { (*(*clone).bi_private.cast::<Record>()).bio }
     }
 
     /// What is known of its attempts.
