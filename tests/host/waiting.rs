@@ -135,8 +135,9 @@ fn a_wait_for_a_path_ends_when_each_who_is_named_has_acted() {
 
     let states = path_states();
 
-    // Trusted; suspected with 0 to 2 failures, asked or not; 8 pauses, ended or not.
-    assert_eq!(states.len(), 3 * 16 * (1 + 3 * 2 + 2 * 8));
+    // Trusted; suspected with fewer failures, asked or not; pauses, ended or not.
+    let trusts = 1 + usize::from(Trust::FAILURES) * 2 + (usize::from(Trust::LAST_PAUSE) + 1) * 2;
+    assert_eq!(states.len(), 3 * 16 * trusts);
     for state in states {
         for port in PORTS {
             // The port, and one for each reason, the access state and the trust.
