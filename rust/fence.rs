@@ -38,14 +38,14 @@ use crate::sync::{
     AtomicU64, //
 };
 
-/// When a fence opens. Ticks are below 2^63 - 1.
+/// When a fence opens. A time is in whatever unit the clock has, and less than 2^63 - 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clock {
     /// Nothing is held, and the driver has said nothing.
     Stopped,
-    /// Something is held. At this tick, unless the driver says something before.
+    /// Something is held. At this time, unless the driver says something before.
     Limited(u64),
-    /// The association is over. At this tick.
+    /// The association is over. At this time.
     Started(u64),
     /// It is open.
     Open,
@@ -84,7 +84,7 @@ impl Clock {
         }
     }
 
-    /// The association is over: nothing of it is carried out from tick `at` on.
+    /// The association is over: nothing of it is carried out from `at` on.
     pub const fn started(self, at: u64) -> Self {
         match self {
             Self::Stopped | Self::Limited(_) => Self::Started(at),
@@ -93,7 +93,7 @@ impl Clock {
         }
     }
 
-    /// It is tick `now`.
+    /// It is `now`.
     pub const fn is_at(self, now: u64) -> Self {
         match self {
             Self::Limited(at) | Self::Started(at) if at <= now => Self::Open,
@@ -169,7 +169,8 @@ pub trait Fenced {
     /// Where things are held.
     fn lot(&self) -> &ParkingLot<Self::Item>;
 
-    /// Has [`ring`] called at tick `at` or soon after, and at no other that was asked for before.
+    /// Has [`ring`] called at `at`, not much later, and at no other time that was asked for before.
+    /// It may be called earlier, too.
     fn set_timer(&self, at: u64);
 }
 
@@ -185,7 +186,7 @@ fn set_timer<F: Fenced>(fence: &F) {
     }
 }
 
-/// Holds something until the fence opens, at tick `limit` at the latest if the driver says nothing
+/// Holds something until the fence opens, at `limit` at the latest if the driver says nothing
 /// meanwhile. Any context.
 ///
 /// # Safety
@@ -200,7 +201,7 @@ pub unsafe fn hold<F: Fenced>(fence: &F, item: *mut F::Item, limit: u64) {
     set_timer(fence);
 }
 
-/// The association is over, and nothing of it is carried out from tick `at` on. Any context.
+/// The association is over, and nothing of it is carried out from `at` on. Any context.
 pub fn start<F: Fenced>(fence: &F, at: u64) {
     set(fence, |clock| clock.started(at));
 }
@@ -221,7 +222,7 @@ fn set<F: Fenced>(fence: &F, f: impl Fn(Clock) -> Clock) {
 
 /// What the timer has found.
 pub enum Rung<T: Parkable> {
-    /// It was set to a later tick meanwhile, and is again.
+    /// It is not time yet, and the timer is set again.
     Early,
     /// The fence is open, and this is what it has held.
     Open {
@@ -232,7 +233,7 @@ pub enum Rung<T: Parkable> {
     },
 }
 
-/// The timer has gone off, at tick `now`.
+/// The timer has gone off, at `now`.
 pub fn ring<F: Fenced>(fence: &F, now: u64) -> Rung<F::Item> {
     let (was, is) = fence.clock().update(|clock| clock.is_at(now));
 

@@ -70,15 +70,28 @@ pub(crate) struct Fence {
     free: Work<Fence, FREE>,
 }
 
-/// The clock of the kernel.
+const NSECS_PER_MSEC: u64 = 1_000_000;
+
+/// The time in ns, which stands still while the machine is suspended. Not the tick: ticks that came
+/// late are made up for at once, and a fence that went by them would open early.
 fn now() -> u64 {
-    // SAFETY: Reads the clock.
-    unsafe { bindings::mpath_helper_jiffies() }
+    // SAFETY: Reads the clock, in any context.
+    unsafe { bindings::ktime_get() as u64 }
 }
 
-/// The tick that is so many milliseconds from now. Never a tick too soon.
+/// The time in so many milliseconds.
 fn after(msecs: u32) -> u64 {
-    now() + msecs_to_jiffies(msecs) as u64 + u64::from(msecs != 0)
+    now() + u64::from(msecs) * NSECS_PER_MSEC
+}
+
+/// So many ticks are as long as a time, or longer, as far as a timer can be set.
+fn ticks(nsecs: u64) -> usize {
+    let msecs = nsecs.div_ceil(NSECS_PER_MSEC).min(i32::MAX as u64);
+
+    match msecs {
+        0 => 0,
+        msecs => msecs_to_jiffies(msecs as u32) as usize + 1,
+    }
 }
 
 impl Fence {
@@ -152,10 +165,14 @@ impl Fence {
 
     /// In how many milliseconds it opens, 0 when it is open, `None` when nobody knows.
     pub(crate) fn msecs_left(&self) -> Option<u32> {
-        let ticks = self.clock.load().end()?.saturating_sub(now());
-        let msecs = ticks * 1000 / msecs_to_jiffies(1000) as u64;
+        let nsecs = self.clock.load().end()?.saturating_sub(now());
 
-        Some(msecs.try_into().unwrap_or(u32::MAX))
+        Some(
+            nsecs
+                .div_ceil(NSECS_PER_MSEC)
+                .try_into()
+                .unwrap_or(u32::MAX),
+        )
     }
 
     /// The association is over; nothing of it is carried out in `msecs` any more. Any context.
@@ -188,10 +205,10 @@ impl Fenced for Fence {
     }
 
     fn set_timer(&self, at: u64) {
-        let ticks = at.saturating_sub(now());
+        let ticks = ticks(at.saturating_sub(now()));
 
         self.refs.inc();
-        if self.timer.reschedule_on_kblockd(ticks as usize) {
+        if self.timer.reschedule_on_kblockd(ticks) {
             // It was set already, and has a reference.
             self.drop_reference();
         }

@@ -31,6 +31,7 @@ use crate::engine::fence::Fence;
 use crate::ffi;
 use crate::policy::IoPolicy;
 use crate::state::PortState;
+use kernel::interrupt::local_interrupt_disable;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use kernel::time::delay::fsleep;
@@ -237,6 +238,37 @@ mod tests {
         path.behave(Behaviour::Complete);
         path.fail_held_over_fenced(fence.0);
         check_eq!(io.wait(), OK);
+        Ok(())
+    }
+
+    /// Ticks that come late, as in a guest that got no CPU, are made up for at once.
+    ///
+    /// Shows F-1.
+    #[test]
+    fn a_fence_does_not_open_early_when_ticks_come_late() -> Result {
+        let head = TestHead::new(Setup::default())?;
+        let path = head.path()?;
+
+        for _ in 0..8 {
+            let fence = TestFence::new()?;
+
+            path.behave(Behaviour::Hold);
+            let io = head.write(0)?;
+            path.behave(Behaviour::Complete);
+            path.fail_held_over_fenced(fence.0);
+            let begin = {
+                let _interrupts = local_interrupt_disable();
+                let late = Instant::<Monotonic>::now();
+
+                while late.elapsed() < Delta::from_millis(150) {}
+                let begin = Instant::<Monotonic>::now();
+
+                fence.start(100);
+                begin
+            };
+            check_eq!(io.wait(), OK);
+            check!(begin.elapsed() >= Delta::from_millis(100));
+        }
         Ok(())
     }
 
