@@ -66,6 +66,8 @@ CHECKED = (
     "io_fails_when_every_path_is_disconnected_over_loop",
     "heads_come_and_go_with_readers_on_them_over_loop",
     "a_namespace_that_goes_fails_its_io_and_comes_back",
+    "a_head_whose_first_path_cannot_be_added_leaves_nothing_behind",
+    "only_a_fence_keeps_an_old_write_from_being_reported_when_the_head_goes_over_auto",
     "a_controller_unplugged_in_software_costs_no_io",
     "ioctls_survive_paths_that_come_and_go",
     "a_character_device_that_is_held_open_answers_with_errors_when_its_head_has_gone_over_loop",
