@@ -142,7 +142,7 @@ def _series():
 
 
 def _report(counts) -> tuple:
-    return str(counts), 0 if counts.good else 1
+    return str(counts), 1 if counts.failed else 0
 
 
 def _clean() -> str:
