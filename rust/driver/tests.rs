@@ -116,8 +116,9 @@ mod suite {
 
         // With no path left that is any good bios wait, until one has come back.
         good.data().set(Mode::FailOver);
+        let arrived = good.data().arrived();
         let io = Io::write(&head, 0, 0)?;
-        check!(good.data().eventually(|_| head.requeue_count() > 0));
+        check!(good.data().eventually(|good| good.arrived() >= arrived + 4));
         check!(!io.is_done());
         good.data().set(Mode::End);
         good.try_again();

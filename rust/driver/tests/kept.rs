@@ -116,6 +116,8 @@ impl Kept {
 impl MpathDriver for Kept {
     type HeadData = Arc<Counts>;
     type PathData = Path;
+    /// More than are counted: what waits, waits.
+    const MAX_FAILOVERS: u32 = 100_000;
 
     fn submit(path: &MpathDevice<Self>, bio: MpathBio<Self>) {
         const END: u32 = Mode::End as u32;
