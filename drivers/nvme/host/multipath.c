@@ -312,7 +312,7 @@ static unsigned int nvme_fence_msecs(struct nvme_ctrl *ctrl)
 	unsigned int quiesce = nvme_quiesce_msecs(ctrl);
 	u64 msecs = (u64)periods * ctrl->kato * MSEC_PER_SEC + quiesce;
 
-	return quiesce ? min_t(u64, msecs, UINT_MAX) : 0;
+	return quiesce ? min_t(u64, msecs, INT_MAX) : 0;
 }
 
 static void nvme_init_fences(struct nvme_ctrl *ctrl)
