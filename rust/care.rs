@@ -23,7 +23,7 @@ use crate::trust::{
 
 /// A head, as a bio that needs care sees it for `'a`.
 pub trait Chooser<'a>: Copy {
-    /// What a path is here.
+    /// The type of a path.
     type Path: 'a;
 
     /// All paths, in the order in which they were added.

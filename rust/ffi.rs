@@ -362,10 +362,8 @@ export! {
     }
 
     unsafe fn mpath_failover(dev: *mut mpath_device, bios: *mut bindings::bio_list) {
-        // SAFETY: By the header; the list gives its bios up.
-        if let (Some(path), bios) = unsafe { (MpathDevice::added(dev), Returned::from_raw(bios)) } {
-            path.head().failover(path, bios, 0, None);
-        }
+        // SAFETY: By the header.
+        unsafe { mpath_failover_fenced(dev, bios, null_mut()) }
     }
 
     unsafe fn mpath_failover_fenced(

@@ -920,7 +920,7 @@ blk_status_t mpath_failover_request(struct mpath_device *dev,
  * association has a fence of its own. A fence opens once, and stays open. Memory
  * of the library; it goes when the last user has dropped it and nothing is held.
  *
- * What is held is in flight for its submitter, and is neither sent nor failed
+ * A held bio is in flight for its submitter, and is neither sent nor failed
  * before the fence opens: also not when the path, its port, or the head goes
  * meanwhile. Then it goes on like any bio that has failed over, and fails if the
  * head has no path to wait for. It keeps the head's disk open as long, and with
@@ -959,7 +959,7 @@ void mpath_fence_get(struct mpath_fence *fence);
  * @fence: a fence of which the caller is a user, or NULL. The caller does not
  *	use it any more
  *
- * What is held goes on being held. A fence that has not been started opens after
+ * The fence keeps the bios that it holds. A fence that has not been started opens after
  * MPATH_FENCE_LIMIT_SECS then.
  *
  * Context: any.
@@ -982,8 +982,8 @@ void mpath_fence_start(struct mpath_fence *fence, unsigned int msecs);
  * mpath_fence_open() - nothing of an association is carried out any more
  * @fence: a fence of which the caller is a user, or NULL
  *
- * For a driver that has a proof, for example a controller that was reset. What
- * was held goes on, from another context.
+ * For a driver that has a proof, for example a controller that was reset. The
+ * fence lets its bios go, from another context.
  *
  * Context: any.
  */

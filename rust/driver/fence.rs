@@ -7,7 +7,7 @@ use crate::ffi;
 use core::ptr::NonNull;
 use kernel::prelude::*;
 
-/// What holds the bios of one association of a controller and its host, once that is lost, until
+/// Holds the bios of one association of a controller and its host, once that is lost, until
 /// the controller cannot carry them out any more.
 ///
 /// A bio that was sent and not answered may be carried out long after its path was given up, on top

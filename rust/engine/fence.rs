@@ -45,7 +45,7 @@ use kernel::time::msecs_to_jiffies;
 const TIMER: u32 = 0;
 const FREE: u32 = 1;
 
-/// What holds the bios of one association.
+/// Holds the bios of one association.
 ///
 /// # Invariants
 ///

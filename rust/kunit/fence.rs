@@ -12,6 +12,7 @@ use super::driver::{
 };
 use super::fake::{
     Behaviour,
+    FakePath,
     Options,
     NOT_READY,
     WRITE_CACHE_FEATURE, //
@@ -107,6 +108,32 @@ fn writes(head: &TestHead, count: u64) -> Result<KVec<Arc<Io>>> {
         ios.push_within_capacity(head.write(at * PAGE_SECTORS)?)?;
     }
     Ok(ios)
+}
+
+/// A write that has been sent to `path`, which works again, and may still be carried out.
+fn lose_a_write(head: &TestHead, path: &FakePath, fence: &TestFence) -> Result<Arc<Io>> {
+    let io = lose_a_write_after(head, path, fence, 0)?;
+
+    path.behave(Behaviour::Complete);
+    Ok(io)
+}
+
+/// The same for a write that has failed on `path` so often before, which goes on holding what comes.
+fn lose_a_write_after(
+    head: &TestHead,
+    path: &FakePath,
+    fence: &TestFence,
+    failures: u32,
+) -> Result<Arc<Io>> {
+    path.behave(Behaviour::Hold);
+    let io = head.write(0)?;
+
+    for _ in 0..failures {
+        path.fail_held_over();
+        check!(eventually(|| path.held() == 1));
+    }
+    path.fail_held_over_fenced(fence.0);
+    Ok(io)
 }
 
 #[kunit_tests(mpath_fence)]
@@ -220,10 +247,7 @@ mod tests {
         let path = head.path()?;
 
         check_eq!(fence.msecs_left(), u32::MAX);
-        path.behave(Behaviour::Hold);
-        let io = head.write(0)?;
-        path.behave(Behaviour::Complete);
-        path.fail_held_over_fenced(fence.0);
+        let io = lose_a_write(&head, &path, &fence)?;
         let begin = Instant::<Monotonic>::now();
         fence.start(200);
         fence.start(LONG_MSECS);
@@ -233,10 +257,7 @@ mod tests {
         check_eq!(fence.msecs_left(), 0);
 
         // It stays open.
-        path.behave(Behaviour::Hold);
-        let io = head.write(0)?;
-        path.behave(Behaviour::Complete);
-        path.fail_held_over_fenced(fence.0);
+        let io = lose_a_write(&head, &path, &fence)?;
         check_eq!(io.wait(), OK);
         Ok(())
     }
@@ -252,10 +273,7 @@ mod tests {
         for _ in 0..8 {
             let fence = TestFence::new()?;
 
-            path.behave(Behaviour::Hold);
-            let io = head.write(0)?;
-            path.behave(Behaviour::Complete);
-            path.fail_held_over_fenced(fence.0);
+            let io = lose_a_write(&head, &path, &fence)?;
             let begin = {
                 let _interrupts = local_interrupt_disable();
                 let late = Instant::<Monotonic>::now();
@@ -281,10 +299,7 @@ mod tests {
         let begin = Instant::<Monotonic>::now();
 
         fence.start(200);
-        path.behave(Behaviour::Hold);
-        let io = head.write(0)?;
-        path.behave(Behaviour::Complete);
-        path.fail_held_over_fenced(fence.0);
+        let io = lose_a_write(&head, &path, &fence)?;
         check_eq!(io.wait(), OK);
         check!(begin.elapsed() >= Delta::from_millis(200));
         Ok(())
@@ -297,19 +312,13 @@ mod tests {
         let fence = TestFence::limited(100)?;
         let path = head.path()?;
 
-        path.behave(Behaviour::Hold);
-        let io = head.write(0)?;
-        path.behave(Behaviour::Complete);
-        path.fail_held_over_fenced(fence.0);
+        let io = lose_a_write(&head, &path, &fence)?;
         check!(fence.msecs_left() <= 120);
         check_eq!(io.wait(), OK);
 
         // Nor does one that its driver has dropped stay closed.
-        path.behave(Behaviour::Hold);
-        let io = head.write(0)?;
-        path.behave(Behaviour::Complete);
         let dropped = TestFence::limited(100)?;
-        path.fail_held_over_fenced(dropped.0);
+        let io = lose_a_write(&head, &path, &dropped)?;
         drop(dropped);
         check_eq!(io.wait(), OK);
         Ok(())
@@ -360,21 +369,14 @@ mod tests {
     /// Shows F-3.
     #[test]
     fn a_removed_head_fails_what_is_held_when_the_fence_opens() -> Result {
-        for tracked in [false, true] {
+        // The second of them has a clone.
+        for failures in [0, 2] {
             let head = TestHead::new(Setup::default())?;
             let fence = TestFence::new()?;
             let path = head.path()?;
             let opener = head.open()?;
 
-            path.behave(Behaviour::Hold);
-            let io = head.write(0)?;
-            if tracked {
-                for _ in 0..2 {
-                    path.fail_held_over();
-                    check!(eventually(|| path.held() == 1));
-                }
-            }
-            path.fail_held_over_fenced(fence.0);
+            let io = lose_a_write_after(&head, &path, &fence, failures)?;
             path.port().set(PortState::Dead);
             path.remove();
             check!(head.try_remove());
@@ -394,22 +396,15 @@ mod tests {
     /// Shows F-3.
     #[test]
     fn what_waits_for_a_fence_outlives_its_path() -> Result {
-        for tracked in [false, true] {
+        // The second of them has a clone.
+        for failures in [0, 2] {
             let head = TestHead::new(Setup::default())?;
             let fence = TestFence::new()?;
             let other = head.path()?;
             let path = head.path()?;
 
             other.disable(NOT_READY);
-            path.behave(Behaviour::Hold);
-            let io = head.write(0)?;
-            if tracked {
-                for _ in 0..2 {
-                    path.fail_held_over();
-                    check!(eventually(|| path.held() == 1));
-                }
-            }
-            path.fail_held_over_fenced(fence.0);
+            let io = lose_a_write_after(&head, &path, &fence, failures)?;
             path.remove();
             drop(path);
             other.enable(NOT_READY);
