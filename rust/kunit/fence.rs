@@ -118,7 +118,7 @@ fn lose_a_write(head: &TestHead, path: &FakePath, fence: &TestFence) -> Result<A
     Ok(io)
 }
 
-/// The same for a write that has failed on `path` so often before, which goes on holding what comes.
+/// The same for a write that has failed on `path` so often before. The path goes on holding bios.
 fn lose_a_write_after(
     head: &TestHead,
     path: &FakePath,

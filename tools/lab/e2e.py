@@ -14,6 +14,7 @@ import re
 import shutil
 import sys
 import threading
+import time
 from dataclasses import dataclass
 
 from lab import kernel
@@ -64,6 +65,8 @@ class Outcome:
     name: str
     verdict: str
     reason: str = ""
+    #: How long it took.
+    seconds: float = 0
 
 
 def run(which="", only=None, name: str = kernel.PLAIN, long=False) -> Counts:
@@ -93,6 +96,7 @@ def run_cases(names, which="", name: str = kernel.PLAIN, part="", leaks=True) ->
         queue.outcomes.setdefault(case, Outcome(case, "failed", "no guest has run it"))
     outcomes = [queue.outcomes[case] for case in [*names, *(set(queue.outcomes) - set(names))]]
     _write_ktap(outcomes, variant)
+    _write_seconds(outcomes, variant)
     if which == "ours":
         record.write(record.name("e2e", name), {outcome.name: outcome.verdict for outcome in outcomes},
                      whole=set(names) >= set(suite.SHORT))
@@ -198,6 +202,7 @@ class _Guest:
         #: The test that runs, and what it has said; how many this boot has had.
         self._running = None
         self._remarks = []
+        self._begun = 0
         self._ran = 0
         self._machine = ""
 
@@ -240,6 +245,7 @@ class _Guest:
         assert request == "next", request
         self._running, self._remarks = self._first or self._queue.take(self._machine), []
         self._first = None
+        self._begun = time.monotonic()
         return self._running or ""
 
     def _take(self, line) -> None:
@@ -257,7 +263,7 @@ class _Guest:
 
     def _done(self, verdict, reason) -> None:
         self._ran += 1
-        self._queue.done(Outcome(self._running, verdict, reason))
+        self._queue.done(Outcome(self._running, verdict, reason, time.monotonic() - self._begun))
         self._running = None
 
 
@@ -271,6 +277,13 @@ def _write_ktap(outcomes, suffix) -> None:
         lines.append(f"{verdict} {number} {outcome.name}{skip}")
     paths.REPORTS.mkdir(parents=True, exist_ok=True)
     (paths.REPORTS / f"e2e{suffix}.ktap").write_text("\n".join(lines) + "\n")
+
+
+def _write_seconds(outcomes, suffix) -> None:
+    """How long each test took, the longest first."""
+    lines = [f"{outcome.seconds:7.1f} s  {outcome.name}"
+             for outcome in sorted(outcomes, key=lambda outcome: -outcome.seconds)]
+    (paths.REPORTS / f"seconds-e2e{suffix}.txt").write_text("\n".join(lines) + "\n")
 
 
 def _count(outcomes) -> Counts:
