@@ -749,10 +749,12 @@ def what_a_fence_holds_is_counted():
         assert _said(lost) == (0, 0, 0)
         lost.hold(rewriter)
         lost.lose()
+        # It is held before the controller is taken down; until then nobody can say for less than the limit.
         wait.until(lambda: _read(lost.controller, "fence_held") == "1", "a write to be held")
+        wait.until(lambda: int(_read(lost.controller, "fence_left_ms")) <= lost.hold_ms, "the hold to have an end")
         held, left_ms, count = _said(lost)
         assert (held, count) == (1, 1)
-        assert 0 < left_ms <= lost.hold_ms
+        assert 0 < left_ms <= lost.hold_ms, f"{left_ms} ms are left of {lost.hold_ms}"
         lost.release(rewriter)
         lost.check(rewriter)
         assert _said(lost) == (0, 0, 1)
