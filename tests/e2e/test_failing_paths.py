@@ -17,7 +17,7 @@ from tests.e2e.test_io import set_policy
 #: A controller that could not do it, and says no more than that.
 INTERNAL_ERROR = 0x300
 #: How many reads there are between two that fail, and how many are to fail.
-SELDOM, FAILURES = 100, 10
+SELDOM, FAILURES = 100, 4
 #: For how long a path that fails everything is watched, in seconds, and how many commands it may get in one.
 OBSERVED, COMMANDS_A_SECOND = 2, 30
 #: What becomes of a read that all paths fail: the controller's error; and how often it may be tried.

@@ -12,19 +12,27 @@ from tests.e2e.reader import Reader
 from tests.e2e.target import Target
 
 TRANSPORTS = ("loop", "tcp")
-LOADS = 50
 
 
-@test(limit=240)
-def the_modules_load_and_unload_fifty_times():
-    for _ in range(LOADS):
+@test
+def the_modules_load_and_unload_ten_times():
+    _load_and_unload(10)
+
+
+@test(limit=900, long=True)
+def the_modules_load_and_unload_two_hundred_times():
+    _load_and_unload(200)
+
+
+def _load_and_unload(times) -> None:
+    for _ in range(times):
         modules.load("nvme-core")
         modules.unload()
 
 
-@test(limit=180)
-def the_modules_unload_after_every_use():
-    for transport in TRANSPORTS * 3:
+@test(over=TRANSPORTS, limit=180)
+def the_modules_unload_after_every_use(transport):
+    for _ in range(3):
         with Target("modules", ports=(transport,) * 2) as target:
             target.connect_all()
         modules.unload()

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
 """What becomes of runs: KTAP of KUnit suites, cargo's tests, end-to-end tests, pytest's own, and their sum."""
 
+import datetime
 import json
 import re
 import textwrap
+import threading
 from xml.etree import ElementTree
 
 import pytest
@@ -16,6 +18,7 @@ from lab import log
 from lab import model
 from lab import parts
 from lab import record
+from lab import rotation
 from lab import sanitize
 from lab import source
 from lab import vm
@@ -360,14 +363,84 @@ def test_a_part_that_breaks_fails_and_the_others_run():
 def test_the_last_page_has_how_long_each_part_took_and_what_was_not_run(capsys, reports):
     parts.run({"kunit": lambda: Counts(passed=7, skipped=["mpath_x: two"]),
                "sanitize": lambda: Counts(left_out=["no time"])}, "test")
-    page = capsys.readouterr().out
-    assert (reports / "parts-test.txt").read_text() == page
+    page = (reports / "parts-test.txt").read_text()
+    assert capsys.readouterr().out.endswith(page)
     assert [line.split() for line in page.splitlines()] == [
         ["0:00", "kunit", "7", "passed,", "0", "failed,", "1", "skipped"],
         ["skipped:", "mpath_x:", "two"],
         ["0:00", "sanitize", "0", "passed,", "0", "failed,", "0", "skipped,", "incomplete"],
         ["left", "out:", "no", "time"],
         ["0:00", "in", "all"]]
+
+
+def test_lanes_run_side_by_side_and_what_is_in_none_runs_last():
+    meeting, order = threading.Barrier(2, timeout=60), []
+
+    def part(name, meets=False):
+        def do():
+            if meets:
+                meeting.wait()
+            order.append(name)
+            return Counts(passed=1)
+        return do
+
+    results = parts.run({"a": part("a", True), "last": part("last"), "b": part("b"), "c": part("c", True)}, "test",
+                        (("a", "b"), ("c",)))
+    assert list(results) == ["a", "last", "b", "c"]
+    assert order.index("a") < order.index("b") and order[-1] == "last"
+
+
+def test_every_lane_has_parts_that_there_are_and_what_asks_for_the_others_is_in_none():
+    from lab import test
+    in_lanes = [name for lane in test.LANES for name in lane]
+    assert len(in_lanes) == len(set(in_lanes))
+    assert set(test.PARTS) - set(in_lanes) == {"defects"}
+
+
+# What is taken in turns
+
+def test_every_form_of_a_test_has_its_day(monkeypatch):
+    seen = set()
+    for number in range(3):
+        monkeypatch.setenv("DAY", f"2026-11-2{number}")
+        seen.add(rotation.one_of(["loop", "tcp", "pcie"], 5))
+    assert seen == {"loop", "tcp", "pcie"}
+
+
+@pytest.mark.parametrize("count", (1, 4, 10, 23, 30))
+def test_every_one_of_many_has_its_day(monkeypatch, count):
+    things, seen = list(range(23)), set()
+    for number in range(10, 33):
+        monkeypatch.setenv("DAY", str(datetime.date.fromordinal(739900 + number)))
+        some = rotation.some_of(things, count)
+        assert len(some) == len(set(some)) == min(count, 23)
+        seen.update(some)
+    assert seen == set(things)
+
+
+def test_no_day_is_refused(monkeypatch):
+    monkeypatch.setenv("DAY", "tomorrow")
+    with pytest.raises(log.Failure, match="DAY=tomorrow"):
+        rotation.day()
+
+
+def test_a_sample_has_every_test_in_one_form_and_what_has_failed(monkeypatch):
+    chosen = []
+    monkeypatch.setattr(e2e, "run_cases", lambda names, which: chosen.extend(names) or Counts())
+    forms = next(forms for forms in suite.VARIANTS.values() if len(forms) > 1)
+    record.write("e2e", dict.fromkeys(forms, record.FAILED), whole=False)
+    e2e.run_sample()
+    assert len(chosen) == len(set(chosen))
+    assert set(forms) <= set(chosen)
+    assert all(not set(forms).isdisjoint(chosen) for forms in suite.VARIANTS.values())
+    assert len(chosen) < len(suite.SHORT)
+
+
+def test_a_form_that_has_not_run_now_keeps_what_became_of_it(reports):
+    forms = next(forms for forms in suite.VARIANTS.values() if len(forms) > 1)
+    record.write("e2e", {forms[0]: record.FAILED, "gone": record.PASSED}, whole=False)
+    e2e._record("e2e", [e2e.Outcome(forms[1], record.PASSED)], True)
+    assert record.read("e2e", reports) == record.Record(True, {forms[0]: record.FAILED, forms[1]: record.PASSED})
 
 
 def test_a_run_that_is_not_whole_says_so():

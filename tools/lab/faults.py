@@ -47,7 +47,7 @@ def run(only=None) -> Counts:
     shares = [[name for name in share if not only or name in only] for share in SHARES]
     with log.step("faults", f"{sum(map(len, shares))} scenarios") as step:
         guests = [_Guest(number, step, share, first) for number, share in enumerate(shares, 1) if share]
-        e2e.all_at_once(lambda guest=guest: guest.run(built, directory) for guest in guests)
+        process.all_at_once(lambda guest=guest: guest.run(built, directory) for guest in guests)
     return _tell(guests)
 
 
@@ -70,7 +70,7 @@ class _Guest:
         console = paths.LOGS / f"faults-console-{self._number}.log"
         result = vm.run(built, ["python3", "-m", "tests.faults.run", shared / "glue", self._first, STRIDE,
                                 *self.scenarios], directory, TOPOLOGY, LIMIT_SECONDS, console, shared, smp=e2e.CPUS, output=self._take,
-                        silence=SILENCE_SECONDS, slot=e2e.GUESTS + self._number)
+                        silence=SILENCE_SECONDS)
         reports = [report for report in result.reports if without_refusals(report.lines) == report.lines]
         for report in reports:
             self.faults += ["the kernel says:", *report.lines[:60]]

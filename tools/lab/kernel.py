@@ -181,7 +181,8 @@ def _build(name: str, home: Path, tree: source.Source, fragment: dict) -> None:
         cache.need_space(home, SPACE_GIB, "the kernel build")
     home.mkdir(parents=True, exist_ok=True)
     variables = environment(RUST_LIB_SRC=str(source.rust_library()))
-    make = ["make", "-C", tree.tree, f"O={home}", "LLVM=1", f"-j{os.cpu_count()}"]
+    # Guests of another kernel may run beside this.
+    make = ["nice", "make", "-C", tree.tree, f"O={home}", "LLVM=1", f"-j{os.cpu_count()}"]
     with log.step(f"kernel-{name}", f"building Linux {tree.identity}") as step:
         _configure(step, make, home, fragment, variables)
         step.run([*make, "bzImage", "modules_prepare"], env=variables, show=_Progress(home))

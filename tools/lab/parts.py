@@ -4,33 +4,59 @@
 A part that could not run at all, because something did not build or boot, counts as a failure.
 """
 
+import threading
 import time
 import traceback
 
 from lab import log
 from lab import paths
+from lab import process
 from lab import record
 from lab.counts import Counts
 
 
-def run(parts: dict, whole: str) -> dict:
+def run(parts: dict, whole: str, lanes: tuple = ()) -> dict:
     """Runs all parts of `whole` and reports each, with how long it took and why something was skipped or left out;
     returns the counts by name.
+
+    The parts of a lane run one after the other, and beside those of other lanes; the parts of no lane run when all
+    lanes have ended.
     """
-    results, seconds = {}, {}
-    for name, part in parts.items():
-        begun = time.monotonic()
-        results[name] = _attempt(name, part)
-        seconds[name] = time.monotonic() - begun
-        record.write(whole, {name: _outcome(counts) for name, counts in results.items()}, whole=True)
-    page = "\n".join(_page(results, seconds))
+    begun = time.monotonic()
+    done = _Done(whole)
+    in_lanes = {name for lane in lanes for name in lane}
+    process.all_at_once(lambda lane=lane: done.do({name: parts[name] for name in lane}) for lane in lanes)
+    done.do({name: part for name, part in parts.items() if name not in in_lanes})
+    results = {name: done.results[name] for name in parts}
+    page = "\n".join(_page(results, done.seconds, time.monotonic() - begun))
     paths.REPORTS.mkdir(parents=True, exist_ok=True)
     (paths.REPORTS / f"parts-{whole}.txt").write_text(page + "\n")
     print(page, flush=True)
     return results
 
 
-def _page(results: dict, seconds: dict):
+class _Done:
+    """What became of the parts that have run."""
+
+    def __init__(self, whole: str):
+        self._whole = whole
+        self._lock = threading.Lock()
+        self.results = {}
+        self.seconds = {}
+
+    def do(self, parts: dict) -> None:
+        """Runs parts one after the other."""
+        for name, part in parts.items():
+            begun = time.monotonic()
+            counts = _attempt(name, part)
+            with self._lock:
+                self.results[name] = counts
+                self.seconds[name] = time.monotonic() - begun
+                record.write(self._whole, {name: _outcome(counts) for name, counts in self.results.items()}, whole=True)
+            log.info(f"{name}: {counts}")
+
+
+def _page(results: dict, seconds: dict, in_all: float):
     """The last page: a line for each part, and one for each test that has not run."""
     width = max(map(len, results), default=0)
     for name, counts in results.items():
@@ -39,7 +65,7 @@ def _page(results: dict, seconds: dict):
             yield f"{'':6}  {'':{width}}    skipped: {reason}"
         for reason in counts.left_out:
             yield f"{'':6}  {'':{width}}    left out: {reason}"
-    yield f"{log.elapsed(sum(seconds.values())):>6}  in all"
+    yield f"{log.elapsed(in_all):>6}  in all"
 
 
 def _outcome(counts: Counts) -> str:

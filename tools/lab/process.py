@@ -11,6 +11,7 @@ import os
 import selectors
 import signal
 import subprocess
+import threading
 import time
 
 PR_SET_PDEATHSIG = 1
@@ -26,8 +27,9 @@ FOREIGN = {
     "KCFLAGS", "KCPPFLAGS", "KRUSTFLAGS",
 }
 
-#: Leads a child's group and stops all of it on SIGTERM, which the lab's own death also sends.
-_LEADER = """trap 'trap "" TERM; kill -TERM 0; exit 143' TERM; "$@" & wait $!"""
+#: Leads a child's group and stops all of it on SIGTERM, which the lab's own death also sends. It does nothing when the
+#: lab, whose number it is given, died before that was asked for.
+_LEADER = """[ "$PPID" = "$0" ] || exit; trap 'trap "" TERM; kill -TERM 0; exit 143' TERM; "$@" & wait $!"""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -51,16 +53,10 @@ def bind_to_make() -> None:
 
 
 def start(argv, **options) -> subprocess.Popen:
-    """Starts a child in a group that ends with the lab."""
-    parent = os.getpid()
-
-    def bind():
-        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return subprocess.Popen(["sh", "-c", _LEADER, "sh", *argv], stdin=subprocess.DEVNULL, start_new_session=True,
-                            preexec_fn=bind, **{"env": environment(), **options})
+    """Starts a child in a group that ends with the lab, or with the thread that has started it."""
+    leader = ["setpriv", "--pdeathsig", "TERM", "sh", "-c", _LEADER, str(os.getpid())]
+    return subprocess.Popen([*leader, *argv], stdin=subprocess.DEVNULL, start_new_session=True,
+                            **{"env": environment(), **options})
 
 
 def stop(child: subprocess.Popen) -> None:
@@ -113,6 +109,25 @@ def output(argv, **options) -> str:
     if child.returncode:
         raise subprocess.CalledProcessError(child.returncode, argv, out, err)
     return out.decode(errors="replace")
+
+
+def all_at_once(functions) -> None:
+    """Runs each function in a thread of its own. Does not wait for the others when it is interrupted."""
+    faults = []
+
+    def attempt(function):
+        try:
+            function()
+        except BaseException as fault:
+            faults.append(fault)
+
+    threads = [threading.Thread(target=attempt, args=(function,), daemon=True) for function in functions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if faults:
+        raise faults[0]
 
 
 def _copy(child, log, step, show) -> None:

@@ -19,6 +19,7 @@ from lab import kunit
 from lab import log
 from lab import parts
 from lab import paths
+from lab import process
 from lab import setup
 from lab import vm
 from lab.counts import Counts
@@ -126,7 +127,7 @@ def _faults() -> Counts:
                 fault = queue.popleft()
                 step.progress(fault)
                 outcomes.append(_make(fault, built, directory, slot))
-        e2e.all_at_once(lambda slot=slot: work(slot) for slot in range(1, e2e.GUESTS + 1))
+        process.all_at_once(lambda slot=slot: work(slot) for slot in range(1, e2e.GUESTS + 1))
     return sum(outcomes, Counts())
 
 
@@ -137,7 +138,7 @@ def _make(fault, built, directory, slot) -> Counts:
     shutil.rmtree(shared, ignore_errors=True)
     console = paths.LOGS / f"fault-{fault}-console.log"
     result = vm.run(built, ["insmod", directory / "provoke.ko", f"fault={fault}"], directory, vm.Topology(),
-                    FAULT_SECONDS, console, shared, smp=e2e.CPUS, output=lambda line: None, slot=slot)
+                    FAULT_SECONDS, console, shared, smp=e2e.CPUS, output=lambda line: None)
     if option is None:
         missing = [each.option for each in SANITIZERS if each.option not in result.at_work]
         found = result.ok and not missing

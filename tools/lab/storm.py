@@ -28,8 +28,6 @@ MINUTES = 10
 KERNELS = {"plain": kernel.PLAIN, "sanitize": kernel.SANITIZE}
 #: How long the short form takes in each.
 SHORT_SECONDS = {"plain": 45}
-#: Which of the user's guests it is.
-SLOT = 1
 #: What the guest may take for setting up, verifying, and taking everything down.
 GRACE_SECONDS = 300
 #: The actors of tests/storm/run.py: those that are gentle; the others that only need NVMe; the samples.
@@ -126,7 +124,7 @@ def _play_in(plan, story, built, directory) -> None:
     story.result = vm.run(built, command, directory, TOPOLOGY,
                           plan.seconds[story.kernel] + GRACE_SECONDS,
                           paths.LOGS / f"{plan.name}-{plan.which}-{story.kernel}-console.log", shared,
-                          smp=2, output=story.take, silence=GRACE_SECONDS, slot=SLOT, leaks=False)
+                          smp=2, output=story.take, silence=GRACE_SECONDS, leaks=False)
 
 
 def _write(plan, stories) -> None:

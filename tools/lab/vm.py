@@ -8,7 +8,7 @@ here to pull controllers out and to leave nothing behind.
 
 A guest cannot change the host: its root is exported read-only below a tmpfs, and only `rwdir` is
 lent to it for writing. The images behind its disks have no name, so they go with QEMU, and QEMU
-goes with the thread that started it. Only one guest of a user runs at a time, or several in slots.
+goes with the thread that started it. A user has at most `PLACES` guests at a time.
 """
 
 import dataclasses
@@ -36,6 +36,9 @@ from tests.sanitize import guest
 from tests.sanitize.sanitizers import LEAKS
 from tests.sanitize.sanitizers import SANITIZERS
 
+#: How many guests of a user run at a time, whatever commands they are of; how often one that waits asks again.
+PLACES = 4
+ASK_AGAIN_SECONDS = 0.5
 #: Seconds without a sign of life from a guest that is booting.
 BOOT_LIMIT = 120
 #: QEMU 7.2 with two emulated CPUs crashes now and then while the kernel looks for PCI devices; nothing of ours runs yet.
@@ -123,7 +126,7 @@ class Result:
 
 
 def run(kernel, command, modules_dir, topology, timeout, console_log, rwdir,
-        append="", smp=4, icount=False, plugin="", output=print, silence=None, answer=None, slot=0,
+        append="", smp=4, icount=False, plugin="", output=print, silence=None, answer=None,
         leaks=True) -> Result:
     """Boots `kernel`, runs the words of `command` in it, calls `output` with every line it prints.
 
@@ -134,7 +137,7 @@ def run(kernel, command, modules_dir, topology, timeout, console_log, rwdir,
     printed nothing; both are longer for a kernel with sanitizers, under which memory that was lost is
     looked for at the end, too, if `leaks` says so: to keep a record of all memory takes twice the time of
     everything else. `answer` is called with what the command asks the host for, if that is
-    nothing that every guest may ask for, and returns a line. Guests of different slots run side by side.
+    nothing that every guest may ask for, and returns a line.
     """
     rwdir, console_log = Path(rwdir).resolve(), Path(console_log).resolve()
     rwdir.mkdir(parents=True, exist_ok=True)
@@ -152,7 +155,7 @@ def run(kernel, command, modules_dir, topology, timeout, console_log, rwdir,
                   f"\"{Path(__file__).with_name('init.sh')}\" \"{rwdir}\"")
     for _ in range(BOOT_ATTEMPTS):
         with ExitStack() as stack:
-            stack.enter_context(_only_guest(slot))
+            stack.enter_context(_a_place())
             machine = _Machine(stack, topology, smp, icount, plugin, flat=kernel.has_slow_firmware)
             machine.lend(rwdir)
             machine.boot(kernel.image, parameters, console_log)
@@ -166,16 +169,27 @@ def run(kernel, command, modules_dir, topology, timeout, console_log, rwdir,
 
 
 @contextmanager
-def _only_guest(slot):
-    """Waits for the user's other guests in this slot to end."""
+def _a_place():
+    """One of the places for guests that a user has, which is waited for when other guests have them all."""
     paths.CACHE.mkdir(parents=True, exist_ok=True)
-    with open(paths.CACHE / f"guest{f'-{slot}' if slot else ''}.lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log.info("waiting for another guest to end")
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    with ExitStack() as stack:
+        places = [stack.enter_context(open(paths.CACHE / f"guest-{number}.lock", "w")) for number in range(PLACES)]
+        waited = False
+        while not any(_is_free(place) for place in places):
+            if not waited:
+                log.info(f"waiting for one of {PLACES} other guests to end")
+                waited = True
+            time.sleep(ASK_AGAIN_SECONDS)
         yield
+
+
+def _is_free(place) -> bool:
+    """Takes a place, until its file is closed, if nobody has it."""
+    try:
+        fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _judged(kernel, result, console_log, said, leaks) -> Result:
