@@ -10,13 +10,14 @@
 #   SAMPLE=name                a driver of samples/ instead of NVMe
 #   SECONDS=n SEED=n           how long `make storm` takes, and which chance it follows
 #   KERNEL=plain|sanitize      one of the two kernels of `make storm` instead of both
+#   ACCEL=kvm                  guests on the host's own CPU instead of an emulated one
 #   DAY=2026-11-27             whose turn it is among what `make test` takes in turns, instead of today's
 #   MINUTES=n SEED=n           the same of `make soak`
 #   QUICK=1                    `make bench` with two paths only
 #   CASES=n                    how many cases each parser gets from `make fuzz`
 #   BUILD=1                    `make series` builds and boots every patch
 
-export KSRC KDIR STOCK LONG SAMPLE BUILD MINUTES SECONDS SEED KERNEL QUICK CASES DAY
+export KSRC KDIR STOCK LONG SAMPLE BUILD MINUTES SECONDS SEED KERNEL QUICK CASES DAY ACCEL
 
 COMMANDS := setup demo test lab model litmus fuzz misuse kunit e2e parity sanitize faults storm soak bench errors mutants modules samples kernel check doc series rust-analyzer clean distclean
 .PHONY: help python $(COMMANDS)

@@ -308,6 +308,33 @@ def test_a_file_that_may_be_skipped_and_is_not_fails():
     assert e2e._count_hidden(outcomes_of("test_pcie", "passed"), {"test_pcie": "why"}).failed == 1
 
 
+# What guests run on
+
+def test_guests_are_emulated_unless_one_asks(monkeypatch):
+    monkeypatch.delenv("ACCEL", raising=False)
+    assert vm._accelerator(False) == ["-cpu", "max", "-accel", "tcg,thread=multi"]
+
+
+def test_no_accelerator_that_there_is_not(monkeypatch):
+    monkeypatch.setenv("ACCEL", "xen")
+    with pytest.raises(log.Failure, match="ACCEL=xen is none of tcg, kvm"):
+        vm._accelerator(False)
+
+
+def test_the_hosts_cpu_needs_its_device(monkeypatch):
+    monkeypatch.setenv("ACCEL", "kvm")
+    monkeypatch.setattr(vm.os, "access", lambda file, mode: False)
+    with pytest.raises(log.Failure, match="/dev/kvm"):
+        vm._accelerator(False)
+
+
+def test_instructions_are_counted_where_the_cpu_is_emulated(monkeypatch):
+    monkeypatch.setenv("ACCEL", "kvm")
+    monkeypatch.setattr(vm.os, "access", lambda file, mode: True)
+    assert vm._accelerator(False) == ["-cpu", "host", "-accel", "kvm"]
+    assert vm._accelerator(True) == ["-cpu", "max", "-accel", "tcg,thread=single"]
+
+
 # Guests with sanitizers
 
 class Kernel:

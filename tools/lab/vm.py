@@ -36,6 +36,8 @@ from tests.sanitize import guest
 from tests.sanitize.sanitizers import LEAKS
 from tests.sanitize.sanitizers import SANITIZERS
 
+#: What ACCEL= may ask for.
+ACCELERATORS = ("tcg", "kvm")
 #: How many guests of a user run at a time, whatever commands they are of; how often one that waits asks again.
 PLACES = 4
 ASK_AGAIN_SECONDS = 0.5
@@ -224,8 +226,7 @@ class _Machine:
         self._fds = []
         self._arguments = [
             "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
-            "-M", "q35", "-cpu", "max", "-smp", _cpus(topology, smp), "-m", _memory(topology),
-            "-accel", "tcg,thread=single" if icount else "tcg,thread=multi",
+            "-M", "q35", "-smp", _cpus(topology, smp), "-m", _memory(topology), *_accelerator(icount or plugin),
             "-fsdev", "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap",
             "-device", "virtio-9p-pci,bus=pcie.0,fsdev=host,mount_tag=host",
             "-device", "virtio-rng-pci,bus=pcie.0",
@@ -370,6 +371,18 @@ class _Machine:
         except OSError as error:
             return f"QEMU does not answer: {error}"
         return "QEMU is gone"
+
+
+def _accelerator(counts) -> list:
+    """The CPU, emulated or, with ACCEL=kvm, the host's own. Instructions can only be counted where it is emulated."""
+    asked = os.environ.get("ACCEL") or "tcg"
+    if asked not in ACCELERATORS:
+        log.fail(f"ACCEL={asked} is none of {', '.join(ACCELERATORS)}")
+    if counts or asked == "tcg":
+        return ["-cpu", "max", "-accel", "tcg,thread=single" if counts else "tcg,thread=multi"]
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        log.fail("ACCEL=kvm needs /dev/kvm, which is not there, or not for this user to write to")
+    return ["-cpu", "host", "-accel", "kvm"]
 
 
 def _cpus(topology, smp) -> str:
