@@ -53,7 +53,7 @@ class Load:
     other gives each another `seed`, so that what an earlier one wrote is not taken for the later.
     """
 
-    def __init__(self, device, jobs=None, mib=64, rate=500, seed=1):
+    def __init__(self, device, jobs=None, mib=64, rate=200, seed=1):
         self._device = device
         self._jobs = jobs or os.cpu_count()
         self._mib = mib
