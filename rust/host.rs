@@ -5,6 +5,7 @@
 
 pub mod alarm;
 pub mod care;
+pub mod departure;
 pub mod fence;
 pub mod life;
 pub mod list;

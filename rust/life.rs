@@ -8,7 +8,10 @@
 //! (L-5).
 
 use crate::parking::Kick;
-use crate::removal::Controlled;
+use crate::removal::{
+    Controlled,
+    Readers, //
+};
 use crate::state::HeadState;
 
 /// What is guarded by a head's `bring_up` mutex, with the links to the paths.
@@ -21,7 +24,7 @@ pub struct BringUp {
 }
 
 /// A head that has a disk.
-pub trait Life: Controlled + Kick {
+pub trait Life: Controlled + Kick + Readers {
     /// What a path is here.
     type Path;
     /// Why the disk is not there.
@@ -47,9 +50,6 @@ pub trait Life: Controlled + Kick {
 
     /// Deletes the disk, and what came after it.
     fn delete_disk(&self, bring_up: &mut BringUp);
-
-    /// Waits for all read-side sections that have begun.
-    fn grace_period(&self);
 
     /// Waits for what goes on by itself.
     fn settle(&self);

@@ -140,6 +140,12 @@ pub trait Controlled {
     fn with_control<R>(&self, f: impl FnOnce(&mut Control) -> R) -> R;
 }
 
+/// A head whose paths are read while they come and go.
+pub trait Readers {
+    /// Waits for all read-side sections that have begun.
+    fn grace_period(&self);
+}
+
 /// A head that a timer can remove.
 pub trait Removable: Controlled + Kick {
     /// Takes what a timer owns. Returns false, and has taken nothing, if there can be no timer.

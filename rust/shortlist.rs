@@ -174,6 +174,8 @@ pub fn change_port(word: &AtomicU32, of_ports: &Changes, state: PortState) {
 pub trait Keeper<'a>: Copy {
     /// What a path is here.
     type Path: Path + 'a;
+    /// What leads to the places of a shortlist.
+    type Places;
 
     /// Whether the shortlist is current.
     fn stamp(self) -> &'a Stamp;
@@ -183,6 +185,9 @@ pub trait Keeper<'a>: Copy {
 
     /// Runs `f` under the shortlist's lock.
     fn with_lock<R>(self, f: impl FnOnce() -> R) -> R;
+
+    /// What leads to the places now. Those who have not made the shortlist ask when it is current.
+    fn places(self) -> Self::Places;
 
     /// All paths of the head.
     fn paths(self) -> impl Iterator<Item = &'a Self::Path>;
@@ -194,15 +199,59 @@ pub trait Keeper<'a>: Copy {
     /// Do bios that need no care go to a path?
     fn is_trusted(path: &Self::Path) -> bool;
 
-    /// The shortlist has this many paths, all of which are trusted or not, and no node knows the
-    /// nearest of them. Under the lock.
-    fn complete(self, paths: usize, is_trusted: bool);
+    /// Choices follow the policy that is set now. Under the lock.
+    fn follow_policy(self);
+
+    /// No node remembers the nearest path. Under the lock.
+    fn forget(self);
+
+    /// So many paths are listed, not all of which are trusted. Under the lock.
+    fn set_careful(self, paths: usize);
+
+    /// So many paths are listed, all of which are trusted. Under the lock.
+    fn set_len(self, paths: usize);
 
     /// The paths on the shortlist, if all are trusted. Under the lock.
     fn listed(self) -> impl Iterator<Item = &'a Self::Path>;
 
     /// A path is the nearest to a node. Under the lock.
     fn remember(self, node: Node, path: &'a Self::Path);
+
+    /// The path that is the nearest to a node, if that is known.
+    fn remembered(self, node: Node) -> Option<&'a Self::Path>;
+}
+
+/// The current shortlist, made anew if need be: whose it is, and what leads to its places. Inside a
+/// read-side section.
+///
+/// The caller goes on with the keeper that it gets back, so that it need not keep its own over the
+/// call that seldom happens.
+#[inline(always)]
+pub fn current<'a, K: Keeper<'a>>(keeper: K) -> (K, K::Places) {
+    let keeper = if keeper.stamp().is_current(keeper.of_ports()) {
+        keeper
+    } else {
+        renewed(keeper)
+    };
+
+    // The places are loaded after the stamp.
+    (keeper, keeper.places())
+}
+
+#[cold]
+#[inline(never)]
+fn renewed<'a, K: Keeper<'a>>(keeper: K) -> K {
+    renew(keeper, || ());
+    keeper
+}
+
+/// The path of a current shortlist that is nearest to a node. Inside a read-side section.
+#[inline(always)]
+pub fn nearest_to<'a, K: Keeper<'a>>(keeper: K, node: Node) -> Option<&'a K::Path> {
+    match keeper.remembered(node) {
+        Some(path) => Some(path),
+        None => elect(keeper, node),
+    }
 }
 
 /// Sees to it that the shortlist is current, and does something with it before anybody makes it
@@ -222,13 +271,28 @@ pub fn renew<'a, K: Keeper<'a>, R>(keeper: K, then: impl FnOnce() -> R) -> R {
                     }
                 },
             );
-            keeper.complete(place.get(), is_trusted.get());
+            complete(keeper, place.get(), is_trusted.get());
         });
         then()
     })
 }
 
+/// All paths are in their places: the shortlist has this many, all of which are trusted or not.
+fn complete<'a, K: Keeper<'a>>(keeper: K, paths: usize, is_trusted: bool) {
+    let (len, careful) = match is_trusted {
+        true => (paths, 0),
+        false => (0, paths),
+    };
+
+    keeper.follow_policy();
+    keeper.forget();
+    keeper.set_careful(careful);
+    keeper.set_len(len);
+}
+
 /// Finds the path that is nearest to a node, and remembers it. Inside a read-side section.
+#[cold]
+#[inline(never)]
 pub fn elect<'a, K: Keeper<'a>>(keeper: K, node: Node) -> Option<&'a K::Path> {
     renew(keeper, || {
         let path = nearest(keeper.listed(), node)?;

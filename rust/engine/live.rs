@@ -5,6 +5,7 @@
 use super::head::MpathHead;
 use super::path::MpathDevice;
 use super::sysfs::GROUP_NAME;
+use crate::departure;
 use crate::life::{
     self,
     BringUp,
@@ -25,11 +26,7 @@ impl MpathHead {
     ///
     /// Returns false, and has done nothing, where that might have to be waited for and must not be.
     pub(crate) fn quiesce(&self, path: &MpathDevice) -> bool {
-        if !self.may_wait() {
-            return false;
-        }
-        path.change(|state| state.disabled(Reasons::REMOVING));
-        true
+        departure::quiesce(self, path)
     }
 
     /// A reason less, or several, not to use a path. Any context.
@@ -203,10 +200,6 @@ impl Life for MpathHead {
             // SAFETY: It has been added, and `disk_added` says no more so.
             unsafe { disk.delete() };
         }
-    }
-
-    fn grace_period(&self) {
-        self.synchronize();
     }
 
     fn settle(&self) {

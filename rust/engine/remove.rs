@@ -11,15 +11,22 @@ use super::ops::{
 };
 use super::path::MpathDevice;
 use crate::bindings;
+use crate::departure::{
+    self,
+    Departure, //
+};
 use crate::life;
 use crate::removal::{
     self,
     Control,
     Controlled,
+    Readers,
     Removable, //
 };
+use crate::shortlist::Changes;
 use crate::state::{
     AtomicHeadWord,
+    AtomicPathState,
     HeadState, //
 };
 use crate::wrap::disk::Disk;
@@ -96,44 +103,14 @@ impl MpathHead {
 
     /// Unlinks a path. Returns whether the head has none left. Sleeps.
     pub(crate) fn delete_path(&self, path: &MpathDevice) -> bool {
-        if path.is_listed() && !path.state().load().is_removing() {
-            misuse("a path is deleted before mpath_quiesce_device(), which is done now");
-            if !self.quiesce(path) {
-                return false;
-            }
-        }
-
-        let is_empty = removal::delete_path(self, self.shortlist.changes(), || {
-            if !path.is_listed() {
-                misuse("a path is deleted that is on no head");
-                return false;
-            }
-            path.set_listed(false);
-            // SAFETY: The head's mutex is held, and the path is on its list.
-            unsafe { self.paths.remove(path) };
-            path.set_readers();
-            true
-        });
-
-        if !is_empty {
-            self.follow_capacity();
-        }
-        is_empty
+        departure::delete(self, path)
     }
 
     /// Takes a path away as one operation, after the last step of which nobody sees it on the head
     /// any more; `stop` is called when no bio is sent to it any more. Returns false, and has done
     /// nothing, where that would have to be waited for and must not be. Sleeps.
     pub(crate) fn take_apart(&self, path: &MpathDevice, stop: impl FnOnce()) -> bool {
-        if !self.quiesce(path) {
-            return false;
-        }
-        synchronize_submitters();
-        stop();
-        self.delete_path(path);
-        self.synchronize();
-        self.unlink_path(path);
-        true
+        departure::take_apart(self, path, stop)
     }
 
     /// Decides about a removal that the driver would like. Returns whether it is to go on. Sleeps.
@@ -196,6 +173,61 @@ impl Controlled for MpathHead {
 
     fn with_control<R>(&self, f: impl FnOnce(&mut Control) -> R) -> R {
         f(&mut self.control.lock())
+    }
+}
+
+impl Readers for MpathHead {
+    fn grace_period(&self) {
+        self.synchronize();
+    }
+}
+
+impl Departure for MpathHead {
+    type Path = MpathDevice;
+
+    fn may_wait(&self) -> bool {
+        self.may_wait()
+    }
+
+    fn state(path: &MpathDevice) -> &AtomicPathState {
+        path.state()
+    }
+
+    fn changes(&self) -> &Changes {
+        self.shortlist.changes()
+    }
+
+    fn is_listed(path: &MpathDevice) -> bool {
+        path.is_listed()
+    }
+
+    fn unlist(&self, path: &MpathDevice) -> bool {
+        if !path.is_listed() {
+            misuse("a path is deleted that is on no head");
+            return false;
+        }
+        path.set_listed(false);
+        // SAFETY: The head's mutex is held, and the path is on its list.
+        unsafe { self.paths.remove(path) };
+        // The cookie is of a time when nobody can find the path any more.
+        path.set_readers();
+        true
+    }
+
+    fn tell_not_quiesced(&self) {
+        misuse("a path is deleted before mpath_quiesce_device(), which is done now");
+    }
+
+    fn others_are_left(&self) {
+        self.follow_capacity();
+    }
+
+    fn synchronize_submitters(&self) {
+        synchronize_submitters();
+    }
+
+    fn unlink(&self, path: &MpathDevice) {
+        self.unlink_path(path);
     }
 }
 

@@ -257,17 +257,9 @@ impl<'a> Inside<'a> {
     /// The current shortlist. What it names stays until the section ends.
     #[inline(always)]
     pub(crate) fn shortlist(self) -> Listed<'a> {
-        let shortlist = &self.head().shortlist;
+        let (inside, places) = shortlist::current(self);
 
-        let inside = if shortlist.is_current() {
-            self
-        } else {
-            self.renew()
-        };
-        Listed {
-            inside,
-            places: inside.head().shortlist.places(),
-        }
+        Listed { inside, places }
     }
 
     /// Is `path` on the shortlist, if that is current? Any context.
@@ -289,31 +281,18 @@ impl<'a> Inside<'a> {
 
         Careful(listed)
     }
-
-    /// Sees to it that the shortlist is current. Returns itself, which then need not be kept over
-    /// the call.
-    #[cold]
-    #[inline(never)]
-    fn renew(self) -> Self {
-        shortlist::renew(self, || ());
-        self
-    }
-
-    /// Finds the path that is nearest to `node`, and remembers it.
-    #[cold]
-    #[inline(never)]
-    fn elect(self, node: Node) -> Option<&'a MpathDevice> {
-        shortlist::elect(self, node)
-    }
 }
 
 impl<'a> Keeper<'a> for Inside<'a> {
     type Path = MpathDevice;
+    type Places = &'a Places;
 
+    #[inline(always)]
     fn stamp(self) -> &'a Stamp {
         &self.head().shortlist.stamp
     }
 
+    #[inline(always)]
     fn of_ports(self) -> &'a Changes {
         &PORT_CHANGES
     }
@@ -324,12 +303,17 @@ impl<'a> Keeper<'a> for Inside<'a> {
         f()
     }
 
+    #[inline(always)]
+    fn places(self) -> &'a Places {
+        self.head().shortlist.places()
+    }
+
     fn paths(self) -> impl Iterator<Item = &'a MpathDevice> {
         self.iter()
     }
 
     fn put(self, place: usize, path: &'a MpathDevice) -> bool {
-        let Some(to) = self.head().shortlist.places().all().get(place) else {
+        let Some(to) = self.places().all().get(place) else {
             return false;
         };
 
@@ -342,24 +326,28 @@ impl<'a> Keeper<'a> for Inside<'a> {
         path.state().load().is_trusted()
     }
 
-    fn complete(self, paths: usize, is_trusted: bool) {
+    fn follow_policy(self) {
         let head = self.head();
-        let places = head.shortlist.places();
-        let (len, careful) = match is_trusted {
-            true => (paths as u32, 0),
-            false => (0, paths as u32),
-        };
 
         head.shortlist
             .policy
             .store(head.group().policy() as u32, Relaxed);
-        head.current_path.clear();
-        places.careful.store(careful, Release);
-        places.len.store(len, Release);
+    }
+
+    fn forget(self) {
+        self.head().current_path.clear();
+    }
+
+    fn set_careful(self, paths: usize) {
+        self.places().careful.store(paths as u32, Release);
+    }
+
+    fn set_len(self, paths: usize) {
+        self.places().len.store(paths as u32, Release);
     }
 
     fn listed(self) -> impl Iterator<Item = &'a MpathDevice> {
-        let places = self.head().shortlist.places();
+        let places = self.places();
 
         places.all()[..places.len() as usize]
             .iter()
@@ -372,6 +360,12 @@ impl<'a> Keeper<'a> for Inside<'a> {
             .current_path
             .slot(node)
             .store(core::ptr::from_ref(path).cast_mut());
+    }
+
+    #[inline(always)]
+    fn remembered(self, node: Node) -> Option<&'a MpathDevice> {
+        // SAFETY: A path that a slot of a current shortlist names stays until the section ends.
+        unsafe { self.head().current_path.slot(node).load().as_ref() }
     }
 }
 
@@ -421,13 +415,7 @@ impl<'a> Candidates<'a> for Listed<'a> {
 
     #[inline(always)]
     fn nearest(self, node: Node) -> Option<&'a MpathDevice> {
-        let path = self.head().current_path.slot(node).load();
-
-        if path.is_null() {
-            return self.inside.elect(node);
-        }
-        // SAFETY: As above.
-        Some(unsafe { &*path })
+        shortlist::nearest_to(self.inside, node)
     }
 
     #[inline(always)]

@@ -19,7 +19,8 @@ use libmultipath::parking::Kick;
 use libmultipath::removal::{
     self,
     Control,
-    Controlled, //
+    Controlled,
+    Readers, //
 };
 use libmultipath::state::{
     AtomicHeadWord,
@@ -75,6 +76,10 @@ impl Controlled for Head {
 
 crate::kernel::without_timer!(Head);
 
+impl Readers for Head {
+    fn grace_period(&self) {}
+}
+
 impl Life for Head {
     /// Is it on the head?
     type Path = bool;
@@ -108,8 +113,6 @@ impl Life for Head {
     fn delete_disk(&self, _bring_up: &mut BringUp) {
         self.disk.lock().unwrap().push(Event::Deleted);
     }
-
-    fn grace_period(&self) {}
 
     fn settle(&self) {}
 }

@@ -27,11 +27,19 @@ use std::mem::{
     size_of,
     MaybeUninit, //
 };
+use std::sync::atomic::{
+    AtomicBool,
+    Ordering::Relaxed, //
+};
 
 /// A path on a list, or one that was or will be.
 pub struct Device {
     links: Links,
     memory: UnsafeCell<()>,
+    /// The path's disk, which takes bios.
+    disk: UnsafeCell<()>,
+    /// Is it on the list? This orders nothing.
+    listed: AtomicBool,
     /// The path's state.
     pub state: AtomicPathState,
     /// The state of its port, a [`PortState`].
@@ -49,6 +57,8 @@ impl Device {
         Self {
             links: Links::new(),
             memory: UnsafeCell::new(()),
+            disk: UnsafeCell::new(()),
+            listed: AtomicBool::new(false),
             state: AtomicPathState::new(),
             port: AtomicU32::new(PortState::Live as u32),
         }
@@ -64,6 +74,26 @@ impl Device {
     /// Somebody uses it.
     pub fn touch(&self) {
         self.memory.with(|_| ());
+    }
+
+    /// Is it on the list?
+    pub fn is_listed(&self) -> bool {
+        self.listed.load(Relaxed)
+    }
+
+    /// Notes whether it is on the list.
+    pub fn set_listed(&self, listed: bool) {
+        self.listed.store(listed, Relaxed);
+    }
+
+    /// A bio comes to the disk.
+    pub fn arrive(&self) {
+        self.disk.with(|_| ());
+    }
+
+    /// The driver stops the disk. No bio may come to it any more, or still be about to.
+    pub fn stop(&self) {
+        self.disk.with_mut(|_| ());
     }
 
     /// The driver frees it. Nobody may touch it any more, or still be about to.

@@ -3,10 +3,10 @@
 //! Paths are published and removed while others choose: nobody touches one that has been freed, and
 //! nobody fails to see one that can be used.
 //!
-//! The library's own: the policies, the state words and how they are changed, the list, adding and
-//! deleting paths, and making shortlists and choosing the nearest path. After `rust/engine`: the
-//! places of a shortlist, and that a bio asks whether it is current. After the driver's contract:
-//! the order of its calls. SRCU is made by hand (`kernel.rs`).
+//! The library's own: the policies, the state words and how they are changed, the list, adding
+//! paths, how a path leaves ([`departure`]), how a shortlist is found current or made anew, and how
+//! the nearest path is chosen. After `rust/engine/shortlist.rs`: the words that a shortlist is made
+//! of, whose array is not replaced here. SRCU is made by hand (`kernel.rs`).
 
 use crate::explore::{
     holds,
@@ -21,6 +21,10 @@ use crate::list::{
     Device,
     List, //
 };
+use libmultipath::departure::{
+    self,
+    Departure, //
+};
 use libmultipath::nodes::Node;
 use libmultipath::parking::Kick;
 use libmultipath::policy::{
@@ -31,7 +35,8 @@ use libmultipath::policy::{
 use libmultipath::removal::{
     self,
     Control,
-    Controlled, //
+    Controlled,
+    Readers, //
 };
 use libmultipath::shortlist::{
     self,
@@ -47,11 +52,13 @@ use libmultipath::state::{
     Access,
     AccessState,
     AtomicHeadWord,
+    AtomicPathState,
     PathState,
     PortState,
     Reasons, //
 };
 use libmultipath::sync::AtomicPtr;
+use libmultipath::trust::Attempt;
 use loom::sync::atomic::{
     AtomicU32,
     AtomicU64,
@@ -63,14 +70,18 @@ use std::cell::Cell;
 use std::ptr::null_mut;
 use std::sync::Arc;
 
-const PATHS: usize = 3;
+/// How many paths there may be.
+pub const PATHS: usize = 3;
 
 /// A head on a machine with one node, and the drivers' memory for its paths.
-struct Head<const READERS: usize> {
-    devices: [Device; PATHS],
-    paths: List,
+pub struct Head<const READERS: usize> {
+    /// The paths.
+    pub devices: [Device; PATHS],
+    /// Those that are on the head.
+    pub paths: List,
     stamp: Stamp,
     len: AtomicU32,
+    careful: AtomicU32,
     places: [AtomicPtr<Device>; PATHS],
     slot: AtomicPtr<Device>,
     /// The changes of ports.
@@ -80,12 +91,15 @@ struct Head<const READERS: usize> {
     srcu: Srcu<READERS>,
     word: AtomicHeadWord,
     control: Mutex<Control>,
+    /// What is counted in vain.
+    unseen: Changes,
     mutant: Mutant,
 }
 
 /// What is wrong with a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mutant {
+pub enum Mutant {
+    /// Nothing is.
     Nothing,
     /// A shortlist is current whatever has changed.
     IsAlwaysCurrent,
@@ -101,31 +115,23 @@ enum Mutant {
     ElectsWithoutTheLock,
     /// Shortlists are made without the lock.
     RenewsWithoutTheLock,
-}
-
-/// A step of taking a path away. What is right is [`RIGHT`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
-    /// `MpathHead::quiesce()`.
-    Quiesce,
-    /// `MpathHead::delete_path()`.
-    Delete,
-    /// What the two do, step by step.
-    Disable,
-    Count,
-    Synchronize,
-    Unlink,
+    /// The number of paths that need care survives that the shortlist is made anew.
+    StaysCareful,
+    /// Nobody waits for readers before a path is freed.
+    WithoutAGracePeriod,
+    /// That a path goes is not counted.
+    GoesUncounted,
+    /// That a path goes is counted before it becomes unusable.
+    GoesCountedTooEarly,
+    /// That a path goes is counted after the grace period.
+    GoesCountedTooLate,
+    /// A path that goes stays on the list.
+    StaysListed,
     /// As if readers did not stand on what is unlinked.
-    UnlinkAndPoison,
+    PoisonsWhatItUnlinks,
     /// As if the list were nobody else's to change.
-    UnlinkWithoutTheMutex,
-    Free,
+    UnlinksWithoutTheMutex,
 }
-
-use Step::*;
-
-/// After the last step but one the memory is the driver's.
-const RIGHT: &[Step] = &[Quiesce, Delete, Synchronize, Free];
 
 impl<const READERS: usize> Kick for Head<READERS> {
     fn kick(&self) {}
@@ -137,20 +143,87 @@ impl<const READERS: usize> Controlled for Head<READERS> {
     }
 
     fn with_control<R>(&self, f: impl FnOnce(&mut Control) -> R) -> R {
+        if self.mutant == Mutant::UnlinksWithoutTheMutex {
+            return f(&mut Control {
+                paths: PATHS,
+                ..Control::default()
+            });
+        }
         f(&mut self.control.lock().unwrap())
     }
+}
+
+impl<const READERS: usize> Readers for Head<READERS> {
+    fn grace_period(&self) {
+        if self.mutant != Mutant::WithoutAGracePeriod {
+            self.srcu.synchronize();
+        }
+        if self.mutant == Mutant::GoesCountedTooLate {
+            self.stamp.changes().add();
+        }
+    }
+}
+
+/// Neither bios on their way nor links: `departure.rs` has those.
+impl<const READERS: usize> Departure for Head<READERS> {
+    type Path = Device;
+
+    fn may_wait(&self) -> bool {
+        if self.mutant == Mutant::GoesCountedTooEarly {
+            self.stamp.changes().add();
+        }
+        true
+    }
+
+    fn state(path: &Device) -> &AtomicPathState {
+        &path.state
+    }
+
+    fn changes(&self) -> &Changes {
+        match self.mutant {
+            Mutant::GoesUncounted | Mutant::GoesCountedTooEarly | Mutant::GoesCountedTooLate => {
+                &self.unseen
+            }
+            _ => self.stamp.changes(),
+        }
+    }
+
+    fn is_listed(path: &Device) -> bool {
+        path.is_listed()
+    }
+
+    fn unlist(&self, path: &Device) -> bool {
+        path.set_listed(false);
+        match self.mutant {
+            Mutant::StaysListed => (),
+            Mutant::PoisonsWhatItUnlinks => self.paths.remove_and_poison(path),
+            _ => self.paths.remove(path),
+        }
+        true
+    }
+
+    fn tell_not_quiesced(&self) {
+        unreachable!()
+    }
+
+    fn others_are_left(&self) {}
+
+    fn synchronize_submitters(&self) {}
+
+    fn unlink(&self, _path: &Device) {}
 }
 
 crate::kernel::without_timer!(Head<READERS>, const READERS: usize);
 
 impl<const READERS: usize> Head<READERS> {
     /// A head with the first `paths` paths, which somebody has chosen from if `chosen`.
-    fn new(paths: usize, chosen: bool, mutant: Mutant) -> Arc<Self> {
+    pub fn new(paths: usize, chosen: bool, mutant: Mutant) -> Arc<Self> {
         let head = Arc::new(Self {
             devices: core::array::from_fn(|_| Device::new()),
             paths: List::new(),
             stamp: Stamp::new(),
             len: AtomicU32::new(0),
+            careful: AtomicU32::new(0),
             places: core::array::from_fn(|_| AtomicPtr::new(null_mut())),
             slot: AtomicPtr::new(null_mut()),
             port_changes: Changes::new(),
@@ -158,6 +231,7 @@ impl<const READERS: usize> Head<READERS> {
             srcu: Srcu::new(),
             word: AtomicHeadWord::new(),
             control: Mutex::new(Control::default()),
+            unseen: Changes::new(),
             mutant,
         });
 
@@ -177,6 +251,7 @@ impl<const READERS: usize> Head<READERS> {
     fn add_with(&self, device: &Device, push_back: fn(&List, &Device)) {
         removal::add_path(self, (), |_| {
             device.init(AccessState::Optimized);
+            device.set_listed(true);
             push_back(&self.paths, device);
             Ok(())
         })
@@ -201,40 +276,14 @@ impl<const READERS: usize> Head<READERS> {
         }
     }
 
-    fn take_away(&self, device: &Device, steps: &[Step]) {
-        for step in steps {
-            match step {
-                Quiesce => self.change(device, |state| state.disabled(Reasons::REMOVING)),
-                Delete => {
-                    removal::delete_path(self, self.stamp.changes(), || {
-                        self.paths.remove(device);
-                        true
-                    });
-                }
-                Disable => {
-                    device
-                        .state
-                        .update(|state| state.disabled(Reasons::REMOVING));
-                }
-                Count => self.stamp.changes().add(),
-                Synchronize => self.srcu.synchronize(),
-                Unlink => {
-                    let _control = self.control.lock().unwrap();
-
-                    self.paths.remove(device);
-                }
-                UnlinkAndPoison => {
-                    let _control = self.control.lock().unwrap();
-
-                    self.paths.remove_and_poison(device);
-                }
-                UnlinkWithoutTheMutex => self.paths.remove(device),
-                Free => device.free(),
-            }
-        }
+    /// The path leaves, and the driver frees its memory.
+    fn take_away(&self, device: &Device) {
+        assert!(departure::take_apart(self, device, || ()));
+        device.free();
     }
 
-    fn read(&self, reader: usize) -> Section<'_, READERS> {
+    /// Begins a section of a reading thread.
+    pub fn read(&self, reader: usize) -> Section<'_, READERS> {
         Section {
             head: self,
             _guard: self.srcu.read_lock(reader),
@@ -255,7 +304,8 @@ impl<const READERS: usize> Head<READERS> {
     }
 }
 
-struct Section<'a, const READERS: usize> {
+/// A read-side section.
+pub struct Section<'a, const READERS: usize> {
     head: &'a Head<READERS>,
     _guard: Guard<'a>,
     turn: Cell<usize>,
@@ -264,7 +314,8 @@ struct Section<'a, const READERS: usize> {
 }
 
 impl<const READERS: usize> Section<'_, READERS> {
-    fn iter(&self) -> impl Iterator<Item = &Seen> {
+    /// All paths.
+    pub fn iter(&self) -> impl Iterator<Item = &Seen> {
         self.head
             .paths
             .iter()
@@ -272,13 +323,36 @@ impl<const READERS: usize> Section<'_, READERS> {
             .map(Seen::of)
     }
 
-    fn choose(&self, policy: IoPolicy) -> Option<&Seen> {
-        if !self.is_current() {
-            shortlist::renew(self, || ());
-        }
+    /// The path that a policy chooses.
+    pub fn choose(&self, policy: IoPolicy) -> Option<&Seen> {
+        self.current();
         policy.choose(self, || Node(0))
     }
 
+    /// Whoever minds that a path may not be trusted looks at all that are listed.
+    fn choose_with_care(&self) -> Option<&Seen> {
+        self.current();
+        let listed = self.len().max(self.head.careful.load(Ordering::Acquire) as usize);
+
+        nearest((0..listed).filter_map(|place| self.at(place)), Node(0))
+    }
+
+    fn current(&self) {
+        match self.head.mutant {
+            Mutant::IsAlwaysCurrent
+            | Mutant::SumsBeforeTheStamp
+            | Mutant::LoadsTheStampRelaxed => {
+                if !self.is_current() {
+                    shortlist::renew(self, || ());
+                }
+            }
+            _ => {
+                shortlist::current(self);
+            }
+        }
+    }
+
+    /// For those who do it wrong.
     fn is_current(&self) -> bool {
         let head = self.head;
         let sum = || head.stamp.changes().count() + head.port_changes.count();
@@ -288,18 +362,14 @@ impl<const READERS: usize> Section<'_, READERS> {
         match head.mutant {
             Mutant::IsAlwaysCurrent => head.len.load(Ordering::Acquire) != 0,
             Mutant::SumsBeforeTheStamp => sum() == of.load(Ordering::Acquire),
-            Mutant::LoadsTheStampRelaxed => of.load(Ordering::Relaxed) == sum(),
-            _ => head.stamp.is_current(&head.port_changes),
+            _ => of.load(Ordering::Relaxed) == sum(),
         }
     }
 
-    /// `Inside::elect()`.
-    fn elect(&self, node: Node) -> Option<&Seen> {
-        if self.head.mutant != Mutant::ElectsWithoutTheLock {
-            return shortlist::elect(self, node);
-        }
-
+    /// For those who do it wrong.
+    fn elect_without_the_lock(&self, node: Node) -> Option<&Seen> {
         let path = nearest(self.listed(), node)?;
+
         self.remember(node, path);
         Some(path)
     }
@@ -307,6 +377,7 @@ impl<const READERS: usize> Section<'_, READERS> {
 
 impl<'a, const READERS: usize> Keeper<'a> for &'a Section<'_, READERS> {
     type Path = Seen;
+    type Places = ();
 
     fn stamp(self) -> &'a Stamp {
         &self.head.stamp
@@ -323,6 +394,8 @@ impl<'a, const READERS: usize> Keeper<'a> for &'a Section<'_, READERS> {
         f()
     }
 
+    fn places(self) {}
+
     fn paths(self) -> impl Iterator<Item = &'a Seen> {
         self.iter()
     }
@@ -336,10 +409,21 @@ impl<'a, const READERS: usize> Keeper<'a> for &'a Section<'_, READERS> {
         path.0.state.load().is_trusted()
     }
 
-    fn complete(self, paths: usize, _is_trusted: bool) {
+    fn follow_policy(self) {}
+
+    fn forget(self) {
         if self.head.mutant != Mutant::KeepsSlots {
             self.head.slot.store(null_mut());
         }
+    }
+
+    fn set_careful(self, paths: usize) {
+        if paths != 0 || self.head.mutant != Mutant::StaysCareful {
+            self.head.careful.store(paths as u32, Ordering::Release);
+        }
+    }
+
+    fn set_len(self, paths: usize) {
         self.head.len.store(paths as u32, Ordering::Release);
     }
 
@@ -352,11 +436,16 @@ impl<'a, const READERS: usize> Keeper<'a> for &'a Section<'_, READERS> {
             .slot
             .store(core::ptr::from_ref(path.device()).cast_mut());
     }
+
+    fn remembered(self, _node: Node) -> Option<&'a Seen> {
+        // SAFETY: The models keep the memory of devices; loom finds out if they may not be touched.
+        unsafe { self.head.slot.load().as_ref() }.map(Seen::of)
+    }
 }
 
 /// A path as it is seen in a section.
 #[repr(transparent)]
-struct Seen(Device);
+pub struct Seen(Device);
 
 impl Seen {
     fn of(device: &Device) -> &Self {
@@ -364,7 +453,8 @@ impl Seen {
         unsafe { &*core::ptr::from_ref(device).cast() }
     }
 
-    fn device(&self) -> &Device {
+    /// The path.
+    pub fn device(&self) -> &Device {
         &self.0
     }
 }
@@ -397,16 +487,16 @@ impl<'a, const READERS: usize> Candidates<'a> for &'a Section<'_, READERS> {
     }
 
     fn at(self, place: usize) -> Option<&'a Seen> {
-        // SAFETY: The models keep the memory of devices; loom finds out if they may not be touched.
+        // SAFETY: As above.
         unsafe { self.head.places[place].load().as_ref() }.map(Seen::of)
     }
 
     fn nearest(self, node: Node) -> Option<&'a Seen> {
-        // SAFETY: As above.
-        match unsafe { self.head.slot.load().as_ref() } {
-            Some(device) => Some(Seen::of(device)),
-            None => self.elect(node),
+        if self.head.mutant != Mutant::ElectsWithoutTheLock {
+            return shortlist::nearest_to(self, node);
         }
+        self.remembered(node)
+            .or_else(|| self.elect_without_the_lock(node))
     }
 
     fn turn(self) -> usize {
@@ -426,7 +516,6 @@ impl<'a, const READERS: usize> Candidates<'a> for &'a Section<'_, READERS> {
 fn one_goes(
     policy: IoPolicy,
     chosen: bool,
-    steps: &'static [Step],
     mutant: Mutant,
 ) -> impl Fn() + Send + Sync {
     move || {
@@ -436,7 +525,7 @@ fn one_goes(
             thread::spawn(move || head.submit(reader, policy))
         });
 
-        head.take_away(&head.devices[0], steps);
+        head.take_away(&head.devices[0]);
         for reader in readers {
             assert!(reader.join().unwrap(), "the other path was not found");
         }
@@ -456,7 +545,7 @@ fn nobody_touches_a_path_that_was_chosen_before_it_was_freed() {
         (IoPolicy::Numa, true),
         (IoPolicy::RoundRobin, true),
     ] {
-        holds(AtMost(2), one_goes(policy, chosen, RIGHT, Mutant::Nothing));
+        holds(AtMost(2), one_goes(policy, chosen, Mutant::Nothing));
     }
 }
 
@@ -476,7 +565,9 @@ fn a_path_that_has_been_disabled_is_not_chosen_any_more() {
             if counted {
                 head.change(&head.devices[0], |state| state.disabled(Reasons::NOT_READY));
             } else {
-                head.take_away(&head.devices[0], &[Disable]);
+                head.devices[0]
+                    .state
+                    .update(|state| state.disabled(Reasons::NOT_READY));
             }
             let section = head.read(1);
             let path = section.choose(IoPolicy::Numa).unwrap();
@@ -607,78 +698,27 @@ fn a_path_whose_port_takes_no_io_any_more_is_not_chosen() {
     );
 }
 
-/// Shows L-7, L-12.
+/// A step of [`departure::take_apart`] is left out or done at another time, or nobody looks at the
+/// age of a shortlist. Where somebody has chosen before, a shortlist that names the path is there.
 #[test]
-fn a_path_that_is_freed_without_a_grace_period_is_touched() {
-    const STEPS: &[Step] = &[Disable, Count, Unlink, Count, Free];
-
+fn a_path_is_touched_if_a_step_of_its_departure_is_wrong() {
     for policy in IoPolicy::ALL {
-        is_caught(
-            (STEPS, policy),
-            TOUCHED,
-            AtMost(2),
-            one_goes(policy, false, STEPS, Mutant::Nothing),
-        );
-    }
-}
-
-/// Shows L-7, L-12.
-#[test]
-fn a_path_that_goes_without_being_counted_is_touched() {
-    const STEPS: &[Step] = &[Disable, Unlink, Synchronize, Free];
-
-    for policy in IoPolicy::ALL {
-        is_caught(
-            (STEPS, policy),
-            TOUCHED,
-            AtMost(2),
-            one_goes(policy, true, STEPS, Mutant::Nothing),
-        );
-    }
-}
-
-/// Whoever makes a shortlist in between lists the path once more.
-///
-/// Shows L-7, L-9, L-12.
-#[test]
-fn a_path_that_is_counted_before_it_goes_is_touched() {
-    const STEPS: &[Step] = &[Count, Disable, Unlink, Synchronize, Free];
-
-    for policy in IoPolicy::ALL {
-        is_caught(
-            (STEPS, policy),
-            TOUCHED,
-            AtMost(2),
-            one_goes(policy, false, STEPS, Mutant::Nothing),
-        );
-    }
-}
-
-/// Shows L-7, L-12.
-#[test]
-fn a_path_that_is_counted_after_the_grace_period_is_touched() {
-    const STEPS: &[Step] = &[Disable, Unlink, Synchronize, Count, Free];
-
-    for policy in IoPolicy::ALL {
-        is_caught(
-            (STEPS, policy),
-            TOUCHED,
-            AtMost(2),
-            one_goes(policy, true, STEPS, Mutant::Nothing),
-        );
-    }
-}
-
-/// Shows L-7, L-12.
-#[test]
-fn a_shortlist_that_nobody_looks_at_the_age_of_is_caught() {
-    for policy in IoPolicy::ALL {
-        is_caught(
-            (Mutant::IsAlwaysCurrent, policy),
-            TOUCHED,
-            AtMost(2),
-            one_goes(policy, true, RIGHT, Mutant::IsAlwaysCurrent),
-        );
+        for (mutant, chosen) in [
+            (Mutant::WithoutAGracePeriod, false),
+            (Mutant::GoesUncounted, true),
+            // Whoever makes a shortlist in between lists the path once more.
+            (Mutant::GoesCountedTooEarly, false),
+            (Mutant::GoesCountedTooLate, true),
+            (Mutant::StaysListed, false),
+            (Mutant::IsAlwaysCurrent, true),
+        ] {
+            is_caught(
+                (mutant, policy),
+                TOUCHED,
+                AtMost(2),
+                one_goes(policy, chosen, mutant),
+            );
+        }
     }
 }
 
@@ -699,7 +739,7 @@ fn one_goes_and_ports_change(mutant: Mutant) -> impl Fn() + Send + Sync {
             })
         });
 
-        head.take_away(&head.devices[0], RIGHT);
+        head.take_away(&head.devices[0]);
         for reader in readers {
             assert!(reader.join().unwrap(), "the other path was not found");
         }
@@ -723,84 +763,87 @@ fn a_sum_that_is_older_than_the_stamp_is_caught() {
     }
 }
 
-/// Shows L-7, L-12.
+/// A slot outlives its shortlist, or is filled by a reader while others know the path to be gone.
 #[test]
-fn a_slot_that_outlives_its_shortlist_is_caught() {
-    is_caught(
-        Mutant::KeepsSlots,
-        TOUCHED,
-        AtMost(2),
-        one_goes(IoPolicy::Numa, true, RIGHT, Mutant::KeepsSlots),
-    );
-}
-
-/// A reader remembers a path that others know to be gone.
-///
-/// Shows L-7, L-12.
-#[test]
-fn a_slot_that_is_filled_without_the_lock_is_caught() {
-    is_caught(
-        Mutant::ElectsWithoutTheLock,
-        TOUCHED,
-        AtMost(3),
-        one_goes(IoPolicy::Numa, false, RIGHT, Mutant::ElectsWithoutTheLock),
-    );
-}
-
-/// Shows L-7, L-12.
-#[test]
-fn a_shortlist_that_is_made_without_the_lock_is_caught() {
-    is_caught(
-        Mutant::RenewsWithoutTheLock,
-        TOUCHED,
-        AtMost(3),
-        one_goes(
-            IoPolicy::RoundRobin,
-            false,
-            RIGHT,
-            Mutant::RenewsWithoutTheLock,
-        ),
-    );
-}
-
-/// Shows L-7.
-#[test]
-fn a_walk_that_stands_on_an_unlinked_path_ends_too_early_if_its_next_is_poisoned() {
-    const STEPS: &[Step] = &[Disable, Count, UnlinkAndPoison, Count, Synchronize, Free];
-
-    for policy in IoPolicy::ALL {
+fn a_path_is_touched_if_a_step_of_making_a_shortlist_is_wrong() {
+    for (mutant, policy, chosen) in [
+        (Mutant::KeepsSlots, IoPolicy::Numa, true),
+        (Mutant::ElectsWithoutTheLock, IoPolicy::Numa, false),
+        (Mutant::RenewsWithoutTheLock, IoPolicy::RoundRobin, false),
+    ] {
         is_caught(
-            (STEPS, policy),
-            "the other path was not found",
-            AtMost(2),
-            one_goes(policy, false, STEPS, Mutant::Nothing),
+            mutant,
+            TOUCHED,
+            AtMost(3),
+            one_goes(policy, chosen, mutant),
         );
     }
 }
 
-const UNLINKED_AT_ONCE: &[Step] = &[
-    Disable,
-    Count,
-    UnlinkWithoutTheMutex,
-    Count,
-    Synchronize,
-    Free,
-];
+/// A walk that stands on an unlinked path, whose next one leads nowhere, ends too early.
+#[test]
+fn a_path_is_not_found_if_those_who_stand_on_another_one_are_led_nowhere() {
+    let mutant = Mutant::PoisonsWhatItUnlinks;
+
+    for policy in IoPolicy::ALL {
+        is_caught(
+            (mutant, policy),
+            "the other path was not found",
+            AtMost(2),
+            one_goes(policy, false, mutant),
+        );
+    }
+}
+
+/// One path is not trusted, so that bios need care. It is trusted again, and the other path is taken
+/// away, while a reader takes care.
+fn one_goes_and_one_is_trusted(mutant: Mutant) -> impl Fn() + Send + Sync {
+    move || {
+        let head = Head::<2>::new(2, false, mutant);
+        head.change(&head.devices[0], |state| state.failed(Attempt::Plain));
+        head.submit(0, IoPolicy::Numa);
+        let reader = {
+            let head = head.clone();
+            thread::spawn(move || {
+                let section = head.read(0);
+
+                section.choose_with_care().is_some()
+            })
+        };
+
+        head.change(&head.devices[0], PathState::restored);
+        head.take_away(&head.devices[1]);
+        assert!(head.read(1).choose_with_care().is_some(), "no path was found");
+        assert!(reader.join().unwrap(), "no path was found");
+    }
+}
+
+/// Shows L-7, L-12.
+#[test]
+fn nobody_who_takes_care_touches_a_path_that_has_been_freed() {
+    holds(AtMost(3), one_goes_and_one_is_trusted(Mutant::Nothing));
+    is_caught(
+        Mutant::StaysCareful,
+        TOUCHED,
+        AtMost(3),
+        one_goes_and_one_is_trusted(Mutant::StaysCareful),
+    );
+}
 
 /// Two neighbours are taken away at the same time, while a reader may stand on one of them.
-fn two_go(policy: IoPolicy, steps: &'static [Step]) -> impl Fn() + Send + Sync {
+fn two_go(policy: IoPolicy, mutant: Mutant) -> impl Fn() + Send + Sync {
     move || {
-        let head = Head::<1>::new(PATHS, true, Mutant::Nothing);
+        let head = Head::<1>::new(PATHS, true, mutant);
         let other = {
             let head = head.clone();
-            thread::spawn(move || head.take_away(&head.devices[1], steps))
+            thread::spawn(move || head.take_away(&head.devices[1]))
         };
         let reader = {
             let head = head.clone();
             thread::spawn(move || head.submit(0, policy))
         };
 
-        head.take_away(&head.devices[0], steps);
+        head.take_away(&head.devices[0]);
         other.join().unwrap();
         assert!(reader.join().unwrap(), "the third path was not found");
     }
@@ -811,12 +854,12 @@ fn two_go(policy: IoPolicy, steps: &'static [Step]) -> impl Fn() + Send + Sync {
 fn nobody_touches_two_neighbours_that_go_at_the_same_time() {
     let policy = IoPolicy::RoundRobin;
 
-    holds(AtMost(2), two_go(policy, RIGHT));
+    holds(AtMost(2), two_go(policy, Mutant::Nothing));
     is_caught(
-        (UNLINKED_AT_ONCE, policy),
+        Mutant::UnlinksWithoutTheMutex,
         TOUCHED,
         AtMost(2),
-        two_go(policy, UNLINKED_AT_ONCE),
+        two_go(policy, Mutant::UnlinksWithoutTheMutex),
     );
 }
 
@@ -879,7 +922,7 @@ fn walking(walk: fn(&Section<'_, 2>)) -> impl Fn() + Send + Sync {
             })
         };
 
-        head.take_away(&head.devices[0], RIGHT);
+        head.take_away(&head.devices[0]);
         head.add(&head.devices[2]);
         let steps = walker.join().unwrap();
         // A shortlist is made at most three times, each in two walks.
@@ -917,7 +960,7 @@ fn asking(ask: fn(&List) -> bool) -> impl Fn() + Send + Sync {
             })
         };
 
-        head.take_away(&head.devices[1], RIGHT);
+        head.take_away(&head.devices[1]);
         reader.join().unwrap();
     }
 }

@@ -23,6 +23,7 @@ use libmultipath::removal::{
     Control,
     Controlled,
     Decision,
+    Readers,
     Removable, //
 };
 use libmultipath::shortlist::Changes;
@@ -119,6 +120,10 @@ impl Removable for Head {
     }
 }
 
+impl Readers for Head {
+    fn grace_period(&self) {}
+}
+
 impl Life for Head {
     type Path = ();
     type Error = ();
@@ -148,8 +153,6 @@ impl Life for Head {
     fn delete_disk(&self, _bring_up: &mut BringUp) {
         self.removals.fetch_add(1, Ordering::AcqRel);
     }
-
-    fn grace_period(&self) {}
 
     fn settle(&self) {}
 }

@@ -27,7 +27,8 @@ use libmultipath::parking::Kick;
 use libmultipath::removal::{
     self,
     Control,
-    Controlled, //
+    Controlled,
+    Readers, //
 };
 use libmultipath::state::{
     AtomicHeadWord,
@@ -97,6 +98,12 @@ impl Controlled for Head {
 
 crate::kernel::without_timer!(Head);
 
+impl Readers for Head {
+    fn grace_period(&self) {
+        self.unless_left_out(Step::GracePeriod, || self.srcu.synchronize());
+    }
+}
+
 impl Life for Head {
     type Path = ();
     type Error = ();
@@ -132,10 +139,6 @@ impl Life for Head {
             is_pending || self.fails_over || !self.waited.load(Relaxed),
             "the disk cannot be deleted, since a bio waits that nobody ends"
         );
-    }
-
-    fn grace_period(&self) {
-        self.unless_left_out(Step::GracePeriod, || self.srcu.synchronize());
     }
 
     fn settle(&self) {
