@@ -189,6 +189,58 @@ def test_the_document_and_the_source_agree_or_are_told():
     assert defects._disagreements(documented, {ONE: set(defects.IDS) - {"L-7"}}) != []
 
 
+MODELS = """
+/// Shows L-7.
+#[test]
+fn it_holds() {
+    for mutant in [1, 2] {
+        holds(AtMost(2), model());
+    }
+}
+
+#[test]
+fn it_holds_by_another_name() {
+    unless_there_is_a_mistake(model);
+}
+
+fn unless_there_is_a_mistake(model: fn()) {
+    holds(Any, model);
+    is_caught("it", "it", Any, model);
+}
+
+/// Shows L-7: holds(Any, it) is only said.
+#[test]
+fn it_is_caught() {
+    // holds(Any, it)
+    lock.holds();
+    is_caught("it", "it", Any, again());
+}
+
+fn again() {
+    again()
+}
+"""
+
+
+def test_a_model_that_tries_nothing_but_broken_copies_is_found():
+    assert defects.broken_only(MODELS) == {"it_is_caught"}
+    assert defects.broken_only(MODELS.replace("    holds(Any, model);\n", "")) == \
+        {"it_is_caught", "it_holds_by_another_name"}
+
+
+def test_a_section_that_names_a_model_of_broken_copies_is_told():
+    documented, source = {name: [ONE] for name in defects.IDS}, {ONE: set(defects.IDS)}
+    assert defects._disagreements(documented, source, {ONE})[0] == \
+        "L-1 names host: a::b, which tries nothing but broken copies"
+    assert defects._disagreements(documented, source, {OTHER}) == []
+
+
+def test_some_models_try_broken_copies_and_most_try_the_library():
+    broken = defects._broken_only()
+    models = {test for test in defects._in_source() if test.part == "model"}
+    assert broken and broken < models and 2 * len(broken) < len(models)
+
+
 @pytest.mark.parametrize("outcomes,ending", (
     ({record.PASSED}, "has passed"), ({record.PASSED, record.SKIPPED}, "was skipped"),
     ({record.PASSED, record.SKIPPED, record.FAILED}, "has failed"), (set(), "has not run")))

@@ -40,6 +40,8 @@ pub struct Device {
     disk: UnsafeCell<()>,
     /// Is it on the list? This orders nothing.
     listed: AtomicBool,
+    /// Has it a link in the head's directory? This orders nothing.
+    linked: AtomicBool,
     /// The path's state.
     pub state: AtomicPathState,
     /// The state of its port, a [`PortState`].
@@ -59,6 +61,7 @@ impl Device {
             memory: UnsafeCell::new(()),
             disk: UnsafeCell::new(()),
             listed: AtomicBool::new(false),
+            linked: AtomicBool::new(false),
             state: AtomicPathState::new(),
             port: AtomicU32::new(PortState::Live as u32),
         }
@@ -84,6 +87,16 @@ impl Device {
     /// Notes whether it is on the list.
     pub fn set_listed(&self, listed: bool) {
         self.listed.store(listed, Relaxed);
+    }
+
+    /// Has it a link in the head's directory?
+    pub fn is_linked(&self) -> bool {
+        self.linked.load(Relaxed)
+    }
+
+    /// Notes whether it has a link.
+    pub fn set_linked(&self, linked: bool) {
+        self.linked.store(linked, Relaxed);
     }
 
     /// A bio comes to the disk.

@@ -39,6 +39,7 @@
 
 mod alarm;
 mod bring_up;
+mod departure;
 mod explore;
 mod fence;
 mod kernel;

@@ -25,6 +25,7 @@ use libmultipath::departure::{
     self,
     Departure, //
 };
+use libmultipath::life::BringUp;
 use libmultipath::nodes::Node;
 use libmultipath::parking::Kick;
 use libmultipath::policy::{
@@ -88,9 +89,15 @@ pub struct Head<const READERS: usize> {
     port_changes: Changes,
     /// The shortlist's lock.
     lock: Mutex<()>,
+    /// The policy that has been set, and the one that choices follow. This orders nothing.
+    policies: [AtomicU32; 2],
     srcu: Srcu<READERS>,
     word: AtomicHeadWord,
     control: Mutex<Control>,
+    /// Submitters whose bios have not arrived yet: what the scheduler knows of tasks.
+    pub on_their_way: Srcu<READERS>,
+    /// What the links to the paths are made and removed under.
+    pub bring_up: Mutex<BringUp>,
     /// What is counted in vain.
     unseen: Changes,
     mutant: Mutant,
@@ -117,6 +124,8 @@ pub enum Mutant {
     RenewsWithoutTheLock,
     /// The number of paths that need care survives that the shortlist is made anew.
     StaysCareful,
+    /// A shortlist that is made anew keeps the policy.
+    KeepsThePolicy,
     /// Nobody waits for readers before a path is freed.
     WithoutAGracePeriod,
     /// That a path goes is not counted.
@@ -127,6 +136,12 @@ pub enum Mutant {
     GoesCountedTooLate,
     /// A path that goes stays on the list.
     StaysListed,
+    /// Nobody waits for bios before a path is stopped.
+    StopsTooEarly,
+    /// The link of a path that goes is removed while the path is on the list.
+    LosesItsLinkTooEarly,
+    /// The link of a path that goes stays.
+    KeepsItsLink,
     /// As if readers did not stand on what is unlinked.
     PoisonsWhatItUnlinks,
     /// As if the list were nobody else's to change.
@@ -164,7 +179,6 @@ impl<const READERS: usize> Readers for Head<READERS> {
     }
 }
 
-/// Neither bios on their way nor links: `departure.rs` has those.
 impl<const READERS: usize> Departure for Head<READERS> {
     type Path = Device;
 
@@ -208,9 +222,23 @@ impl<const READERS: usize> Departure for Head<READERS> {
 
     fn others_are_left(&self) {}
 
-    fn synchronize_submitters(&self) {}
+    fn synchronize_submitters(&self) {
+        if self.mutant == Mutant::LosesItsLinkTooEarly {
+            self.lose_link(&self.devices[0]);
+        }
+        if self.mutant != Mutant::StopsTooEarly {
+            self.on_their_way.synchronize();
+        }
+    }
 
-    fn unlink(&self, _path: &Device) {}
+    fn unlink(&self, path: &Device) {
+        if !matches!(
+            self.mutant,
+            Mutant::LosesItsLinkTooEarly | Mutant::KeepsItsLink
+        ) {
+            self.lose_link(path);
+        }
+    }
 }
 
 crate::kernel::without_timer!(Head<READERS>, const READERS: usize);
@@ -228,9 +256,15 @@ impl<const READERS: usize> Head<READERS> {
             slot: AtomicPtr::new(null_mut()),
             port_changes: Changes::new(),
             lock: Mutex::new(()),
+            policies: core::array::from_fn(|_| AtomicU32::new(IoPolicy::Numa as u32)),
             srcu: Srcu::new(),
             word: AtomicHeadWord::new(),
             control: Mutex::new(Control::default()),
+            on_their_way: Srcu::new(),
+            bring_up: Mutex::new(BringUp {
+                disk_added: true,
+                ..BringUp::default()
+            }),
             unseen: Changes::new(),
             mutant,
         });
@@ -276,10 +310,23 @@ impl<const READERS: usize> Head<READERS> {
         }
     }
 
+    /// `Group::set()`, for one head.
+    fn set_policy(&self, policy: IoPolicy) {
+        self.policies[0].store(policy as u32, Ordering::Relaxed);
+        self.stamp.changes().add();
+    }
+
     /// The path leaves, and the driver frees its memory.
     fn take_away(&self, device: &Device) {
         assert!(departure::take_apart(self, device, || ()));
         device.free();
+    }
+
+    /// `MpathHead::unlink_path()`.
+    fn lose_link(&self, device: &Device) {
+        let _bring_up = self.bring_up.lock().unwrap();
+
+        device.set_linked(false);
     }
 
     /// Begins a section of a reading thread.
@@ -332,16 +379,16 @@ impl<const READERS: usize> Section<'_, READERS> {
     /// Whoever minds that a path may not be trusted looks at all that are listed.
     fn choose_with_care(&self) -> Option<&Seen> {
         self.current();
-        let listed = self.len().max(self.head.careful.load(Ordering::Acquire) as usize);
+        let listed = self
+            .len()
+            .max(self.head.careful.load(Ordering::Acquire) as usize);
 
         nearest((0..listed).filter_map(|place| self.at(place)), Node(0))
     }
 
     fn current(&self) {
         match self.head.mutant {
-            Mutant::IsAlwaysCurrent
-            | Mutant::SumsBeforeTheStamp
-            | Mutant::LoadsTheStampRelaxed => {
+            Mutant::IsAlwaysCurrent | Mutant::SumsBeforeTheStamp | Mutant::LoadsTheStampRelaxed => {
                 if !self.is_current() {
                     shortlist::renew(self, || ());
                 }
@@ -409,7 +456,13 @@ impl<'a, const READERS: usize> Keeper<'a> for &'a Section<'_, READERS> {
         path.0.state.load().is_trusted()
     }
 
-    fn follow_policy(self) {}
+    fn follow_policy(self) {
+        let [set, followed] = &self.head.policies;
+
+        if self.head.mutant != Mutant::KeepsThePolicy {
+            followed.store(set.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
 
     fn forget(self) {
         if self.head.mutant != Mutant::KeepsSlots {
@@ -513,11 +566,7 @@ impl<'a, const READERS: usize> Candidates<'a> for &'a Section<'_, READERS> {
 }
 
 /// The first of two paths is taken away, while two readers choose.
-fn one_goes(
-    policy: IoPolicy,
-    chosen: bool,
-    mutant: Mutant,
-) -> impl Fn() + Send + Sync {
+fn one_goes(policy: IoPolicy, chosen: bool, mutant: Mutant) -> impl Fn() + Send + Sync {
     move || {
         let head = Head::<2>::new(2, chosen, mutant);
         let readers = [0, 1].map(|reader| {
@@ -771,12 +820,7 @@ fn a_path_is_touched_if_a_step_of_making_a_shortlist_is_wrong() {
         (Mutant::ElectsWithoutTheLock, IoPolicy::Numa, false),
         (Mutant::RenewsWithoutTheLock, IoPolicy::RoundRobin, false),
     ] {
-        is_caught(
-            mutant,
-            TOUCHED,
-            AtMost(3),
-            one_goes(policy, chosen, mutant),
-        );
+        is_caught(mutant, TOUCHED, AtMost(3), one_goes(policy, chosen, mutant));
     }
 }
 
@@ -813,7 +857,10 @@ fn one_goes_and_one_is_trusted(mutant: Mutant) -> impl Fn() + Send + Sync {
 
         head.change(&head.devices[0], PathState::restored);
         head.take_away(&head.devices[1]);
-        assert!(head.read(1).choose_with_care().is_some(), "no path was found");
+        assert!(
+            head.read(1).choose_with_care().is_some(),
+            "no path was found"
+        );
         assert!(reader.join().unwrap(), "no path was found");
     }
 }
@@ -860,6 +907,40 @@ fn nobody_touches_two_neighbours_that_go_at_the_same_time() {
         TOUCHED,
         AtMost(2),
         two_go(policy, Mutant::UnlinksWithoutTheMutex),
+    );
+}
+
+/// The policy changes while a reader chooses.
+fn the_policy_changes(mutant: Mutant) -> impl Fn() + Send + Sync {
+    move || {
+        let head = Head::<2>::new(1, false, mutant);
+        let reader = {
+            let head = head.clone();
+            thread::spawn(move || head.submit(0, IoPolicy::Numa))
+        };
+
+        head.set_policy(IoPolicy::QueueDepth);
+        let section = head.read(1);
+        section.current();
+        assert_eq!(
+            head.policies[1].load(Ordering::Relaxed),
+            IoPolicy::QueueDepth as u32,
+            "the old policy is followed"
+        );
+        drop(section);
+        assert!(reader.join().unwrap());
+    }
+}
+
+/// Shows L-16.
+#[test]
+fn a_choice_follows_the_policy_that_was_set_before() {
+    holds(AtMost(3), the_policy_changes(Mutant::Nothing));
+    is_caught(
+        Mutant::KeepsThePolicy,
+        "the old policy is followed",
+        AtMost(3),
+        the_policy_changes(Mutant::KeepsThePolicy),
     );
 }
 

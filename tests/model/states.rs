@@ -125,7 +125,6 @@ fn torn(word: &AtomicU32, number: usize) {
     word.update(|_| new);
 }
 
-/// Shows L-12.
 #[test]
 fn a_change_that_is_not_one_step_gets_lost() {
     is_caught("LoadsAndStores", "a change is lost", Any, || {

@@ -2,7 +2,8 @@
 """docs/defects.md against the tests: every defect has tests that show its absence, and they have passed.
 
 A test says `Shows L-7.` in its comment, and the defect's section says `- kunit: mpath_select: a_walk_...`;
-neither may say what the other does not. What became of the tests is what the parts have recorded, under
+neither may say what the other does not. A test in tests/model/ that only has broken copies of a protocol fail shows
+nothing of the library, so no section names it. What became of the tests is what the parts have recorded, under
 the names that the document uses for parts.
 """
 
@@ -37,6 +38,11 @@ _NAMED = re.compile(r"^- ([\w+]+): (\S.*)$", re.MULTILINE)
 _SHOWS = re.compile(r"\bShows ((?:[AFLNSX]-\d+b?(?:, )?)+)\.")
 _TEST = re.compile(r"((?:^ *///.*\n)*)^ *#\[test\]\n(?:^ *#\[.*\]\n)*^ *fn (\w+)", re.MULTILINE)
 _SUITE = re.compile(r"kunit_tests\((\w+)\)")
+_COMMENT = re.compile(r"//.*")
+_FUNCTION = re.compile(r"^(?:pub )?fn (\w+)(.*?)^}", re.MULTILINE | re.DOTALL)
+_CALLED = re.compile(r"(?<![\w.!:])([a-z_]\w*)\(")
+#: What tries the library itself, in tests/model/explore.rs. Anything else there tries a copy that is broken.
+_HOLDS = "holds"
 #: What a test is called that is run over a transport, or with a driver.
 _VARIANT = "_over_"
 
@@ -75,7 +81,7 @@ class Test:
 def check(step) -> None:
     """The document is complete and agrees with the tests, none of which has failed; what has not run is told."""
     documented = documented_tests()
-    wrong = _disagreements(documented, _in_source())
+    wrong = _disagreements(documented, _in_source(), _broken_only())
     waiting = defaultdict(int)
     for test in _named(documented):
         outcomes = test.outcomes()
@@ -128,8 +134,8 @@ def _named(documented: dict) -> list:
     return sorted({test for tests in documented.values() for test in tests})
 
 
-def _disagreements(documented: dict, source: dict) -> list:
-    """What the document says and the source does not, and the reverse."""
+def _disagreements(documented: dict, source: dict, broken_only: set = frozenset()) -> list:
+    """What the document says and the source does not, and the reverse; and where it names broken copies."""
     wrong = [f"{name} has no section" for name in IDS if name not in documented]
     wrong += [f"{name} is no defect that is known" for name in documented if name not in IDS]
     wrong += [f"{name} has no test" for name, tests in documented.items() if not tests]
@@ -137,6 +143,8 @@ def _disagreements(documented: dict, source: dict) -> list:
         for test in tests:
             if test.usual not in source:
                 wrong.append(f"{name} names {test}, which does not exist")
+            elif test.usual in broken_only:
+                wrong.append(f"{name} names {test}, which tries nothing but broken copies")
             elif test.part != "test" and name not in source[test.usual]:
                 wrong.append(f"{name} names {test}, which does not say that it shows {name}")
     for test, names in source.items():
@@ -163,6 +171,23 @@ def _in_source() -> dict:
         if suite_name := _SUITE.search(text := file.read_text()):
             found |= _rust_tests("kunit", suite_name[1] + ": ", text)
     return found
+
+
+def _broken_only() -> set:
+    """The models that never try the library itself."""
+    return {Test("model", f"{file.stem}::{name}") for file in patterns.files("tests/model/*.rs")
+            for name in broken_only(file.read_text())}
+
+
+def broken_only(text: str) -> set:
+    """The tests in a file of models that have broken copies fail, and nowhere say that the library's own holds."""
+    functions = {name: set(_CALLED.findall(body)) for name, body in _FUNCTION.findall(_COMMENT.sub("", text))}
+
+    def holds(name: str, seen: frozenset = frozenset()) -> bool:
+        called = functions.get(name, set()) - seen
+        return _HOLDS in called or any(holds(other, seen | called) for other in called)
+
+    return {name for _, name in _TEST.findall(text) if not holds(name)}
 
 
 def _rust_tests(part: str, prefix: str, text: str) -> dict:
