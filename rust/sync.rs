@@ -3,8 +3,8 @@
 //! The atomics of the pure code.
 //!
 //! The same policies, states and protocols run in the kernel, where an atomic access is one of the
-//! kernel's, and on the host, where it is `std`'s, or `loom`'s under `--cfg loom`, so that every
-//! interleaving of them can be tried. This module owns the words they are made of, and nothing in
+//! kernel's, and on the host, where it is `std`'s, or `loom`'s under `--cfg loom`, so that their
+//! interleavings can be tried. This module owns the words they are made of, and nothing in
 //! the pure code touches memory that threads share in any other way.
 //!
 //! Orderings are those of the kernel's names: a plain load is `READ_ONCE()`, an update that

@@ -8,7 +8,10 @@
 use crate::explore::{
     holds,
     is_caught,
-    Preemptions::AtMost, //
+    Preemptions::{
+        Any,
+        AtMost, //
+    }, //
 };
 use libmultipath::life::{
     self,
@@ -165,6 +168,16 @@ impl Head {
         }
     }
 
+    fn assert_removed(&self) {
+        assert_eq!(self.word.load().state(), HeadState::Dead, "dead in the end");
+
+        let events = self.disk.lock().unwrap().clone();
+        assert!(
+            events.is_empty() || events == [Event::Added, Event::Deleted],
+            "the disk is {events:?}"
+        );
+    }
+
     fn remove_what_is_there(&self) {
         if let Ok(mut bring_up) = self.bring_up.try_lock() {
             if core::mem::take(&mut bring_up.disk_added) {
@@ -204,13 +217,38 @@ fn race(add_fails: bool, mutant: Mutant) -> impl Fn() + Send + Sync {
             assert!(!(is_live && add_fails), "live without a disk");
         }
         assert!(decided ^ remover.join().unwrap(), "removed once");
-        assert_eq!(head.word.load().state(), HeadState::Dead, "dead in the end");
+        head.assert_removed();
+    }
+}
 
-        let events = head.disk.lock().unwrap().clone();
-        assert!(
-            events.is_empty() || events == [Event::Added, Event::Deleted],
-            "the disk is {events:?}"
-        );
+/// A path goes live while the driver removes the head.
+fn one_goes_live(add_fails: bool, mutant: Mutant) -> impl Fn() + Send + Sync {
+    move || {
+        let head = Arc::new(Head::new(add_fails, mutant));
+        let live = {
+            let head = head.clone();
+            thread::spawn(move || head.bring_up())
+        };
+
+        assert!(removal::try_remove(&*head), "removed once");
+        head.remove();
+        let is_live = live.join().unwrap();
+        assert!(!(is_live && add_fails), "live without a disk");
+        head.assert_removed();
+    }
+}
+
+/// Shows L-5.
+#[test]
+fn a_disk_that_is_added_while_the_head_is_removed_is_deleted() {
+    for add_fails in [false, true] {
+        holds(Any, one_goes_live(add_fails, Mutant::Nothing));
+    }
+    for mutant in [
+        Mutant::DecidesOutsideTheMutexes,
+        Mutant::RemovesWhileTheDiskIsAdded,
+    ] {
+        is_caught(mutant, "the disk is [", Any, one_goes_live(false, mutant));
     }
 }
 

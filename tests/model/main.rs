@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What threads can do to each other: every interleaving of the library's protocols under loom.
+//! What threads can do to each other: the library's protocols under loom, which interleaves them.
 //!
 //! Build with `RUSTFLAGS="--cfg loom"`. What decides, and in which order, is the library's own
 //! source: the words of paths, ports and heads, the policies, the list, the slots and `quiesce()`,
@@ -29,8 +29,11 @@
 //!   CPU, not
 //!   a work that is queued while it runs on another CPU, no time: a timer may expire whenever it likes.
 //! - **Size.** Two or three threads beside the main one, one head with one to three paths and one
-//!   slot, and executions with as many preemptions as each model says. Most mistakes need one or two,
-//!   but a mistake that needs more is not found. Where `Any` is said, all executions are tried.
+//!   slot.
+//! - **Preemptions.** Where `Any` is said, all executions are tried. Where `AtMost` is said, only
+//!   those in which threads are preempted so often at most: once to four times, as the model says and
+//!   as is printed. Most mistakes need one or two, but a mistake that needs more is not found. Each
+//!   protocol has a model without a bound, however small, or says why there is none.
 //! - **The fast path of a bio**, from `->submit_bio` to the path's queue, and all of the block
 //!   layer:
 //!   that is what KUnit and the end-to-end tests are for.

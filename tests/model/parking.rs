@@ -10,7 +10,11 @@
 use crate::explore::{
     holds,
     is_caught,
-    Preemptions::AtMost, //
+    Preemptions::{
+        self,
+        Any,
+        AtMost, //
+    }, //
 };
 use crate::kernel::Work;
 use libmultipath::nodes::Node;
@@ -416,10 +420,16 @@ fn nothing_stays<const BIOS: usize>(
     }
 }
 
-/// Tries `change` on a head that is right, and on all that are not.
-fn nothing_stays_unless_there_is_a_mistake(port: PortState, before: fn(&Head), change: fn(&Head)) {
+/// Tries `change` on a head that is right, with so many preemptions while one bio is submitted, and
+/// on all that are not.
+fn nothing_stays_unless_there_is_a_mistake(
+    preemptions: Preemptions,
+    port: PortState,
+    before: fn(&Head),
+    change: fn(&Head),
+) {
     holds(
-        AtMost(3),
+        preemptions,
         nothing_stays::<1>(port, Mutant::Nothing, before, change),
     );
     holds(
@@ -446,6 +456,7 @@ fn nothing_stays_unless_there_is_a_mistake(port: PortState, before: fn(&Head), c
 #[test]
 fn nothing_stays_parked_when_the_head_leaves_live() {
     nothing_stays_unless_there_is_a_mistake(
+        Any,
         PortState::Recovering,
         |_| {},
         |head| {
@@ -458,6 +469,7 @@ fn nothing_stays_parked_when_the_head_leaves_live() {
 #[test]
 fn nothing_stays_parked_when_a_path_becomes_ready() {
     nothing_stays_unless_there_is_a_mistake(
+        AtMost(3),
         PortState::Live,
         |_| {},
         |head| {
@@ -470,6 +482,7 @@ fn nothing_stays_parked_when_a_path_becomes_ready() {
 #[test]
 fn nothing_stays_parked_when_a_port_comes_back() {
     nothing_stays_unless_there_is_a_mistake(
+        AtMost(3),
         PortState::Recovering,
         |head| {
             head.change_path(|state| state.enabled(Reasons::NOT_READY));
@@ -482,6 +495,7 @@ fn nothing_stays_parked_when_a_port_comes_back() {
 #[test]
 fn nothing_stays_parked_when_the_removal_delay_becomes_0() {
     nothing_stays_unless_there_is_a_mistake(
+        Any,
         PortState::Dead,
         |head| head.word.set_queue_if_no_path(true),
         |head| head.word.set_queue_if_no_path(false),
@@ -492,6 +506,7 @@ fn nothing_stays_parked_when_the_removal_delay_becomes_0() {
 #[test]
 fn nothing_stays_parked_when_the_last_port_dies() {
     nothing_stays_unless_there_is_a_mistake(
+        AtMost(3),
         PortState::Recovering,
         |_| {},
         |head| head.set_port(PortState::Dead),

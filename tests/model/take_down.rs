@@ -11,7 +11,10 @@
 use crate::explore::{
     holds,
     is_caught,
-    Preemptions::AtMost, //
+    Preemptions::{
+        Any,
+        AtMost, //
+    }, //
 };
 use crate::kernel::Srcu;
 use crate::parking::{
@@ -245,6 +248,45 @@ fn nothing_waits_and_nothing_runs_when_the_head_is_removed() {
             failure,
             AtMost(3),
             removed_under_submitters(Some(step)),
+        );
+    }
+}
+
+/// A bio waits, and another one is submitted, while the head is removed. The worker runs when it is
+/// waited for, or at the end.
+fn removed_under_a_submitter(without: Option<Step>) -> impl Fn() + Send + Sync {
+    move || {
+        let head = Head::new(false, without);
+        head.submit(SUBMITTER, Bio::new(0));
+        let submitter = {
+            let head = head.clone();
+            thread::spawn(move || head.submit(SUBMITTER, Bio::new(1)))
+        };
+
+        head.remove();
+        submitter.join().unwrap();
+        assert!(
+            !head.parts.requeue.is_pending(),
+            "the worker is to run although the head is removed"
+        );
+        head.parts.assert_all_ended(2);
+    }
+}
+
+/// Shows L-19.
+#[test]
+fn nothing_waits_for_the_worker_when_the_head_is_removed() {
+    holds(Any, removed_under_a_submitter(None));
+    for (step, failure) in [
+        (Step::GracePeriod, "although the head is removed"),
+        (Step::FirstKick, "the disk cannot be deleted"),
+        (Step::Settle, "although the head is removed"),
+    ] {
+        is_caught(
+            ("without", step),
+            failure,
+            Any,
+            removed_under_a_submitter(Some(step)),
         );
     }
 }

@@ -19,8 +19,8 @@ from lab.counts import Counts
 _RESULT = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored", re.MULTILINE)
 _TEST = re.compile(r"^test (\S+)(?: - should panic)? \.\.\. (\w+)", re.MULTILINE)
 #: What tests/model/explore.rs prints, below the name of the test.
-_SAID = re.compile(r"^---- (\S+) stdout ----$|^(?:holds in (\d+) executions|mutant .* caught in execution \d+).*$",
-                   re.MULTILINE)
+_SAID = re.compile(r"^---- (\S+) stdout ----$|^mutant .* caught in execution \d+.*$"
+                   r"|^holds in (?:all )?(\d+) executions(?: with at most (\d+) preemptions)?$", re.MULTILINE)
 #: What tests/fuzz/ prints of a parser, and of one with a mistake.
 _PARSED = re.compile(r"^[\w ]+: \d+ cases$|^mutant .*$", re.MULTILINE)
 #: What cargo calls a test's end, in the words of a record.
@@ -42,7 +42,7 @@ def run_host(only: str = "") -> Counts:
 
 def run_models(only: str = "") -> Counts:
     """Runs the models under loom."""
-    counts = _cargo_test("model", "model-loom", "trying every interleaving",
+    counts = _cargo_test("model", "model-loom", "interleaving threads",
                          ["--release", "--test", "model", "--", "--show-output"], only, RUSTFLAGS="--cfg loom")
     _tell()
     return counts
@@ -61,22 +61,33 @@ def run_fuzz() -> Counts:
 
 def _tell() -> None:
     """Prints what each model came to, and leaves it in the report."""
-    test, lines, models, executions, mutants = "", {}, 0, 0, 0
-    for said in _SAID.finditer((paths.LOGS / "model-loom.log").read_text(errors="replace")):
-        if said[1]:
-            test = said[1]
-            continue
-        lines.setdefault(test, []).append(said[0])
-        if said[2]:
-            models, executions = models + 1, executions + int(said[2])
-        else:
-            mutants += 1
-    table = "".join(f"{name}\n" + "".join(f"    {said}\n" for said in lines[name]) for name in sorted(lines))
-    table += f"{models} models hold in {executions} executions, {mutants} mutants are caught\n"
+    table = summary((paths.LOGS / "model-loom.log").read_text(errors="replace"))
     report = paths.REPORTS / "model.txt"
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text(table)
     print(table, end="")
+
+
+def summary(log_text: str) -> str:
+    """What each model came to by cargo's log, and what all of them did: how many tried all executions, and how many only
+    those with few preemptions."""
+    test, lines, whole, bounded, mutants = "", {}, [], {}, 0
+    for said in _SAID.finditer(log_text):
+        if said[1]:
+            test = said[1]
+            continue
+        lines.setdefault(test, []).append(said[0])
+        if not said[2]:
+            mutants += 1
+        elif said[3]:
+            bounded.setdefault(int(said[3]), []).append(int(said[2]))
+        else:
+            whole.append(int(said[2]))
+    table = "".join(f"{name}\n" + "".join(f"    {said}\n" for said in lines[name]) for name in sorted(lines))
+    table += f"{len(whole)} models hold in all their {sum(whole)} executions\n"
+    for most, counts in sorted(bounded.items()):
+        table += f"{len(counts)} models hold in {sum(counts)} executions with at most {most} preemptions\n"
+    return table + f"{mutants} mutants are caught\n"
 
 
 def _cargo_test(part: str, name: str, doing: str, options: list, only: str, **variables: str) -> Counts:
