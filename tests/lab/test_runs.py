@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from conftest import ROOT
 from lab import e2e
 from lab import judges
 from lab import kernel
@@ -141,6 +142,34 @@ def cargo(monkeypatch, step, status, text, only=""):
     monkeypatch.setattr(log, "step", of)
     monkeypatch.setattr(model.process, "logged", lambda step, argv, **options: step.say(text) and status)
     return model._cargo_test("host", "model", "", [], only)
+
+
+SAID_BY_MODELS = """
+---- fence::one stdout ----
+holds in all 79 executions
+mutant SetsOnce caught in execution 5
+
+---- alarm::two stdout ----
+holds in 3409 executions with at most 3 preemptions
+holds in 102 executions with at most 1 preemptions
+holds in 91 executions with at most 3 preemptions
+mutant (LooksTooEarly, Numa) caught in execution 235
+"""
+
+
+def test_models_that_try_few_preemptions_are_told_apart_from_those_that_try_all():
+    assert model.summary(SAID_BY_MODELS).splitlines()[-4:] == [
+        "1 models hold in all their 79 executions",
+        "1 models hold in 102 executions with at most 1 preemptions",
+        "2 models hold in 3500 executions with at most 3 preemptions",
+        "2 mutants are caught"]
+
+
+def test_each_protocol_has_a_model_without_a_bound_on_preemptions():
+    files = [file for file in (ROOT / "tests" / "model").glob("*.rs")
+             if "holds(" in file.read_text() and file.stem != "explore"]
+    bounded = [file.stem for file in files if not re.search(r"(?:holds\(|^ +)Any,", file.read_text(), re.MULTILINE)]
+    assert len(files) > 5 and bounded == []
 
 
 def test_cargo_that_does_not_build_fails(monkeypatch, step):
