@@ -14,12 +14,13 @@
 #   DAY=2026-11-27             whose turn it is among what `make test` takes in turns, instead of today's
 #   MINUTES=n SEED=n           the same of `make soak`
 #   QUICK=1                    `make bench` with two paths only
+#   AGAIN=1                    `make long` forgets what it has run on these sources
 #   CASES=n                    how many cases each parser gets from `make fuzz`
 #   BUILD=1                    `make series` builds and boots every patch
 
 export KSRC KDIR STOCK LONG SAMPLE BUILD MINUTES SECONDS SEED KERNEL QUICK CASES DAY ACCEL
 
-COMMANDS := setup demo test lab model litmus fuzz misuse kunit e2e parity sanitize faults storm soak bench errors mutants modules samples kernel check doc series rust-analyzer clean distclean
+COMMANDS := setup demo test long lab model litmus fuzz misuse kunit e2e parity sanitize faults storm soak bench errors mutants modules samples kernel check doc series rust-analyzer clean distclean
 .PHONY: help python $(COMMANDS)
 
 help: ## this list
@@ -27,6 +28,7 @@ help: ## this list
 
 demo: ## boot a kernel with several paths to one disk, pull one out under verified I/O
 test: ## all that must pass before a change lands
+long: ## the same and all that it only samples, whole, in a night; goes on where it was stopped; AGAIN=1
 lab: ## the tests of the lab: that it judges bad runs bad
 model: ## the host tests: policies, state machines, interleavings
 litmus: ## the protocols in the kernel's memory model, and that the source is as they say

@@ -18,7 +18,9 @@ from lab import model
 from lab import modules
 from lab import paths
 from lab import process
+from lab import result
 from lab import setup
+from lab.counts import Counts
 
 
 def _setup() -> str:
@@ -45,33 +47,33 @@ def _samples() -> str:
 
 
 def _model(only: str | None):
-    return _report(model.run(only or ""))
+    return model.run(only or "")
 
 
 def _lab(only: str | None):
-    return _report(judges.run(only or ""))
+    return judges.run(only or "")
 
 
 def _litmus(only: str | None):
-    return _report(litmus.run(only or ""))
+    return litmus.run(only or "")
 
 
 def _fuzz():
-    return _report(model.run_fuzz())
+    return model.run_fuzz()
 
 
 def _misuse():
-    return _report(misuse.run())
+    return misuse.run()
 
 
 def _kunit(only: str | None, sanitize: bool):
     from lab import kunit
-    return _report(kunit.run(only or "", kernel.SANITIZE if sanitize else kernel.PLAIN))
+    return kunit.run(only or "", kernel.SANITIZE if sanitize else kernel.PLAIN)
 
 
 def _e2e(stock: str, only: str | None, long: bool, sanitize: bool):
     from lab import e2e
-    return _report(e2e.run(stock, only, kernel.SANITIZE if sanitize else kernel.PLAIN, long))
+    return e2e.run(stock, only, kernel.SANITIZE if sanitize else kernel.PLAIN, long)
 
 
 def _parity(acts: list):
@@ -86,12 +88,12 @@ def _demo():
 
 def _sanitize():
     from lab import sanitize
-    return _report(sanitize.check() if os.environ.get("QUICK") else sanitize.run())
+    return sanitize.check() if os.environ.get("QUICK") else sanitize.run()
 
 
 def _faults():
     from lab import faults
-    return _report(faults.run())
+    return faults.run()
 
 
 def _storm():
@@ -116,7 +118,12 @@ def _errors(only: str | None, rounds: int):
 
 def _test():
     from lab import test
-    return _report(test.run())
+    return test.run()
+
+
+def _long(only: str | None):
+    from lab import long
+    return long.run(only or "", again=bool(os.environ.get("AGAIN")))
 
 
 def _check():
@@ -128,7 +135,7 @@ def _check():
 
 def _one(test: str):
     from lab import one
-    return _report(one.run(test))
+    return one.run(test)
 
 
 def _mutants(only: str | None):
@@ -139,10 +146,6 @@ def _mutants(only: str | None):
 def _series():
     from lab import series
     return series.run()
-
-
-def _report(counts) -> tuple:
-    return str(counts), 1 if counts.failed else 0
 
 
 def _clean() -> str:
@@ -180,6 +183,7 @@ COMMANDS = {
     "mutants": _mutants,
     "one": _one,
     "test": _test,
+    "long": _long,
     "check": _check,
     "doc": doc.build,
     "rust-analyzer": editor.write,
@@ -198,13 +202,12 @@ def main(arguments: list) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:
-        last, status = _outcome(command(**options))
+        last, status, counts = _outcome(command(**options))
+        result.write(last, status, counts)
         print(last, flush=True)
         return status
-    except log.Failure as failure:
-        log.error(str(failure))
-        return 1
-    except OSError as failure:
+    except (log.Failure, OSError) as failure:
+        result.write(f"error: {failure}", 1)
         log.error(str(failure))
         return 1
     except KeyboardInterrupt:
@@ -229,6 +232,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.choices["kunit"].add_argument("-k", dest="only", metavar="suite: case", help="only this test")
     commands.choices["one"].add_argument("test", help="a test as docs/defects.md names it")
     commands.choices["mutants"].add_argument("-k", dest="only", metavar="part", help="only patches whose name contains this")
+    commands.choices["long"].add_argument("--only", metavar="part,part", help="only these parts of it")
     errors = commands.choices["errors"]
     errors.add_argument("-k", dest="only", metavar="part", help="only cases whose name contains this, as \"1 of 2 at 10 %%\"")
     errors.add_argument("--rounds", type=int, default=5, help="how often each case is run")
@@ -239,9 +243,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _outcome(result) -> tuple:
-    """A command returns its last line, with an exit status where that is not plain success."""
-    return result if isinstance(result, tuple) else (result, 0)
+def _outcome(returned) -> tuple:
+    """The last line, the exit status and the counts of a command, which returns its counts or its last line, with an
+    exit status where that is not plain success.
+    """
+    if isinstance(returned, Counts):
+        return str(returned), 1 if returned.failed else 0, returned
+    return (*returned, None) if isinstance(returned, tuple) else (returned, 0, None)
 
 
 def _interrupt(number, frame):

@@ -52,7 +52,7 @@ class _Done:
             with self._lock:
                 self.results[name] = counts
                 self.seconds[name] = time.monotonic() - begun
-                record.write(self._whole, {name: _outcome(counts) for name, counts in self.results.items()}, whole=True)
+                record.write(self._whole, {name: outcome(counts) for name, counts in self.results.items()}, whole=True)
             log.info(f"{name}: {counts}")
 
 
@@ -68,7 +68,7 @@ def _page(results: dict, seconds: dict, in_all: float):
     yield f"{log.elapsed(in_all):>6}  in all"
 
 
-def _outcome(counts: Counts) -> str:
+def outcome(counts: Counts) -> str:
     return record.FAILED if counts.failed else record.SKIPPED if counts.left_out else record.PASSED
 
 
