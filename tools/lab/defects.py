@@ -81,7 +81,7 @@ class Test:
 def check(step) -> None:
     """The document is complete and agrees with the tests, none of which has failed; what has not run is told."""
     documented = documented_tests()
-    wrong = _disagreements(documented, _in_source(), _broken_only())
+    wrong = _disagreements(documented, in_source(), _broken_only())
     waiting = defaultdict(int)
     for test in _named(documented):
         outcomes = test.outcomes()
@@ -153,7 +153,7 @@ def _disagreements(documented: dict, source: dict, broken_only: set = frozenset(
     return wrong
 
 
-def _in_source() -> dict:
+def in_source() -> dict:
     """What each test that there is says that it shows."""
     from lab import test
     found = {Test("test", name): set() for name in test.PARTS}

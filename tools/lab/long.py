@@ -133,7 +133,8 @@ def run(only: str = "", again: bool = False) -> Counts:
         _note(part, results[name])
         _write_page(state, results, chosen)
     page, counts = _write_page(state, results, chosen)
-    print(page, flush=True)
+    # The last line is printed by whoever gets the counts.
+    print(page.rpartition("\n\n")[0], flush=True)
     return counts
 
 

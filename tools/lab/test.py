@@ -2,6 +2,7 @@
 """All that must pass before a change lands."""
 
 from lab import check
+from lab import claims
 from lab import defects
 from lab import e2e
 from lab import judges
@@ -33,9 +34,9 @@ def _series() -> Counts:
 
 
 def _defects() -> Counts:
-    with log.step("check-defects", "comparing docs/defects.md with what has run") as step:
+    with log.step("check-defects", "comparing docs/defects.md and README.md with what has run") as step:
         defects.check(step)
-    return defects.ran()
+    return defects.ran() + claims.ran()
 
 
 PARTS = {
