@@ -69,7 +69,6 @@ def a_read_that_waited_for_a_path_returns_data():
 
 @test
 def parked_io_does_not_spin():
-    """Shows X-1."""
     with _parked_read("loop", "loop") as (target, reader):
         before = _tries(target.head)
         time.sleep(OBSERVED)

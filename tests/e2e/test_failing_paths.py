@@ -76,6 +76,27 @@ def a_path_that_fails_everything_costs_no_io_and_is_seldom_tried():
         load.finish()
 
 
+@test
+def paths_that_fail_everything_are_seldom_tried():
+    """Shows X-1."""
+    with (Target("failing", ports=("tcp", "tcp")) as target, connected(target) as proxies,
+          Reader(target.head.device) as reader):
+        set_policy(target.head, "round-robin")
+        for proxy in proxies:
+            proxy.refuse(READ, INTERNAL_ERROR)
+        reader.start()
+        wait.until(lambda: all(proxy.refused(READ) for proxy in proxies), "the read to fail on both paths")
+        before, begin = sum(proxy.refused(READ) for proxy in proxies), time.monotonic()
+        time.sleep(OBSERVED)
+        tries = sum(proxy.refused(READ) for proxy in proxies) - before
+        rate = tries / (time.monotonic() - begin)
+        assert reader.done is None, f"the read ended after {before + tries} tries"
+        assert 0 < rate < COMMANDS_A_SECOND * len(proxies), f"paths that fail everything get {rate:.0f} commands a second"
+        for proxy in proxies:
+            proxy.accept(READ)
+        assert reader.outcome() == "data"
+
+
 def _refused(proxy) -> int:
     return proxy.refused(READ) + proxy.refused(passthrough.WRITE)
 

@@ -7,12 +7,14 @@ import os
 import pathlib
 import re
 import threading
+import time
 
 from tests.e2e import kernel_log
 from tests.e2e import modules
 from tests.e2e import wait
 from tests.e2e.case import test
 from tests.e2e.head import CONTROLLERS
+from tests.e2e.reader import Reader
 from tests.e2e.target import Target
 from tests.e2e.test_io import set_policy
 
@@ -23,6 +25,9 @@ HEAD_ATTRIBUTES = ("diag/io_requeue_no_usable_path_count", "diag/io_fail_no_avai
 PARAMETERS = ("multipath", "multipath_always_on", "iopolicy")
 
 SYSFS = pathlib.Path(__file__).parents[2] / "docs" / "sysfs.md"
+
+#: How often a policy is stored.
+STORES = 10
 
 #: What the in-tree driver does not have.
 OURS = re.compile(r"fence(_\w+)?|cqt|multipath_fence_count")
@@ -150,13 +155,29 @@ def _refusal(file, value):
 @test
 def storing_the_same_policy_does_nothing():
     """Shows L-16, N-11."""
-    with Target("sysfs", ports=("loop", "tcp")) as target:
+    with Target("sysfs", ports=("loop", "tcp")) as target, contextlib.ExitStack() as stack:
         target.connect_all()
-        before = [path.read("numa_nodes") for path in target.head.paths()]
+        head = target.head
+        reader = stack.enter_context(Reader(head.device))
+        target.set_ana_state("inaccessible")
+        reader.start()
+        head.wait_for_parking()
+        # Whatever drops the choices has the read look for a path again.
+        looks = head.parked
         log = kernel_log.KernelLog()
-        (target.head.subsystem / "iopolicy").write_text("numa")
-        assert [path.read("numa_nodes") for path in target.head.paths()] == before
-        assert not log.new_lines()
+        for _ in range(STORES):
+            (head.subsystem / "iopolicy").write_text("numa")
+            time.sleep(0.02 * wait.SLOWNESS)
+        looks = head.parked - looks
+        assert looks < STORES / 2, f"the read looked for a path {looks} times when the same policy was stored {STORES} times"
+        assert not [line for line in log.new_lines() if "iopolicy" in line]
+        if modules.ours():
+            for number in range(STORES):
+                before = head.parked
+                set_policy(head, ("round-robin", "numa")[number % 2])
+                wait.until(lambda before=before: head.parked > before, "the read to look for a path by another policy")
+        target.set_ana_state("optimized")
+        assert reader.outcome() == "data"
 
 
 @test

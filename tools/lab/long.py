@@ -66,7 +66,7 @@ WHOLE = {
     "sanitize": Part(("sanitize",), contains="sanitize"),
     "mutants": Part(("mutants",), contains="mutants"),
     "series built": Part(("series",), {"BUILD": "1"}),
-    "fuzz": Part(("fuzz",), {"CASES": "100000000"}),
+    "fuzz": Part(("fuzz",), {"CASES": "50000000"}),
     "faults": Part(("faults",)),
     "storm 600 s": Part(("storm",), {"SECONDS": "600"}),
     "bench": Part(("bench",)),
