@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Paths on which commands fail again and again, while the controllers behind them are well otherwise."""
 
+import contextlib
 import time
 
 from tests.e2e import fio
@@ -20,6 +21,8 @@ INTERNAL_ERROR = 0x300
 SELDOM, FAILURES = 100, 4
 #: For how long a path that fails everything is watched, in seconds, and how many commands it may get in one.
 OBSERVED, COMMANDS_A_SECOND = 2, 30
+#: How many read at the same time what every path fails. Each read pauses by itself, so one of them shows nothing.
+READERS = 16
 #: What becomes of a read that all paths fail: the controller's error; and how often it may be tried.
 FAILED = "EIO"
 MOST_TRIES = 200
@@ -80,21 +83,23 @@ def a_path_that_fails_everything_costs_no_io_and_is_seldom_tried():
 def paths_that_fail_everything_are_seldom_tried():
     """Shows X-1."""
     with (Target("failing", ports=("tcp", "tcp")) as target, connected(target) as proxies,
-          Reader(target.head.device) as reader):
+          contextlib.ExitStack() as stack):
         set_policy(target.head, "round-robin")
+        readers = [stack.enter_context(Reader(target.head.device)) for _ in range(READERS)]
         for proxy in proxies:
             proxy.refuse(READ, INTERNAL_ERROR)
-        reader.start()
+        for reader in readers:
+            reader.start()
         wait.until(lambda: all(proxy.refused(READ) for proxy in proxies), "the read to fail on both paths")
         before, begin = sum(proxy.refused(READ) for proxy in proxies), time.monotonic()
         time.sleep(OBSERVED)
         tries = sum(proxy.refused(READ) for proxy in proxies) - before
         rate = tries / (time.monotonic() - begin)
-        assert reader.done is None, f"the read ended after {before + tries} tries"
+        assert not any(reader.done for reader in readers), f"a read ended after {before + tries} tries of all"
         assert 0 < rate < COMMANDS_A_SECOND * len(proxies), f"paths that fail everything get {rate:.0f} commands a second"
         for proxy in proxies:
             proxy.accept(READ)
-        assert reader.outcome() == "data"
+        assert {reader.outcome() for reader in readers} == {"data"}
 
 
 def _refused(proxy) -> int:
