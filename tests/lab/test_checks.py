@@ -237,7 +237,7 @@ def test_a_section_that_names_a_model_of_broken_copies_is_told():
 
 def test_some_models_try_broken_copies_and_most_try_the_library():
     broken = defects._broken_only()
-    models = {test for test in defects._in_source() if test.part == "model"}
+    models = {test for test in defects.in_source() if test.part == "model"}
     assert broken and broken < models and 2 * len(broken) < len(models)
 
 
