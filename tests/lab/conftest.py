@@ -40,10 +40,12 @@ def step(tmp_path):
 @pytest.fixture(autouse=True)
 def reports(tmp_path, monkeypatch):
     """What is recorded goes to a scratch directory, and not to build/."""
+    from lab import defects
     from lab import paths
     from lab import record
     place = tmp_path / "reports"
     monkeypatch.setattr(paths, "REPORTS", place)
     monkeypatch.setattr(record.read, "__defaults__", (place,))
+    monkeypatch.setattr(defects.Test.outcomes, "__defaults__", (place,))
     monkeypatch.setattr(record._file, "__defaults__", (place,))
     return place

@@ -524,6 +524,17 @@ def test_sanitizers_for_another_kernel_are_left_out(monkeypatch):
     assert not sanitize.check_in_time().good
 
 
+def test_a_part_that_is_one_test_has_failed_when_something_does_not_build(monkeypatch, reports):
+    from lab import one
+    from lab import test
+
+    def stopped():
+        log.fail("does not build")
+    monkeypatch.setitem(test.PARTS, "without multipath", stopped)
+    assert one.run("test: without multipath").failed == 1
+    assert record.read("test", reports).outcomes == {"without multipath": record.FAILED}
+
+
 def test_the_checks_are_a_part_and_those_that_fail_are_counted(monkeypatch):
     from lab import check
     from lab import test

@@ -28,9 +28,7 @@ _PARTS = {
 def _part(name: str) -> Counts:
     if name not in test.PARTS:
         log.fail(f"`make test` has no part {name}; there are: {', '.join(test.PARTS)}")
-    # Until it has ended: it may do so with an exception.
-    record.write("test", {name: record.FAILED}, whole=False)
-    counts = test.PARTS[name]()
+    counts = parts.attempt(name, test.PARTS[name])
     record.write("test", {name: parts.outcome(counts)}, whole=False)
     return counts
 

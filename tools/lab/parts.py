@@ -48,7 +48,7 @@ class _Done:
         """Runs parts one after the other."""
         for name, part in parts.items():
             begun = time.monotonic()
-            counts = _attempt(name, part)
+            counts = attempt(name, part)
             with self._lock:
                 self.results[name] = counts
                 self.seconds[name] = time.monotonic() - begun
@@ -72,7 +72,8 @@ def outcome(counts: Counts) -> str:
     return record.FAILED if counts.failed else record.SKIPPED if counts.left_out else record.PASSED
 
 
-def _attempt(name: str, part) -> Counts:
+def attempt(name: str, part) -> Counts:
+    """What a part comes to; a failure where it does not come to its end."""
     try:
         return part()
     except log.Failure as failure:
