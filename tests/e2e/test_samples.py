@@ -359,12 +359,22 @@ def ram_an_open_disk_pins_the_driver(driver):
 def ram_a_driver_that_has_not_asked_for_reservations_has_none(driver):
     """Shows L-33."""
     with RamDisk(driver) as disk, open(disk.device, "r+b") as file:
-        try:
-            fcntl.ioctl(file, IOC_PR_REGISTER, struct.pack("=QQII", 0, 1, 0, 0))
-        except OSError as error:
-            assert error.errno == errno.EOPNOTSUPP, f"it was refused with {error}"
-        else:
-            raise AssertionError("a reservation through one of several paths was made")
+        _refuses_reservations(file)
+        # Whoever asks a path, as those who have asked for reservations do, says of a disk without one that it would wait.
+        disk.write("delayed_removal_secs", 600)
+        for path in disk.all:
+            path.pull()
+        _refuses_reservations(file)
+        disk.write("delayed_removal_secs", 0)
+
+
+def _refuses_reservations(file):
+    try:
+        fcntl.ioctl(file, IOC_PR_REGISTER, struct.pack("=QQII", 0, 1, 0, 0))
+    except OSError as error:
+        assert error.errno == errno.EOPNOTSUPP, f"it was refused with {error}"
+    else:
+        raise AssertionError("a reservation through one of several paths was made")
 
 
 class _Buffer:

@@ -138,9 +138,9 @@ def _one(test: str):
     return one.run(test)
 
 
-def _mutants(only: str | None):
+def _mutants(only: str | None, sample: int):
     from lab import mutants
-    return mutants.run(only or "")
+    return mutants.run(only or "", sample)
 
 
 def _series():
@@ -231,7 +231,10 @@ def _parser() -> argparse.ArgumentParser:
         commands.choices[name].add_argument("-k", dest="only", metavar="part", help="only tests whose name contains this")
     commands.choices["kunit"].add_argument("-k", dest="only", metavar="suite: case", help="only this test")
     commands.choices["one"].add_argument("test", help="a test as docs/defects.md names it")
-    commands.choices["mutants"].add_argument("-k", dest="only", metavar="part", help="only patches whose name contains this")
+    mutants = commands.choices["mutants"]
+    mutants.add_argument("-k", dest="only", metavar="part", help="only patches whose name contains this")
+    mutants.add_argument("--sample", type=int, default=int(os.environ.get("PATCHES") or 0), metavar="n",
+                         help="only so many, others every day")
     commands.choices["long"].add_argument("--only", metavar="part,part", help="only these parts of it")
     errors = commands.choices["errors"]
     errors.add_argument("-k", dest="only", metavar="part", help="only cases whose name contains this, as \"1 of 2 at 10 %%\"")

@@ -9,9 +9,15 @@ A patch is preceded by lines that say what it breaks, which tests go red, and wh
 
 It is applied to a copy of the project, which keeps what was built there. The tests are green in the copy as it
 is; with the patch, each must have run and failed, for the reason that is given: a patch that does not build, or
-a guest that does not boot, is no proof.
+a guest that does not boot, is no proof, nor is a guest that dies, unless its kernel gave the reason.
+
+Every defect has a patch. `make test` runs some of them, others every day, and all their tests without a patch;
+`make mutants` runs all. Two are run at a time: those that need NVMe in one copy, those that need only the library
+in another one, so that neither builds what the other has. What needs no guest goes to whoever has time.
 """
 
+import collections
+import datetime
 import os
 import re
 import shutil
@@ -27,20 +33,30 @@ from lab import paths
 from lab import patterns
 from lab import process
 from lab import record
+from lab import rotation
 from lab import vm
+from lab.counts import Counts
 from lab.defects import Test
 
 PLACE = paths.ROOT / "tests" / "mutants"
-_TREE = paths.BUILD / "mutants"
-_REPORTS = _TREE / "build" / "reports"
+#: How many `make test` runs.
+SAMPLE = 10
 #: Parts of which all tests together take no longer than a few of them.
 _AT_ONCE = ("kunit",)
+#: Where in the queue the tests of a part are: what needs NVMe at one end, what needs the library alone at the other.
+_ORDER = ("e2e", "test", "misuse", "litmus", "model", "host", "kunit")
+#: What is built in the project's own tree as well, and is as good in a copy: what cargo has made of other people's crates.
+_LENT = ("cargo/model", "cargo/model-loom")
 #: What is no source of the project.
 _NOT_COPIED = {".git", "build", "target", "__pycache__"}
 #: What the tests leave of themselves, by which they are seen to fail for the right reason.
 _SAID = ("logs/*.log", "kunit/*.ktap")
 _FIELD = re.compile(r"^(red|says|[AFLNSX]-\d+b?): (.+)$", re.MULTILINE)
 _CAUGHT, _MISSED = "caught", "MISSED"
+#: What is said of a guest that has no exit status, as `vm.Result` has it.
+_DIED = re.compile(r"\bguest: (?:the kernel died|stopped|QEMU itself failed) after ")
+#: What a kernel says.
+_OF_KERNEL = re.compile(r"^\[ *\d+\.\d+\] .*$", re.MULTILINE)
 #: What is said of a test, by whoever runs it, however it fails; the name and its last word are put in.
 _OF_A_FAILURE = (
     "test {name} ... FAILED", "---- {name} stdout ----", "thread '{name}' (7) panicked at tests/host/{file}.rs:7:9:",
@@ -94,6 +110,11 @@ class Mutant:
     def name(self) -> str:
         return self.file.stem
 
+    @property
+    def place(self) -> int:
+        """Where in the queue it is."""
+        return min(_ORDER.index(test.usual.part) for test in self.tests)
+
 
 def all_of_them(only: str = "") -> list:
     found = [Mutant.read(file) for file in sorted(patterns.files("*.patch", place=PLACE), key=_by_number)
@@ -106,10 +127,19 @@ def _by_number(file: Path) -> tuple:
     return kind, int(re.match(r"\d+", number)[0]), rest
 
 
+def of_a_day(mutants: list, count: int, day: datetime.date) -> list:
+    """So many of them, or one less: days that follow on each other go through all, each through all parts of the tests."""
+    days = -(-len(mutants) // count)
+    return sorted(mutants, key=lambda mutant: mutant.place)[day.toordinal() % days::days]
+
+
 def check(step) -> None:
-    """Every patch applies, and breaks what its tests are named for in docs/defects.md."""
+    """Every defect has a patch, and every patch applies, and breaks what its tests are named for in docs/defects.md."""
     documented = defects.documented_tests()
-    for mutant in all_of_them():
+    mutants = all_of_them()
+    if unbroken := set(defects.IDS) - {mutant.defect for mutant in mutants}:
+        log.fail(f"no patch of tests/mutants/ brings {', '.join(sorted(unbroken))} back")
+    for mutant in mutants:
         for test in mutant.tests:
             if test not in documented.get(mutant.defect, ()):
                 log.fail(f"{mutant.file.name}: the section of {mutant.defect} does not name {test}")
@@ -118,21 +148,39 @@ def check(step) -> None:
         _mutated(step, mutant)
 
 
-def run(only: str = "") -> tuple:
-    """Runs the tests of every mutant on it; returns the last line and the exit status."""
+def run(only: str = "", sample: int = 0) -> tuple:
+    """Runs the tests of every mutant on it, or of those whose turn it is today; returns the last line and the exit status."""
     mutants = all_of_them(only)
+    mutants = _todays(mutants, sample) if sample else mutants
     tests = sorted({test for mutant in mutants for test in mutant.tests})
     with log.step("mutants", f"{len(mutants)} patches, {len(tests)} tests") as step:
-        _lay_out(_sources())
-        _check_green(step, mutants, tests)
-        rows = []
-        for number, mutant in enumerate(mutants, 1):
-            step.progress(f"{number} of {len(mutants)}: {mutant.name}")
-            rows += _judge(step, mutant)
-        _lay_out(_sources())
+        copies = _copies()
+        _check_green(copies, mutants, tests)
+        rows = _judged(step, copies, mutants)
     _show(rows)
-    missed = {row[0] for row in rows if row[-1] != _CAUGHT}
+    missed = _missed(rows)
     return f"{len(mutants) - len(missed)} caught, {len(missed)} missed", 1 if missed else 0
+
+
+def run_sample() -> Counts:
+    """Runs those whose turn it is today. That their tests pass without a patch, the rest of `make test` has to show."""
+    mutants = _todays(all_of_them(), SAMPLE)
+    with log.step("mutants", f"{len(mutants)} patches") as step:
+        rows = _judged(step, _copies(), mutants)
+    _show(rows)
+    missed = _missed(rows)
+    return Counts(len(mutants) - len(missed), len(missed))
+
+
+def _todays(mutants: list, count: int) -> list:
+    today = rotation.day()
+    chosen = of_a_day(mutants, count, today)
+    log.info(f"mutants: the {len(chosen)} of {today}: {', '.join(mutant.name for mutant in chosen)}")
+    return chosen
+
+
+def _missed(rows: list) -> set:
+    return {row[0] for row in rows if row[-1] != _CAUGHT}
 
 
 def said_anyway(mutant: Mutant) -> str | None:
@@ -144,30 +192,109 @@ def said_anyway(mutant: Mutant) -> str | None:
     return next((line for line in lines if re.search(mutant.says, line)), None)
 
 
-def _check_green(step, mutants: list, tests: list) -> None:
+class _Copy:
+    """A copy of the project, whose lab does not know of this one."""
+
+    def __init__(self, number: int):
+        self._tree = paths.BUILD / f"mutants-{number}"
+        self.reports = self._tree / "build" / "reports"
+        self.step = log.Step(f"mutants-{number}", paths.LOGS / f"mutants-{number}.log")
+        self.step.log.parent.mkdir(parents=True, exist_ok=True)
+        self.step.log.write_text("")
+        for name in _LENT:
+            source, target = paths.BUILD / name, self._tree / "build" / name
+            if source.exists() and not target.exists():
+                shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns("incremental"))
+
+    def lay_out(self, files: dict) -> None:
+        """Makes the copy these files, touching none that is already as it should be."""
+        if self._tree.exists():
+            for name in set(_names(self._tree)) - set(files):
+                (self._tree / name).unlink()
+        for name, content in files.items():
+            (self._tree / name).parent.mkdir(parents=True, exist_ok=True)
+            modules.write(self._tree / name, content)
+
+    def lab(self, *words) -> str:
+        """Gives the copy's lab a command, which knows of no earlier run; returns what was said, the tests included."""
+        shutil.rmtree(self.reports, ignore_errors=True)
+        begun = time.time()
+        before = self.step.log.stat().st_size
+        process.logged(self.step, [sys.executable, str(self._tree / "tools" / "lab.py"), *words], cwd=self._tree,
+                       env=dict(os.environ))
+        said = self.step.log.read_bytes()[before:].decode(errors="replace")
+        files = [file for pattern in _SAID for file in (self._tree / "build").glob(pattern)]
+        return said + "".join(file.read_text(errors="replace") for file in files if file.stat().st_mtime > begun)
+
+
+def _copies() -> list:
+    return [_Copy(number) for number in (1, 2)]
+
+
+def _side_by_side(copies: list, tasks: list, do) -> None:
+    """Has each task done in one of the copies: `do(copy, task)`. The first takes them from the front, the second from the
+    back.
+    """
+    queue = collections.deque(tasks)
+
+    def work(copy, take):
+        try:
+            while True:
+                try:
+                    task = take()
+                except IndexError:
+                    return
+                do(copy, task)
+        except BaseException:
+            queue.clear()
+            raise
+
+    process.all_at_once([lambda: work(copies[0], queue.popleft), lambda: work(copies[1], queue.pop)])
+
+
+def _check_green(copies: list, mutants: list, tests: list) -> None:
     """Without a patch, every test passes, and nothing is said that a mutant is recognised by."""
     at_once = [test for test in tests if test.part in _AT_ONCE]
-    runs = [([part], [test for test in at_once if test.part == part]) for part in sorted({test.part for test in at_once})]
-    runs += [(["one", str(test)], [test]) for test in tests if test not in at_once]
-    for number, (words, group) in enumerate(runs, 1):
-        step.progress(f"without a patch, {number} of {len(runs)}: {' '.join(words)}")
-        said = _lab(step, *words)
-        for test in group:
-            if (outcomes := test.outcomes(_REPORTS)) != {record.PASSED}:
-                step.failed(f"without a patch, {test} {defects.ending(outcomes)}")
-            for mutant in mutants:
-                if test in mutant.tests and (found := re.search(mutant.says, said)):
-                    step.failed(f"without {mutant.file.name}, too, {test} says `{found[0]}`")
+    runs = [(["one", str(test)], [test]) for test in tests if test not in at_once]
+    runs += [([part], [test for test in at_once if test.part == part]) for part in sorted({test.part for test in at_once})]
+    runs.sort(key=lambda run: _ORDER.index(run[1][0].usual.part))
+    for copy in copies:
+        copy.lay_out(_sources())
+    _side_by_side(copies, runs, lambda copy, run: _see_green(copy, mutants, *run))
 
 
-def _judge(step, mutant: Mutant) -> list:
+def _see_green(copy: _Copy, mutants: list, words: list, group: list) -> None:
+    copy.step.progress(f"without a patch: {' '.join(words)}")
+    said = copy.lab(*words)
+    for test in group:
+        if (outcomes := test.outcomes(copy.reports)) != {record.PASSED}:
+            copy.step.failed(f"without a patch, {test} {defects.ending(outcomes)}")
+        for mutant in mutants:
+            if test in mutant.tests and (found := re.search(mutant.says, said)):
+                copy.step.failed(f"without {mutant.file.name}, too, {test} says `{found[0]}`")
+
+
+def _judged(step, copies: list, mutants: list) -> list:
+    """What each test says of each mutant."""
+    rows = []
+    queue = sorted(mutants, key=lambda mutant: mutant.place)
+    files = {mutant.name: _mutated(step, mutant) for mutant in queue}
+    _side_by_side(copies, queue, lambda copy, mutant: rows.extend(_judge(copy, mutant, files[mutant.name])))
+    for copy in copies:
+        copy.lay_out(_sources())
+    names = [mutant.name for mutant in mutants]
+    return sorted(rows, key=lambda row: names.index(row[0]))
+
+
+def _judge(copy: _Copy, mutant: Mutant, files: dict) -> list:
     """What each test of a mutant says of it."""
-    _lay_out(_mutated(step, mutant))
+    copy.lay_out(files)
     rows = []
     for test in mutant.tests:
-        said = _lab(step, "one", str(test))
-        rows.append((mutant.name, mutant.what, str(test), _verdict(mutant, test.outcomes(_REPORTS), said)))
-        log.info(f"mutants: {mutant.name}: {rows[-1][-1]}, by {test}")
+        begun = time.monotonic()
+        said = copy.lab("one", str(test))
+        rows.append((mutant.name, mutant.what, str(test), _verdict(mutant, test.outcomes(copy.reports), said)))
+        log.info(f"mutants: {mutant.name}: {rows[-1][-1]}, by {test}, in {log.elapsed(time.monotonic() - begun)}")
     return rows
 
 
@@ -176,18 +303,10 @@ def _verdict(mutant: Mutant, outcomes: set, said: str) -> str:
         return f"{_MISSED}: the test {defects.ending(outcomes)}"
     if not re.search(mutant.says, said):
         return f"{_MISSED}: the test has failed, and not said `{mutant.says}`"
+    # Whoever looks in vain for a guest that is gone says much; its kernel alone can say of what it died.
+    if _DIED.search(said) and not any(re.search(mutant.says, line) for line in _OF_KERNEL.findall(said)):
+        return f"{_MISSED}: the guest has died, and not said `{mutant.says}`"
     return _CAUGHT
-
-
-def _lab(step, *words) -> str:
-    """Gives the copy's lab a command, which knows of no earlier run; returns what was said, the tests included."""
-    shutil.rmtree(_REPORTS, ignore_errors=True)
-    begun = time.time()
-    before = step.log.stat().st_size
-    process.logged(step, [sys.executable, str(_TREE / "tools" / "lab.py"), *words], cwd=_TREE, env=dict(os.environ))
-    said = step.log.read_bytes()[before:].decode(errors="replace")
-    files = [file for pattern in _SAID for file in (_TREE / "build").glob(pattern)]
-    return said + "".join(file.read_text(errors="replace") for file in files if file.stat().st_mtime > begun)
 
 
 def _sources() -> dict:
@@ -217,16 +336,6 @@ def _mutated(step, mutant: Mutant) -> dict:
     step.run(["patch", "-p1", "--batch", "--forward", "--fuzz=0", "--no-backup-if-mismatch", "-i", mutant.file],
              cwd=scratch, why=f"{mutant.file.name} does not apply")
     return files | {name: (scratch / name).read_bytes() for name in names}
-
-
-def _lay_out(files: dict) -> None:
-    """Makes the copy these files, touching none that is already as it should be."""
-    if _TREE.exists():
-        for name in set(_names(_TREE)) - set(files):
-            (_TREE / name).unlink()
-    for name, content in files.items():
-        (_TREE / name).parent.mkdir(parents=True, exist_ok=True)
-        modules.write(_TREE / name, content)
 
 
 def _show(rows: list) -> None:

@@ -13,6 +13,7 @@ from lab import log
 from lab import misuse
 from lab import model
 from lab import modules
+from lab import mutants
 from lab import parity
 from lab import parts
 from lab import sanitize
@@ -53,6 +54,7 @@ PARTS = {
     "parity": parity.check,
     "storm": storm.check,
     "sanitize": sanitize.check_in_time,
+    "mutants": mutants.run_sample,
     # The last: it asks what became of the others.
     "defects": _defects,
 }
@@ -63,7 +65,8 @@ PARTS = {
 LANES = (
     ("e2e", "parity", "storm"),
     ("sanitize", "kunit"),
-    ("check", "lab", "model", "litmus", "misuse", "series", "without multipath", "not multipathed"),
+    ("check", "lab", "model", "litmus", "misuse", "series", "without multipath", "not multipathed",
+     "mutants"),
 )
 
 
