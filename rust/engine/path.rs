@@ -347,7 +347,7 @@ impl MpathDevice {
 
 impl Path for MpathDevice {
     fn access(&self) -> Access {
-        self.state().load().access_through(|| self.port().state())
+        self.state().access_through(|| self.port().state())
     }
 
     fn distance(&self, node: Node) -> u32 {

@@ -12,6 +12,7 @@ use libmultipath::state::{
     AccessState,
     AtomicPathState,
     PathState,
+    PortState,
     Reasons, //
 };
 use libmultipath::sync::AtomicU32;
@@ -59,7 +60,10 @@ fn look_twice(word: &AtomicPathState) -> Access {
 /// Shows L-12.
 #[test]
 fn a_decision_is_about_a_state_that_existed() {
-    holds(Any, a_path_changes(|word| word.load().access()));
+    holds(
+        Any,
+        a_path_changes(|word| word.access_through(|| PortState::Live)),
+    );
     is_caught(
         "LooksTwice",
         "a state that never was",
