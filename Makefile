@@ -29,7 +29,7 @@ help: ## this list
 
 demo: ## boot a kernel with several paths to one disk, pull one out under verified I/O
 test: ## all that must pass before a change lands
-long: ## the same and all that it only samples, whole, in a night; goes on where it was stopped; AGAIN=1
+long: ## the same and all that it only samples, whole, for hours; goes on where it was stopped; AGAIN=1
 lab: ## the tests of the lab: that it judges bad runs bad
 model: ## the host tests: policies, state machines, interleavings
 litmus: ## the protocols in the kernel's memory model, and that the source is as they say

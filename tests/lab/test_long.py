@@ -210,6 +210,7 @@ def test_a_state_is_the_commit_and_what_differs_from_it(tmp_path):
 
 def test_a_command_leaves_its_result_for_whoever_started_it(tmp_path, monkeypatch, reports):
     file = tmp_path / "result"
+    monkeypatch.delenv(result.VARIABLE, raising=False)
     result.write("nobody asks", 1)
     monkeypatch.setenv(result.VARIABLE, str(file))
     record.write("kunit", {"mpath_x: two": record.FAILED, "mpath_x: one": record.PASSED}, whole=True)

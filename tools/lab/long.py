@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`make long`: everything that `make test` runs or samples, whole, in a night on two cores.
+"""`make long`: everything that `make test` runs or samples, whole. It takes hours.
 
 Each part is a command of the lab in a process of its own. Its result goes to build/reports/long.json, under the state
 of the sources that it is about: the commit and what differs from it. Started again on the same state, it goes on with
