@@ -33,9 +33,9 @@
 //! - **Preemptions.** Where `Any` is said, all executions are tried. Where `AtMost` is said, only
 //!   those in which threads are preempted so often at most: once to four times, as the model says and
 //!   as is printed. Most mistakes need one or two, but a mistake that needs more is not found. Each
-//!   protocol has a model without a bound, however small. Models with two threads more, or with longer
-//!   ones, have a bound because of the time that they take without: of those that were tried, ten had
-//!   not ended after 90 s on a busy machine.
+//!   protocol has a model without a bound, however small. Models with more threads, or with longer
+//!   ones, have a bound because of the time that they take without: of those that were tried, eleven
+//!   had not ended after 90 s on a busy machine.
 //! - **The fast path of a bio**, from `->submit_bio` to the path's queue, and all of the block
 //!   layer:
 //!   that is what KUnit and the end-to-end tests are for.
