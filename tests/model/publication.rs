@@ -544,7 +544,9 @@ impl<'a, const READERS: usize> Candidates<'a> for &'a Section<'_, READERS> {
 
     fn at(self, place: usize) -> Option<&'a Seen> {
         // SAFETY: As above.
-        unsafe { self.head.places[place].load().as_ref() }.map(Seen::of)
+        let device = unsafe { self.head.places[place].load().as_ref() };
+
+        Some(Seen::of(device.expect("an empty place is listed")))
     }
 
     fn nearest(self, node: Node) -> Option<&'a Seen> {
