@@ -185,7 +185,7 @@ def sampled(monkeypatch, step, judged):
     """A sample of two, of which each has this verdict."""
     monkeypatch.setattr(mutants, "_copies", lambda: [Copy(step), Copy(step)])
     monkeypatch.setattr(mutants, "_sources", dict)
-    monkeypatch.setattr(mutants, "_judge", lambda copy, mutant, files: [(mutant.name, "", "", judged)])
+    monkeypatch.setattr(mutants, "_judge", lambda copy, mutant: [(mutant.name, "", "", judged)])
     monkeypatch.setattr(mutants, "_todays", lambda found, count: found)
     return mutants.run_sample()
 

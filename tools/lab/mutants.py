@@ -153,10 +153,10 @@ def run(only: str = "", sample: int = 0) -> tuple:
     mutants = all_of_them(only)
     mutants = _todays(mutants, sample) if sample else mutants
     tests = sorted({test for mutant in mutants for test in mutant.tests})
-    with log.step("mutants", f"{len(mutants)} patches, {len(tests)} tests") as step:
+    with log.step("mutants", f"{len(mutants)} patches, {len(tests)} tests"):
         copies = _copies()
         _check_green(copies, mutants, tests)
-        rows = _judged(step, copies, mutants)
+        rows = _judged(copies, mutants)
     _show(rows)
     missed = _missed(rows)
     return f"{len(mutants) - len(missed)} caught, {len(missed)} missed", 1 if missed else 0
@@ -165,8 +165,8 @@ def run(only: str = "", sample: int = 0) -> tuple:
 def run_sample() -> Counts:
     """Runs those whose turn it is today. That their tests pass without a patch, the rest of `make test` has to show."""
     mutants = _todays(all_of_them(), SAMPLE)
-    with log.step("mutants", f"{len(mutants)} patches") as step:
-        rows = _judged(step, _copies(), mutants)
+    with log.step("mutants", f"{len(mutants)} patches"):
+        rows = _judged(_copies(), mutants)
     _show(rows)
     missed = _missed(rows)
     return Counts(len(mutants) - len(missed), len(missed))
@@ -274,21 +274,20 @@ def _see_green(copy: _Copy, mutants: list, words: list, group: list) -> None:
                 copy.step.failed(f"without {mutant.file.name}, too, {test} says `{found[0]}`")
 
 
-def _judged(step, copies: list, mutants: list) -> list:
+def _judged(copies: list, mutants: list) -> list:
     """What each test says of each mutant."""
     rows = []
     queue = sorted(mutants, key=lambda mutant: mutant.place)
-    files = {mutant.name: _mutated(step, mutant) for mutant in queue}
-    _side_by_side(copies, queue, lambda copy, mutant: rows.extend(_judge(copy, mutant, files[mutant.name])))
+    _side_by_side(copies, queue, lambda copy, mutant: rows.extend(_judge(copy, mutant)))
     for copy in copies:
         copy.lay_out(_sources())
     names = [mutant.name for mutant in mutants]
     return sorted(rows, key=lambda row: names.index(row[0]))
 
 
-def _judge(copy: _Copy, mutant: Mutant, files: dict) -> list:
+def _judge(copy: _Copy, mutant: Mutant) -> list:
     """What each test of a mutant says of it."""
-    copy.lay_out(files)
+    copy.lay_out(_sources() | _mutated(copy.step, mutant))
     rows = []
     for test in mutant.tests:
         begun = time.monotonic()
@@ -325,17 +324,16 @@ def _names(root: Path, directory: Path = Path(".")):
 
 
 def _mutated(step, mutant: Mutant) -> dict:
-    """The project with a patch applied."""
-    files = _sources()
+    """The files that a patch changes, as it leaves them."""
     names = [Path(name) for name in re.findall(r"^\+\+\+ b/(\S+)", mutant.file.read_text(), re.MULTILINE)]
-    scratch = paths.BUILD / "mutant"
+    scratch = paths.BUILD / "mutant" / step.name
     shutil.rmtree(scratch, ignore_errors=True)
     for name in names:
         (scratch / name).parent.mkdir(parents=True, exist_ok=True)
-        (scratch / name).write_bytes(files[name])
+        shutil.copyfile(paths.ROOT / name, scratch / name)
     step.run(["patch", "-p1", "--batch", "--forward", "--fuzz=0", "--no-backup-if-mismatch", "-i", mutant.file],
              cwd=scratch, why=f"{mutant.file.name} does not apply")
-    return files | {name: (scratch / name).read_bytes() for name in names}
+    return {name: (scratch / name).read_bytes() for name in names}
 
 
 def _show(rows: list) -> None:
