@@ -9,7 +9,6 @@ import pytest
 from conftest import ROOT
 from lab import check
 from lab import defects
-from lab import e2e
 from lab import faults
 from lab import log
 from lab import patterns
@@ -304,9 +303,3 @@ def test_every_sanitizer_is_shown_to_find_something():
 
 def test_what_the_short_run_under_sanitizers_has_exists():
     assert set(sanitize.CHECKED) <= set(suite.SHORT)
-
-
-@pytest.mark.parametrize("file", e2e.MAY_SKIP)
-def test_a_file_that_may_be_skipped_runs_in_the_kernel_with_sanitizers(file):
-    of_file = {name for name, case in suite.CASES.items() if case.function.__module__ == f"tests.e2e.{file}"}
-    assert of_file and of_file <= set(sanitize.CHECKED)

@@ -54,9 +54,6 @@ GUESTS = 3
 #: How long a guest may take beyond its tests' own limits before it is given up.
 GRACE_SECONDS = 60
 
-#: Files of tests that may all be skipped in the plain kernel, and why that is so everywhere.
-MAY_SKIP = {"test_path_errors": "the plain kernel makes no command fail; sanitize.CHECKED has all of these tests"}
-
 _RESULT = re.compile(r"(ok|not ok) \d+ (\S+)(?: # SKIP (.*))?")
 
 
@@ -113,7 +110,7 @@ def run_cases(names, which="", name: str = kernel.PLAIN, part="", leaks=True) ->
         _record(record.name("e2e", name), outcomes, whole)
     counts = _count(outcomes)
     if which == "ours" and whole:
-        counts += _count_hidden(queue.outcomes, MAY_SKIP if name == kernel.PLAIN else {})
+        counts += _count_hidden(queue.outcomes)
     counts.under = queue.under
     return counts
 
@@ -124,15 +121,14 @@ def _record(part, outcomes, whole) -> None:
     record.write(part, kept | {outcome.name: outcome.verdict for outcome in outcomes}, whole)
 
 
-def _count_hidden(outcomes: dict, may_skip: dict) -> Counts:
-    """A failure for each file of which every test was skipped, and for each that may be and was not."""
+def _count_hidden(outcomes: dict) -> Counts:
+    """A failure for each file of which every test was skipped."""
     files = collections.defaultdict(list)
     for name, outcome in outcomes.items():
         if name in suite.CASES:
             files[suite.CASES[name].function.__module__.rpartition(".")[2]].append(outcome)
     hidden = {file for file, found in files.items() if all(outcome.verdict == "skipped" for outcome in found)}
-    wrong = [f"every test of {file} was skipped: {files[file][0].reason}" for file in sorted(hidden - set(may_skip))]
-    wrong += [f"{file} may be skipped, and was not: take it out of MAY_SKIP" for file in sorted(set(may_skip) - hidden)]
+    wrong = [f"every test of {file} was skipped: {files[file][0].reason}" for file in sorted(hidden)]
     for line in wrong:
         log.info(f"e2e: {line}")
     return Counts(failed=len(wrong))

@@ -2,10 +2,10 @@
 """`make errors`: what errors of paths cost, our NVMe beside the kernel's own.
 
 Two guests that differ in their modules only read at random while 0.1 to 100 % of the commands on one or all paths
-fail (tests/bench/errors.py). The kernel is one that injects faults. As for the bench, a guest's clock is the number
-of instructions that its one CPU has executed, and leaps to the next timer when there is nothing to execute; so the
-figures do not depend on how busy the machine is. Throughput is in proportion to that without errors in the same
-guest. build/reports/errors.json has the figures, errors.md the table.
+fail (tests/bench/errors.py). As for the bench, a guest's clock is the number of instructions that its one CPU has
+executed, and leaps to the next timer when there is nothing to execute; so the figures do not depend on how busy the
+machine is. Throughput is in proportion to that without errors in the same guest. build/reports/errors.json has the
+figures, errors.md the table.
 
 `tools/lab.py errors -k "1 of 1 at 1 %" --rounds 21` measures one case, and the one without errors that it is compared
 with, more often.
@@ -23,7 +23,6 @@ from lab.bench import APPEND
 
 from tests.bench import errors as guest
 
-CONFIGURATION = "x86_64+faults"
 VARIANTS = ("stock", "ours")
 #: Of how many percent of the reads the table says how long they took at most.
 SHARE = "99.99"
@@ -38,7 +37,7 @@ def run(only, rounds) -> tuple:
     if not list(guest.cases(only)):
         return f"no case has {only} in its name", 1
     setup.ensure()
-    built = kernel.ensure(CONFIGURATION)
+    built = kernel.ensure()
     seen = {which: _measure(built, which, only, rounds) for which in VARIANTS}
     rows = list(_rows(seen))
     paths.REPORTS.mkdir(parents=True, exist_ok=True)
@@ -61,7 +60,7 @@ def _measure(built, which, only, rounds) -> list:
                 records.append(json.loads(line))
                 step.progress(f"{len(records)} cases")
         result = vm.run(built, ["python3", "-m", guest.__name__, SECONDS, rounds, only],
-                        modules.ensure(which, CONFIGURATION), vm.Topology(), limit,
+                        modules.ensure(which), vm.Topology(), limit,
                         paths.LOGS / f"errors-{which}-console.log", shared, append=APPEND, smp=1, icount=True, output=take)
         if not result.ok:
             step.failed(f"the guest: {result}")

@@ -28,6 +28,7 @@ _BENCH_LIBRARY = "lib-bench"
 _ADDED = {"rust/ffi.rs": "choose.rs", "rust/exports.c": "choose.c", "include/linux/multipath.h": "choose.h"}
 _BAD = paths.ROOT / "tests" / "bad"
 _HOLD = paths.ROOT / "tests" / "hold"
+_AWAKE = paths.ROOT / "tests" / "awake"
 #: What is copied of the tree's NVMe, and so never what make left there.
 _SOURCES = ("*.c", "*.h", "Makefile", "Kconfig")
 #: Modules of a kernel may be built in instead; then there is nothing to replace.
@@ -60,6 +61,7 @@ def ensure(which: str, name: str = kernel.PLAIN) -> Path:
             objects.append(_module(name, built, _BAD, "the driver that is bad", _ours_flags(home)))
         if which != "samples":
             objects.append(_module(name, built, _HOLD, "what holds bios", ["KCFLAGS=-Werror"]))
+            objects.append(_module(name, built, _AWAKE, "what keeps devices awake", ["KCFLAGS=-Werror"]))
             objects.append(_nvme(which, name, built, _ours_flags(home) if which == "ours" else []))
         return _collect(home / "modules" / which, objects)
 

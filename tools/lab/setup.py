@@ -42,15 +42,16 @@ BUILD_PACKAGES = {
 }
 #: And those for a virtual machine and what is done in it.
 BOOT_PACKAGES = {
+    "dmsetup": "dmsetup",
     "e2fsprogs": "mkfs.ext4",
     "fio": "fio",
     "git": "git",
-    "iproute2": "tc",
+    "iproute2": "rdma",
+    "mdadm": "mdadm",
     "nvme-cli": "nvme",
     "qemu-system-x86": "qemu-system-x86_64",
     "sysstat": "iostat",
     "udev": "udevadm",
-    "xfsprogs": "mkfs.xfs",
 }
 #: Rust, where there is none: under Debian's usual names when that is new enough, else Debian 12's other ones.
 RUST_PACKAGES = ("rustc", "cargo", "rust-src", "rustfmt", "rust-clippy")

@@ -31,7 +31,7 @@ from lab.counts import Counts
 
 _CORE = "nvme-core.ko"
 #: Modules that are neither a transport nor the target.
-_OTHERS = {_CORE, "hold_bio.ko"}
+_OTHERS = {_CORE, "hold_bio.ko", "stay_awake.ko"}
 #: Functions that differ, by how many instructions at most, and why: no I/O passes them.
 _UNLIKE = {
     "nvme-core.ko: nvme_host_path_error": (4, "it ends what is not sent, and marks it so"),
