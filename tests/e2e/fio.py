@@ -12,6 +12,7 @@ import signal
 import subprocess
 import tempfile
 from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,6 +79,21 @@ class Load:
         wait.until(lambda: disk.completed()[0] >= begin + ios or not self.running,
                    f"{ios} more I/Os on {disk}", seconds)
         assert self.running, f"fio ended early:\n{self._messages('write')}"
+
+    def wait_until_pinned(self) -> None:
+        """Waits until each job is on its CPU. One that finds it gone does nothing."""
+        wait.until(lambda: [os.sched_getaffinity(job) for job in self._processes()]
+                   == [{number} for number in range(self._jobs)], "every job to be on its CPU")
+
+    def _processes(self) -> list[int]:
+        """The numbers of the jobs' processes."""
+        found = []
+        for file in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):
+                number, _, rest = file.read_text().partition(" ")
+                if rest.rpartition(")")[2].split()[1] == str(self._fio.pid):
+                    found.append(int(number))
+        return sorted(found)
 
     def carriers(self, head) -> set[str]:
         """The controllers whose paths carry I/O now."""
