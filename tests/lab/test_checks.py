@@ -303,3 +303,17 @@ def test_every_sanitizer_is_shown_to_find_something():
 
 def test_what_the_short_run_under_sanitizers_has_exists():
     assert set(sanitize.CHECKED) <= set(suite.SHORT)
+
+
+# The lab itself
+
+def test_no_modules_of_the_lab_import_each_other_in_a_circle():
+    needs = {}
+    for file in patterns.files("*.py", place=ROOT / "tools/lab"):
+        text = file.read_text()
+        needs[file.stem] = set(re.findall(r"^ *from lab\.(\w+) import", text, re.MULTILINE)) \
+            | set(re.findall(r"^ *from lab import (\w+)", text, re.MULTILINE))
+    while free := [name for name, others in needs.items() if not others & set(needs)]:
+        for name in free:
+            del needs[name]
+    assert not needs, f"in a circle, or leading to one: {sorted(needs)}"

@@ -441,11 +441,10 @@ def test_lanes_run_side_by_side_and_what_is_in_none_runs_last():
     assert order.index("a") < order.index("b") and order[-1] == "last"
 
 
-def test_every_lane_has_parts_that_there_are_and_what_asks_for_the_others_is_in_none():
+def test_every_part_of_make_test_has_its_place():
     from lab import test
-    in_lanes = [name for lane in test.LANES for name in lane]
-    assert len(in_lanes) == len(set(in_lanes))
-    assert set(test.PARTS) - set(in_lanes) == {"defects"}
+    assert len(parts.OF_TEST) == len(set(parts.OF_TEST))
+    assert set(test.PARTS) == set(parts.OF_TEST)
 
 
 # What is taken in turns

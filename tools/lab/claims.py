@@ -15,6 +15,7 @@ from lab import defects
 from lab import doctest
 from lab import kernel
 from lab import log
+from lab import parts
 from lab import paths
 from lab import record
 from lab.counts import Counts
@@ -35,11 +36,9 @@ _CONFIGURATIONS = (kernel.PLAIN, kernel.SANITIZE)
 
 def check(step) -> None:
     """README says of the sources what they are."""
-    from lab import commands
-    from lab import test
     text = _README.read_text()
     wrong = [f"`{name}` stands for no test" for name, tests in named(text, _known()).items() if not tests]
-    wrong += _parts(text, test.PARTS) + _commands(text, commands.COMMANDS) + _figures(text, paths.ROOT)
+    wrong += _parts(text, parts.OF_TEST) + _commands(text, _targets()) + _figures(text, paths.ROOT)
     _conclude(wrong)
 
 
@@ -90,10 +89,9 @@ def named(text: str, known: dict) -> dict:
 
 def _known() -> dict:
     """All names that README may use, and the tests that each stands for."""
-    from lab import test
-    found = {name: [Test("test", name)] for name in test.PARTS}
-    for name in suite.SHORT:
-        found.setdefault(suite.CASES[name].function.__module__.rpartition(".")[2], []).append(Test("e2e", name))
+    found = {name: [Test("test", name)] for name in parts.OF_TEST}
+    for function in suite.VARIANTS:
+        found.setdefault(function.__module__.rpartition(".")[2], []).append(Test("e2e", function.__name__))
     for each in defects.in_source():
         if each.part == "kunit":
             found.setdefault(each.name.partition(": ")[0], []).append(each)
@@ -109,8 +107,7 @@ def _known() -> dict:
 
 def outcomes(test: Test, reports: Path = paths.REPORTS) -> set:
     """What became of a test, in whichever kernel it ran."""
-    records = (record.read(record.name(test.part, name), reports) for name in _CONFIGURATIONS)
-    return {each.outcomes[test.name] for each in records if test.name in each.outcomes}
+    return set().union(*(Test(record.name(test.part, name), test.name).outcomes(reports) for name in _CONFIGURATIONS))
 
 
 def _judge(names: dict, reports: Path | None = None) -> tuple:
@@ -149,6 +146,11 @@ def _parts(text: str, parts) -> list:
     told = {name for first, *_ in table(text, PARTS) for name in _QUOTED.findall(first)}
     return ([f"the table of parts lacks `{name}`, a part of `make test`" for name in parts if name not in told]
             + [f"`make test` has no part `{name}`" for name in sorted(told - set(parts))])
+
+
+def _targets() -> list:
+    """What make can make."""
+    return re.search(r"^COMMANDS := (.+)$", (paths.ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
 
 
 def _commands(text: str, commands) -> list:

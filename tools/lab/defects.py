@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab import log
+from lab import parts
 from lab import paths
 from lab import patterns
 from lab import record
@@ -155,8 +156,7 @@ def _disagreements(documented: dict, source: dict, broken_only: set = frozenset(
 
 def in_source() -> dict:
     """What each test that there is says that it shows."""
-    from lab import test
-    found = {Test("test", name): set() for name in test.PARTS}
+    found = {Test("test", name): set() for name in parts.OF_TEST}
     for case in suite.CASES.values():
         found[Test("e2e", case.function.__name__)] = _shown(case.function.__doc__ or "")
     for part, pattern in (("litmus", "*.litmus"), ("misuse", "*.rs")):

@@ -15,6 +15,17 @@ from lab import record
 from lab.counts import Counts
 
 
+#: The parts of `make test` that run side by side: what the host does by itself, the guests of the plain kernel, and those
+#: of the other one. Guests wait much, and the host never does.
+LANES_OF_TEST = (
+    ("e2e", "parity", "storm"),
+    ("sanitize", "kunit"),
+    ("check", "lab", "model", "litmus", "misuse", "series", "without multipath", "not multipathed", "mutants"),
+)
+#: All of them. The last asks what became of the others.
+OF_TEST = (*(name for lane in LANES_OF_TEST for name in lane), "defects")
+
+
 def run(parts: dict, whole: str, lanes: tuple = ()) -> dict:
     """Runs all parts of `whole` and reports each, with how long it took and why something was skipped or left out;
     returns the counts by name.

@@ -55,24 +55,13 @@ PARTS = {
     "storm": storm.check,
     "sanitize": sanitize.check_in_time,
     "mutants": mutants.run_sample,
-    # The last: it asks what became of the others.
     "defects": _defects,
 }
 
 
-#: What runs side by side: what the host does by itself, the guests of the plain kernel, and those of the other one.
-#: Guests wait much, and the host never does.
-LANES = (
-    ("e2e", "parity", "storm"),
-    ("sanitize", "kunit"),
-    ("check", "lab", "model", "litmus", "misuse", "series", "without multipath", "not multipathed",
-     "mutants"),
-)
-
-
 def run() -> Counts:
     _prepare()
-    return sum(parts.run(PARTS, "test", LANES).values(), Counts())
+    return sum(parts.run(PARTS, "test", parts.LANES_OF_TEST).values(), Counts())
 
 
 def _prepare() -> None:
