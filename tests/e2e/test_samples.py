@@ -360,7 +360,8 @@ def ram_a_driver_that_has_not_asked_for_reservations_has_none(driver):
     """Shows L-33."""
     with RamDisk(driver) as disk, open(disk.device, "r+b") as file:
         _refuses_reservations(file)
-        # Whoever asks a path, as those who have asked for reservations do, says of a disk without one that it would wait.
+        # The paths here have no reservations either. A disk that forwards them looks for a path first, and says when it
+        # has none.
         disk.write("delayed_removal_secs", 600)
         for path in disk.all:
             path.pull()

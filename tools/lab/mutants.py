@@ -13,7 +13,7 @@ a guest that does not boot, is no proof, nor is a guest that dies, unless its ke
 
 Every defect has a patch. `make test` runs some of them, others every day, and all their tests without a patch;
 `make mutants` runs all. Two are run at a time: those that need NVMe in one copy, those that need only the library
-in another one, so that neither builds what the other has. What needs no guest goes to whoever has time.
+in another one, so that neither builds what the other has. Either takes those that need no guest.
 """
 
 import collections
@@ -45,7 +45,7 @@ SAMPLE = 10
 _AT_ONCE = ("kunit",)
 #: Where in the queue the tests of a part are: what needs NVMe at one end, what needs the library alone at the other.
 _ORDER = ("e2e", "test", "misuse", "litmus", "model", "host", "kunit")
-#: What is built in the project's own tree as well, and is as good in a copy: what cargo has made of other people's crates.
+#: Built in the project's own tree, and as good in a copy: other people's crates, as cargo has made them.
 _LENT = ("cargo/model", "cargo/model-loom")
 #: What is no source of the project.
 _NOT_COPIED = {".git", "build", "target", "__pycache__"}
@@ -302,7 +302,7 @@ def _verdict(mutant: Mutant, outcomes: set, said: str) -> str:
         return f"{_MISSED}: the test {defects.ending(outcomes)}"
     if not re.search(mutant.says, said):
         return f"{_MISSED}: the test has failed, and not said `{mutant.says}`"
-    # Whoever looks in vain for a guest that is gone says much; its kernel alone can say of what it died.
+    # A test that waits in vain for a guest that is gone may say anything; only its kernel says of what it died.
     if _DIED.search(said) and not any(re.search(mutant.says, line) for line in _OF_KERNEL.findall(said)):
         return f"{_MISSED}: the guest has died, and not said `{mutant.says}`"
     return _CAUGHT
