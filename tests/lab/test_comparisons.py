@@ -102,7 +102,7 @@ ENOUGH = {
     "type": "end", "path_flaps": 5, "teardowns_with_opener": 8, "opens": 1, "rounds": 9, "ios": 200,
     "answers": {"EIO": 10, "end of file": 6},
     "events": {f"{plant}: {must}": 1 for plant, musts in PLANTS.items() for must in musts},
-    "removals": {f"{plant}: paths": {"held": [700], "alone": []} for plant in SMALL},
+    "removals": {f"{plant}: paths": {"held": [700, 700], "alone": []} for plant in SMALL},
 }
 
 
@@ -126,6 +126,12 @@ def test_a_storm_without_any_teardown_is_none():
     last = copy.deepcopy(ENOUGH) | {"teardowns_with_opener": 0, "answers": {}, "removals": {}}
     last["events"] = {name: count for name, count in last["events"].items() if "teardown" not in name}
     assert len(storm.missing(last, ACTORS, SECONDS)) == 3 * len(SMALL) + 1
+
+
+def test_a_storm_whose_teardowns_remove_nothing_is_none():
+    removals = {how: {"held": times["held"][1:], "alone": []} for how, times in ENOUGH["removals"].items()}
+    assert storm.missing(ENOUGH | {"removals": removals}, ACTORS, SECONDS) == [
+        f"too little happened: {plant}: removals under an opener: 1, where 2 is the least" for plant in SMALL]
 
 
 def test_a_storm_whose_openers_get_no_answer_is_none():

@@ -206,7 +206,9 @@ def missing(last, actors, seconds) -> list:
               for name in (f"{plant}: {must}" for plant, musts in plants.items() for must in musts)}
     for plant in small:
         held = sum(len(times["held"]) for how, times in removals.items() if how.startswith(f"{plant}: "))
-        floors[f"{plant}: removals under an opener"] = held, 1
+        # An event that does nothing happens, too.
+        torn_down = sum(events.get(f"{plant}: {must}", 0) for must in _TEARDOWNS)
+        floors[f"{plant}: removals under an opener"] = held, max(torn_down, 1)
     teardowns = last.get("teardowns_with_opener", 0)
     floors |= {
         "teardowns with an opener": (teardowns, len(small) * len(_TEARDOWNS)),

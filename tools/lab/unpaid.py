@@ -34,8 +34,8 @@ _CORE = "nvme-core.ko"
 _OTHERS = {_CORE, "hold_bio.ko", "stay_awake.ko"}
 #: Functions that differ, by how many instructions at most, and why: no I/O passes them.
 _UNLIKE = {
-    "nvme-core.ko: nvme_host_path_error": (4, "it ends what is not sent, and marks it so"),
-    "nvme-core.ko: nvme_fail_nonready_command": (4, "it ends in that function, which is inlined"),
+    "nvme-core.ko: nvme_host_path_error": (8, "it ends what is not sent, and marks it so"),
+    "nvme-core.ko: nvme_fail_nonready_command": (8, "it ends in that function, which is inlined"),
 }
 _COUNTED = re.compile(r": (\d+) instructions in stock, (\d+) in ours$")
 #: Of a transport's `struct blk_mq_ops`, what a request passes.
