@@ -302,7 +302,8 @@ def test_every_sanitizer_is_shown_to_find_something():
 
 
 def test_what_the_short_run_under_sanitizers_has_exists():
-    assert set(sanitize.CHECKED) <= set(suite.SHORT)
+    assert set(sanitize.ALWAYS) | set(sanitize.IN_TURNS) <= set(suite.SHORT)
+    assert set(sanitize.ALWAYS).isdisjoint(sanitize.IN_TURNS)
 
 
 # The lab itself

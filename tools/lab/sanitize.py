@@ -20,6 +20,7 @@ from lab import log
 from lab import parts
 from lab import paths
 from lab import process
+from lab import rotation
 from lab import setup
 from lab import vm
 from lab.counts import Counts
@@ -54,23 +55,25 @@ FAULT_SECONDS = 120
 #: Until when `make test` begins to build the kernel with sanitizers: it takes up to as long again.
 BUILD_UNTIL_SECONDS = 30 * 60
 _FAULTS_SOURCE = paths.ROOT / "tests" / "sanitize"
-#: What a short run has: the tests in which things go while they are used, and one that needs a kernel in which
-#: allocations can be made to fail.
-CHECKED = (
+#: The end-to-end test that a short run always has, as it needs a kernel in which allocations can be made to fail.
+ALWAYS = ("a_head_whose_first_path_cannot_be_added_leaves_nothing_behind",)
+#: Of which it has some, others every day: tests in which things go while they are used.
+IN_TURNS = [
     "an_error_of_a_path_is_not_seen_over_loop",
     "an_error_of_a_path_is_not_seen_over_tcp",
     "a_disconnected_path_costs_no_io_over_tcp",
     "io_fails_when_every_path_is_disconnected_over_loop",
     "heads_come_and_go_with_readers_on_them_over_loop",
     "a_namespace_that_goes_fails_its_io_and_comes_back",
-    "a_head_whose_first_path_cannot_be_added_leaves_nothing_behind",
     "only_a_fence_keeps_an_old_write_from_being_reported_when_the_head_goes_over_auto",
     "a_controller_unplugged_in_software_costs_no_io",
     "ioctls_survive_paths_that_come_and_go",
     "a_character_device_that_is_held_open_answers_with_errors_when_its_head_has_gone_over_loop",
     "ram_disks_come_and_go_with_readers_on_them_over_rust",
     "ram_paths_that_come_and_go_at_once_leave_a_disk_over_c",
-)
+]
+#: How many of them.
+SAMPLE = 4
 
 
 def run() -> Counts:
@@ -95,9 +98,11 @@ def check_in_time() -> Counts:
 
 
 def check() -> Counts:
-    """What of it matters most, in less time: without looking for memory that was lost."""
-    return (kunit.run(name=kernel.SANITIZE, leaks=False)
-            + e2e.run_cases(CHECKED, name=kernel.SANITIZE, part="check", leaks=False))
+    """What of it matters most, in less time: memory that was lost is looked for after the KUnit suites only."""
+    names = [*ALWAYS, *rotation.some_of(IN_TURNS, SAMPLE)]
+    log.info(f"sanitize: {len(names)} end-to-end tests, as DAY={rotation.day()} has them")
+    return (kunit.run(name=kernel.SANITIZE)
+            + e2e.run_cases(names, name=kernel.SANITIZE, part="check", leaks=False))
 
 
 def _e2e(part: str):
