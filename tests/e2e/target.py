@@ -17,6 +17,7 @@ from pathlib import Path
 from tests.e2e import head
 from tests.e2e import modules
 from tests.e2e import wait
+from tests.e2e import wire
 
 NVMET = Path("/sys/kernel/config/nvmet")
 NULL_BLK = Path("/sys/kernel/config/nullb")
@@ -32,6 +33,9 @@ GROUP = 1
 #: What makes a null_blk disk a zoned one; the sizes are in MiB.
 ZONED = {"zoned": 1, "zone_size": 4, "zone_nr_conv": 0, "zone_max_open": 0, "zone_max_active": 0}
 
+#: The group of Diffie and Hellman whose numbers are the smallest.
+_DH_GROUP = "ffdhe2048"
+
 _port_numbers = itertools.count(1)
 _disk_numbers = itertools.count(1)
 
@@ -45,15 +49,17 @@ def number_ports_from(first) -> None:
 class Target:
     """An nvmet subsystem with namespaces in memory: a null_blk disk each, or a file that can grow.
 
-    `disk` has more attributes of the null_blk disks, such as `ZONED`.
+    `disk` has more attributes of the null_blk disks, such as `ZONED`. With `secrets`, host and target want each other's:
+    {"dhchap_secret": the host's, "dhchap_ctrl_secret": the target's}.
     """
 
-    def __init__(self, name, ports, mib=256, namespaces=1, reservations=False, file_backed=False, disk=None):
+    def __init__(self, name, ports, mib=256, namespaces=1, reservations=False, file_backed=False, disk=None, secrets=None):
         self.nqn = f"nqn.2014-08.org.nvmexpress:{name}"
         self._name = name
         self._reservations = reservations
         self._file_backed = file_backed
         self._disk = disk or {}
+        self._secrets = secrets or {}
         self._mib = mib
         self._namespaces = namespaces
         self._transports = ports
@@ -81,7 +87,7 @@ class Target:
         refuse.
         """
         words = {"nqn": self.nqn, "hostnqn": HOST_NQN, "hostid": HOST_ID, **port.address,
-                 **({"reconnect_delay": 1} if port.transport == "tcp" else {}), **options}
+                 **({"reconnect_delay": 1} if port.wire.RECONNECTS else {}), **self._secrets, **options}
         flags = ["data_digest"] if port.digest else []
         device = os.open("/dev/nvme-fabrics", os.O_RDWR)
         try:
@@ -185,7 +191,10 @@ class Target:
     def _make_subsystem(self, stack) -> None:
         modules.load("nvmet")
         _mkdir(stack, self._directory)
-        (self._directory / "attr_allow_any_host").write_text("1")
+        if self._secrets:
+            self._admit_one_host(stack)
+        else:
+            (self._directory / "attr_allow_any_host").write_text("1")
         self._disks = stack.enter_context(ExitStack())
         for number in range(1, self._namespaces + 1):
             name = f"{self._name}{number}"
@@ -196,6 +205,16 @@ class Target:
             (namespace / "buffered_io").write_text(str(int(self._file_backed)))
             (namespace / "resv_enable").write_text(str(int(self._reservations)))
             (namespace / "enable").write_text("1")
+
+    def _admit_one_host(self, stack) -> None:
+        """Admits the one who knows a secret, after an exchange of keys that nobody can follow who only listens."""
+        host = _mkdir(stack, NVMET / "hosts" / HOST_NQN)
+        (host / "dhchap_key").write_text(self._secrets["dhchap_secret"])
+        (host / "dhchap_ctrl_key").write_text(self._secrets["dhchap_ctrl_secret"])
+        (host / "dhchap_dhgroup").write_text(_DH_GROUP)
+        link = self._directory / "allowed_hosts" / HOST_NQN
+        link.symlink_to(host)
+        stack.callback(link.unlink)
 
     def _make_file(self, stack, name) -> str:
         file = Path("/dev/shm", name)
@@ -212,8 +231,9 @@ class Target:
         return f"/dev/{name}"
 
     def _make_port(self, stack, transport):
-        modules.load(f"nvmet-{transport}" if transport == "tcp" else "nvme-loop", f"nvme-{transport}")
         port = Port(transport, next(_port_numbers), self._directory)
+        modules.load(*port.wire.MODULES)
+        port.wire.make(stack)
         _mkdir(stack, port.directory)
         port.configure()
         stack.callback(port.stop)
@@ -236,10 +256,10 @@ class Port:
         self.directory = NVMET / "ports" / str(number)
         self._subsystem = subsystem
         self._link = self.directory / "subsystems" / subsystem.name
+        #: What is between here and a host.
+        self.wire = wire.KINDS[transport](number)
         #: What a host must say to connect here.
-        self.address = {"transport": transport, "traddr": str(number)}
-        if transport == "tcp":
-            self.address |= {"traddr": "127.0.0.1", "trsvcid": str(4420 + number)}
+        self.address = {"transport": transport, **self.wire.address}
 
     @property
     def where(self) -> str:
@@ -248,17 +268,15 @@ class Port:
 
     def configure(self) -> None:
         (self.directory / "addr_trtype").write_text(self.transport)
-        (self.directory / "addr_traddr").write_text(self.address["traddr"])
-        if self.transport == "tcp":
-            (self.directory / "addr_adrfam").write_text("ipv4")
-            (self.directory / "addr_trsvcid").write_text(self.address["trsvcid"])
+        for key, value in self.wire.configuration().items():
+            (self.directory / key).write_text(value)
 
     def start(self) -> None:
         if not self._link.exists():
             self._link.symlink_to(self._subsystem)
 
     def stop(self) -> None:
-        """Takes the port down under its users: tcp hosts try to reconnect, loop hosts give up."""
+        """Takes the port down under its users: loop hosts give up, others try to reconnect."""
         if self._link.exists():
             self._link.unlink()
 

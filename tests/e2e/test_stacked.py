@@ -21,6 +21,8 @@ LIMITS = {"fast_io_fail_tmo": True, "ctrl_loss_tmo": False}
 #: Reads and writes a second that a group may do, each; and those that fio would do of both, on each CPU.
 ALLOWED, WANTED = 40, 1000
 _MAPPED = "e2e"
+#: KiB a second at which a mirror copies at least, if it can.
+_SPEED = 1000000
 
 
 class Mirror(heads.Disk):
@@ -28,14 +30,18 @@ class Mirror(heads.Disk):
 
     def __init__(self, *parts):
         _run("mdadm", "--create", "/dev/md0", "--run", "--assume-clean", "--level=1", "--raid-devices=2",
-             "--metadata=1.2", "--bitmap=internal", *(part.device for part in parts))
+             "--metadata=1.2", "--bitmap=internal", "--bitmap-chunk=64K", *(part.device for part in parts))
         super().__init__("md0")
+        # Copying need not give way to other I/O.
+        self.write("md/sync_speed_min", _SPEED)
 
     def __enter__(self):
         return self
 
     def __exit__(self, *exception):
-        _run("mdadm", "--stop", self.device)
+        # One that cannot be stopped is no reason to hide what went wrong.
+        if not exception[0]:
+            _run("mdadm", "--stop", self.device)
 
     @property
     def is_whole(self) -> bool:
@@ -49,7 +55,7 @@ class Mirror(heads.Disk):
         _run("mdadm", self.device, "--remove", "failed")
         wait.until(lambda: len(list((self.directory / "md").glob("dev-*"))) == 1, "the lost part to be out")
         _run("mdadm", self.device, "--re-add", part.device)
-        wait.until(lambda: self.is_whole, "the mirror to be whole", seconds=60)
+        wait.until(lambda: self.is_whole, "the mirror to be whole", seconds=120)
 
 
 @test(over=LIMITS, limit=300)
