@@ -5,8 +5,8 @@
 //! First the path becomes unusable, and that is counted: whoever looks for a path from then on does
 //! not find it. Whoever found it before has sent a bio, which arrives before the driver stops the
 //! path. Then the path leaves the list, and a grace period passes, so that nobody walks over it or
-//! stands on it any more. Its link goes last, when nobody who links paths can see it. After that its
-//! memory is the driver's.
+//! stands on it any more. Its link goes last, when nobody who links paths can see it. After that
+//! its memory is the driver's.
 
 use crate::removal::{
     self,
@@ -39,8 +39,8 @@ pub trait Departure: Removable + Readers {
     /// Is a path on the head? Under the `control` mutex, or a hint.
     fn is_listed(path: &Self::Path) -> bool;
 
-    /// Takes a path off the list, under the `control` mutex. Returns false, and says so, if it is on
-    /// none.
+    /// Takes a path off the list, under the `control` mutex. Returns false, and says so, if it is
+    /// on none.
     fn unlist(&self, path: &Self::Path) -> bool;
 
     /// Says that a path leaves the list before it has become unusable.

@@ -260,13 +260,6 @@ impl AtomicPathState {
         PathState(self.0.load())
     }
 
-    /// How good the path is through its port, by one load of the word and at most one of the port's:
-    /// a decision is about a state that existed (L-12).
-    #[inline(always)]
-    pub fn access_through(&self, port: impl FnOnce() -> PortState) -> Access {
-        self.load().access_through(port)
-    }
-
     /// Changes the state and returns the old one.
     pub fn update(&self, f: impl Fn(PathState) -> PathState) -> PathState {
         PathState(self.0.update(|raw| f(PathState(raw)).to_raw()))

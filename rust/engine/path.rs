@@ -347,7 +347,8 @@ impl MpathDevice {
 
 impl Path for MpathDevice {
     fn access(&self) -> Access {
-        self.state().access_through(|| self.port().state())
+        // By one load of the word: a decision is about a state that existed (L-12).
+        self.state().load().access_through(|| self.port().state())
     }
 
     fn distance(&self, node: Node) -> u32 {

@@ -87,7 +87,7 @@ class Target:
         refuse.
         """
         words = {"nqn": self.nqn, "hostnqn": HOST_NQN, "hostid": HOST_ID, **port.address,
-                 **({"reconnect_delay": 1} if port.wire.RECONNECTS else {}), **self._secrets, **options}
+                 **({"reconnect_delay": 1} if wire.KINDS[port.transport].RECONNECTS else {}), **self._secrets, **options}
         flags = ["data_digest"] if port.digest else []
         device = os.open("/dev/nvme-fabrics", os.O_RDWR)
         try:

@@ -62,7 +62,7 @@ fn look_twice(word: &AtomicPathState) -> Access {
 fn a_decision_is_about_a_state_that_existed() {
     holds(
         Any,
-        a_path_changes(|word| word.access_through(|| PortState::Live)),
+        a_path_changes(|word| word.load().access_through(|| PortState::Live)),
     );
     is_caught(
         "LooksTwice",
