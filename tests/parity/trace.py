@@ -14,8 +14,8 @@ EVENTS = ("block/enable", "nvme/enable")
 POLICIES = ("numa", "round-robin", "queue-depth")
 
 _LINE = re.compile(r".*? \[\d+\] \S+ +\d+\.\d+: (\w+: .*)")
-#: The disk of the target below; and the queue for administration, where keep-alive commands come at any time.
-_IGNORED = re.compile(r"block_\w+: 254,\d+ |block_\w+: 0,0 N|nvme_\w+: .*qid=0,")
+#: The queue for administration, where keep-alive commands come at any time.
+_IGNORED = re.compile(r"block_\w+: 0,0 N|nvme_\w+: .*qid=0,")
 #: Numbers of commands and slots of queues, in the trace of NVMe. They depend on what came before, and which CPU
 #: looked for partitions is chance.
 _COUNT = re.compile(r"(cmdid|head|tail)=\d+")
@@ -61,9 +61,15 @@ def _traced(disk, request, cpu=HOME) -> str:
             (TRACING / "events" / event).write_text("0")
     os.sched_setaffinity(0, {HOME})
     found = (_LINE.fullmatch(line) for line in (TRACING / "trace").read_text().splitlines())
+    below = f": {_major('nullb')},"
     lines = [_PROCESS.sub("", _COUNT.sub(r"\1=N", line[1])) for line in found
-             if line and not _IGNORED.match(line[1])]
+             if line and not _IGNORED.match(line[1]) and below not in line[1]]
     return "\n".join([*lines, result])
+
+
+def _major(driver) -> str:
+    """The number of a driver's disks, here of the one below the target: which it is depends on who came before."""
+    return re.search(rf"^ *(\d+) {driver}$", pathlib.Path("/proc/devices").read_text(), re.MULTILINE)[1]
 
 
 def note_counters(seen, head) -> None:
