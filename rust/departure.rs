@@ -24,7 +24,7 @@ use crate::state::{
 
 /// A head whose paths can leave.
 pub trait Departure: Removable + Readers {
-    /// What a path is here.
+    /// The type of a path.
     type Path;
 
     /// May the caller wait for readers? If not, that is said.
@@ -33,7 +33,7 @@ pub trait Departure: Removable + Readers {
     /// The state of a path.
     fn state(path: &Self::Path) -> &AtomicPathState;
 
-    /// What the head's shortlist follows from.
+    /// The changes that the head's shortlist follows.
     fn changes(&self) -> &Changes;
 
     /// Is a path on the head? Under the `control` mutex, or a hint.

@@ -25,7 +25,7 @@ pub struct BringUp {
 
 /// A head that has a disk.
 pub trait Life: Controlled + Kick + Readers {
-    /// What a path is here.
+    /// The type of a path.
     type Path;
     /// Why the disk is not there.
     type Error;

@@ -211,7 +211,7 @@ pub unsafe fn park<W: Waiting>(head: &W, item: *mut W::Item) {
 
 /// A head whose paths can fail bios.
 pub trait FailOver: Kick {
-    /// What a path is here.
+    /// The type of a path.
     type Path;
 
     /// Changes how far a path is trusted, of which the shortlist takes note, and returns the old

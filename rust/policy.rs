@@ -38,7 +38,7 @@ pub trait Path {
 /// The paths that a head has to choose from, as one read-side section sees them, which lasts for
 /// `'a`.
 pub trait Candidates<'a>: Copy {
-    /// What a path is here.
+    /// The type of a path.
     type Path: Path + 'a;
 
     /// How many there are.

@@ -172,9 +172,9 @@ pub fn change_port(word: &AtomicU32, of_ports: &Changes, state: PortState) {
 
 /// Where a head keeps its shortlist, as a read-side section sees it.
 pub trait Keeper<'a>: Copy {
-    /// What a path is here.
+    /// The type of a path.
     type Path: Path + 'a;
-    /// What leads to the places of a shortlist.
+    /// The type that leads to the places of a shortlist.
     type Places;
 
     /// Whether the shortlist is current.
@@ -186,7 +186,7 @@ pub trait Keeper<'a>: Copy {
     /// Runs `f` under the shortlist's lock.
     fn with_lock<R>(self, f: impl FnOnce() -> R) -> R;
 
-    /// What leads to the places now. Those who have not made the shortlist ask when it is current.
+    /// Leads to the places now. A thread that has not made the shortlist asks when it is current.
     fn places(self) -> Self::Places;
 
     /// All paths of the head.

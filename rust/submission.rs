@@ -15,7 +15,7 @@ use crate::waiting;
 
 /// A head, as a bio finds it.
 pub trait Submission {
-    /// What a path is here.
+    /// The type of a path.
     type Path;
 
     /// All paths.

@@ -16,3 +16,8 @@ SHORT = [name for name, case in cases.items() if not case.long]
 VARIANTS = {}
 for _name in SHORT:
     VARIANTS.setdefault(cases[_name].function, []).append(_name)
+
+
+def has_every_test(names) -> bool:
+    """Is every test that runs unless one asks for more among these, in one of its forms at least?"""
+    return all(not set(variants).isdisjoint(names) for variants in VARIANTS.values())

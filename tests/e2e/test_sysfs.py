@@ -162,7 +162,7 @@ def storing_the_same_policy_does_nothing():
         target.set_ana_state("inaccessible")
         reader.start()
         head.wait_for_parking()
-        # Whatever drops the choices has the read look for a path again.
+        # Dropping the choices makes the read look for a path again.
         looks = head.parked
         log = kernel_log.KernelLog()
         for _ in range(STORES):

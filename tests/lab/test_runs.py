@@ -332,7 +332,7 @@ def test_a_file_of_which_one_test_runs_may_skip_the_others():
     assert e2e._count_hidden(found).failed == 0
 
 
-# What guests run on
+# The CPU of guests
 
 def test_guests_are_emulated_unless_one_asks(monkeypatch):
     monkeypatch.delenv("ACCEL", raising=False)
@@ -447,7 +447,7 @@ def test_every_part_of_make_test_has_its_place():
     assert set(test.PARTS) == set(parts.OF_TEST)
 
 
-# What is taken in turns
+# Turns
 
 def test_every_form_of_a_test_has_its_day(monkeypatch):
     seen = set()

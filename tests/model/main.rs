@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What threads can do to each other: the library's protocols under loom, which interleaves them.
+//! The library's protocols under loom, which interleaves threads.
 //!
 //! Build with `RUSTFLAGS="--cfg loom"`. What decides, and in which order, is the library's own
 //! source: the words of paths, ports and heads, the policies, the list, the slots and `quiesce()`,

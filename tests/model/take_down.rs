@@ -206,6 +206,15 @@ impl Head {
         life::take_down(self);
         self.is_removed.store(true, Relaxed);
     }
+
+    /// After its removal: the worker is not to run, and both bios have ended.
+    fn assert_nothing_is_left(&self) {
+        assert!(
+            !self.parts.requeue.is_pending(),
+            "the worker is to run although the head is removed"
+        );
+        self.parts.assert_all_ended(2);
+    }
 }
 
 /// A bio waits, and another one is submitted, while the head is removed and the worker runs
@@ -227,11 +236,7 @@ fn removed_under_submitters(without: Option<Step>) -> impl Fn() + Send + Sync {
         for thread in threads {
             thread.join().unwrap();
         }
-        assert!(
-            !head.parts.requeue.is_pending(),
-            "the worker is to run although the head is removed"
-        );
-        head.parts.assert_all_ended(2);
+        head.assert_nothing_is_left();
     }
 }
 
@@ -266,11 +271,7 @@ fn removed_under_a_submitter(without: Option<Step>) -> impl Fn() + Send + Sync {
 
         head.remove();
         submitter.join().unwrap();
-        assert!(
-            !head.parts.requeue.is_pending(),
-            "the worker is to run although the head is removed"
-        );
-        head.parts.assert_all_ended(2);
+        head.assert_nothing_is_left();
     }
 }
 
