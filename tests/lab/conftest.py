@@ -39,11 +39,13 @@ def step(tmp_path):
 
 @pytest.fixture(autouse=True)
 def reports(tmp_path, monkeypatch):
-    """What is recorded goes to a scratch directory, and not to build/."""
+    """What is recorded goes to a scratch directory, and not to build/; and nothing has failed yet."""
     from lab import defects
+    from lab import log
     from lab import paths
     from lab import record
     place = tmp_path / "reports"
+    monkeypatch.setattr(log, "_failures", [])
     monkeypatch.setattr(paths, "REPORTS", place)
     monkeypatch.setattr(record.read, "__defaults__", (place,))
     monkeypatch.setattr(defects.Test.outcomes, "__defaults__", (place,))

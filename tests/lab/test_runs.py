@@ -424,6 +424,23 @@ def test_the_last_page_has_how_long_each_part_took_and_what_was_not_run(capsys, 
         ["0:00", "in", "all"]]
 
 
+def test_the_last_page_has_what_failed_and_why(reports):
+    def broken():
+        log.failure("e2e: a_test failed", "Traceback\nAssertionError: 1 is not 2\n")
+        return Counts(failed=1)
+
+    def many():
+        for number in range(parts._SHOWN):
+            log.failure(f"number {number}")
+            log.failure("the same")
+        log.fail("does not build")
+    parts.run({"e2e": broken, "many": many}, "test")
+    lines = [line.strip() for line in (reports / "parts-test.txt").read_text().splitlines()]
+    assert lines[3] == "failed: e2e: a_test failed: AssertionError: 1 is not 2"
+    assert lines[3:].count("failed: the same") == 1
+    assert lines[-1] == "failed: 3 more, see above"
+
+
 def test_lanes_run_side_by_side_and_what_is_in_none_runs_last():
     meeting, order = threading.Barrier(2, timeout=60), []
 

@@ -179,4 +179,4 @@ def _conclude(wrong: list) -> None:
 
 def _tell(wrong: list) -> None:
     for line in wrong:
-        log.info(f"claims: {line}")
+        log.failure(f"claims: {line}")

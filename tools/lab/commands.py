@@ -207,8 +207,8 @@ def main(arguments: list) -> int:
         print(last, flush=True)
         return status
     except (log.Failure, OSError) as failure:
-        result.write(f"error: {failure}", 1)
         log.error(str(failure))
+        result.write(f"error: {failure}", 1)
         return 1
     except KeyboardInterrupt:
         log.error("interrupted")

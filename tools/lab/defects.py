@@ -120,7 +120,7 @@ def ending(outcomes: set) -> str:
 
 def _tell(wrong: list) -> None:
     for line in wrong:
-        log.info(f"defects: {line}")
+        log.failure(f"defects: {line}")
 
 
 def documented_tests() -> dict:

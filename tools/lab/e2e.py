@@ -130,7 +130,7 @@ def _count_hidden(outcomes: dict) -> Counts:
     hidden = {file for file, found in files.items() if all(outcome.verdict == "skipped" for outcome in found)}
     wrong = [f"every test of {file} was skipped: {files[file][0].reason}" for file in sorted(hidden)]
     for line in wrong:
-        log.info(f"e2e: {line}")
+        log.failure(f"e2e: {line}")
     return Counts(failed=len(wrong))
 
 
@@ -175,9 +175,7 @@ class _Queue:
         with self._lock:
             self.outcomes[outcome.name] = outcome
             if outcome.verdict == "failed":
-                log.info(f"e2e: {outcome.name} failed")
-                for line in outcome.reason.splitlines():
-                    print(f"    {line}", flush=True)
+                log.failure(f"e2e: {outcome.name} failed", outcome.reason)
 
 
 class _Guest:

@@ -55,7 +55,7 @@ class _Guest:
     """Runs scenarios, and keeps what is said of them."""
 
     def __init__(self, number, step, scenarios, first):
-        self._number = number
+        self.number = number
         self._first = first
         self._step = step
         self.scenarios = scenarios
@@ -63,11 +63,11 @@ class _Guest:
         self.faults = []
 
     def run(self, built, directory) -> None:
-        shared = kernel.place(kernel.SANITIZE) / f"faults-{self._number}"
+        shared = kernel.place(kernel.SANITIZE) / f"faults-{self.number}"
         shutil.rmtree(shared, ignore_errors=True)
         shared.mkdir(parents=True)
         (shared / "glue").write_text("\n".join(_glue()))
-        console = paths.LOGS / f"faults-console-{self._number}.log"
+        console = paths.LOGS / f"faults-console-{self.number}.log"
         result = vm.run(built, ["python3", "-m", "tests.faults.run", shared / "glue", self._first, STRIDE,
                                 *self.scenarios], directory, TOPOLOGY, LIMIT_SECONDS, console, shared, smp=e2e.CPUS, output=self._take,
                         silence=SILENCE_SECONDS)
@@ -121,7 +121,9 @@ def _tell(guests) -> Counts:
              f"{sum(sum(record['outcomes'].values()) for record in of['counted'])} allocations failed by their number; "
              f"{len(report['per_cpu'])} sites of per-CPU memory, which no fault injection knows of")
     for guest in guests:
-        for line in guest.faults:
-            print(f"    {line}", flush=True)
+        if guest.faults:
+            log.failure(f"faults: guest {guest.number} failed", "\n".join(guest.faults))
+    for site in sorted(found - failed):
+        log.failure(f"faults: {site} was never made to fail")
     broken = sum(bool(guest.faults) for guest in guests) + len(found - failed)
     return Counts(len(failed) + len(of["counted"]), broken)

@@ -31,7 +31,7 @@ def run(only: str = "") -> Counts:
         counts, outcomes = count(ElementTree.parse(report).getroot())
         for name, outcome in outcomes.items():
             if outcome == record.FAILED:
-                log.info(f"lab: {name} failed, see {step.log}")
+                log.failure(f"lab: {name} failed, see {step.log}")
         if status and not counts.failed or not counts.passed:
             step.failed(f"pytest exited with {status} after {counts}")
     record.write("lab", outcomes, whole=not only)

@@ -80,15 +80,13 @@ def run(only: str = "", name: str = kernel.PLAIN, leaks=True) -> Counts:
         counts.under = Counter(dict.fromkeys(result.at_work, counts.passed + counts.failed))
         record.write(record.name("kunit", name), outcomes, whole=not only)
         for report in complaints:
-            log.info(f"kunit: the kernel says: {report}, see {console}")
-            for line in report.lines[:SHOWN_LINES]:
-                print(f"    {line}", flush=True)
+            log.failure(f"kunit: the kernel says: {report}, see {console}", "\n".join(report.lines[:SHOWN_LINES]))
             counts += Counts(failed=1)
         if result.status != 0:
-            log.info(f"kunit: the guest: {result}, see {console}")
+            log.failure(f"kunit: the guest: {result}, see {console}")
             counts += Counts(failed=1)
         elif not counts.passed:
-            log.info(f"kunit: no test ran, see {console}")
+            log.failure(f"kunit: no test ran, see {console}")
             counts += Counts(failed=1)
     return counts
 
@@ -114,10 +112,10 @@ def _read(step, source: Path, ktap: Path, outcomes: dict) -> Counts:
     group = json.loads(parsed.read_text())
     counts = _count(ktap.stem, group, outcomes)
     if group["misc"]["errors"] and not counts.failed:
-        log.info(f"kunit: the results of {ktap.stem} are cut off, or are none")
+        log.failure(f"kunit: the results of {ktap.stem} are cut off, or are none")
         counts += Counts(failed=1)
     elif not counts.passed and not counts.failed:
-        log.info(f"kunit: every case of {ktap.stem} was skipped")
+        log.failure(f"kunit: every case of {ktap.stem} was skipped")
         counts += Counts(failed=1)
     return counts
 
@@ -126,7 +124,7 @@ def _count_absent(suites: set) -> Counts:
     """A failure for each suite of the source that has left no results."""
     counts = Counts()
     for suite in sorted(suites_in_source() - suites):
-        log.info(f"kunit: {suite} has not run")
+        log.failure(f"kunit: {suite} has not run")
         counts += Counts(failed=1)
     return counts
 
@@ -150,6 +148,6 @@ def _count(suite: str, group: dict, outcomes: dict) -> Counts:
         elif outcome == record.SKIPPED:
             counts.skipped.append(name)
         else:
-            log.info(f"kunit: {name} failed")
+            log.failure(f"kunit: {name} failed")
             counts.failed += 1
     return counts

@@ -222,7 +222,7 @@ def check(step) -> None:
         test.rows()
     wrong += [f"no test has {access}, {access.ordering}" for access in sorted(owed, key=str)]
     for line in wrong:
-        log.info(f"litmus: {line}")
+        log.failure(f"litmus: {line}")
     log.info(f"litmus: {len(tests)} tests, {len(orders.listed())} functions")
     if wrong:
         log.fail(f"tests/litmus: {len(wrong)} things are not as the source has them")
@@ -326,7 +326,7 @@ def _conclude(tests: list, results: list, whole: bool) -> Counts:
             wrong[result.row.test].append(f"{result.row.name} is {result.seen}, see {_BUILD / result.row.name}.out")
     said = _differences(tests) + [line for lines in wrong.values() for line in lines]
     for line in said:
-        log.info(f"litmus: {line}")
+        log.failure(f"litmus: {line}")
     failed = {test.name for test, lines in wrong.items() if lines or _functions(test) & set(orders.differences())}
     log.info(", ".join(f"{sum(result.expected for result in results if result.row.kind == kind)} {what}"
                        for kind, what in _KINDS.items()))

@@ -21,7 +21,12 @@ QUIET_SECONDS = 30
 #: How much of a log is shown when its step failed, not counting how make talks about itself.
 TAIL_LINES = 15
 
+#: How many characters of why something has failed a page has.
+_SHORT_LENGTH = 200
+
 _start = time.monotonic()
+#: What has failed in this command, a line each.
+_failures = []
 _live = False  # a progress line is on the terminal, without its newline
 
 
@@ -41,8 +46,24 @@ def fail(text: str) -> NoReturn:
 
 
 def error(text: str) -> None:
+    _failures.append(text)
     _erase()
     print(f"error: {text}", file=sys.stderr, flush=True)
+
+
+def failure(text: str, why: str = "") -> None:
+    """Says that something has failed, and why, in lines below it; the command goes on."""
+    info(text)
+    lines = why.splitlines()
+    for line in lines:
+        print(f"    {line}", flush=True)
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    _failures.append(f"{text}: {last}"[:_SHORT_LENGTH] if last else text)
+
+
+def failures() -> list:
+    """What `failure()` and `error()` have said, each once."""
+    return list(dict.fromkeys(_failures))
 
 
 def since_start() -> float:

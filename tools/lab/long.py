@@ -10,7 +10,6 @@ is left, after each part.
 import hashlib
 import json
 import os
-import re
 import subprocess
 import sys
 import time
@@ -38,10 +37,8 @@ _CHOICES = ("CASES", "BUILD", "KERNEL", "LONG", "MINUTES", "QUICK", "SAMPLE", "S
 _LAST = "defects"
 #: The states of the sources whose results are kept.
 _KEPT_STATES = 8
-#: Names of failures, and reasons for which something was left out, that the page shows of one part.
+#: Failures, and reasons for which something was left out, that the page shows of one part.
 _SHOWN = 30
-#: What a log says of a failure that no record has the name of.
-_TOLD = re.compile(r"^(?!\$ )(?:error: .*|.*\bMISSED\b.*|.*: .* failed\b.*)", re.MULTILINE)
 #: The head of the page's table.
 _COLUMNS = ("part", "command", "result", "time", "left out")
 
@@ -94,14 +91,8 @@ class Done:
 
     @property
     def failures(self) -> list:
-        """The names of what failed; where there is none, what the log says, or else the last line."""
-        if not self.result.failed:
-            return []
-        names = [name for name in self.result.failures if not name.startswith("test: ")]
-        file = Path(self.log)
-        text = file.read_text(errors="replace") if file.exists() and not names else ""
-        told = [" ".join(line.split()) for line in _TOLD.findall(text)]
-        return names or list(dict.fromkeys(told)) or [self.result.last]
+        """What has failed, a line each; where nothing was said, the last line."""
+        return (self.result.failures or [self.result.last]) if self.result.failed else []
 
 
 def all_parts() -> dict:

@@ -64,7 +64,7 @@ def run() -> Counts:
             counts += Counts(failed=1) if wrong else Counts(passed=1)
             outcomes[case.file.stem] = record.FAILED if wrong else record.PASSED
             if wrong:
-                log.info(f"misuse: {case.file.stem}: {wrong}, see {step.log}")
+                log.failure(f"misuse: {case.file.stem}: {wrong}, see {step.log}")
     record.write("misuse", outcomes, whole=True)
     return counts
 

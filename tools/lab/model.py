@@ -113,7 +113,7 @@ def _count(step) -> tuple:
     tests = _TEST.findall(text)
     for test, result in tests:
         if result == "FAILED":
-            log.info(f"{step.name}: {test} failed, see {step.log}")
+            log.failure(f"{step.name}: {test} failed, see {step.log}")
         elif result == "ignored":
             counts.skipped.append(f"{test} is ignored")
     return counts, {test: _OUTCOMES[result] for test, result in tests if result in _OUTCOMES}

@@ -293,7 +293,8 @@ def _judge(copy: _Copy, mutant: Mutant) -> list:
         begun = time.monotonic()
         said = copy.lab("one", str(test))
         rows.append((mutant.name, mutant.what, str(test), _verdict(mutant, test.outcomes(copy.reports), said)))
-        log.info(f"mutants: {mutant.name}: {rows[-1][-1]}, by {test}, in {log.elapsed(time.monotonic() - begun)}")
+        tell = log.info if rows[-1][-1] == _CAUGHT else log.failure
+        tell(f"mutants: {mutant.name}: {rows[-1][-1]}, by {test}, in {log.elapsed(time.monotonic() - begun)}")
     return rows
 
 

@@ -120,7 +120,7 @@ def compare(acts, twice=False) -> tuple:
     _show("stock differs from itself", chance, "once", "again")
     _show("not accepted", comparison.unknown, "stock", "ours")
     for line in comparison.unused:
-        log.info(f"parity: accepted, but there is no such difference: {line}")
+        log.failure(f"parity: accepted, but there is no such difference: {line}")
     return chance, comparison
 
 
@@ -207,7 +207,7 @@ def _differ_in_path(one, other) -> bool:
 
 def _show(title, found, one, other) -> None:
     for difference in found:
-        log.info(f"parity: {title}: {difference.area} | {difference.key}")
+        log.failure(f"parity: {title}: {difference.area} | {difference.key}")
         for name, text in ((one, difference.one), (other, difference.other)):
             for line in text.split("\n"):
                 print(f"    {name:6} {line}", flush=True)

@@ -15,6 +15,8 @@ from lab import record
 from lab.counts import Counts
 
 
+#: How many failures the last page has.
+_SHOWN = 20
 #: The parts of `make test` that run side by side: what the host does by itself, the guests of the plain kernel, and those
 #: of the other one. Guests wait much, and the host never does.
 LANES_OF_TEST = (
@@ -68,7 +70,7 @@ class _Done:
 
 
 def _page(results: dict, seconds: dict, in_all: float):
-    """The last page: a line for each part, and one for each test that has not run."""
+    """The last page: a line for each part, one for each test that has not run, and what has failed."""
     width = max(map(len, results), default=0)
     for name, counts in results.items():
         yield f"{log.elapsed(seconds[name]):>6}  {name.ljust(width)}  {counts}"
@@ -77,6 +79,10 @@ def _page(results: dict, seconds: dict, in_all: float):
         for reason in counts.left_out:
             yield f"{'':6}  {'':{width}}    left out: {reason}"
     yield f"{log.elapsed(in_all):>6}  in all"
+    failures = log.failures()
+    yield from (f"{'':6}  failed: {failure}" for failure in failures[:_SHOWN])
+    if len(failures) > _SHOWN:
+        yield f"{'':6}  failed: {len(failures) - _SHOWN} more, see above"
 
 
 def outcome(counts: Counts) -> str:

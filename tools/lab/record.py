@@ -16,8 +16,6 @@ from lab import paths
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
 #: The configuration that a part's name does not mention.
 USUAL = "x86_64"
-#: The tests that failed when this command last ran them, as "part: test".
-_failed = {}
 
 
 @dataclass(frozen=True)
@@ -40,15 +38,6 @@ def write(part: str, outcomes: dict, whole: bool) -> None:
     file = _file(part)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(now, indent=1, sort_keys=True) + "\n")
-    for test, outcome in outcomes.items():
-        _failed.pop(f"{part}: {test}", None)
-        if outcome == FAILED:
-            _failed[f"{part}: {test}"] = True
-
-
-def failed() -> list:
-    """The tests that have failed in this command, as "part: test"."""
-    return list(_failed)
 
 
 def read(part: str, reports: Path = paths.REPORTS) -> Record:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dataclasses import field
 from pathlib import Path
 
-from lab import record
+from lab import log
 from lab.counts import Counts
 
 VARIABLE = "LAB_RESULT"
@@ -23,7 +23,7 @@ class Result:
     #: Why each skipped test was, and why something was left out.
     skipped: list = field(default_factory=list)
     left_out: list = field(default_factory=list)
-    #: The names of the tests that failed, as far as they have any.
+    #: What has failed, a line each.
     failures: list = field(default_factory=list)
 
     @property
@@ -40,7 +40,7 @@ class Result:
 def write(last: str, status: int, counts: Counts | None = None) -> None:
     """Writes the result of this command, if somebody wants to have it."""
     if os.environ.get(VARIABLE):
-        Path(os.environ[VARIABLE]).write_text(json.dumps(asdict(Result.of(last, status, counts, record.failed()))))
+        Path(os.environ[VARIABLE]).write_text(json.dumps(asdict(Result.of(last, status, counts, log.failures()))))
 
 
 def read(file: Path) -> Result | None:

@@ -149,7 +149,7 @@ def _make(fault, built, directory, slot) -> Counts:
         what = f"{fault} was not reported by {option}: {result}"
     if found:
         return Counts(passed=1, under=Counter({option: 1} if option else ()))
-    log.info(f"faults: {what}, see {console}")
+    log.failure(f"faults: {what}, see {console}")
     for report in result.reports:
         log.info(f"faults: the kernel says: {report}")
     return Counts(failed=1)

@@ -183,7 +183,7 @@ class _Story:
         if self.passed:
             log.info(f"{say} 0 errors, 0 reports, 0 objects left")
             return
-        log.info(f"{say} failed: {self.result}; repeat with SEED={plan.seed}")
+        log.failure(f"{say} failed: {self.result}; repeat with SEED={plan.seed}")
         reports = [line for report in self.result.reports for line in ["", *report.lines]]
         for line in [*self.remarks, last.get("what", ""), *last.get("kernel", ()), *self._left(), *self._missing(),
                      *reports]:

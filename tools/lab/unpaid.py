@@ -100,7 +100,7 @@ def check() -> Counts:
         wrong = excused(wrong + _differences(_CORE, pairs[_CORE], passed))
         counts += Counts(compared + len(passed) - len(wrong), len(wrong))
         for line in wrong:
-            log.info(f"unpaid: {line}")
+            log.failure(f"unpaid: {line}")
     return counts
 
 
