@@ -11,6 +11,7 @@ from pathlib import Path
 from lab import apt
 from lab import cache
 from lab import log
+from lab import memo
 from lab import paths
 from lab import process
 from lab import source
@@ -36,6 +37,15 @@ def command() -> list:
     libraries = ":".join(str(root / place) for place in ("usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"))
     return [str(root / _LOADER), "--library-path", libraries, str(root / "usr" / "bin" / _COMMAND),
             "-set-libdir", str(root / "usr/share/herdtools7/herd"), *_MODEL]
+
+
+def identity() -> str:
+    """What a result depends on besides the test: the version of herd7, its options, and a hash of the model."""
+    return f"{process.output([*command()[:-len(_MODEL)], '-version'])} {_MODEL} {memo.key(*_files_of_model())}"
+
+
+def _files_of_model() -> list:
+    return sorted(file for file in model().iterdir() if file.suffix in (".bell", ".cat", ".cfg", ".def"))
 
 
 def model() -> Path:

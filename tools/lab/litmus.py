@@ -17,6 +17,9 @@ call of which function it stands for (`// push: newest.cmpxchg`), or that it is 
 must be in that order in the functions that the thread runs, with the ordering that the line has; `lab/orders.py` knows
 those from the source.
 
+What herd7 says of a test depends on nothing but the test, the model and herd7; so it is kept, and herd7 is asked again
+when one of these changes, or with AGAIN=1.
+
 What the model does not have: there are at most four threads; a loop around a `cmpxchg()` is one exchange that succeeds;
 a mutex is a spinlock; SRCU-fast is the model's SRCU, RCU-tasks its RCU, and a workqueue a bit.
 """
@@ -30,6 +33,7 @@ from pathlib import Path
 
 from lab import herd
 from lab import log
+from lab import memo
 from lab import orders
 from lab import paths
 from lab import patterns
@@ -287,12 +291,12 @@ def run(only: str = "") -> Counts:
     if not tests:
         log.fail(f"no test in tests/litmus is called {only}")
     rows = [row for test in tests for row in test.rows()]
-    command, model = herd.command(), herd.model()
+    command, model, tools = herd.command(), herd.model(), herd.identity()
     _BUILD.mkdir(parents=True, exist_ok=True)
     with log.step("litmus", f"{len(tests)} protocols, {len(rows)} tests in the kernel's memory model") as step:
         pool, results = ThreadPoolExecutor(_AT_ONCE), []
         try:
-            for result in pool.map(lambda row: _judge(row, command, model), rows):
+            for result in pool.map(lambda row: _judge(row, command, model, tools), rows):
                 results.append(result)
                 step.progress(f"{len(results)} of {len(rows)}: {result.row.name}")
         finally:
@@ -300,22 +304,39 @@ def run(only: str = "") -> Counts:
     return _conclude(tests, results, whole=not only)
 
 
-def _judge(row: Row, command: list, model: Path) -> Result:
+def _judge(row: Row, command: list, model: Path, tools: str) -> Result:
+    """What herd7 says of it, or said when it last had this to read."""
     file = _BUILD / f"{row.name}.litmus"
     file.write_text(row.text())
+    at = memo.key(tools, *row.options(), row.text())
+    if kept := memo.recall("litmus", at):
+        file.with_suffix(".out").write_text(kept["said"])
+        return _read(row, kept["said"], kept["seconds"])
     begun = time.monotonic()
+    said = _ask(file, row, command, model)
+    file.with_suffix(".out").write_text(said)
+    result = _read(row, said, time.monotonic() - begun)
+    if result.seen in (_NEVER, *_POSSIBLE):
+        memo.keep("litmus", at, {"said": said, "seconds": result.seconds})
+    return result
+
+
+def _ask(file: Path, row: Row, command: list, model: Path) -> str:
+    """Everything that herd7 says."""
     child = process.start([*command, *row.options(), str(file)], cwd=model, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
-        said = child.communicate(timeout=_LIMIT)[0].decode(errors="replace")
+        return child.communicate(timeout=_LIMIT)[0].decode(errors="replace")
     except subprocess.TimeoutExpired:
-        said = "no end"
+        return "no end"
     finally:
         if child.poll() is None:
             process.stop(child)
-    file.with_suffix(".out").write_text(said)
+
+
+def _read(row: Row, said: str, seconds: float) -> Result:
     found = _OBSERVATION.search(said)
     seen = found[1] if found else (said.strip().splitlines() or ["nothing"])[-1]
-    return Result(row, seen, tuple(_FLAG.findall(said)), time.monotonic() - begun)
+    return Result(row, seen, tuple(_FLAG.findall(said)), seconds)
 
 
 def _conclude(tests: list, results: list, whole: bool) -> Counts:

@@ -201,7 +201,7 @@ def _run(name: str, part: Part) -> Done:
     answer.parent.mkdir(parents=True, exist_ok=True)
     answer.unlink(missing_ok=True)
     environment = {key: value for key, value in os.environ.items() if key not in _CHOICES}
-    environment |= part.variables | {result.VARIABLE: str(answer)}
+    environment |= part.variables | {"AGAIN": "1", result.VARIABLE: str(answer)}
     words = ["timeout", "--foreground", "--kill-after=60", str(LIMIT_SECONDS), *_command(part)]
     begun = time.monotonic()
     with log.step(f"long {name}", str(part)) as step:

@@ -6,11 +6,14 @@ models of tests/model/ are run. The parsers of tests/fuzz/ get a few cases with 
 and as many as somebody has the time for from `make fuzz`.
 """
 
+import datetime
 import os
 import re
 
 from lab import log
+from lab import memo
 from lab import paths
+from lab import patterns
 from lab import process
 from lab import record
 from lab import toolchain
@@ -23,6 +26,8 @@ _SAID = re.compile(r"^---- (\S+) stdout ----$|^mutant .* caught in execution \d+
                    r"|^holds in (?:all )?(\d+) executions(?: with at most (\d+) preemptions)?$", re.MULTILINE)
 #: What tests/fuzz/ prints of a parser, and of one with a mistake.
 _PARSED = re.compile(r"^[\w ]+: \d+ cases$|^mutant .*$", re.MULTILINE)
+#: All that is compiled for the models.
+_SOURCES = ("Cargo.toml", "Cargo.lock", "rust/**/*.rs", "tests/model/*.rs")
 #: What cargo calls a test's end, in the words of a record.
 _OUTCOMES = {"ok": record.PASSED, "FAILED": record.FAILED, "ignored": record.SKIPPED}
 
@@ -41,9 +46,34 @@ def run_host(only: str = "") -> Counts:
 
 
 def run_models(only: str = "") -> Counts:
-    """Runs the models under loom."""
+    """Runs the models under loom, unless it has come to its end with the same sources before."""
+    at = _identity()
+    kept = None if only else memo.recall("model", at)
+    if kept:
+        return _recalled(kept)
     counts = _cargo_test("model", "model-loom", "interleaving threads",
                          ["--release", "--test", "model", "--", "--show-output"], only, RUSTFLAGS="--cfg loom")
+    _tell()
+    if not only and not counts.failed:
+        memo.keep("model", at, {"said": (paths.LOGS / "model-loom.log").read_text(errors="replace"),
+                                "day": str(datetime.date.today())})
+    return counts
+
+
+def _identity() -> str:
+    """A hash of all that loom's results depend on: the sources, the crates that they use, and the compiler."""
+    options = sorted(f"{name}={value}" for name, value in os.environ.items() if name.startswith("LOOM_"))
+    sources = [part for file in patterns.files(*_SOURCES) for part in (str(file.relative_to(paths.ROOT)), file)]
+    return memo.key(process.output(["rustc", "-Vv"]), *options, *sources)
+
+
+def _recalled(kept: dict) -> Counts:
+    """What loom came to when it had these sources."""
+    with log.step("model-loom", "nothing has changed") as step:
+        step.log.write_text(kept["said"])
+        counts, outcomes = _count(step)
+        record.write("model", outcomes, whole=True)
+        log.info(f"model: {counts}, on {kept['day']}, when loom last ran; its sources are the same (AGAIN=1 runs it)")
     _tell()
     return counts
 

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What is kept instead of being computed again: never when something has changed, and nothing that failed."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from lab import litmus
+from lab import log
+from lab import memo
+from lab import model
+from lab import paths
+from lab import process
+from lab import record
+
+PASSES = "test parking::a ... ok\n---- parking::a stdout ----\nholds in all 7 executions\n\n" \
+         "test result: ok. 1 passed; 0 failed; 0 ignored;\n"
+FAILS = "test parking::a ... FAILED\ntest parking::b ... ok\ntest result: FAILED. 1 passed; 1 failed; 0 ignored;\n"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(paths, "LOGS", tmp_path / "logs")
+    monkeypatch.delenv("AGAIN", raising=False)
+
+
+@pytest.fixture
+def asked(monkeypatch, tmp_path):
+    """What herd7 was asked; it says what `says` has."""
+    found, says = [], ["Observation x Never 0 7\n"]
+    monkeypatch.setattr(litmus, "_BUILD", tmp_path)
+
+    def ask(file, row, command, place):
+        found.append(file.read_text())
+        return says[0]
+    monkeypatch.setattr(litmus, "_ask", ask)
+    return found, says
+
+
+@pytest.fixture
+def loom(monkeypatch):
+    """How often loom ran, and what it says."""
+    ran, says = [], [PASSES, 0]
+
+    def logged(step, words, **options):
+        ran.append(words)
+        step.log.write_text(says[0])
+        return says[1]
+    monkeypatch.setattr(process, "logged", logged)
+    return ran, says
+
+
+def row(code="WRITE_ONCE(*x, 1);"):
+    test = litmus.Test("a", {}, (), (litmus.Line(0, f"\t{code}", ""),), {})
+    return test.rows()[0]
+
+
+def test_a_key_depends_on_every_input_and_its_place(tmp_path):
+    files = []
+    for name, text in (("one", "a"), ("two", "a"), ("three", "b")):
+        (tmp_path / name).write_text(text)
+        files.append(tmp_path / name)
+    keys = [memo.key("a"), memo.key("b"), memo.key("a", "b"), memo.key("b", "a"), memo.key("ab"), memo.key(),
+            *map(memo.key, files)]
+    assert len(set(keys)) == len(keys)
+    assert memo.key("a", files[0]) == memo.key("a", files[0])
+
+
+def test_what_is_kept_is_there_until_it_is_to_be_computed(monkeypatch):
+    assert memo.recall("kind", "key") is None
+    memo.keep("kind", "key", {"said": "7"})
+    assert memo.recall("kind", "key") == {"said": "7"}
+    assert memo.recall("kind", "other") is None and memo.recall("other", "key") is None
+    monkeypatch.setenv("AGAIN", "1")
+    assert memo.recall("kind", "key") is None
+
+
+def test_what_cannot_be_read_is_computed(tmp_path):
+    memo.keep("kind", "key", 7)
+    for file in (tmp_path / "cache").rglob("*.json"):
+        file.write_text("{")
+    assert memo.recall("kind", "key") is None
+
+
+def test_what_nobody_wants_is_forgotten(tmp_path):
+    memo.keep("kind", "old", 7)
+    memo.keep("kind", "used", 7)
+    long_ago = time.time() - (memo.KEPT_DAYS + 1) * 24 * 3600
+    for file in (tmp_path / "cache").rglob("*.json"):
+        os.utime(file, (long_ago, long_ago))
+    assert memo.recall("kind", "used") == 7
+    memo.keep("kind", "new", 7)
+    assert [memo.recall("kind", name) for name in ("old", "used", "new")] == [None, 7, 7]
+
+
+def test_herd_is_asked_again_when_the_test_the_options_or_the_tools_change(asked):
+    questions, _ = asked
+
+    def judge(row, tools="herd 7.58"):
+        return litmus._judge(row, [], Path(), tools)
+    assert judge(row()).seen == judge(row()).seen == "Never"
+    assert len(questions) == 1
+    judge(row("WRITE_ONCE(*x, 2);"))
+    judge(row(), "herd 7.59")
+    judge(litmus.Row(row().test, "", "mutant", row().lines))
+    assert len(questions) == 4
+
+
+def test_no_answer_of_herd_is_kept(asked):
+    questions, says = asked
+    for says[0] in ("no end", "Observation x Never 0 7\n"):
+        litmus._judge(row(), [], Path(), "herd")
+    assert len(questions) == 2
+
+
+def test_loom_runs_once_for_the_same_sources(loom, monkeypatch):
+    ran, _ = loom
+    assert (model.run_models().passed, len(ran)) == (1, 1)
+    before = record.read("model")
+    record.write("model", {}, whole=True)
+    assert (model.run_models().passed, len(ran)) == (1, 1)
+    assert record.read("model") == before and before.outcomes == {"parking::a": record.PASSED}
+    assert "1 models hold in all their 7 executions" in (paths.REPORTS / "model.txt").read_text()
+    model.run_models("parking")
+    assert len(ran) == 2
+    monkeypatch.setattr(model, "_SOURCES", ("Cargo.toml",))
+    model.run_models()
+    assert len(ran) == 3
+    monkeypatch.setenv("LOOM_MAX_PREEMPTIONS", "1")
+    model.run_models()
+    assert len(ran) == 4
+
+
+def test_loom_runs_again_after_a_failure(loom):
+    ran, says = loom
+    for says[:] in ([FAILS, 101], [FAILS, 101], [PASSES, 0]):
+        model.run_models()
+    assert len(ran) == 3
+
+
+def test_loom_that_ends_badly_is_not_kept(loom):
+    ran, says = loom
+    says[1] = 101
+    for _ in range(2):
+        with pytest.raises(log.Failure):
+            model.run_models()
+    assert len(ran) == 2
