@@ -112,13 +112,17 @@ fn writes(head: &TestHead, count: u64) -> Result<KVec<Arc<Io>>> {
 
 /// A write that has been sent to `path`, which works again, and may still be carried out.
 fn lose_a_write(head: &TestHead, path: &FakePath, fence: &TestFence) -> Result<Arc<Io>> {
-    let io = lose_a_write_after(head, path, fence, 0)?;
+    path.behave(Behaviour::Hold);
+    let io = head.write(0)?;
 
+    // An open fence sends it back at once, and then it completes.
     path.behave(Behaviour::Complete);
+    path.fail_held_over_fenced(fence.0);
     Ok(io)
 }
 
-/// The same for a write that has failed on `path` so often before. The path goes on holding bios.
+/// The same for a write that has failed on `path` so often before. The path goes on holding bios, so
+/// `fence` is closed.
 fn lose_a_write_after(
     head: &TestHead,
     path: &FakePath,

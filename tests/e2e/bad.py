@@ -21,24 +21,30 @@ _DISKS = ("mpbad0", "mpbad1")
 _ERRORS = errno.errorcode | {errno.EDEADLK: "EDEADLK", errno.EOPNOTSUPP: "EOPNOTSUPP"}
 
 
-def make(mistake, lower="") -> str:
-    """Makes a mistake while another driver's disk is used; returns the name of the error that it got, or "ok".
-
-    `lower` is the disk that the paths send clones of their bios to, if the mistake wants one.
-
-    Afterwards the bad driver has taken apart what it had, so that it can be unloaded; it is.
-    """
+@contextmanager
+def loaded():
+    """The bad driver, beside the other one; both are unloaded afterwards."""
     if not modules.available(MODULE):
         raise Skip("the bad driver is on the library")
-    with RamDisk("c") as disk:
+    with RamDisk("c"):
         modules.load(MODULE)
-        with Bystander(disk.device) as bystander:
-            bystander.wait_for_io()
-            outcome = _outcome(f"{mistake} {lower}".strip())
-            bystander.wait_for_io()
+        yield
         modules.unload(MODULE)
-        left = [name for name in _DISKS if pathlib.Path("/sys/block", name).exists()]
-        assert not left, f"the bad driver left {left}"
+
+
+def make(mistake, lower="") -> str:
+    """Makes a mistake while the other driver's disk is used; returns the name of the error that it got, or "ok".
+
+    `lower` is the disk that the paths send clones of their bios to, if the mistake wants one. It is made within
+    `loaded()`. Afterwards the bad driver has taken apart what it had, so that it could be unloaded.
+    """
+    with Bystander(RamDisk.device) as bystander:
+        bystander.wait_for_io()
+        outcome = _outcome(f"{mistake} {lower}".strip())
+        bystander.wait_for_io()
+    wait.until(lambda: modules.references(MODULE) == 0, f"{MODULE} to be let go")
+    left = [name for name in _DISKS if pathlib.Path("/sys/block", name).exists()]
+    assert not left, f"the bad driver left {left}"
     return outcome
 
 

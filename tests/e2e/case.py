@@ -13,6 +13,9 @@
     @test(machine="one node")
     def one_node_is_enough(): ...                   # not in the usual machine; tools/lab/e2e.py has them
 
+    @test(within=loaded)            # loaded() is entered before it, and left when the next test is not within it
+    def a_mistake_is_refused(): ...
+
     @test(long=True)
     def it_holds_for_hours(): ...                   # only when asked for, as `make test` has no time for it
 
@@ -42,17 +45,19 @@ class Case:
     warns: tuple
     machine: str
     long: bool
+    #: Makes the context that tests have in common which run one after the other, or None.
+    within: Callable | None
 
     def run(self) -> None:
         self.function(*self.arguments)
 
 
-def test(function=None, *, over=(), limit=LIMIT, warns=(), machine="", long=False):
+def test(function=None, *, over=(), limit=LIMIT, warns=(), machine="", long=False, within=None):
     """Makes a function a test, or one test for each of the arguments in `over`."""
     if function is None:
-        return lambda function: test(function, over=over, limit=limit, warns=warns, machine=machine, long=long)
+        return lambda function: test(function, over=over, limit=limit, warns=warns, machine=machine, long=long, within=within)
     for argument in over or (None,):
         name = function.__name__ + (f"_over_{argument}" if over else "")
         assert name not in cases, f"two tests are called {name}"
-        cases[name] = Case(name, function, (argument,) if over else (), limit, warns, machine, long)
+        cases[name] = Case(name, function, (argument,) if over else (), limit, warns, machine, long, within)
     return function

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import traceback
+from contextlib import ExitStack
 
 from tests.e2e import head
 from tests.e2e import host
@@ -37,15 +38,41 @@ def main() -> int:
     modules.install()
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     print("KTAP version 1", flush=True)
+    common = _Common()
     for number in itertools.count(1):
         name = host.next_test()
         if not name:
+            common.leave()
             return 0
-        if not _run(number, suite.CASES[name]):
+        if not _run(number, suite.CASES[name], common):
             return FAILED
 
 
-def _run(number, case) -> bool:
+class _Common:
+    """What tests have in common that run one after the other."""
+
+    def __init__(self):
+        self._within = None
+        self._open = ExitStack()
+
+    def enter(self, within) -> None:
+        """Enters what the next test is within, unless the one before was; leaves what that was within."""
+        if within is not self._within:
+            self.leave()
+            if within:
+                self._open.enter_context(within())
+                self._within = within
+
+    def leave(self) -> None:
+        """Leaves what the last test was within; when that fails, or the kernel complains of it, the guest does."""
+        log = KernelLog()
+        self._within = None
+        self._open.close()
+        if found := problems(log.new_lines(), ()):
+            raise AssertionError("\n".join(found))
+
+
+def _run(number, case, common) -> bool:
     """Runs one test; True when the next one can be run after it."""
     print(f"# {case.name}: started", flush=True)
     mark(case.name)
@@ -53,6 +80,7 @@ def _run(number, case) -> bool:
     watchdog = _watch(number, case, log)
     fault = skip = None
     try:
+        common.enter(case.within)
         case.run()
     except Skip as reason:
         skip = reason

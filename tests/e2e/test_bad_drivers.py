@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """What drivers in C do wrong gets an error or a warning that names the mistake, and nothing else happens.
 
-Each test has the driver of tests/bad/ make one mistake, beside a driver that goes on with verified I/O, and unloads
-both. A warning that is not told of, and one that is but does not come, fails the test.
+Each test has the driver of tests/bad/ make one mistake, beside a driver that goes on with verified I/O; both are unloaded
+after the last test in a row. A warning that is not told of, and one that is but does not come, fails the test.
 """
 
 import pathlib
@@ -25,29 +25,29 @@ NOT_QUIESCED = "a path is deleted before mpath_quiesce_device(), which is done n
 
 # Paths
 
-@test(warns=(ON_A_HEAD,))
+@test(within=bad.loaded, warns=(ON_A_HEAD,))
 def bad_a_path_that_is_added_twice_is_refused():
     assert bad.make("add_twice") == "EEXIST"
 
 
-@test(warns=(ON_A_HEAD,))
+@test(within=bad.loaded, warns=(ON_A_HEAD,))
 def bad_a_path_that_is_added_to_two_heads_is_refused():
     assert bad.make("add_to_two_heads") == "EEXIST"
 
 
-@test(warns=("a path is added that readers of the head that it was on may still see: mpath_synchronize() is missing",))
+@test(within=bad.loaded, warns=("a path is added that readers of the head that it was on may still see: mpath_synchronize() is missing",))
 def bad_a_path_that_readers_of_another_head_may_see_is_refused():
     """Shows A-11."""
     assert bad.make("add_elsewhere_at_once") == "EBUSY"
 
 
-@test
+@test(within=bad.loaded)
 def bad_a_path_that_nobody_sees_any_more_is_taken():
     """Shows A-11."""
     assert bad.make("add_elsewhere") == "ok"
 
 
-@test
+@test(within=bad.loaded)
 def bad_a_driver_that_wants_no_links_is_left_in_peace():
     """Shows A-13."""
     log = KernelLog()
@@ -56,96 +56,96 @@ def bad_a_driver_that_wants_no_links_is_left_in_peace():
     assert not said, f"the log says {said}"
 
 
-@test
+@test(within=bad.loaded)
 def bad_paths_of_a_head_without_a_disk_come_and_go_while_they_are_looked_at():
     """Shows A-8."""
     assert bad.make("watch_without_disk") == "ok"
 
 
-@test
+@test(within=bad.loaded)
 def bad_a_path_near_to_no_node_is_refused():
     assert bad.make("add_on_no_node") == "EINVAL"
 
 
-@test(warns=(WITHOUT,))
+@test(within=bad.loaded, warns=(WITHOUT,))
 def bad_a_path_without_a_disk_is_refused():
     assert bad.make("add_without_disk") == "EINVAL"
 
 
-@test(warns=(WITHOUT,))
+@test(within=bad.loaded, warns=(WITHOUT,))
 def bad_a_path_without_a_port_is_refused():
     """Shows L-10."""
     assert bad.make("add_without_port") == "EINVAL"
 
 
-@test(warns=("a path is added whose disk is a head's",))
+@test(within=bad.loaded, warns=("a path is added whose disk is a head's",))
 def bad_a_head_that_is_its_own_path_is_refused():
     assert bad.make("add_the_head_itself") == "EINVAL"
 
 
-@test
+@test(within=bad.loaded)
 def bad_a_path_to_a_dying_head_is_refused():
     assert bad.make("add_to_a_dying_head") == "ENXIO"
 
 
-@test(warns=(NEVER_ADDED,) * 8)
+@test(within=bad.loaded, warns=(NEVER_ADDED,) * 8)
 def bad_a_path_that_was_never_added_is_not_used():
     assert bad.make("use_unadded") == "EINVAL"
 
 
-@test(warns=(NEVER_ADDED,))
+@test(within=bad.loaded, warns=(NEVER_ADDED,))
 def bad_deleting_a_path_that_was_never_added_does_nothing():
     assert bad.make("delete_unadded") == "ok"
 
 
-@test(warns=(NEVER_ADDED,))
+@test(within=bad.loaded, warns=(NEVER_ADDED,))
 def bad_removing_a_path_that_was_never_added_does_nothing():
     """Shows A-7."""
     assert bad.make("remove_unadded") == "ok"
 
 
-@test
+@test(within=bad.loaded)
 def bad_a_path_that_was_removed_in_one_step_is_gone():
     """Shows A-7."""
     assert bad.make("remove_in_one_step") == "ok"
 
 
-@test(warns=("a path is set to a node that there is not: it stays where it is",))
+@test(within=bad.loaded, warns=("a path is set to a node that there is not: it stays where it is",))
 def bad_a_path_does_not_move_to_a_node_that_there_is_not():
     assert bad.make("move_to_no_node") == "ok"
 
 
-@test(warns=("a path is deleted that is on no head",))
+@test(within=bad.loaded, warns=("a path is deleted that is on no head",))
 def bad_deleting_a_path_twice_does_nothing():
     assert bad.make("delete_twice") == "ok"
 
 
-@test(warns=(NOT_QUIESCED,))
+@test(within=bad.loaded, warns=(NOT_QUIESCED,))
 def bad_a_path_that_is_deleted_at_once_is_quiesced():
     assert bad.make("delete_unquiesced") == "ok"
 
 
-@test
+@test(within=bad.loaded)
 def bad_a_path_of_a_head_without_a_disk_does_not_go_live():
     assert bad.make("live_without_disk") == "ENODEV"
 
 
-@test(warns=("attempted to be registered with empty name",))
+@test(within=bad.loaded, warns=("attempted to be registered with empty name",))
 def bad_a_disk_without_a_name_does_not_go_live():
     assert bad.make("live_without_name") == "EINVAL"
 
 
-@test
+@test(within=bad.loaded)
 def bad_a_path_that_was_removed_does_not_go_live():
     assert bad.make("live_after_removal") == "ENXIO"
 
 
-@test
+@test(within=bad.loaded)
 def bad_a_path_of_a_dead_head_does_not_go_live():
     assert bad.make("live_on_a_dead_head") == "ENXIO"
 
 
-@test(warns=(
+@test(within=bad.loaded, warns=(
     "a port is set to a state that there is not: it is dead",
     "a path is set to an access state that there is not: it is not used",
     "a path is enabled or disabled for a reason that there is not",
@@ -156,221 +156,221 @@ def bad_states_that_there_are_not_are_not_taken():
 
 # Callbacks
 
-@test(warns=(WAITS,))
+@test(within=bad.loaded, warns=(WAITS,))
 def bad_a_callback_does_not_bring_a_path_up():
     assert bad.make("live_in_section") == "EDEADLK"
 
 
-@test(warns=(WAITS,))
+@test(within=bad.loaded, warns=(WAITS,))
 def bad_a_callback_does_not_quiesce_a_path():
     assert bad.make("quiesce_in_section") == "ok"
 
 
-@test(warns=(NOT_QUIESCED, WAITS))
+@test(within=bad.loaded, warns=(NOT_QUIESCED, WAITS))
 def bad_a_callback_does_not_delete_a_path():
     assert bad.make("delete_in_section") == "ok"
 
 
-@test(warns=(WAITS,))
+@test(within=bad.loaded, warns=(WAITS,))
 def bad_a_callback_does_not_remove_a_path():
     """Shows A-7."""
     assert bad.make("remove_in_section") == "ok"
 
 
-@test(warns=(WAITS,))
+@test(within=bad.loaded, warns=(WAITS,))
 def bad_a_callback_does_not_wait_for_readers():
     assert bad.make("synchronize_in_section") == "ok"
 
 
-@test(warns=(WAITS, WAITS))
+@test(within=bad.loaded, warns=(WAITS, WAITS))
 def bad_a_callback_does_not_change_links():
     assert bad.make("links_in_section") == "ok"
 
 
-@test(warns=(WAITS,))
+@test(within=bad.loaded, warns=(WAITS,))
 def bad_a_callback_does_not_end_a_head():
     assert bad.make("put_in_section") == "ok"
 
 
-@test(warns=(WAITS,))
+@test(within=bad.loaded, warns=(WAITS,))
 def bad_add_cdev_does_not_bring_a_path_up():
     assert bad.make("live_in_add_cdev") == "EDEADLK"
 
 
-@test
+@test(within=bad.loaded)
 def bad_no_callback_is_not_called():
     assert bad.make("call_nothing") == "EINVAL"
 
 
 # Templates
 
-@test
+@test(within=bad.loaded)
 def bad_a_template_without_release_is_refused():
     assert bad.make("no_release") == "EINVAL"
 
 
-@test
+@test(within=bad.loaded)
 def bad_a_template_without_add_cdev_is_refused():
     assert bad.make("no_add_cdev") == "EINVAL"
 
 
-@test
+@test(within=bad.loaded)
 def bad_a_template_without_del_cdev_is_refused():
     assert bad.make("no_del_cdev") == "EINVAL"
 
 
-@test
+@test(within=bad.loaded)
 def bad_a_template_without_ioctl_begin_is_refused():
     assert bad.make("no_ioctl_begin") == "EINVAL"
 
 
-@test
+@test(within=bad.loaded)
 def bad_a_template_without_ioctl_handle_is_refused():
     assert bad.make("no_ioctl_handle") == "EINVAL"
 
 
-@test
+@test(within=bad.loaded)
 def bad_a_template_without_operations_is_refused():
     assert bad.make("no_fops") == "EINVAL"
 
 
-@test
+@test(within=bad.loaded)
 def bad_a_template_with_operations_that_are_no_heads_is_refused():
     assert bad.make("other_fops") == "EINVAL"
 
 
-@test
+@test(within=bad.loaded)
 def bad_a_template_with_operations_of_another_module_is_refused():
     assert bad.make("foreign_fops") == "EINVAL"
 
 
-@test
+@test(within=bad.loaded)
 def bad_a_template_that_is_not_there_is_refused():
     assert bad.make("no_template") == "EINVAL"
 
 
-@test(warns=("a removal delay is set by a driver without remove_head: it is ignored",))
+@test(within=bad.loaded, warns=("a removal delay is set by a driver without remove_head: it is ignored",))
 def bad_a_removal_that_nobody_carries_out_is_not_delayed():
     assert bad.make("delay_without_remove_head") == "EOPNOTSUPP"
 
 
 # Policies
 
-@test
+@test(within=bad.loaded)
 def bad_a_policy_that_there_is_not_is_refused():
     assert bad.make("unknown_policy") == "EINVAL"
 
 
-@test
+@test(within=bad.loaded)
 def bad_supporting_policies_that_there_are_not_is_refused():
     assert bad.make("unknown_policies") == "EINVAL"
 
 
-@test
+@test(within=bad.loaded)
 def bad_a_policy_that_is_not_supported_is_refused():
     assert bad.make("policy_left_out") == "EINVAL"
 
 
-@test
+@test(within=bad.loaded)
 def bad_setting_a_policy_that_there_is_not_is_refused():
     assert bad.make("set_unknown_policy") == "EINVAL"
 
 
-@test(warns=("a policy is used that has never been initialised",))
+@test(within=bad.loaded, warns=("a policy is used that has never been initialised",))
 def bad_a_policy_that_is_not_initialised_is_not_set():
     assert bad.make("set_uninitialised_policy") == "EINVAL"
 
 
-@test(warns=("a policy is used that has never been initialised",))
+@test(within=bad.loaded, warns=("a policy is used that has never been initialised",))
 def bad_a_policy_that_is_not_initialised_is_not_followed():
     assert bad.make("follow_uninitialised_policy") == "EINVAL"
 
 
-@test
+@test(within=bad.loaded)
 def bad_a_head_follows_a_policy():
     assert bad.make("follow_no_policy") == "EINVAL"
 
 
-@test(warns=("a policy that heads follow is initialised again",))
+@test(within=bad.loaded, warns=("a policy that heads follow is initialised again",))
 def bad_a_policy_that_heads_follow_is_not_initialised_again():
     assert bad.make("initialise_policy_in_use") == "EBUSY"
 
 
 # Heads
 
-@test
+@test(within=bad.loaded)
 def bad_a_head_has_one_disk():
     assert bad.make("two_disks") == "EEXIST"
 
 
-@test
+@test(within=bad.loaded)
 def bad_a_disk_on_no_node_is_refused():
     assert bad.make("disk_on_no_node") == "EINVAL"
 
 
-@test
+@test(within=bad.loaded)
 def bad_an_ioctl_on_a_head_without_a_disk_finds_no_path():
     assert bad.make("ioctl_without_disk") == "EAGAIN"
 
 
-@test(warns=("a head is removed that mpath_try_remove_head() has not decided about",))
+@test(within=bad.loaded, warns=("a head is removed that mpath_try_remove_head() has not decided about",))
 def bad_a_head_that_has_paths_is_not_removed():
     assert bad.make("remove_undecided") == "ok"
 
 
-@test(warns=("a head is removed that has been removed",))
+@test(within=bad.loaded, warns=("a head is removed that has been removed",))
 def bad_a_head_is_removed_once():
     assert bad.make("remove_twice") == "ok"
 
 
-@test(warns=("the last reference to a head that has paths is dropped: it is kept",))
+@test(within=bad.loaded, warns=("the last reference to a head that has paths is dropped: it is kept",))
 def bad_a_head_that_has_paths_is_kept():
     assert bad.make("put_with_paths") == "ok"
 
 
-@test(warns=("the last reference to a head is dropped before mpath_remove_head(), which is done now",))
+@test(within=bad.loaded, warns=("the last reference to a head is dropped before mpath_remove_head(), which is done now",))
 def bad_a_head_that_is_left_is_removed():
     assert bad.make("put_unremoved") == "ok"
 
 
-@test(warns=("a reference to a head is dropped that the driver does not have",))
+@test(within=bad.loaded, warns=("a reference to a head is dropped that the driver does not have",))
 def bad_an_openers_reference_is_not_the_drivers_to_drop():
     assert bad.make("put_too_often") == "ok"
 
 
-@test(warns=("a reference to a head is dropped that the driver does not have",))
+@test(within=bad.loaded, warns=("a reference to a head is dropped that the driver does not have",))
 def bad_a_head_that_is_being_released_has_no_reference_to_drop():
     assert bad.make("put_in_release") == "ok"
 
 
-@test(warns=("a reference to a head is taken after the last one was dropped",))
+@test(within=bad.loaded, warns=("a reference to a head is taken after the last one was dropped",))
 def bad_a_head_that_is_being_released_stays_so():
     assert bad.make("get_in_release") == "ok"
 
 
 # Bios
 
-@test(warns=(NOT_ITS_BIO,))
+@test(within=bad.loaded, warns=(NOT_ITS_BIO,))
 def bad_a_bio_that_did_not_come_through_the_head_is_not_taken():
     assert bad.make("failover_foreign") == "ok"
 
 
-@test(warns=(NOT_ITS_BIO,))
+@test(within=bad.loaded, warns=(NOT_ITS_BIO,))
 def bad_a_bio_is_failed_over_once():
     assert bad.make("failover_twice") == "ok"
 
 
-@test(warns=(NOT_ITS_BIO,))
+@test(within=bad.loaded, warns=(NOT_ITS_BIO,))
 def bad_a_bio_is_failed_over_on_its_own_path():
     assert bad.make("failover_on_another_path") == "ok"
 
 
-@test(warns=(NOT_ITS_BIO,))
+@test(within=bad.loaded, warns=(NOT_ITS_BIO,))
 def bad_a_head_without_a_disk_takes_no_bio():
     assert bad.make("failover_without_disk") == "ok"
 
 
-@test
+@test(within=bad.loaded)
 def bad_a_bio_that_every_path_fails_ends():
     """Shows A-17."""
     with bad.broken_disk() as lower:
@@ -387,5 +387,6 @@ def bad_the_mark_of_a_head_means_nothing_to_a_disk_that_is_not_multipathed():
     with Target("bad", ports=("loop",)) as target:
         target.connect(target.ports[0])
         disk = wait.until(lambda: list(pathlib.Path("/sys/block").glob("nvme*n*")), "a disk")[0]
-        assert bad.make("send_the_mark_on", f"/dev/{disk.name}") == "ok"
+        with bad.loaded():
+            assert bad.make("send_the_mark_on", f"/dev/{disk.name}") == "ok"
     modules.unload()

@@ -27,7 +27,7 @@ _SUSPENDED = _POWER / "suspend_stats/success"
 _SET_UP = "nvme {}: 2/0/0 default/read/poll queues"
 #: The CPU that goes, which is the only one of its node. The first one cannot go.
 _CPU = Path("/sys/devices/system/cpu/cpu1/online")
-ROUNDS = 3
+ROUNDS = 2
 
 
 @test(over=POLICIES, limit=180)
