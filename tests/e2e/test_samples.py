@@ -118,13 +118,20 @@ def _fail_paths(disk, load):
         failing.write("failure", "path")
         wait.until(lambda: load.carriers(disk) <= set(others), f"{failing} to carry nothing")
         failing.write("failure", "none")
-    parked = disk.parked
     for path in disk.all:
         path.write("failure", "path")
-    wait.until(lambda: disk.parked > parked, "I/O to be parked")
+    # Whether a bio is parked or pauses is chance. One that fails for ten seconds ends with an error.
+    wait.until(lambda: _stands_still(disk), "I/O to stop")
     for path in disk.all:
         path.write("failure", "none")
     load.wait_for_io(disk, ios=20)
+
+
+def _stands_still(disk) -> bool:
+    """Does no path complete anything for a while?"""
+    before = disk.completed()
+    time.sleep(0.2)
+    return disk.completed() == before
 
 
 def _pull_paths(disk, load):
