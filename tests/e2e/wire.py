@@ -46,7 +46,7 @@ class Rdma(Tcp):
     MODULES = ("nvmet-rdma", "nvme-rdma")
 
     def __init__(self, number):
-        self.address = {"traddr": f"10.77.{number}.1", "trsvcid": "4420"}
+        self.address = {"traddr": f"10.{77 + number // 256}.{number % 256}.1", "trsvcid": "4420"}
         self._net, self._adapter = f"rdma{number}", f"siw{number}"
 
     def make(self, stack) -> None:

@@ -426,7 +426,7 @@ def test_the_last_page_has_how_long_each_part_took_and_what_was_not_run(capsys, 
 
 def test_the_last_page_has_what_failed_and_why(reports):
     def broken():
-        log.failure("e2e: a_test failed", "Traceback\nAssertionError: 1 is not 2\n")
+        log.failure("e2e: a_test failed", "Traceback\nAssertionError: 1 is not 2\nkernel: [7] lab: test\n")
         return Counts(failed=1)
 
     def many():
@@ -493,7 +493,7 @@ def test_no_day_is_refused(monkeypatch):
 
 def test_a_sample_has_every_test_in_one_form_and_what_has_failed(monkeypatch):
     chosen = []
-    monkeypatch.setattr(e2e, "run_cases", lambda names, which: chosen.extend(names) or Counts())
+    monkeypatch.setattr(e2e, "run_cases", lambda names, which, may_help: chosen.extend(names) or Counts())
     forms = next(forms for forms in suite.VARIANTS.values() if len(forms) > 1)
     record.write("e2e", dict.fromkeys(forms, record.FAILED), whole=False)
     e2e.run_sample()

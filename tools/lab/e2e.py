@@ -49,8 +49,11 @@ MACHINES = {
     "a node to come": vm.Topology(pluggable_mib=256, subsystems=TOPOLOGY.subsystems[:1]),
 }
 CPUS = 2
-#: How many guests run side by side. Much of a test is waiting: on two CPUs, three are faster than two.
-GUESTS = 3
+#: How many guests run side by side. Much of a test is waiting, so two are faster than one. On two CPUs three are slower:
+#: what a CPU of a guest waits for, another one often cannot do, as it gets no time.
+GUESTS = 2
+#: How often a guest asks whether it may begin.
+ASK_AGAIN_SECONDS = 1
 #: How long a guest may take beyond its tests' own limits before it is given up.
 GRACE_SECONDS = 60
 
@@ -80,17 +83,23 @@ def run(which="", only=None, name: str = kernel.PLAIN, long=False) -> Counts:
     return run_cases(names, which, name)
 
 
-def run_sample() -> Counts:
-    """Runs every test over one of its transports, or with one of its drivers, and what has failed when it ran last."""
+def run_sample(may_help=None) -> Counts:
+    """Runs every test over one of its transports, or with one of its drivers, and what has failed when it ran last.
+
+    `may_help` as in run_cases().
+    """
     known = record.read("e2e").outcomes
     names = [rotation.one_of(variants, number) for number, variants in enumerate(suite.VARIANTS.values())]
     names += [name for name in suite.SHORT if known.get(name) == record.FAILED and name not in names]
     log.info(f"e2e: {len(names)} of {len(suite.SHORT)}, each test in one of its forms, as DAY={rotation.day()} has it")
-    return run_cases(names, "ours")
+    return run_cases(names, "ours", may_help=may_help)
 
 
-def run_cases(names, which="", name: str = kernel.PLAIN, part="", leaks=True) -> Counts:
-    """Runs just these tests; `part` is how they are called together. `leaks` as in vm.run()."""
+def run_cases(names, which="", name: str = kernel.PLAIN, part="", leaks=True, may_help=None) -> Counts:
+    """Runs just these tests; `part` is how they are called together. `leaks` as in vm.run().
+
+    All guests but one begin when `may_help()` says so, if it is given.
+    """
     which = which or modules.chosen()
     setup.ensure()
     built, directory = kernel.ensure(name), modules.ensure(which, name)
@@ -99,7 +108,8 @@ def run_cases(names, which="", name: str = kernel.PLAIN, part="", leaks=True) ->
         queue = _Queue(names, step)
         guests = [_Guest(number, kernel.place(name), queue, step, leaks)
                   for number in range(1, min(GUESTS, len(names)) + 1)]
-        process.all_at_once(lambda guest=guest: guest.run(built, directory) for guest in guests)
+        process.all_at_once([lambda: guests[0].run(built, directory),
+                             *(lambda guest=guest: guest.help(built, directory, may_help) for guest in guests[1:])])
     for case in names:
         queue.outcomes.setdefault(case, Outcome(case, "failed", "no guest has run it"))
     outcomes = [queue.outcomes[case] for case in [*names, *(set(queue.outcomes) - set(names))]]
@@ -197,6 +207,12 @@ class _Guest:
         self._begun = 0
         self._ran = 0
         self._machine = ""
+
+    def help(self, built, directory, may_help) -> None:
+        """The same once it may, if there is anything left then."""
+        while may_help and len(self._queue) and not may_help():
+            time.sleep(ASK_AGAIN_SECONDS)
+        self.run(built, directory)
 
     def run(self, built, directory) -> None:
         for boot in itertools.count(1):

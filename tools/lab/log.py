@@ -52,12 +52,15 @@ def error(text: str) -> None:
 
 
 def failure(text: str, why: str = "") -> None:
-    """Says that something has failed, and why, in lines below it; the command goes on."""
+    """Says that something has failed, and why, in lines below it; the command goes on.
+
+    The last of these lines that is not the kernel's counts as the reason.
+    """
     info(text)
     lines = why.splitlines()
     for line in lines:
         print(f"    {line}", flush=True)
-    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    last = next((line.strip() for line in reversed(lines) if line.strip() and not line.startswith("kernel: ")), "")
     _failures.append(f"{text}: {last}"[:_SHORT_LENGTH] if last else text)
 
 

@@ -17,15 +17,24 @@ from lab.counts import Counts
 
 #: How many failures the last page has.
 _SHOWN = 20
-#: The parts of `make test` that run side by side: what the host does by itself, the guests of the plain kernel, and those
-#: of the other one. Guests wait much, and the host never does.
+#: The parts of `make test` that run side by side: one guest after the other, the many guests of the end-to-end tests, of
+#: which the second begins when the first lane has ended, and what the host does by itself, while guests wait.
 LANES_OF_TEST = (
-    ("e2e", "parity", "storm"),
-    ("sanitize", "kunit"),
+    ("sanitize", "kunit", "parity", "storm"),
+    ("e2e",),
     ("check", "lab", "model", "litmus", "misuse", "series", "without multipath", "not multipathed", "mutants"),
 )
 #: All of them. The last asks what became of the others.
 OF_TEST = (*(name for lane in LANES_OF_TEST for name in lane), "defects")
+
+
+#: The parts that have ended in this command.
+_ended = set()
+
+
+def have_ended(names) -> bool:
+    """Have all these parts ended?"""
+    return _ended.issuperset(names)
 
 
 def run(parts: dict, whole: str, lanes: tuple = ()) -> dict:
@@ -63,6 +72,7 @@ class _Done:
             begun = time.monotonic()
             counts = attempt(name, part)
             with self._lock:
+                _ended.add(name)
                 self.results[name] = counts
                 self.seconds[name] = time.monotonic() - begun
                 record.write(self._whole, {name: outcome(counts) for name, counts in self.results.items()}, whole=True)

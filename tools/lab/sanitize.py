@@ -73,7 +73,7 @@ IN_TURNS = [
     "ram_paths_that_come_and_go_at_once_leave_a_disk_over_c",
 ]
 #: How many of them.
-SAMPLE = 4
+SAMPLE = 2
 
 
 def run() -> Counts:
