@@ -432,10 +432,12 @@ mod tests {
                     cpus += 1;
                 }
             }
-            if cpus < 2 {
-                return skip(c"there are too few CPUs");
+            match cpus {
+                0..2 if step == STEPS[0] => return skip(c"there is one CPU"),
+                // A guest with sanitizers has no more than two.
+                0..2 => (),
+                _ => check!(is_fair(a.bios(), b.bios(), cpus)),
             }
-            check!(is_fair(a.bios(), b.bios(), cpus));
         }
         Ok(())
     }
