@@ -15,11 +15,11 @@
 #   MINUTES=n SEED=n           the same of `make soak`
 #   QUICK=1                    `make bench` with two paths only
 #   PATCHES=n                  so many patches of `make mutants`, others every day
-#   AGAIN=1                    `make long` forgets what it has run on these sources
+#   AGAIN=1                    computes what herd7 and loom came to before; `make long` forgets what it has run
 #   CASES=n                    how many cases each parser gets from `make fuzz`
 #   BUILD=1                    `make series` builds and boots every patch
 
-export KSRC KDIR STOCK LONG SAMPLE BUILD MINUTES SECONDS SEED KERNEL QUICK CASES PATCHES DAY ACCEL
+export KSRC KDIR STOCK LONG SAMPLE BUILD MINUTES SECONDS SEED KERNEL QUICK CASES PATCHES DAY ACCEL AGAIN
 
 COMMANDS := setup demo test long lab model litmus fuzz misuse kunit e2e parity sanitize faults storm soak bench errors mutants modules samples kernel check doc series rust-analyzer clean distclean
 .PHONY: help python $(COMMANDS)

@@ -17,8 +17,8 @@ from lab.counts import Counts
 
 #: How many failures the last page has.
 _SHOWN = 20
-#: The parts of `make test` that run side by side: one guest after the other, the many guests of the end-to-end tests, of
-#: which the second begins when the first lane has ended, and what the host does by itself, while guests wait.
+#: The parts of `make test` that run side by side: one guest after the other; the end-to-end tests, whose second guest
+#: begins when the sanitizers have ended; and what the host does by itself, for which guests leave it time.
 LANES_OF_TEST = (
     ("sanitize", "kunit", "parity", "storm"),
     ("e2e",),

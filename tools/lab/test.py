@@ -53,7 +53,7 @@ PARTS = {
     "without multipath": _without_multipath,
     "not multipathed": unpaid.check,
     "kunit": kunit.run,
-    "e2e": lambda: e2e.run_sample(may_help=lambda: parts.have_ended(parts.LANES_OF_TEST[0])),
+    "e2e": lambda: e2e.run_sample(may_help=lambda: parts.have_ended(("sanitize",))),
     "parity": parity.check,
     "storm": storm.check,
     "sanitize": sanitize.check_in_time,

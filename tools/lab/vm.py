@@ -39,7 +39,7 @@ from tests.sanitize.sanitizers import SANITIZERS
 #: What ACCEL= may ask for.
 ACCELERATORS = ("tcg", "kvm")
 #: How many guests of a user run at a time, whatever commands they are of; how often one that waits asks again.
-PLACES = 3
+PLACES = 4
 ASK_AGAIN_SECONDS = 0.5
 #: Seconds without a sign of life from a guest that is booting.
 BOOT_LIMIT = 120
