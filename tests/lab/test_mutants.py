@@ -132,20 +132,25 @@ def several(tmp_path, *parts):
 PARTS = ("kunit",) * 46 + ("e2e",) * 21 + ("model",) * 12 + ("host",) * 4 + ("litmus",) * 3 + ("test",) * 2 + ("e2e+sanitize",)
 
 
+def of_a_day(monkeypatch, found, count, day):
+    monkeypatch.setenv("DAY", str(day))
+    return mutants._todays(found, count)
+
+
 @pytest.mark.parametrize("count", (1, 7, 10, 89, 100))
 @pytest.mark.parametrize("first", (datetime.date(2026, 11, 27), datetime.date(2026, 12, 31)))
-def test_days_go_through_all_mutants(tmp_path, count, first):
+def test_days_go_through_all_mutants(tmp_path, monkeypatch, count, first):
     found = several(tmp_path, *PARTS)
     days = -(-len(found) // count)
-    chosen = [mutants.of_a_day(found, count, first + datetime.timedelta(day)) for day in range(days)]
+    chosen = [of_a_day(monkeypatch, found, count, first + datetime.timedelta(day)) for day in range(days)]
     assert sorted(each.name for day in chosen for each in day) == sorted(each.name for each in found)
     assert all(0 <= min(count, len(found)) - len(day) <= 1 for day in chosen)
 
 
-def test_no_day_has_all_that_takes_long(tmp_path):
+def test_no_day_has_all_that_takes_long(tmp_path, monkeypatch):
     found = several(tmp_path, *PARTS)
     for day in range(9):
-        chosen = mutants.of_a_day(found, 10, datetime.date(2026, 11, 27) + datetime.timedelta(day))
+        chosen = of_a_day(monkeypatch, found, 10, datetime.date(2026, 11, 27) + datetime.timedelta(day))
         assert sum(each.tests[0].usual.part == "e2e" for each in chosen) <= 4
 
 

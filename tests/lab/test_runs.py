@@ -480,7 +480,7 @@ def test_every_one_of_many_has_its_day(monkeypatch, count):
     for number in range(10, 33):
         monkeypatch.setenv("DAY", str(datetime.date.fromordinal(739900 + number)))
         some = rotation.some_of(things, count)
-        assert len(some) == len(set(some)) == min(count, 23)
+        assert len(some) == len(set(some)) and 0 < len(some) <= count
         seen.update(some)
     assert seen == set(things)
 

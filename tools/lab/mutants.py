@@ -17,7 +17,6 @@ in another one, so that neither builds what the other has. Either takes those th
 """
 
 import collections
-import datetime
 import os
 import re
 import shutil
@@ -127,12 +126,6 @@ def _by_number(file: Path) -> tuple:
     return kind, int(re.match(r"\d+", number)[0]), rest
 
 
-def of_a_day(mutants: list, count: int, day: datetime.date) -> list:
-    """So many of them, or one less: days that follow on each other go through all, each through all parts of the tests."""
-    days = -(-len(mutants) // count)
-    return sorted(mutants, key=lambda mutant: mutant.place)[day.toordinal() % days::days]
-
-
 def check(step) -> None:
     """Every defect has a patch, and every patch applies, and breaks what its tests are named for in docs/defects.md."""
     documented = defects.documented_tests()
@@ -173,9 +166,9 @@ def run_sample() -> Counts:
 
 
 def _todays(mutants: list, count: int) -> list:
-    today = rotation.day()
-    chosen = of_a_day(mutants, count, today)
-    log.info(f"mutants: the {len(chosen)} of {today}: {', '.join(mutant.name for mutant in chosen)}")
+    """Those whose turn it is, some for each part of the tests."""
+    chosen = rotation.some_of(sorted(mutants, key=lambda mutant: mutant.place), count)
+    log.info(f"mutants: the {len(chosen)} of {rotation.day()}: {', '.join(mutant.name for mutant in chosen)}")
     return chosen
 
 

@@ -24,6 +24,6 @@ def one_of(variants: list, number: int):
 
 
 def some_of(things: list, count: int) -> list:
-    """So many of them, the next ones every day, until all had their turn."""
-    first = day().toordinal() * count % len(things) if things else 0
-    return (things + things)[first:first + min(count, len(things))]
+    """At most so many of them, from all over the list; the next ones every day, until all had their turn."""
+    days = max(-(-len(things) // count), 1)
+    return things[day().toordinal() % days::days]
