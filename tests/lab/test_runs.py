@@ -6,6 +6,7 @@ import json
 import re
 import textwrap
 import threading
+from contextlib import contextmanager
 from xml.etree import ElementTree
 
 import pytest
@@ -18,6 +19,7 @@ from lab import kunit
 from lab import log
 from lab import model
 from lab import parts
+from lab import process
 from lab import record
 from lab import rotation
 from lab import sanitize
@@ -25,6 +27,7 @@ from lab import source
 from lab import vm
 from lab.counts import Counts
 from lab.reports import Report
+from tests.e2e import run
 from tests.e2e import suite
 
 # KUnit
@@ -462,6 +465,76 @@ def test_every_part_of_make_test_has_its_place():
     from lab import test
     assert len(parts.OF_TEST) == len(set(parts.OF_TEST))
     assert set(test.PARTS) == set(parts.OF_TEST)
+
+
+@pytest.mark.parametrize("left", (True, False))
+def test_a_guest_helps_when_it_may_and_something_is_left(monkeypatch, tmp_path, left):
+    asked, waits = [], []
+
+    def may_help():
+        asked.append(True)
+        return len(asked) == 3
+    guests = Guests(passes)
+    step = type("Step", (), {"log": tmp_path / "e2e.log", "name": "e2e", "progress": lambda self, text: None})()
+    monkeypatch.setattr(vm, "run", guests.run)
+    monkeypatch.setattr("lab.paths.LOGS", tmp_path)
+    monkeypatch.setattr(e2e.time, "sleep", waits.append)
+    queue = e2e._Queue(NAMES if left else [], step)
+    e2e._Guest(2, tmp_path, queue, step, False).help(None, None, may_help)
+    assert (len(queue.outcomes), len(asked), len(waits)) == ((3, 3, 2) if left else (0, 0, 0))
+
+
+def test_parts_have_ended_when_all_of_them_have(monkeypatch):
+    monkeypatch.setattr(parts, "_ended", set())
+    seen = []
+    parts.run({"a": lambda: Counts(passed=1), "b": lambda: seen.append(parts.have_ended(("a", "b"))) or Counts(passed=1)},
+              "test")
+    assert seen == [False] and parts.have_ended(("a", "b")) and not parts.have_ended(("a", "c"))
+
+
+@pytest.fixture
+def common(monkeypatch):
+    """What tests are within, the steps that were taken, and what the kernel says."""
+    steps, said = [], []
+
+    @contextmanager
+    def loaded():
+        steps.append("load")
+        yield
+        steps.append("unload")
+    log_of_kernel = type("Log", (), {"new_lines": lambda self: said})
+    monkeypatch.setattr(run, "KernelLog", log_of_kernel)
+    monkeypatch.setattr(run, "problems", lambda lines, warns: list(lines))
+    return run._Common(), loaded, steps, said
+
+
+def test_what_tests_in_a_row_are_within_is_entered_once(common):
+    found, loaded, steps, _ = common
+    for within, expected in ((None, []), (loaded, ["load"]), (loaded, ["load"]), (None, ["load", "unload"]),
+                             (loaded, ["load", "unload", "load"])):
+        found.enter(within)
+        assert steps == expected
+    found.leave()
+    found.leave()
+    assert steps == ["load", "unload"] * 2
+
+
+def test_what_the_kernel_says_when_it_is_left_is_not_lost(common):
+    found, loaded, steps, said = common
+    found.enter(loaded)
+    said.append("WARNING")
+    with pytest.raises(AssertionError, match="WARNING"):
+        found.enter(None)
+    assert steps == ["load", "unload"]
+
+
+@pytest.mark.parametrize("gives_way", (True, False))
+def test_what_runs_beside_guests_gives_way_to_them(monkeypatch, gives_way):
+    monkeypatch.delenv(process.GIVE_WAY, raising=False)
+    before = int(process.output(["nice"]))
+    if gives_way:
+        monkeypatch.setenv(process.GIVE_WAY, "1")
+    assert int(process.output(["nice"])) == (10 if gives_way else before)
 
 
 # Turns
