@@ -67,13 +67,19 @@ def has_failed(controller) -> bool:
 
 @contextmanager
 def deaf(controller):
-    """An NVMe controller reads no commands for the time of a block, whatever the driver does."""
-    done = threading.Event()
+    """An NVMe controller reads no commands for the time of a block, whatever the driver does.
+
+    After the driver has made it listen, it does for as long as it takes until this gets a CPU.
+    """
+    done, faults = threading.Event(), []
 
     def work():
-        with open(BUS / "devices" / where / "config", "r+b", buffering=0) as config:
-            while not done.is_set():
-                _deafen(config)
+        try:
+            with open(BUS / "devices" / where / "config", "r+b", buffering=0) as config:
+                while not done.is_set():
+                    _deafen(config)
+        except Exception as fault:
+            faults.append(fault)
 
     where = address(controller)
     thread = threading.Thread(target=work, daemon=True)
@@ -83,6 +89,8 @@ def deaf(controller):
     finally:
         done.set()
         thread.join()
+    if faults:
+        raise faults[0]
 
 
 def _deafen(config, deaf=True) -> None:
