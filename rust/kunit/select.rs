@@ -432,12 +432,10 @@ mod tests {
                     cpus += 1;
                 }
             }
-            match cpus {
-                0..2 if step == STEPS[0] => return skip(c"there is one CPU"),
-                // A guest with sanitizers has no more than two.
-                0..2 => (),
-                _ => check!(is_fair(a.bios(), b.bios(), cpus)),
+            if cpus < 2 {
+                return skip(c"there are too few CPUs");
             }
+            check!(is_fair(a.bios(), b.bios(), cpus));
         }
         Ok(())
     }

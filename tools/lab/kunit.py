@@ -26,8 +26,6 @@ from lab import vm
 from lab.counts import Counts
 from lab.reports import Story
 
-#: Two for each node; one where all of it is slow, which two for each node would make slower.
-CPUS = 4
 #: For all suites, and for one test.
 TIMEOUT_SECONDS = 600
 TIMEOUT_OF_ONE_SECONDS = 90
@@ -69,7 +67,7 @@ def run(only: str = "", name: str = kernel.PLAIN, leaks=True) -> Counts:
     with log.step(label, "running the suites in a guest") as step:
         result = vm.run(kernel=built, command=["sh", "-c", _SCRIPT, "sh", shared, examples], modules_dir=library,
                         topology=vm.Topology(), timeout=TIMEOUT_OF_ONE_SECONDS if only else TIMEOUT_SECONDS,
-                        console_log=console, rwdir=shared, smp=CPUS // 2 if built.sanitizes else CPUS,
+                        console_log=console, rwdir=shared,
                         append=f"kunit.enable=1{_filter(only)}", output=_writer(step), leaks=leaks)
         complaints = result.reports or Story(console).reports
         outcomes = {report.during: record.FAILED for report in complaints if report.during}
