@@ -121,8 +121,8 @@ fn lose_a_write(head: &TestHead, path: &FakePath, fence: &TestFence) -> Result<A
     Ok(io)
 }
 
-/// The same for a write that has failed on `path` so often before. `fence` is closed, as the path
-/// goes on holding bios.
+/// The same for a write that has failed on `path` so often before. The path goes on holding bios,
+/// what an open `fence` sends back among them.
 fn lose_a_write_after(
     head: &TestHead,
     path: &FakePath,

@@ -67,9 +67,8 @@ def has_failed(controller) -> bool:
 
 @contextmanager
 def deaf(controller):
-    """An NVMe controller reads no commands for the time of a block, whatever the driver does.
-
-    After the driver has made it listen, it does for as long as it takes until this gets a CPU.
+    """An NVMe controller reads no commands for the time of a block, but for a moment after the driver has made it listen:
+    until this gets a CPU.
     """
     done, faults = threading.Event(), []
 

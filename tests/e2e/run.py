@@ -64,7 +64,7 @@ class _Common:
                 self._within = within
 
     def leave(self) -> None:
-        """Leaves what the last test was within; when that fails, or the kernel complains of it, the guest does."""
+        """Leaves what the last test was within; fails when that fails, or the kernel complains of it."""
         log = KernelLog()
         self._within = None
         self._open.close()

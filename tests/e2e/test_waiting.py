@@ -16,7 +16,7 @@ from tests.e2e.test_pcie import pcie_head
 
 #: Seconds after which a controller that does not answer while it is reset is given up, on a machine of the usual speed.
 ADMIN_SECONDS = 2
-#: How many resets are tried until one fails: who keeps a controller deaf may get no CPU at the wrong time.
+#: How many resets are tried until one fails: `pci.deaf()` may get no CPU at the wrong time.
 ROUNDS = 5
 POLL_QUEUES = "/sys/module/nvme/parameters/poll_queues"
 

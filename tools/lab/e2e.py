@@ -50,10 +50,8 @@ MACHINES = {
 }
 CPUS = 2
 #: How many guests run side by side. Much of a test is waiting, so two are faster than one. On two CPUs three are slower:
-#: what a CPU of a guest waits for, another one often cannot do, as it gets no time.
+#: a CPU of a guest often waits for another one, which gets no time.
 GUESTS = 2
-#: How often a guest asks whether it may begin.
-ASK_AGAIN_SECONDS = 1
 #: How long a guest may take beyond its tests' own limits before it is given up.
 GRACE_SECONDS = 60
 
@@ -211,7 +209,7 @@ class _Guest:
     def help(self, built, directory, may_help) -> None:
         """The same once it may, if there is anything left then."""
         while may_help and len(self._queue) and not may_help():
-            time.sleep(ASK_AGAIN_SECONDS)
+            time.sleep(vm.ASK_AGAIN_SECONDS)
         self.run(built, directory)
 
     def run(self, built, directory) -> None:

@@ -31,17 +31,21 @@ _LOADER = "usr/lib64/ld-linux-x86-64.so.2"
 
 def command() -> list:
     """The words of a herd7 that reads a test of the kernel's memory model; to be run in `model()`."""
+    return [*_program(), *_MODEL]
+
+
+def _program() -> list:
     if _is_installed():
-        return [_COMMAND, *_MODEL]
+        return [_COMMAND]
     root = _unpacked()
     libraries = ":".join(str(root / place) for place in ("usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"))
     return [str(root / _LOADER), "--library-path", libraries, str(root / "usr" / "bin" / _COMMAND),
-            "-set-libdir", str(root / "usr/share/herdtools7/herd"), *_MODEL]
+            "-set-libdir", str(root / "usr/share/herdtools7/herd")]
 
 
 def identity() -> str:
     """What a result depends on besides the test: the version of herd7, its options, and a hash of the model."""
-    return f"{process.output([*command()[:-len(_MODEL)], '-version'])} {_MODEL} {memo.key(*_files_of_model())}"
+    return f"{process.output([*_program(), '-version'])} {_MODEL} {memo.key(*_files_of_model())}"
 
 
 def _files_of_model() -> list:

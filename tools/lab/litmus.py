@@ -17,8 +17,8 @@ call of which function it stands for (`// push: newest.cmpxchg`), or that it is 
 must be in that order in the functions that the thread runs, with the ordering that the line has; `lab/orders.py` knows
 those from the source.
 
-What herd7 says of a test depends on nothing but the test, the model and herd7; so it is kept, and herd7 is asked again
-when one of these changes, or with AGAIN=1.
+The answer of herd7 depends on nothing but the test, the model and herd7; so the lab keeps it, and asks again when one of
+these changes, or with AGAIN=1.
 
 What the model does not have: there are at most four threads; a loop around a `cmpxchg()` is one exchange that succeeds;
 a mutex is a spinlock; SRCU-fast is the model's SRCU, RCU-tasks its RCU, and a workqueue a bit.
@@ -305,7 +305,7 @@ def run(only: str = "") -> Counts:
 
 
 def _judge(row: Row, command: list, model: Path, tools: str) -> Result:
-    """What herd7 says of it, or said when it last had this to read."""
+    """The answer of herd7, kept or new."""
     file = _BUILD / f"{row.name}.litmus"
     file.write_text(row.text())
     at = memo.key(tools, *row.options(), row.text())

@@ -255,17 +255,14 @@ def _page(state: State, ran: dict, done: dict, missing: list, chosen: dict, coun
 
 def _failures(name: str, each: Done):
     """The lines of the page on what failed in a part."""
-    names = each.failures
-    yield from (f"- {name}: {failure}" for failure in names[:_SHOWN])
-    if len(names) > _SHOWN:
-        yield f"- {name}: {len(names) - _SHOWN} more, see {each.log}"
+    yield from (f"- {name}: {failure}" for failure in parts.some(each.failures, _SHOWN, f"more, see {each.log}"))
 
 
 def _left_out(came_to: Result) -> list:
     """Why tests were skipped or left out: each reason once, and how often where that is more than once."""
     reasons = Counter([*came_to.left_out, *(reason.partition(": ")[2] or reason for reason in came_to.skipped)])
     told = [f"{count} times: {reason}" if count > 1 else reason for reason, count in reasons.most_common()]
-    return told[:_SHOWN] + [f"{len(told) - _SHOWN} more reasons"][:len(told) > _SHOWN]
+    return parts.some(told, _SHOWN, "more reasons")
 
 
 def _time(seconds: float) -> str:

@@ -48,14 +48,13 @@ def run_host(only: str = "") -> Counts:
 
 def run_models(only: str = "") -> Counts:
     """Runs the models under loom, unless it has come to its end with the same sources before."""
-    at = _identity()
-    kept = None if only else memo.recall("model", at)
-    if kept:
+    at = "" if only else _identity()
+    if kept := at and memo.recall("model", at):
         return _recalled(kept)
     counts = _cargo_test("model", "model-loom", "interleaving threads",
                          ["--release", "--test", "model", "--", "--show-output"], only, RUSTFLAGS="--cfg loom")
     _tell()
-    if not only and not counts.failed:
+    if at and not counts.failed:
         memo.keep("model", at, {"said": (paths.LOGS / "model-loom.log").read_text(errors="replace"),
                                 "day": str(datetime.date.today())})
     return counts

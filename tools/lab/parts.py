@@ -89,10 +89,12 @@ def _page(results: dict, seconds: dict, in_all: float):
         for reason in counts.left_out:
             yield f"{'':6}  {'':{width}}    left out: {reason}"
     yield f"{log.elapsed(in_all):>6}  in all"
-    failures = log.failures()
-    yield from (f"{'':6}  failed: {failure}" for failure in failures[:_SHOWN])
-    if len(failures) > _SHOWN:
-        yield f"{'':6}  failed: {len(failures) - _SHOWN} more, see above"
+    yield from (f"{'':6}  failed: {failure}" for failure in some(log.failures(), _SHOWN, "more, see above"))
+
+
+def some(lines: list, most: int, others: str) -> list:
+    """The first lines, and how many `others` there are."""
+    return lines[:most] + [f"{len(lines) - most} {others}"] * (len(lines) > most)
 
 
 def outcome(counts: Counts) -> str:
