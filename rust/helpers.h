@@ -34,6 +34,9 @@ u32 mpath_helper_last_done(struct mpath_turn __percpu *turns);
 struct mpath_turn __percpu *mpath_helper_alloc_turns(void);
 void mpath_helper_free_turns(struct mpath_turn __percpu *turns);
 
+#ifdef CONFIG_BLK_LOWER
+bool mpath_helper_enter_lower(struct block_device *bdev);
+#endif
 void mpath_helper_trace_bio_remap(struct bio *bio, struct mpath_head *from);
 struct gendisk *mpath_helper_alloc_disk(struct queue_limits *lim, int node);
 void mpath_helper_suppress_part_scan(struct gendisk *disk);

@@ -57,6 +57,13 @@ __mpath_inline u32 mpath_helper_last_done(struct mpath_turn __percpu *turns)
 	return raw_cpu_read(turns->done);
 }
 
+#ifdef CONFIG_BLK_LOWER
+__mpath_inline bool mpath_helper_enter_lower(struct block_device *bdev)
+{
+	return blk_enter_lower(bdev);
+}
+#endif
+
 __mpath_inline
 void mpath_helper_trace_bio_remap(struct bio *bio, struct mpath_head *from)
 {

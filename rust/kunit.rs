@@ -35,3 +35,4 @@ mod slab;
 mod split;
 mod sysfs;
 mod trust;
+mod way;

@@ -9,6 +9,9 @@
 //! from before it was made. As long as that is still the sum, it is current, and choosing a path
 //! looks at no state at all.
 //!
+//! Each port counts its own changes as well. So a head finds out that only ports have changed that
+//! none of its paths goes through, and then its shortlist bears the new sum and stays as it is.
+//!
 //! Shortlists are made anew by those who need one, under a lock that no interrupt takes. Meanwhile
 //! others may read the old one, the new one, or some of both: every place names a path that stays
 //! until their read-side section ends, and that was usable a moment ago.
@@ -73,10 +76,14 @@ impl Default for Changes {
 /// What a shortlist was made of, and whether that is still so.
 #[repr(C)]
 pub struct Stamp {
-    /// The sum of all changes before the shortlist was made. No shortlist is of 0.
+    /// The sum of all changes before the shortlist was made, or was found to be as it would be
+    /// made. No shortlist is of 0.
     of: AtomicU64,
     /// The changes of the head.
     changes: Changes,
+    /// The changes of the head, and of the ports of its paths, before the shortlist was made. Under
+    /// the lock.
+    made_of: [AtomicU64; 2],
 }
 
 /// How often a shortlist is made again at once, because something changed while it was made.
@@ -91,6 +98,7 @@ impl Stamp {
         Self {
             of: AtomicU64::new(0),
             changes,
+            made_of: [AtomicU64::new(0), AtomicU64::new(0)],
         }
     }
 
@@ -104,22 +112,44 @@ impl Stamp {
         self.changes.count().wrapping_add(of_ports.count())
     }
 
+    /// Was the shortlist made of other counts than these? Under the lock.
+    fn differs(&self, counts: [u64; 2]) -> bool {
+        let [of_head, of_ports] = &self.made_of;
+
+        [of_head.load(), of_ports.load()] != counts
+    }
+
+    fn set_made_of(&self, counts: [u64; 2]) {
+        let [of_head, of_ports] = &self.made_of;
+
+        of_head.store(counts[0]);
+        of_ports.store(counts[1]);
+    }
+
     /// Has nothing changed since the shortlist was made? Inside a read-side section.
     #[inline(always)]
     pub fn is_current(&self, of_ports: &Changes) -> bool {
         self.of.load() == self.sum(of_ports)
     }
 
-    /// Has `make` make the shortlist unless it is current. Under the lock, inside a read-side
-    /// section.
-    pub fn renew(&self, of_ports: &Changes, make: impl Fn()) {
+    /// Has `make` make the shortlist unless it is current, or would be made as it is. `of_own` is
+    /// the sum of the changes of the ports that the head's paths go through. Under the lock, inside
+    /// a read-side section.
+    pub fn renew(&self, of_ports: &Changes, of_own: impl Fn() -> u64, make: impl Fn()) {
         for _ in 0..TRIES {
-            let sum = self.sum(of_ports);
+            let of_head = self.changes.count();
+            let sum = of_head.wrapping_add(of_ports.count());
 
             if self.of.load() == sum {
                 return;
             }
-            make();
+            // Whoever counts a change for all ports has counted it for its own.
+            let counts = [of_head, of_own()];
+
+            if self.differs(counts) {
+                make();
+                self.set_made_of(counts);
+            }
             self.of.store(sum);
         }
     }
@@ -164,9 +194,11 @@ pub fn note(
     old
 }
 
-/// Changes the state of a port, as [`change`] does that of a path. Any context.
-pub fn change_port(word: &AtomicU32, of_ports: &Changes, state: PortState) {
+/// Changes the state of a port, as [`change`] does that of a path; `own` are the changes of this
+/// port. Any context.
+pub fn change_port(word: &AtomicU32, own: &Changes, of_ports: &Changes, state: PortState) {
     word.update(|_| state as u32);
+    own.add();
     of_ports.add();
 }
 
@@ -191,6 +223,9 @@ pub trait Keeper<'a>: Copy {
 
     /// All paths of the head.
     fn paths(self) -> impl Iterator<Item = &'a Self::Path>;
+
+    /// How often the port of a path has changed.
+    fn port_changes(path: &Self::Path) -> u64;
 
     /// Puts a path on a place of the shortlist. Under the lock. Returns whether there is room for
     /// it.
@@ -257,8 +292,14 @@ pub fn nearest_to<'a, K: Keeper<'a>>(keeper: K, node: Node) -> Option<&'a K::Pat
 /// Sees to it that the shortlist is current, and does something with it before anybody makes it
 /// anew. Inside a read-side section.
 pub fn renew<'a, K: Keeper<'a>, R>(keeper: K, then: impl FnOnce() -> R) -> R {
+    let of_own = || {
+        keeper
+            .paths()
+            .fold(0, |sum: u64, path| sum.wrapping_add(K::port_changes(path)))
+    };
+
     keeper.with_lock(|| {
-        keeper.stamp().renew(keeper.of_ports(), || {
+        keeper.stamp().renew(keeper.of_ports(), of_own, || {
             let place = Cell::new(0);
             let is_trusted = Cell::new(true);
 

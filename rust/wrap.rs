@@ -12,4 +12,5 @@ pub(crate) mod slab;
 pub(crate) mod srcu;
 pub(crate) mod tasks;
 pub(crate) mod tracked;
+pub(crate) mod way;
 pub(crate) mod work;

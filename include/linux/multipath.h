@@ -163,6 +163,7 @@ enum mpath_port_state {
 /**
  * struct mpath_port - what all paths through one controller share
  * @state: private, an enum mpath_port_state; see mpath_port_set_state()
+ * @changes: private, how often @state has been set
  * @nr_active: requests in flight through the port, counted by the driver while
  *	mpath_iopolicy_is_qd(); read by the queue-depth policy
  *
@@ -172,6 +173,7 @@ enum mpath_port_state {
  */
 struct mpath_port {
 	unsigned int	state;
+	u64		changes;
 	atomic_t	nr_active ____cacheline_aligned_in_smp;
 };
 

@@ -31,6 +31,7 @@ use crate::sync::AtomicU32;
 use crate::wrap::disk::Disk;
 use crate::wrap::numa;
 use crate::wrap::srcu;
+use crate::wrap::way::Way;
 use kernel::sync::atomic::{
     Atomic,
     Relaxed, //
@@ -70,7 +71,13 @@ impl MpathPort {
 
     /// Says what the port can do from now on.
     pub(crate) fn set_state(&self, state: PortState) {
-        change_port(self.state_word(), &PORT_CHANGES, state);
+        change_port(self.state_word(), self.changes(), &PORT_CHANGES, state);
+    }
+
+    /// How often the state has changed.
+    pub(crate) fn changes(&self) -> &Changes {
+        // SAFETY: `Changes` is a transparent `u64`, only accessed atomically.
+        unsafe { &*(&raw const (*self.0.get()).changes).cast() }
     }
 
     /// The requests in flight, as the driver counts them.
@@ -285,6 +292,14 @@ impl MpathDevice {
     pub(crate) fn part0(&self) -> *mut bindings::block_device {
         // SAFETY: By the type invariant.
         unsafe { (*self.0.get()).part0 }
+    }
+
+    /// The way of a bio to the path's disk, unless the disk takes none now.
+    #[inline(always)]
+    pub(crate) fn way(&self) -> Option<Way> {
+        // SAFETY: By the type invariant: whoever has the path here is in a read-side section. Who
+        // takes it away waits for that, and for tasks on their way to the disk.
+        unsafe { Way::to(self.part0()) }
     }
 
     /// The head that the path is on.

@@ -32,6 +32,7 @@ use crate::state::{
 use crate::wrap::disk::Disk;
 use crate::wrap::numa;
 use crate::wrap::tasks;
+use crate::wrap::way::IS_ONE_PASS;
 use core::ptr::NonNull;
 use kernel::prelude::*;
 use kernel::sync::aref::ARef;
@@ -42,12 +43,15 @@ use kernel::time::msecs_to_jiffies;
 /// time. Sleeps.
 ///
 /// A bio is on its way from when its path is chosen until it enters the queue of the path's disk.
-/// Its task does not sleep in between, except in that queue when it is frozen, where it enters
-/// once it has woken up. So whoever was on the way has arrived when every task has slept.
+/// In one pass that is within a read-side section, and there is nobody to wait for. Otherwise its
+/// task does not sleep in between, except in that queue when it is frozen, where it enters once it
+/// has woken up. So whoever was on the way has arrived when every task has slept.
 pub(crate) fn synchronize_submitters() {
     might_sleep();
-    // What has had its time is left to its fate: a removal waits for nobody who does not end.
-    tasks::synchronize();
+    if !IS_ONE_PASS {
+        // What has had its time is left to its fate: a removal waits for nobody who does not end.
+        tasks::synchronize();
+    }
 }
 
 impl MpathHead {

@@ -312,6 +312,10 @@ impl<'a> Keeper<'a> for Inside<'a> {
         self.iter()
     }
 
+    fn port_changes(path: &MpathDevice) -> u64 {
+        path.port().changes().count()
+    }
+
     fn put(self, place: usize, path: &'a MpathDevice) -> bool {
         let Some(to) = self.places().all().get(place) else {
             return false;

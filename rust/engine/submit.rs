@@ -47,10 +47,17 @@ use crate::wrap::bio::{
     Failure,
     Returned, //
 };
-use crate::wrap::disk::Disk;
+use crate::wrap::disk::{
+    Abilities,
+    Disk, //
+};
 use crate::wrap::tracked::{
     Journey,
     TrackedBio, //
+};
+use crate::wrap::way::{
+    Closed,
+    Way, //
 };
 use kernel::sync::aref::ARef;
 use kernel::sync::atomic::Relaxed;
@@ -71,15 +78,20 @@ impl MpathHead {
         if !bio.is_ordinary() {
             return self.submit_special(bio);
         }
-        let Some(mut bio) = bio.split_ordinary() else {
+        let Some(bio) = bio.split_ordinary() else {
             return;
         };
         let section = self.read();
+        let way = match section.inside().shortlist().choose() {
+            Some(path) => path.way(),
+            None => None,
+        };
 
-        match section.inside().shortlist().choose() {
-            Some(path) => {
-                bio.remap(self.as_raw(), path.part0());
-                bio.submit();
+        match way {
+            Some(way) => {
+                // The bio may sleep for a tag, and must not keep those who wait for readers.
+                drop(section);
+                way.send(self.as_raw(), bio);
             }
             None => self.submit_with_care(section, bio),
         }
@@ -98,26 +110,48 @@ impl MpathHead {
     #[cold]
     #[inline(never)]
     fn submit_with_care(&self, section: Section<'_>, bio: Bio) {
-        let inside = section.inside();
+        let mut again = self.try_to_submit(section, bio);
 
-        match TrackedBio::of(bio) {
+        while let Some(bio) = again {
+            again = self.try_to_submit(self.read(), bio);
+        }
+    }
+
+    /// Does so once. Gives the bio back if the path that was chosen has gone before its queue took
+    /// the bio.
+    fn try_to_submit(&self, section: Section<'_>, bio: Bio) -> Option<Bio> {
+        let (chosen, tracked) = match TrackedBio::of(bio) {
             Ok(mut tracked) => {
                 if let Some(at) = self.has_to_pause(tracked.journey()) {
-                    return self.pause_until(at, tracked);
+                    self.pause_until(at, tracked);
+                    return None;
                 }
-                match inside.take_for(Some(tracked.journey())) {
-                    Some((path, attempt)) => self.send_tracked(path, attempt, tracked),
+                let taken = section.inside().take_for(Some(tracked.journey()));
+
+                match taken.map(Chosen::new) {
+                    Some(chosen) => (chosen, Ok(tracked)),
                     None => {
                         // It has let others go first.
                         tracked.journey().attempt = Attempt::Plain;
                         self.submit_without_path(&section, tracked.into_bio());
+                        return None;
                     }
                 }
             }
-            Err(bio) => match inside.take_for(None) {
-                Some((path, attempt)) => self.send(path, attempt, bio),
-                None => self.submit_without_path(&section, bio),
+            Err(bio) => match section.inside().take_for(None).map(Chosen::new) {
+                Some(chosen) => (chosen, Err(bio)),
+                None => {
+                    self.submit_without_path(&section, bio);
+                    return None;
+                }
             },
+        };
+
+        // Nobody sleeps for a queue, or for a tag, in the section.
+        drop(section);
+        match tracked {
+            Ok(tracked) => self.send_tracked(chosen, tracked),
+            Err(bio) => self.send(chosen, bio),
         }
     }
 
@@ -146,11 +180,12 @@ impl MpathHead {
         }
     }
 
-    /// Sends a bio that is not tracked to a path, as it is if that does.
-    fn send(&self, path: &MpathDevice, attempt: Attempt, mut bio: Bio) {
-        let is_flush = bio.asks_to_flush(path.disk());
+    /// Sends a bio that is not tracked to a path, as it is if that does. Gives it back if the path
+    /// has gone.
+    fn send(&self, chosen: Chosen, mut bio: Bio) -> Option<Bio> {
+        let is_flush = bio.asks_to_flush(&chosen.abilities);
 
-        if is_flush || attempt != Attempt::Plain || bio.is_back() {
+        if is_flush || chosen.attempt != Attempt::Plain || bio.is_back() {
             let moves = u16::from(bio.is_back());
 
             // SAFETY: The head stays until its bios have ended.
@@ -159,29 +194,112 @@ impl MpathHead {
                     // A bio that comes back untracked has failed once.
                     tracked.journey().failures = moves;
                     tracked.journey().moves = moves;
-                    return self.send_tracked(path, attempt, tracked);
+                    return self.send_tracked(chosen, tracked);
                 }
-                Err(back) if is_flush => return self.wait_for_memory(back),
+                Err(back) if is_flush => {
+                    self.wait_for_memory(back);
+                    return None;
+                }
                 // That it fails again will not be known, which matters less than to send it.
                 Err(back) => bio = back,
             }
         }
-        if bio.is_polled() && !path.disk().polls() {
+        let Chosen {
+            path,
+            way,
+            abilities,
+            ..
+        } = chosen;
+
+        if bio.is_polled() && !abilities.polls {
             bio.do_not_poll();
         }
-        bio.remap(self.as_raw(), path.part0());
-        bio.submit();
+        match self.open(path, way, bio.is_nowait()) {
+            Opened::Way(_) if !abilities.can(&bio) => bio.fail(Failure::NotSupported),
+            Opened::Way(way) => way.send(self.as_raw(), bio),
+            Opened::Again => bio.fail(Failure::Again),
+            Opened::Gone => return Some(bio),
+            // SAFETY: The head stays until its bios have ended.
+            Opened::Dead => match unsafe { TrackedBio::track(bio, &self.busy.reserve) } {
+                Ok(mut tracked) => {
+                    tracked.journey().path = path;
+                    self.refused(tracked);
+                }
+                Err(back) => self.wait_for_memory(back),
+            },
+        }
+        None
     }
 
-    fn send_tracked(&self, path: &MpathDevice, attempt: Attempt, mut tracked: TrackedBio) {
+    fn send_tracked(&self, chosen: Chosen, mut tracked: TrackedBio) -> Option<Bio> {
+        let Chosen {
+            path,
+            attempt,
+            way,
+            abilities,
+        } = chosen;
         let journey = tracked.journey();
 
         journey.attempt = attempt;
         journey.given_back = false;
-        journey.path = path.as_raw();
-        if let Err(tracked) = tracked.send(self.as_raw(), path.part0(), clone_ended) {
-            self.wait_for_memory(tracked.into_bio());
+        journey.path = path;
+        match self.open(path, way, tracked.is_nowait()) {
+            Opened::Way(way) => {
+                if let Err(tracked) = tracked.send(way, &abilities, self.as_raw(), clone_ended) {
+                    self.wait_for_memory(tracked.into_bio());
+                }
+            }
+            Opened::Again => self.attempt_ended(tracked, AGAIN, false),
+            Opened::Gone => return Some(tracked.into_bio()),
+            Opened::Dead => self.refused(tracked),
         }
+        None
+    }
+
+    /// The way to a path that has been chosen, whose queue is waited for. Sleeps.
+    fn open(
+        &self,
+        path: *mut bindings::mpath_device,
+        way: Result<Way, Closed>,
+        is_nowait: bool,
+    ) -> Opened {
+        let closed = match way {
+            Ok(way) => return Opened::Way(way),
+            Err(_) if is_nowait => return Opened::Again,
+            Err(closed) => closed,
+        };
+
+        loop {
+            if closed.wait().is_err() {
+                return Opened::Dead;
+            }
+            // The path may have gone, and another one may be in its memory.
+            let section = self.read();
+            let is_it = |other: &&MpathDevice| other.as_raw() == path && closed.is(other.disk());
+            let Some(path) = section.iter().find(is_it) else {
+                return Opened::Gone;
+            };
+
+            if path.state().load().is_removing() {
+                return Opened::Gone;
+            }
+            if let Some(way) = path.way() {
+                return Opened::Way(way);
+            }
+        }
+    }
+
+    /// A path's disk is dead, and its driver has not said so: the bio has failed on the path.
+    fn refused(&self, mut tracked: TrackedBio) {
+        let journey = tracked.journey();
+
+        if journey.attempt == Attempt::Plain {
+            self.with_path(journey.path, |path| {
+                parking::fail_over(self, path, Attempt::Plain, || {});
+            });
+        }
+        self.note_failure(journey);
+        self.go_on(tracked, Failure::IoError as u8);
     }
 
     /// Parks a bio for which there is no memory now, and looks again soon.
@@ -485,6 +603,41 @@ impl MpathHead {
         self.wait(tracked.into_bio());
         self.kick_others();
     }
+}
+
+/// A path that has been chosen for a bio that needs care: what is needed of it, whether it stays or
+/// not.
+struct Chosen {
+    path: *mut bindings::mpath_device,
+    attempt: Attempt,
+    way: Result<Way, Closed>,
+    abilities: Abilities,
+}
+
+impl Chosen {
+    /// Inside the read-side section in which the path has been chosen.
+    fn new((path, attempt): (&MpathDevice, Attempt)) -> Self {
+        let disk = path.disk();
+
+        Self {
+            path: path.as_raw(),
+            attempt,
+            way: path.way().ok_or_else(|| Closed::new(disk)),
+            abilities: Abilities::of(disk),
+        }
+    }
+}
+
+/// What has become of a path whose queue took no bio.
+enum Opened {
+    /// It takes the bio.
+    Way(Way),
+    /// The bio must not wait.
+    Again,
+    /// The path is not on the head any more.
+    Gone,
+    /// Its disk is dead.
+    Dead,
 }
 
 impl Kick for MpathHead {

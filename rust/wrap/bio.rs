@@ -5,7 +5,10 @@
 //! C headers: [`include/linux/bio.h`](srctree/include/linux/bio.h),
 //! [`include/linux/blkdev.h`](srctree/include/linux/blkdev.h)
 
-use super::disk::Disk;
+use super::disk::{
+    Abilities,
+    Disk, //
+};
 use crate::bindings;
 use crate::parking::{
     park,
@@ -222,13 +225,34 @@ impl Bio {
         unsafe { (*self.0.as_ptr()).bi_opf & Self::DRIVER != 0 }
     }
 
-    /// Does it ask for what the disk behind `path` carries out by a request without a bio, or would
-    /// lose the flags of?
-    pub(crate) fn asks_to_flush(&self, path: &Disk) -> bool {
+    /// The operation.
+    pub(super) fn op(&self) -> u32 {
+        // SAFETY: By the type invariant.
+        unsafe { (*self.0.as_ptr()).bi_opf & Self::OP }
+    }
+
+    /// Does it ask for what a path carries out by a request without a bio, or would lose the flags
+    /// of?
+    pub(crate) fn asks_to_flush(&self, path: &Abilities) -> bool {
         // SAFETY: By the type invariant.
         let opf = unsafe { (*self.0.as_ptr()).bi_opf };
 
-        opf & Self::PREFLUSH != 0 || opf & Self::FUA != 0 && !path.writes_through()
+        opf & Self::PREFLUSH != 0 || opf & Self::FUA != 0 && !path.writes_through
+    }
+
+    /// A path has no use for the flags that ask for a flush. Returns whether there is nothing else
+    /// to do.
+    pub(super) fn strip_flush(&mut self) -> bool {
+        const FLUSH: u32 = Bio::PREFLUSH | Bio::FUA;
+        let bio = self.0.as_ptr();
+
+        // SAFETY: By the type invariant.
+        unsafe {
+            let was_flush = (*bio).bi_opf & FLUSH != 0;
+
+            (*bio).bi_opf &= !FLUSH;
+            was_flush && (*bio).bi_iter.bi_size == 0
+        }
     }
 
     /// Does a bio ask for a flush, or to be written through?
@@ -312,6 +336,7 @@ impl Bio {
 
     /// Turns a bio of the disk of `head` into one of a path's: to its block device, marked as ours,
     /// and with the check against the end of the device done.
+    #[cfg(not(CONFIG_LIBMULTIPATH_ONE_PASS))]
     #[inline(always)]
     pub(crate) fn remap(
         &mut self,

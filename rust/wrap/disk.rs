@@ -5,6 +5,7 @@
 //! C headers: [`include/linux/blkdev.h`](srctree/include/linux/blkdev.h),
 //! [`include/linux/pr.h`](srctree/include/linux/pr.h)
 
+use super::bio::Bio;
 use crate::bindings;
 use core::ptr::NonNull;
 use kernel::error::{
@@ -13,6 +14,54 @@ use kernel::error::{
 };
 use kernel::prelude::*;
 use kernel::types::Opaque;
+
+/// What a path's disk can do of what a bio may ask for. A change meanwhile counts for the next bio.
+pub(crate) struct Abilities {
+    /// Can bios that are sent to it be polled for?
+    pub(crate) polls: bool,
+    /// Does a write with FUA reach it as it is?
+    pub(crate) writes_through: bool,
+    /// Has it a cache that has to be flushed?
+    pub(crate) caches_writes: bool,
+    /// The most sectors that it discards, erases, and zeroes at once; 0 where it cannot.
+    discard: u32,
+    secure_erase: u32,
+    write_zeroes: u32,
+}
+
+impl Abilities {
+    /// Of a disk, now.
+    pub(crate) fn of(disk: &Disk) -> Self {
+        const FUA: u32 = bindings::mpath_helper_features_MPATH_FEAT_FUA;
+        let caches_writes = disk.caches_writes();
+        let limits = disk.limits();
+        // SAFETY: The disk's limits are valid; a racing change gives the old or the new one.
+        let read = |limit: *const u32| unsafe { limit.read_volatile() };
+
+        // SAFETY: As above.
+        unsafe {
+            Self {
+                polls: bindings::mpath_helper_disk_polls(disk.as_raw()),
+                writes_through: caches_writes && disk.features() & FUA != 0,
+                caches_writes,
+                discard: read(&raw const (*limits).max_discard_sectors),
+                secure_erase: read(&raw const (*limits).max_secure_erase_sectors),
+                write_zeroes: read(&raw const (*limits).max_write_zeroes_sectors),
+            }
+        }
+    }
+
+    /// Can it carry out the operation of a bio that the head's disk can carry out? The limits for
+    /// reads, writes and zones are stacked, so it can carry these out.
+    pub(crate) fn can(&self, bio: &Bio) -> bool {
+        match bio.op() {
+            bindings::req_op_REQ_OP_DISCARD => self.discard != 0,
+            bindings::req_op_REQ_OP_SECURE_ERASE => self.secure_erase != 0,
+            bindings::req_op_REQ_OP_WRITE_ZEROES => self.write_zeroes != 0,
+            _ => true,
+        }
+    }
+}
 
 /// Anybody's disk.
 ///
@@ -91,22 +140,15 @@ impl Disk {
         unsafe { (&raw const (*self.limits()).features).read_volatile() }
     }
 
-    /// Does a write with FUA reach the disk as it is?
-    pub(crate) fn writes_through(&self) -> bool {
-        const NEEDED: u32 = bindings::mpath_helper_features_MPATH_FEAT_WRITE_CACHE
-            | bindings::mpath_helper_features_MPATH_FEAT_FUA;
+    /// Has the disk a cache that has to be flushed?
+    fn caches_writes(&self) -> bool {
+        const CACHE: u32 = bindings::mpath_helper_features_MPATH_FEAT_WRITE_CACHE;
         const DISABLED: u32 = bindings::mpath_helper_features_MPATH_FLAG_WRITE_CACHE_DISABLED;
 
         // SAFETY: As in `features()`.
         let flags = unsafe { (&raw const (*self.limits()).flags).read_volatile() };
 
-        self.features() & NEEDED == NEEDED && flags & DISABLED == 0
-    }
-
-    /// Can bios that are sent to the disk be polled for?
-    pub(crate) fn polls(&self) -> bool {
-        // SAFETY: By the type invariant.
-        unsafe { bindings::mpath_helper_disk_polls(self.as_raw()) }
+        self.features() & CACHE != 0 && flags & DISABLED == 0
     }
 
     /// The operations.

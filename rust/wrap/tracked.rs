@@ -12,7 +12,12 @@
 //!
 //! C header: [`include/linux/bio.h`](srctree/include/linux/bio.h)
 
-use super::bio::Bio;
+use super::bio::{
+    Bio,
+    Failure, //
+};
+use super::disk::Abilities;
+use super::way::Way;
 use crate::bindings;
 use crate::trust::Attempt;
 use core::alloc::Layout;
@@ -261,6 +266,12 @@ impl TrackedBio {
         unsafe { &mut self.0.as_mut().journey }
     }
 
+    /// Must its submitter not wait?
+    pub(crate) fn is_nowait(&self) -> bool {
+        // SAFETY: By the type invariant the bio is ours; it stays so, and tracked.
+        ManuallyDrop::new(unsafe { Bio::from_raw(self.as_raw()) }).is_nowait()
+    }
+
     /// The bio is not in its submitter's hands any more, who must not wait.
     pub(crate) fn may_wait(&mut self) {
         // SAFETY: By the type invariant the bio is ours; it stays so, and tracked.
@@ -281,13 +292,16 @@ impl TrackedBio {
         unsafe { Bio::from_raw(raw) }
     }
 
-    /// Sends a clone of the bio to a path's block device. When it has ended, `end_io` is called
-    /// with it, in any context, and calls [`TrackedBio::returned`]. Without memory for what belongs
-    /// to the bio's data, the bio is given back. Process context.
+    /// Sends a clone of the bio to a path. When it has ended, `end_io` is called with it, in any
+    /// context, and calls [`TrackedBio::returned`]. Without memory for what belongs to the bio's
+    /// data, the bio is given back. Process context.
+    ///
+    /// What exceeds the limits of the path goes to the head again, as any other bio.
     pub(crate) fn send(
         self,
+        way: Way,
+        abilities: &Abilities,
         head: *mut bindings::mpath_head,
-        part0: *mut bindings::block_device,
         end_io: EndIo,
     ) -> Result<(), Self> {
         // What has been counted or traced for the bio is not counted again for its clone.
@@ -299,19 +313,24 @@ impl TrackedBio {
             let (bio, clone) = ((*record).bio, (*record).clone.as_mut_ptr());
             let gfp = bindings::GFP_NOWAIT | bindings::__GFP_NOWARN;
 
-            if bindings::bio_init_clone(part0, clone, bio, gfp) != 0 {
+            if bindings::bio_init_clone((*bio).bi_bdev, clone, bio, gfp) != 0 {
                 return Err(self);
             }
             (*clone).bi_flags |= (*bio).bi_flags & KEPT;
             let mut sent = Bio::from_raw(clone);
             sent.do_not_poll();
-            (*clone).bi_flags |= Bio::REMAPPED;
-            (*clone).bi_opf |= Bio::DRIVER;
+            // Its way marks what the path gets.
+            (*clone).bi_opf &= !Bio::DRIVER;
             (*clone).bi_end_io = Some(end_io);
             (*clone).bi_private = record.cast();
-            bindings::mpath_helper_trace_bio_remap(clone, head);
             core::mem::forget(self);
-            sent.submit();
+            if !abilities.caches_writes && sent.strip_flush() {
+                sent.end();
+            } else if !abilities.can(&sent) {
+                sent.fail(Failure::NotSupported);
+            } else {
+                way.send(head, sent);
+            }
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use libmultipath::list::{
     Links,
     RcuList, //
 };
+use libmultipath::shortlist::Changes;
 use libmultipath::state::{
     AccessState,
     AtomicPathState,
@@ -46,6 +47,8 @@ pub struct Device {
     pub state: AtomicPathState,
     /// The state of its port, a [`PortState`].
     pub port: AtomicU32,
+    /// How often that has changed.
+    pub changes_of_port: Changes,
 }
 
 // SAFETY: The offset is that of `links`, which only lists access, and their mutants.
@@ -64,6 +67,7 @@ impl Device {
             linked: AtomicBool::new(false),
             state: AtomicPathState::new(),
             port: AtomicU32::new(PortState::Live as u32),
+            changes_of_port: Changes::new(),
         }
     }
 

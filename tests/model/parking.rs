@@ -115,6 +115,7 @@ unsafe impl Parkable for Bio {
 pub struct FakePath {
     state: AtomicPathState,
     port: AtomicU32,
+    changes_of_port: Changes,
 }
 
 impl FakePath {
@@ -122,6 +123,7 @@ impl FakePath {
         Self {
             state: AtomicPathState::new(),
             port: AtomicU32::new(port as u32),
+            changes_of_port: Changes::new(),
         }
     }
 
@@ -234,6 +236,10 @@ impl<'a> Keeper<'a> for &'a Head {
         core::iter::once(&self.path)
     }
 
+    fn port_changes(path: &FakePath) -> u64 {
+        path.changes_of_port.count()
+    }
+
     fn put(self, _place: usize, _path: &'a FakePath) -> bool {
         true
     }
@@ -334,7 +340,12 @@ impl Head {
 
     /// `MpathPort::set_state()`.
     fn set_port(&self, state: PortState) {
-        change_port(&self.path.port, &self.port_changes, state);
+        change_port(
+            &self.path.port,
+            &self.path.changes_of_port,
+            &self.port_changes,
+            state,
+        );
     }
 
     /// Sends a bio to the path, or parks it, or fails it.

@@ -119,6 +119,12 @@ pub enum Mutant {
     LoadsTheStampRelaxed,
     /// A change is counted by the one of several who has made it.
     CountsWhatIsNew,
+    /// A change of a port is counted before it is made.
+    CountsThePortTooEarly,
+    /// A port counts its changes for all ports only.
+    CountsNotForThePort,
+    /// A port counts its changes for all ports first.
+    CountsForThePortTooLate,
     /// Slots survive that a shortlist is made anew.
     KeepsSlots,
     /// The nearest path is found and remembered without the lock.
@@ -306,10 +312,24 @@ impl<const READERS: usize> Head<READERS> {
     }
 
     fn change_port(&self, device: &Device, state: PortState) {
-        if self.mutant != Mutant::CountsWhatIsNew {
-            change_port(&device.port, &self.port_changes, state);
-        } else if device.port.update(|_| state as u32) != state as u32 {
-            self.port_changes.add();
+        let (port, own, all) = (&device.port, &device.changes_of_port, &self.port_changes);
+        let set = || port.update(|_| state as u32);
+
+        match self.mutant {
+            Mutant::CountsWhatIsNew => {
+                if set() != state as u32 {
+                    own.add();
+                    all.add();
+                }
+            }
+            Mutant::CountsThePortTooEarly => {
+                own.add();
+                all.add();
+                set();
+            }
+            Mutant::CountsNotForThePort => change_port(port, &self.unseen, all, state),
+            Mutant::CountsForThePortTooLate => change_port(port, all, own, state),
+            _ => change_port(port, own, all, state),
         }
     }
 
@@ -448,6 +468,10 @@ impl<'a, const READERS: usize> Keeper<'a> for &'a Section<'_, READERS> {
 
     fn paths(self) -> impl Iterator<Item = &'a Seen> {
         self.iter()
+    }
+
+    fn port_changes(path: &Seen) -> u64 {
+        path.0.changes_of_port.count()
     }
 
     fn put(self, place: usize, path: &'a Seen) -> bool {
@@ -724,32 +748,28 @@ fn a_change_is_known_when_the_call_returns_although_another_makes_the_same() {
 /// Shows L-9, L-12.
 #[test]
 fn a_path_whose_port_takes_no_io_any_more_is_not_chosen() {
-    fn stopped(before: bool) -> impl Fn() + Send + Sync {
+    fn stopped(mutant: Mutant) -> impl Fn() + Send + Sync {
         move || {
-            let head = Head::<2>::new(1, false, Mutant::Nothing);
+            let head = Head::<2>::new(1, false, mutant);
             let reader = {
                 let head = head.clone();
                 thread::spawn(move || head.submit(0, IoPolicy::RoundRobin))
             };
 
-            if before {
-                head.port_changes.add();
-                head.devices[0].port.update(|_| PortState::Dead as u32);
-            } else {
-                head.change_port(&head.devices[0], PortState::Dead);
-            }
+            head.change_port(&head.devices[0], PortState::Dead);
             assert!(!head.submit(1, IoPolicy::RoundRobin), "its path was chosen");
             reader.join().unwrap();
         }
     }
 
-    holds(Any, stopped(false));
-    is_caught(
-        "a change is counted before it is made",
-        "its path was chosen",
-        AtMost(3),
-        stopped(true),
-    );
+    holds(Any, stopped(Mutant::Nothing));
+    for mutant in [
+        Mutant::CountsThePortTooEarly,
+        Mutant::CountsNotForThePort,
+        Mutant::CountsForThePortTooLate,
+    ] {
+        is_caught(mutant, "its path was chosen", AtMost(3), stopped(mutant));
+    }
 }
 
 /// A step of [`departure::take_apart`] is left out or done at another time, or nobody looks at the

@@ -99,7 +99,7 @@ def ensure(name: str = PLAIN) -> KernelBuild:
     setup.ensure(booting=False)
     if given := os.environ.get("KDIR"):
         return _users(Path(given).expanduser().resolve())
-    tree = source.kernel()
+    tree = source.patched()
     options = fragment(name)
     home = _home(name, tree, options)
     with cache.lock(home, f"kernel {name}"):
@@ -110,7 +110,7 @@ def ensure(name: str = PLAIN) -> KernelBuild:
 
 def is_built(name: str) -> bool:
     """Is the kernel of this configuration in the cache?"""
-    tree = source.kernel()
+    tree = source.patched()
     return not tree.mutable and cache.finished(_home(name, tree, fragment(name)))
 
 

@@ -5,8 +5,10 @@ The kernel's is the user's own tree (KSRC=) or Debian's source package in the ca
 ever written to.
 """
 
+import hashlib
 import os
 import re
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,8 @@ from lab import process
 from lab import toolchain
 
 WANTED = "7.3"
+#: The project's patch of the block layer. The library works without it, too.
+BLOCK_PATCH = paths.ROOT / "block" / "lower.patch"
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,29 @@ def kernel() -> Source:
     with cache.lock(paths.CACHE / "source" / "linux", "kernel source"):
         kept = sorted((paths.CACHE / "source").glob(f"linux-{WANTED}.*[0-9]"))
         return _debian(kept[-1] if kept else _fetch_debian())
+
+
+def patched() -> Source:
+    """The kernel's source with the project's patch of the block layer; a tree of the user's stays as it is."""
+    origin = kernel()
+    if origin.mutable:
+        return origin
+    key = hashlib.sha256(BLOCK_PATCH.read_bytes()).hexdigest()[:12]
+    tree = paths.CACHE / "patched" / f"{origin.tree.name}+{key}"
+    with cache.lock(tree, "patched kernel source"):
+        if not tree.exists():
+            _lay_patch_over(origin.tree, tree)
+    return Source(tree, f"{origin.identity}+{key}", mutable=False)
+
+
+def _lay_patch_over(origin: Path, tree: Path) -> None:
+    """Makes a tree that shares every file with `origin` but those that the patch changes."""
+    with cache.scratch(tree) as part, log.step("kernel-patch", f"patching {origin.name}") as step:
+        changed = part / "tree"
+        # A file that the patch changes is written anew, and leaves the one that it shares alone.
+        shutil.copytree(origin, changed, symlinks=True, copy_function=os.link)
+        step.run(["git", "apply", BLOCK_PATCH], cwd=changed, env=os.environ | {"GIT_DIR": os.devnull})
+        changed.rename(tree)
 
 
 def version(tree: Path) -> str | None:
