@@ -14,7 +14,7 @@
 
 use super::bio::Bio;
 use crate::bindings;
-use crate::trust::Attempt;
+use crate::pure::trust::Attempt;
 use core::alloc::Layout;
 use core::cell::UnsafeCell;
 use core::mem::{

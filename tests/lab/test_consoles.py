@@ -28,7 +28,7 @@ kmemleak: Kernel memory leak detector disabled
 Oops: general protection fault, probably for non-canonical address 0xdead000000000108: 0000 [#1] SMP
 kernel BUG at block/bio.c:1234!
 Kernel panic - not syncing: Fatal exception
-rust_kernel: panicked at 'attempt to add with overflow', rust/policy.rs:10:5
+rust_kernel: panicked at 'attempt to add with overflow', rust/pure/policy.rs:10:5
 Call Trace:
 sysfs: cannot create duplicate filename '/devices/virtual/block/mpram0'
 """.strip().splitlines()

@@ -16,8 +16,8 @@ red: kunit: mpath_select: choosing_ends
 red: host: nodes::slots_are_dense
 says: {says}
 
---- a/rust/shortlist.rs
-+++ b/rust/shortlist.rs
+--- a/rust/pure/shortlist.rs
++++ b/rust/pure/shortlist.rs
 """
 
 

@@ -21,9 +21,8 @@ from lab import source
 from lab import toolchain
 from lab.counts import Counts
 
-#: The crate of the pure modules. These decide (which path, park or fail, may it be removed), in safe Rust.
-_PURE = paths.ROOT / "rust" / "host.rs"
-_MODULE = re.compile(r"^pub mod (\w+);$", re.MULTILINE)
+#: The pure modules. These decide (which path, park or fail, may it be removed), in safe Rust.
+_PURE = paths.ROOT / "rust" / "pure"
 #: The pure modules that carry decisions out, and need unsafe code for it.
 MECHANISMS = {
     "fence": "holds bios, which are linked through their own memory",
@@ -181,21 +180,13 @@ def _unsafe(step) -> None:
         log.fail(f"unsafe in decision code: {' '.join(wrong)}")
 
 
-def decision_files(crate: Path = _PURE) -> set:
+def decision_files(place: Path = _PURE) -> set:
     """The files of the pure modules but the mechanisms."""
-    pure = _MODULE.findall(crate.read_text())
-    if lost := sorted(set(MECHANISMS) - set(pure)):
-        log.fail(f"{crate.name} has no module {', '.join(lost)}, which may be unsafe")
-    found = set()
-    for name in pure:
-        files = patterns.files(f"{name}.rs", place=crate.parent)
-        if (crate.parent / name).is_dir():
-            files += patterns.files(f"{name}/**/*.rs", place=crate.parent)
-        if name not in MECHANISMS:
-            found.update(files)
-        elif not any(map(unsafe_lines, files)):
-            log.fail(f"{name}.rs may be unsafe, and need not")
-    return found or log.fail(f"{crate.name} has no modules")
+    mechanisms = patterns.files(*(f"{name}.rs" for name in MECHANISMS), place=place)
+    for file in mechanisms:
+        if not unsafe_lines(file):
+            log.fail(f"{file.name} may be unsafe, and need not")
+    return set(patterns.files("**/*.rs", place=place)) - set(mechanisms)
 
 
 def unsafe_lines(file: Path) -> int:

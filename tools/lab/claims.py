@@ -96,9 +96,9 @@ def _known() -> dict:
         if each.part == "kunit":
             found.setdefault(each.name.partition(": ")[0], []).append(each)
         elif each.part in ("host", "model"):
-            stem = each.name.partition("::")[0]
-            place = f"tests/{each.part}" if (paths.ROOT / "tests" / each.part / f"{stem}.rs").exists() else "rust"
-            found.setdefault(f"{place}/{stem}.rs", []).append(each)
+            first, second, *_ = each.name.split("::")
+            place = f"rust/pure/{second}.rs" if first == "pure" else f"tests/{each.part}/{first}.rs"
+            found.setdefault(place, []).append(each)
     examples = [name for name in record.read("kunit").outcomes if name.startswith(f"{doctest.MODULE}: ")]
     # Their names are made when they are built.
     found[doctest.MODULE] = [Test("kunit", name) for name in examples] or [Test("kunit", f"{doctest.MODULE}: ")]

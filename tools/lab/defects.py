@@ -162,12 +162,11 @@ def in_source() -> dict:
     for part, pattern in (("litmus", "*.litmus"), ("misuse", "*.rs")):
         for file in patterns.files(pattern, place=paths.ROOT / "tests" / part):
             found[Test(part, file.stem)] = _shown(file.read_text())
-    for part, pattern, module in (("host", "tests/host/*.rs", "{}"), ("host", "rust/**/*.rs", "{}::tests"),
+    for part, pattern, module in (("host", "tests/host/*.rs", "{}"), ("host", "rust/pure/**/*.rs", "pure::{}::tests"),
                                   ("model", "tests/model/*.rs", "{}")):
         for file in patterns.files(pattern):
-            if not _SUITE.search(text := file.read_text()):
-                found |= _rust_tests(part, module.format(file.stem) + "::", text)
-    for file in patterns.files("rust/**/*.rs"):
+            found |= _rust_tests(part, module.format(file.stem) + "::", file.read_text())
+    for file in patterns.files("tests/kunit/**/*.rs"):
         if suite_name := _SUITE.search(text := file.read_text()):
             found |= _rust_tests("kunit", suite_name[1] + ": ", text)
     return found

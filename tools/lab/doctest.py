@@ -30,7 +30,7 @@ _NAMES = {
 }
 #: What all examples may use: the driver of the README, and what the others need to be run.
 _SHARED = """
-#[path = "{root}/rust/driver/tests/example.rs"]
+#[path = "{root}/tests/kunit/face/example.rs"]
 mod example;
 #[path = "{root}/tests/doctest/shared.rs"]
 mod shared;

@@ -18,6 +18,8 @@ from lab import source
 from lab import toolchain
 
 PROJECT = paths.ROOT / "rust-project.json"
+#: Modules of the library's crate that are elsewhere.
+_SUITES = paths.ROOT / "tests" / "kunit"
 #: What a crate outside the kernel crate depends on, and the library's.
 _BELOW = ("kernel", "pin_init", "zerocopy", "zerocopy_derive")
 #: What rust-analyzer has against our crates, apart from the check in export! of ffi.rs: that two function
@@ -77,7 +79,7 @@ def _ours(crates: list, library, root: Path, below) -> dict:
         "edition": "2021",
         "env": {"RUST_MODFILE": root.stem,
                 "LIBMULTIPATH_BINDINGS": library.environment["LIBMULTIPATH_BINDINGS"]},
-        "source": {"include_dirs": [str(root.parent), str(library.directory / "rust")], "exclude_dirs": []},
+        "source": {"include_dirs": [*map(str, (root.parent, _SUITES, library.directory / "rust"))], "exclude_dirs": []},
     }
 
 

@@ -131,7 +131,7 @@ def _count_absent(suites: set) -> Counts:
 
 def suites_in_source() -> set:
     """The names of the suites that the library is built with, and of the documentation's examples."""
-    found = {name for file in patterns.files("rust/**/*.rs") for name in _SUITE.findall(file.read_text())}
+    found = {name for file in patterns.files("tests/kunit/**/*.rs") for name in _SUITE.findall(file.read_text())}
     return found | {doctest.MODULE}
 
 

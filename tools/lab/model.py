@@ -26,9 +26,8 @@ _SAID = re.compile(r"^---- (\S+) stdout ----$|^mutant .* caught in execution \d+
                    r"|^holds in (?:all )?(\d+) executions(?: with at most (\d+) preemptions)?$", re.MULTILINE)
 #: What tests/fuzz/ prints of a parser, and of one with a mistake.
 _PARSED = re.compile(r"^[\w ]+: \d+ cases$|^mutant .*$", re.MULTILINE)
-#: All that is compiled for the models, and what is compiled for the kernel only.
-_SOURCES = ("Cargo.toml", "Cargo.lock", "rust/**/*.rs", "tests/model/*.rs")
-_OF_KERNEL = ("rust/kunit", "rust/engine", "rust/driver", "rust/wrap")
+#: All that is compiled for the models.
+_SOURCES = ("Cargo.toml", "Cargo.lock", "rust/host.rs", "rust/pure.rs", "rust/pure/**/*.rs", "tests/model/*.rs")
 #: What cargo calls a test's end, in the words of a record.
 _OUTCOMES = {"ok": record.PASSED, "FAILED": record.FAILED, "ignored": record.SKIPPED}
 
@@ -63,8 +62,7 @@ def run_models(only: str = "") -> Counts:
 def _identity() -> str:
     """A hash of all that loom's results depend on: the sources, the crates that they use, and the compiler."""
     options = sorted(f"{name}={value}" for name, value in os.environ.items() if name.startswith("LOOM_"))
-    names = {str(file.relative_to(paths.ROOT)): file for file in patterns.files(*_SOURCES)}
-    sources = [part for name, file in names.items() if not name.startswith(_OF_KERNEL) for part in (name, file)]
+    sources = [part for file in patterns.files(*_SOURCES) for part in (str(file.relative_to(paths.ROOT)), file)]
     return memo.key(process.output(["rustc", "-Vv"]), *options, *sources)
 
 

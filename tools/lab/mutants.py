@@ -64,7 +64,7 @@ _OF_A_FAILURE = (
     "kunit: {name} failed", "    # Subtest: {file}", "not ok 1 {last}", "# {last}: started", "e2e: {last} failed",
     "0 passed, 1 failed, 0 skipped", "model: {name} failed, see /build/logs/model.log",
     "assertion `left == right` failed", "execution 7 does not hold",
-    "    # {last}: EXPECTATION FAILED at rust/kunit/fake.rs:7", "    # {last}: ASSERTION FAILED at rust/kunit/fake.rs:7",
+    "    # {last}: EXPECTATION FAILED at tests/kunit/fake.rs:7", "    # {last}: ASSERTION FAILED at tests/kunit/fake.rs:7",
     "    Expected is_test_result_ok({last}()) to be true, but is false",
     "Traceback (most recent call last):", "  File \"/libmultipath/tests/e2e/run.py\", line 7, in _run", "    case.run()",
     "  File \"/libmultipath/tests/e2e/case.py\", line 7, in run", "    self.function(*self.arguments)",

@@ -3,7 +3,7 @@
 
 tests/litmus/orders lists functions, and for each its calls that matter, in the order in which they are made, with
 the ordering of each atomic access. `differences()` compares that with the source. So nobody takes a barrier out of a
-listed function, adds an access or changes `rust/sync.rs` without being told which litmus tests to look at.
+listed function, adds an access or changes `rust/pure/sync.rs` without being told which litmus tests to look at.
 
 This is no compiler. It reads calls and their arguments, and takes branches in the order in which they are written: it
 sees that a call is in one, but not under which condition. What a call leads to is said in the list, by hand
@@ -19,7 +19,7 @@ from lab import paths
 from lab import source
 
 LIST = paths.ROOT / "tests" / "litmus" / "orders"
-_SYNC = "rust/sync.rs"
+_SYNC = "rust/pure/sync.rs"
 #: How the list calls the kernel's source.
 _KERNEL_TREE = "linux/"
 
@@ -30,7 +30,7 @@ KINDS = {"load": "load", "load_relaxed": "load", "store": "store", "store_relaxe
          "smp_rmb": "barrier", "smp_wmb": "barrier", "lock": "lock"}
 #: Names that much else has, too: calls that count only if their receiver is known to be atomic.
 _AMBIGUOUS = {"add", "inc", "swap"}
-#: What the kernel says of its `refcount_t`, which rust/sync.rs uses: a release, with an acquire after the last.
+#: What the kernel says of its `refcount_t`, which rust/pure/sync.rs uses: a release, with an acquire after the last.
 _REFCOUNT = {"inc": "relaxed", "dec_and_test": "release"}
 _ORDERING = re.compile(r"\b(Relaxed|Acquire|Release|Full)\s*$")
 
@@ -274,13 +274,13 @@ class _Reader:
 
 @once
 def _wrappers() -> set:
-    """The types of rust/sync.rs."""
+    """The types of rust/pure/sync.rs."""
     return set(re.findall(r"^    pub struct (\w+)", _text(_SYNC), re.MULTILINE))
 
 
 @once
 def _wrapper(name: str) -> str:
-    """The ordering of what a function of rust/sync.rs does."""
+    """The ordering of what a function of rust/pure/sync.rs does."""
     _, body = _function(_text(_SYNC), name)
     method = name.rpartition("::")[2]
     for call in _CALL.finditer(body):

@@ -15,7 +15,7 @@ from lab import paths
 _README = paths.ROOT / "README.md"
 _HEADER = paths.ROOT / "include" / "linux" / "multipath.h"
 _PLACE = paths.ROOT / "tests" / "readme"
-_TESTED = paths.ROOT / "rust" / "driver" / "tests" / "example.rs"
+_TESTED = paths.ROOT / "tests" / "kunit" / "face" / "example.rs"
 #: Where the statements begin.
 _COMMENT = "\n/* "
 _INITIALISER = re.compile(r"^(?:void|int) (mpath_\w+_init)\(", re.MULTILINE)

@@ -39,7 +39,7 @@ FIXES = HOME / "fixes"
 LIBRARY = Path("lib/multipath")
 
 #: Files of these places make up the series, except what only the host builds.
-_SHIPPED = ("Kbuild", "Kconfig", "rust", "include", "samples", "drivers")
+_SHIPPED = ("Kbuild", "Kconfig", "rust", "tests/kunit", "include", "samples", "drivers")
 _HOST_ONLY = {Path("rust/host.rs"), Path("drivers/nvme/in-tree.patch")}
 _FIXES_HERE = modules.FIXES.relative_to(paths.ROOT)
 #: Options that exist only once their patch is there. The samples take the same name, so one is a module.
