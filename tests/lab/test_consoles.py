@@ -4,7 +4,7 @@
 import pytest
 
 from lab.reports import Story
-from tests.e2e import kernel_log
+from tests.guest import kernel_log
 
 #: A line of each kind of report that the lab must know, as kernels have said it.
 REPORTS = """

@@ -9,9 +9,9 @@ import contextlib
 import os
 import pathlib
 
-from tests.e2e import head as heads
-from tests.e2e import modules
-from tests.e2e import wait
+from tests.guest import head as heads
+from tests.guest import modules
+from tests.guest import wait
 from tests.parity import fabrics
 from tests.parity import ioctls
 from tests.parity import tools

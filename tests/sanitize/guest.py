@@ -13,10 +13,10 @@ import sys
 import time
 from pathlib import Path
 
-from tests.e2e import modules
-from tests.e2e.kernel_log import KernelLog
-from tests.e2e.kernel_log import NO_TEST
-from tests.e2e.kernel_log import mark
+from tests.guest import modules
+from tests.guest.kernel_log import KernelLog
+from tests.guest.kernel_log import NO_TEST
+from tests.guest.kernel_log import mark
 from tests.sanitize.sanitizers import SANITIZERS
 
 FILE = "sanitizers.json"

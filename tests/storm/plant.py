@@ -36,7 +36,7 @@ class Plant:
         self.tally = tally
 
     def heads(self) -> list:
-        """The heads (see tests/e2e/head.py) whose I/O never fails, whatever happens."""
+        """The heads (see tests/guest/head.py) whose I/O never fails, whatever happens."""
         return []
 
     def opened(self) -> list[str]:

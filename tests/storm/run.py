@@ -24,11 +24,11 @@ import time
 import traceback
 from functools import partial
 
-from tests.e2e import modules
-from tests.e2e import wait
-from tests.e2e.kernel_log import KernelLog
-from tests.e2e.kernel_log import problems
-from tests.e2e.ram import DRIVERS
+from tests.guest import modules
+from tests.guest import wait
+from tests.guest.kernel_log import KernelLog
+from tests.guest.kernel_log import problems
+from tests.guest.ram import DRIVERS
 from tests.storm import faults
 from tests.storm import objects
 from tests.storm.actor import Actor

@@ -6,3 +6,9 @@ children, `cache` keeps what was expensive. On these stand `apt`, `toolchain`, `
 `kernel` and `modules`, which make what the tests run on; each has an `ensure()` that does only
 what is missing.
 """
+
+import sys
+from pathlib import Path
+
+#: The project's own tree: the lab also reads the packages of `tests`.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))

@@ -8,7 +8,6 @@ several kernels has to pass in one, and to fail in none.
 """
 
 import re
-import sys
 from pathlib import Path
 
 from lab import defects
@@ -20,8 +19,6 @@ from lab import paths
 from lab import record
 from lab.counts import Counts
 from lab.defects import Test
-
-sys.path.insert(0, str(paths.ROOT))
 
 from tests.e2e import suite
 

@@ -8,7 +8,6 @@ the names that the document uses for parts.
 """
 
 import re
-import sys
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,6 @@ from lab import paths
 from lab import patterns
 from lab import record
 from lab.counts import Counts
-
-sys.path.insert(0, str(paths.ROOT))
 
 from tests.e2e import suite
 

@@ -12,7 +12,6 @@ import itertools
 import os
 import re
 import shutil
-import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -27,8 +26,6 @@ from lab import rotation
 from lab import setup
 from lab import vm
 from lab.counts import Counts
-
-sys.path.insert(0, str(paths.ROOT))
 
 from tests.e2e import suite
 from tests.e2e.run import FAILED

@@ -70,7 +70,7 @@ class KernelBuild:
 
         What such a bridge's firmware says of interrupt lines is asked for each time a device is enabled, and takes a
         kernel with KASAN half a minute to interpret. So all controllers are on the first bus, and the guest tells the
-        kernel which nodes they are on (tests/e2e/pci.py).
+        kernel which nodes they are on (tests/guest/pci.py).
         """
         return self.sanitizes
 

@@ -68,7 +68,7 @@ _OF_A_FAILURE = (
     "    Expected is_test_result_ok({last}()) to be true, but is false",
     "Traceback (most recent call last):", "  File \"/libmultipath/tests/e2e/run.py\", line 7, in _run", "    case.run()",
     "  File \"/libmultipath/tests/e2e/case.py\", line 7, in run", "    self.function(*self.arguments)",
-    "  File \"/libmultipath/tests/e2e/wait.py\", line 7, in until", "AssertionError", "time is up",
+    "  File \"/libmultipath/tests/guest/wait.py\", line 7, in until", "AssertionError", "time is up",
     "still not done after 90 s, here:",
 )
 #: What is said of a guest that died, whatever it died of.

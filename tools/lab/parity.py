@@ -11,7 +11,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +23,6 @@ from lab import setup
 from lab import source
 from lab import vm
 from lab.counts import Counts
-
-sys.path.insert(0, str(paths.ROOT))
 
 from tests.parity import volatile
 

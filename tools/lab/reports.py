@@ -2,19 +2,14 @@
 """What a kernel has said against itself, and during which test: read from its console after a guest has ended."""
 
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import paths
-
-sys.path.insert(0, str(paths.ROOT))
-
 from tests.e2e import suite
-from tests.e2e.kernel_log import MARK
-from tests.e2e.kernel_log import NO_TEST
-from tests.e2e.kernel_log import PROBLEM
-from tests.e2e.kernel_log import without_warnings
+from tests.guest.kernel_log import MARK
+from tests.guest.kernel_log import NO_TEST
+from tests.guest.kernel_log import PROBLEM
+from tests.guest.kernel_log import without_warnings
 
 #: How many lines belong to a report, from its first on, if no other test begins.
 REPORT_LINES = 120

@@ -5,7 +5,7 @@ import os
 import pathlib
 import time
 
-from tests.e2e import wait
+from tests.guest import wait
 
 #: Seconds for QEMU to end what a card without power was doing; dropping a busy one crashes it (7.2).
 QEMU_SETTLES = 0.1

@@ -7,7 +7,7 @@ import pathlib
 import threading
 from contextlib import contextmanager
 
-from tests.e2e import wait
+from tests.guest import wait
 
 BUS = pathlib.Path("/sys/bus/pci")
 CLASS = pathlib.Path("/sys/class/nvme")

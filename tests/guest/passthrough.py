@@ -7,7 +7,7 @@ import mmap
 import os
 import struct
 
-from tests.e2e import wait
+from tests.guest import wait
 
 NVME_IOCTL_ADMIN64_CMD = 0xC0504E47
 NVME_IOCTL_IO64_CMD = 0xC0504E48

@@ -5,7 +5,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from tests.e2e import pci
+from tests.guest import pci
 
 
 def install() -> None:

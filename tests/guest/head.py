@@ -7,7 +7,7 @@ import pathlib
 import re
 import sys
 
-from tests.e2e import wait
+from tests.guest import wait
 
 BLOCK = pathlib.Path("/sys/block")
 CONTROLLERS = pathlib.Path("/sys/class/nvme")

@@ -7,8 +7,8 @@ import mmap
 import os
 import time
 
-from tests.e2e import passthrough
-from tests.e2e import wait
+from tests.guest import passthrough
+from tests.guest import wait
 
 BLOCK = 4096
 #: Seconds between two reads of many: in a slow guest somebody else must get a CPU, too.

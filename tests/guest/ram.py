@@ -4,9 +4,9 @@
 import os
 import pathlib
 
-from tests.e2e import modules
-from tests.e2e import wait
-from tests.e2e.case import Skip
+from tests.guest import modules
+from tests.guest import wait
+from tests.guest.skip import Skip
 
 CONFIGURATION = pathlib.Path("/sys/kernel/config/mpath_ram")
 BLOCK = pathlib.Path("/sys/block")

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.e2e import wait
+from tests.guest import wait
 
 BLOCK = 4096
 GLOBAL = f"""\

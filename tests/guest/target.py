@@ -14,10 +14,10 @@ from contextlib import ExitStack
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.e2e import head
-from tests.e2e import modules
-from tests.e2e import wait
-from tests.e2e import wire
+from tests.guest import head
+from tests.guest import modules
+from tests.guest import wait
+from tests.guest import wire
 
 NVMET = Path("/sys/kernel/config/nvmet")
 NULL_BLK = Path("/sys/kernel/config/nullb")
