@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The demonstration's guest side: takes paths away under verified I/O and says what happens.
 
-Everything goes to standard output as records, one JSON object a line; tools/lab/demo.py shows
+Everything goes to standard output as records, one JSON object a line; tools/lab/suites/demo.py shows
 them. Times are seconds since the start of this program.
 
 Without arguments the paths are NVMe's; with the name of a driver of samples/ ("rust", "c") they are its.

@@ -11,7 +11,7 @@
     def a_path_that_is_added_twice_is_refused(): ...        # and the kernel warns so, once
 
     @test(machine="one node")
-    def one_node_is_enough(): ...                   # not in the usual machine; tools/lab/e2e.py has them
+    def one_node_is_enough(): ...                   # not in the usual machine; tools/lab/suites/e2e.py has them
 
     @test(within=loaded)            # loaded() is entered before it, and left when the next test is not within it
     def a_mistake_is_refused(): ...

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a guest can ask of the host that runs it (see tools/lab/vm.py)."""
+"""What a guest can ask of the host that runs it (see tools/lab/host/vm.py)."""
 
 PORT = "/run/host"
 

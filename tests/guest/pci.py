@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""PCIe controllers: their NUMA nodes, where the machine does not say them (see tools/lab/vm.py), and their config."""
+"""PCIe controllers: their NUMA nodes where the machine does not say them (tools/lab/host/vm.py), and their config."""
 
 import mmap
 import os

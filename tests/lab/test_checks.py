@@ -7,15 +7,16 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT
-from lab import check
-from lab import defects
-from lab import faults
-from lab import log
-from lab import patterns
-from lab import prose
-from lab import readme
-from lab import record
-from lab import sanitize
+from lab.checks import check
+from lab.checks import imports
+from lab.checks import prose
+from lab.checks import readme
+from lab.host import log
+from lab.host import patterns
+from lab.suites import faults
+from lab.suites import sanitize
+from lab.verdicts import defects
+from lab.verdicts import record
 from tests.e2e import suite
 from tests.faults.scenarios import LOADS
 from tests.faults.scenarios import SCENARIOS
@@ -306,15 +307,46 @@ def test_what_the_short_run_under_sanitizers_has_exists():
     assert set(sanitize.ALWAYS).isdisjoint(sanitize.IN_TURNS)
 
 
-# The lab itself
+# Imports
 
-def test_no_modules_of_the_lab_import_each_other_in_a_circle():
-    needs = {}
-    for file in patterns.files("*.py", place=ROOT / "tools/lab"):
-        text = file.read_text()
-        needs[file.stem] = set(re.findall(r"^ *from lab\.(\w+) import", text, re.MULTILINE)) \
-            | set(re.findall(r"^ *from lab import (\w+)", text, re.MULTILINE))
-    while free := [name for name, others in needs.items() if not others & set(needs)]:
-        for name in free:
-            del needs[name]
-    assert not needs, f"in a circle, or leading to one: {sorted(needs)}"
+def lab_of(place, **modules):
+    """A lab of packages `a_x`, module x in package a, with these imports; returns its modules and what each imports."""
+    for name, text in modules.items():
+        package, _, module = name.partition("_")
+        (place / "lab" / package).mkdir(parents=True, exist_ok=True)
+        (place / "lab" / package / f"{module}.py").write_text(text)
+    return imports.read(place / "lab")
+
+
+def test_modules_in_order_make_no_circle(tmp_path):
+    graph = lab_of(tmp_path, a_x="from lab.a import y\nimport lab.b.z\n", a_y="from lab.b.z import Z\n",
+                   b_z="import os\n")
+    assert graph == {"a.x": {"a.y", "b.z"}, "a.y": {"b.z"}, "b.z": set()}
+    assert not imports.circle(graph)
+    assert imports.packages(graph) == {"a": {"b"}, "b": set()}
+
+
+@pytest.mark.parametrize("back", ("from lab.a import x\n", "from lab.a.x import X\n", "import lab.a.x\n",
+                                  "def run():\n    from lab.a import x\n    return x\n"))
+def test_a_circle_of_modules_is_found(tmp_path, back):
+    graph = lab_of(tmp_path, a_x="from lab.a import y\n", a_y="from lab.a import z\n", a_z=back)
+    found = imports.circle(graph)
+    assert found[0] == found[-1] and set(found) == {"a.x", "a.y", "a.z"}
+    assert all(after in graph[before] for before, after in zip(found, found[1:], strict=False))
+
+
+def test_a_circle_of_packages_without_one_of_modules_is_found(tmp_path):
+    graph = lab_of(tmp_path, a_x="from lab.b import y\n", a_z="", b_y="from lab.a import z\n")
+    assert not imports.circle(graph)
+    assert set(imports.circle(imports.packages(graph))) == {"a", "b"}
+
+
+def test_a_circle_fails_the_check(tmp_path, monkeypatch, step):
+    lab_of(tmp_path, a_x="from lab.a import y\n", a_y="from lab.a import x\n")
+    monkeypatch.setattr(imports, "_LAB", tmp_path / "lab")
+    with pytest.raises(log.Failure, match="a.x"):
+        imports.check(step)
+
+
+def test_the_lab_has_no_circle(step):
+    imports.check(step)

@@ -3,7 +3,7 @@
 
 import pytest
 
-from lab.reports import Story
+from lab.host.reports import Story
 from tests.guest import kernel_log
 
 #: A line of each kind of report that the lab must know, as kernels have said it.

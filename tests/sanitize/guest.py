@@ -4,7 +4,7 @@
     python3 -m tests.sanitize.guest DIRECTORY COMMAND...
 
 What it has found, and which sanitizers are at work at the end (lockdep and others switch themselves off when they
-have reported, or have run out of memory), it leaves in DIRECTORY for tools/lab/vm.py.
+have reported, or have run out of memory), it leaves in DIRECTORY for tools/lab/host/vm.py.
 """
 
 import json

@@ -29,7 +29,7 @@ class Plant:
     name = "?"
     #: The longest time between two events, in seconds.
     pause = 0.1
-    #: The events that happen at least once, however short the storm is; tools/lab/storm.py asks for them.
+    #: The events that happen at least once, however short the storm is; tools/lab/suites/storm.py asks for them.
     musts = ()
 
     def __init__(self, tally):

@@ -7,7 +7,7 @@ Each actor is a process of its own, with its own chance. It sets up its plants i
 each, every steady head is written to and read back all the time; at its end all paths are brought back, and
 everything that was written in it is verified. Heads that are not steady are torn down, with and without
 somebody who has them open. At the end all modules are unloaded, and nothing may be left of them. Records, one
-JSON object a line, go to standard output; tools/lab/storm.py shows them.
+JSON object a line, go to standard output; tools/lab/suites/storm.py shows them.
 """
 
 import faulthandler
