@@ -19,7 +19,7 @@ def check(step) -> None:
     for each in (graph, packages(graph)):
         if found := circle(each):
             step.failed(f"these import each other: {' -> '.join(found)}")
-    log.info(f"imports: {len(graph)} modules in {len(packages(graph))} packages")
+    log.info(f"imports: {len(graph)} modules, and no circle")
 
 
 def read(place: Path) -> dict:
