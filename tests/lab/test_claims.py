@@ -3,7 +3,7 @@
 
 import pytest
 
-from lab.build import kernel
+from lab.builds import kernel
 from lab.host import log
 from lab.runs import test
 from lab.verdicts import claims

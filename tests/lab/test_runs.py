@@ -12,8 +12,8 @@ from xml.etree import ElementTree
 import pytest
 
 from conftest import ROOT
-from lab.build import kernel
-from lab.build import source
+from lab.builds import kernel
+from lab.builds import source
 from lab.host import log
 from lab.host import process
 from lab.host import vm

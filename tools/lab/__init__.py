@@ -4,7 +4,7 @@
 One module a noun, in packages. Each package uses those above it only, and `make check` finds circles:
 
     host      where things are, the user, child processes, guests
-    build     what tests run on; each `ensure()` there does only what is missing
+    builds    what tests run on; each `ensure()` there does only what is missing
     verdicts  what runs have come to, and what the documents claim of it
     measure   what an I/O costs
     suites    what runs tests, each of its kind

@@ -6,11 +6,11 @@ import os
 import shutil
 import signal
 
-from lab.build import doc
-from lab.build import editor
-from lab.build import kernel
-from lab.build import modules
-from lab.build import setup
+from lab.builds import doc
+from lab.builds import editor
+from lab.builds import kernel
+from lab.builds import modules
+from lab.builds import setup
 from lab.checks import check
 from lab.host import log
 from lab.host import paths

@@ -4,11 +4,11 @@
 import re
 from pathlib import Path
 
-from lab.build import crate
-from lab.build import doc
-from lab.build import setup
-from lab.build import source
-from lab.build import toolchain
+from lab.builds import crate
+from lab.builds import doc
+from lab.builds import setup
+from lab.builds import source
+from lab.builds import toolchain
 from lab.checks import imports
 from lab.checks import prose
 from lab.checks import readme

@@ -6,9 +6,9 @@ The C example's declarations end where its first comment begins; the rest are st
 
 import re
 
-from lab.build import crate
-from lab.build import kernel
-from lab.build import modules
+from lab.builds import crate
+from lab.builds import kernel
+from lab.builds import modules
 from lab.host import log
 from lab.host import paths
 

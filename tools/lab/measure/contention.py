@@ -8,8 +8,8 @@ import json
 import os
 from dataclasses import dataclass
 
-from lab.build import source
-from lab.build import toolchain
+from lab.builds import source
+from lab.builds import toolchain
 from lab.host import log
 from lab.host import paths
 from lab.host import process

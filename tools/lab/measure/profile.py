@@ -6,7 +6,7 @@ import collections
 import re
 import statistics
 
-from lab.build import toolchain
+from lab.builds import toolchain
 from lab.host import log
 from lab.host import process
 

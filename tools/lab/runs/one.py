@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """One test, as docs/defects.md names it: `tools/lab.py one "kunit: mpath_select: a_disabled_path_is_never_chosen"`."""
 
-from lab.build import kernel
+from lab.builds import kernel
 from lab.host import log
 from lab.runs import test
 from lab.suites import e2e

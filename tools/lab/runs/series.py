@@ -23,9 +23,9 @@ from dataclasses import dataclass
 from email.parser import HeaderParser
 from pathlib import Path
 
-from lab.build import kernel
-from lab.build import modules
-from lab.build import source
+from lab.builds import kernel
+from lab.builds import modules
+from lab.builds import source
 from lab.checks import check
 from lab.host import log
 from lab.host import paths

@@ -3,9 +3,9 @@
 
 import os
 
-from lab.build import kernel
-from lab.build import modules
-from lab.build import setup
+from lab.builds import kernel
+from lab.builds import modules
+from lab.builds import setup
 from lab.checks import check
 from lab.host import log
 from lab.host import process

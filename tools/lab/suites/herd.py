@@ -8,10 +8,10 @@ the cache, with the C library that it was linked to, and started by the loader o
 import re
 from pathlib import Path
 
-from lab.build import apt
-from lab.build import cache
-from lab.build import source
-from lab.build import toolchain
+from lab.builds import apt
+from lab.builds import cache
+from lab.builds import source
+from lab.builds import toolchain
 from lab.host import log
 from lab.host import paths
 from lab.host import process

@@ -3,7 +3,7 @@
 
 from xml.etree import ElementTree
 
-from lab.build import setup
+from lab.builds import setup
 from lab.host import log
 from lab.host import paths
 from lab.host import patterns

@@ -13,10 +13,10 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from lab.build import doctest
-from lab.build import kernel
-from lab.build import modules
-from lab.build import setup
+from lab.builds import doctest
+from lab.builds import kernel
+from lab.builds import modules
+from lab.builds import setup
 from lab.host import log
 from lab.host import paths
 from lab.host import patterns

@@ -13,8 +13,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.build import crate
-from lab.build import setup
+from lab.builds import crate
+from lab.builds import setup
 from lab.host import log
 from lab.host import paths
 from lab.host import patterns

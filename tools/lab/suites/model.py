@@ -10,7 +10,7 @@ import datetime
 import os
 import re
 
-from lab.build import toolchain
+from lab.builds import toolchain
 from lab.host import log
 from lab.host import paths
 from lab.host import patterns

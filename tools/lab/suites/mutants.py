@@ -25,7 +25,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.build import modules
+from lab.builds import modules
 from lab.host import log
 from lab.host import paths
 from lab.host import patterns

@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass
 from functools import cache as once
 
-from lab.build import source
+from lab.builds import source
 from lab.host import log
 from lab.host import paths
 

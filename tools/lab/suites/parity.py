@@ -15,10 +15,10 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.build import kernel
-from lab.build import modules
-from lab.build import setup
-from lab.build import source
+from lab.builds import kernel
+from lab.builds import modules
+from lab.builds import setup
+from lab.builds import source
 from lab.host import log
 from lab.host import paths
 from lab.host import vm

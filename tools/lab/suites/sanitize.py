@@ -12,9 +12,9 @@ import re
 import shutil
 from collections import Counter
 
-from lab.build import crate
-from lab.build import kernel
-from lab.build import setup
+from lab.builds import crate
+from lab.builds import kernel
+from lab.builds import setup
 from lab.host import log
 from lab.host import paths
 from lab.host import process

@@ -14,9 +14,9 @@ import shutil
 import statistics
 from dataclasses import dataclass
 
-from lab.build import kernel
-from lab.build import modules
-from lab.build import setup
+from lab.builds import kernel
+from lab.builds import modules
+from lab.builds import setup
 from lab.host import log
 from lab.host import paths
 from lab.host import vm

@@ -21,9 +21,9 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.build import kernel
-from lab.build import modules
-from lab.build import toolchain
+from lab.builds import kernel
+from lab.builds import modules
+from lab.builds import toolchain
 from lab.host import log
 from lab.host import paths
 from lab.host import process

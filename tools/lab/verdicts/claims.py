@@ -10,8 +10,8 @@ several kernels has to pass in one, and to fail in none.
 import re
 from pathlib import Path
 
-from lab.build import doctest
-from lab.build import kernel
+from lab.builds import doctest
+from lab.builds import kernel
 from lab.host import log
 from lab.host import paths
 from lab.verdicts import defects

@@ -7,9 +7,9 @@ A warning is an error, and so is an exported function that the C face does not d
 import re
 import sys
 
-from lab.build import crate
-from lab.build import setup
-from lab.build import source
+from lab.builds import crate
+from lab.builds import setup
+from lab.builds import source
 from lab.host import log
 from lab.host import paths
 from lab.host import process

@@ -11,9 +11,9 @@ import re
 import shutil
 from pathlib import Path
 
-from lab.build import crate
-from lab.build import kernel
-from lab.build import modules
+from lab.builds import crate
+from lab.builds import kernel
+from lab.builds import modules
 from lab.host import log
 from lab.host import paths
 from lab.host import patterns

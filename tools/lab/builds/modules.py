@@ -10,8 +10,8 @@ import os
 import shutil
 from pathlib import Path
 
-from lab.build import cache
-from lab.build import kernel
+from lab.builds import cache
+from lab.builds import kernel
 from lab.host import log
 from lab.host import paths
 from lab.host import patterns

@@ -10,8 +10,8 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.build import kernel
-from lab.build import modules
+from lab.builds import kernel
+from lab.builds import modules
 from lab.host import log
 
 #: What says where the object goes, and what it is of.

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from functools import cache as once
 from pathlib import Path
 
-from lab.build import cache
-from lab.build import setup
-from lab.build import source
-from lab.build import toolchain
+from lab.builds import cache
+from lab.builds import setup
+from lab.builds import source
+from lab.builds import toolchain
 from lab.host import log
 from lab.host import paths
 from lab.host import process

@@ -11,9 +11,9 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.build import apt
-from lab.build import cache
-from lab.build import toolchain
+from lab.builds import apt
+from lab.builds import cache
+from lab.builds import toolchain
 from lab.host import log
 from lab.host import paths
 from lab.host import process

@@ -8,10 +8,10 @@ import json
 import re
 from pathlib import Path
 
-from lab.build import crate
-from lab.build import kernel
-from lab.build import source
-from lab.build import toolchain
+from lab.builds import crate
+from lab.builds import kernel
+from lab.builds import source
+from lab.builds import toolchain
 from lab.host import log
 from lab.host import paths
 from lab.host import patterns

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from lab.build import apt
+from lab.builds import apt
 from lab.host import log
 from lab.host import paths
 from lab.host import process

@@ -12,9 +12,9 @@ import sys
 from functools import cache as once
 from pathlib import Path
 
-from lab.build import apt
-from lab.build import cache
-from lab.build import toolchain
+from lab.builds import apt
+from lab.builds import cache
+from lab.builds import toolchain
 from lab.host import log
 from lab.host import paths
 from lab.host import process
