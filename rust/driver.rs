@@ -94,6 +94,7 @@ mod registration;
 mod shims;
 
 #[cfg(CONFIG_LIBMULTIPATH_KUNIT_TEST)]
+#[path = "../tests/kunit/face/main.rs"]
 mod tests;
 
 pub use bio::{

@@ -38,8 +38,8 @@ use crate::engine::submit::{
     PATH_FAILED, //
 };
 use crate::engine::sysfs::GROUP_NAME;
-use crate::policy::IoPolicy;
-use crate::state::{
+use crate::pure::policy::IoPolicy;
+use crate::pure::state::{
     AccessState,
     HeadState,
     PortState,

@@ -2,33 +2,17 @@
 
 //! libmultipath: one block device over several that lead to the same storage.
 //!
-//! The pure modules decide (`policy`, `state`, `trust`, `care`, `waiting`, `shortlist`,
-//! `submission`, `removal`, `departure`, `life`, `nodes`, `parking`, `fence`, `list`, `alarm`), the
-//! engine carries out, the faces convert. C drivers use `include/linux/multipath.h`, Rust drivers
-//! what is exported here: see [`driver`].
+//! The pure modules decide ([`pure`]), the engine carries out, the faces convert. C drivers use
+//! `include/linux/multipath.h`, Rust drivers what is exported here: see [`driver`].
 
-pub mod alarm;
 mod bindings;
-pub mod care;
-pub mod departure;
 pub mod driver;
 mod engine;
-pub mod fence;
 pub mod ffi;
 #[cfg(CONFIG_LIBMULTIPATH_KUNIT_TEST)]
+#[path = "../tests/kunit/main.rs"]
 mod kunit;
-pub mod life;
-pub mod list;
-pub mod nodes;
-pub mod parking;
-pub mod policy;
-pub mod removal;
-pub mod shortlist;
-pub mod state;
-pub mod submission;
-pub mod sync;
-pub mod trust;
-pub mod waiting;
+pub mod pure;
 mod wrap;
 
 pub use driver::{
@@ -53,8 +37,8 @@ pub use driver::{
     Segments,
     Store, //
 };
-pub use policy::IoPolicy;
-pub use state::{
+pub use pure::policy::IoPolicy;
+pub use pure::state::{
     AccessState,
     PortState, //
 };

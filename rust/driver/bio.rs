@@ -7,7 +7,7 @@ use super::fence::MpathFence;
 use super::MpathDriver;
 use crate::bindings;
 use crate::ffi;
-use crate::policy::IoPolicy;
+use crate::pure::policy::IoPolicy;
 use crate::wrap::bio::{
     Bio,
     Failure, //

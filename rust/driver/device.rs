@@ -12,7 +12,7 @@ use super::registration::Registration;
 use super::MpathDriver;
 use crate::bindings;
 use crate::ffi;
-use crate::state::AccessState;
+use crate::pure::state::AccessState;
 use kernel::alloc::NumaNode;
 use kernel::prelude::*;
 use kernel::sync::aref::ARef;

@@ -4,7 +4,7 @@
 
 use crate::bindings;
 use crate::ffi;
-use crate::policy::IoPolicy;
+use crate::pure::policy::IoPolicy;
 use kernel::error::to_result;
 use kernel::prelude::*;
 use kernel::sync::atomic::{

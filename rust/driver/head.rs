@@ -21,7 +21,7 @@ use super::shims::Shims;
 use super::MpathDriver;
 use crate::bindings;
 use crate::ffi;
-use crate::policy::IoPolicy;
+use crate::pure::policy::IoPolicy;
 use core::marker::PhantomData;
 use core::ops::Deref;
 use core::ptr::NonNull;

@@ -4,7 +4,7 @@
 
 use crate::bindings;
 use crate::ffi;
-use crate::state::PortState;
+use crate::pure::state::PortState;
 use kernel::prelude::*;
 use kernel::sync::atomic::{
     Atomic,

@@ -5,7 +5,7 @@
 use super::bio::MpathBio;
 use super::MpathDriver;
 use crate::bindings;
-use crate::parking::{
+use crate::pure::parking::{
     Chain,
     Parkable,
     ParkingLot, //

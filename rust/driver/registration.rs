@@ -11,7 +11,7 @@ use super::shims::Shims;
 use super::MpathDriver;
 use crate::bindings;
 use crate::ffi;
-use crate::state::AccessState;
+use crate::pure::state::AccessState;
 use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
 use core::ops::Deref;

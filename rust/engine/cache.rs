@@ -7,8 +7,8 @@
 //! filled when a bio is submitted on the node, both under the shortlist's lock.
 
 use super::path::MpathDevice;
-use crate::nodes::Node;
-use crate::sync::AtomicPtr;
+use crate::pure::nodes::Node;
+use crate::pure::sync::AtomicPtr;
 use crate::wrap::numa;
 use core::alloc::Layout;
 use core::ptr::null_mut;

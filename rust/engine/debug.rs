@@ -17,16 +17,16 @@
 
 use super::head::MpathHead;
 use super::path::MpathDevice;
-use crate::policy::Path;
-use crate::removal::Removable;
-use crate::state::{
+use crate::pure::policy::Path;
+use crate::pure::removal::Removable;
+use crate::pure::state::{
     Access,
     AccessState,
     HeadState,
     PortState, //
 };
-use crate::trust::Trust;
-use crate::waiting::{
+use crate::pure::trust::Trust;
+use crate::pure::waiting::{
     self,
     Ender, //
 };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Fences: what a lost path may still carry out waits here. The protocol is in `crate::fence`.
+//! Fences: what a lost path may still carry out waits here. The protocol is in
+//! `crate::pure::fence`.
 //!
 //! A fence is in memory of its own, since it outlives the controller, the port and the path whose
 //! bios it holds. All users together have one reference to that memory, and so has the timer while
@@ -13,15 +14,15 @@
 
 use super::submit::let_go;
 use crate::bindings;
-use crate::fence::{
+use crate::pure::fence::{
     self,
     AtomicClock,
     Clock,
     Fenced,
     Rung, //
 };
-use crate::parking::ParkingLot;
-use crate::sync::Refcount;
+use crate::pure::parking::ParkingLot;
+use crate::pure::sync::Refcount;
 use crate::wrap::bio::{
     Bio,
     BioLot, //

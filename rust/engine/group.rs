@@ -11,8 +11,8 @@ use super::misuse::{
     misuse, //
 };
 use crate::bindings;
-use crate::list::RcuList;
-use crate::policy::IoPolicy;
+use crate::pure::list::RcuList;
+use crate::pure::policy::IoPolicy;
 use kernel::prelude::*;
 use kernel::sync::atomic::{
     Atomic,

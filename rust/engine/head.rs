@@ -25,20 +25,20 @@ use super::misuse::{
 use super::ops::Ops;
 use super::path::MpathDevice;
 use super::shortlist::Shortlist;
-use crate::alarm::Alarm;
 use crate::bindings;
-use crate::life::BringUp;
-use crate::list::{
+use crate::pure::alarm::Alarm;
+use crate::pure::life::BringUp;
+use crate::pure::list::{
     Linked,
     RcuList, //
 };
-use crate::parking;
-use crate::removal::Control;
-use crate::state::{
+use crate::pure::parking;
+use crate::pure::removal::Control;
+use crate::pure::state::{
     AtomicHeadWord,
     HeadState, //
 };
-use crate::sync::Refcount;
+use crate::pure::sync::Refcount;
 use crate::wrap::bio::BioLot;
 use crate::wrap::disk::HeadDisk;
 use crate::wrap::list;

@@ -5,13 +5,13 @@
 use super::head::MpathHead;
 use super::path::MpathDevice;
 use super::sysfs::GROUP_NAME;
-use crate::departure;
-use crate::life::{
+use crate::pure::departure;
+use crate::pure::life::{
     self,
     BringUp,
     Life, //
 };
-use crate::state::{
+use crate::pure::state::{
     AccessState,
     PathState,
     Reasons, //

@@ -12,22 +12,22 @@ use super::misuse::{
     misuse, //
 };
 use crate::bindings;
-use crate::list::Linked;
-use crate::nodes::Node;
-use crate::policy::Path;
-use crate::shortlist::{
+use crate::pure::list::Linked;
+use crate::pure::nodes::Node;
+use crate::pure::policy::Path;
+use crate::pure::shortlist::{
     change,
     change_port,
     Changes, //
 };
-use crate::state::{
+use crate::pure::state::{
     Access,
     AtomicPathState,
     PathState,
     PortState,
     Reasons, //
 };
-use crate::sync::AtomicU32;
+use crate::pure::sync::AtomicU32;
 use crate::wrap::disk::Disk;
 use crate::wrap::numa;
 use crate::wrap::srcu;

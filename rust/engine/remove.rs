@@ -11,20 +11,20 @@ use super::ops::{
 };
 use super::path::MpathDevice;
 use crate::bindings;
-use crate::departure::{
+use crate::pure::departure::{
     self,
     Departure, //
 };
-use crate::life;
-use crate::removal::{
+use crate::pure::life;
+use crate::pure::removal::{
     self,
     Control,
     Controlled,
     Readers,
     Removable, //
 };
-use crate::shortlist::Changes;
-use crate::state::{
+use crate::pure::shortlist::Changes;
+use crate::pure::state::{
     AtomicHeadWord,
     AtomicPathState,
     HeadState, //

@@ -5,17 +5,17 @@
 use super::head::MpathHead;
 use super::path::MpathDevice;
 use crate::bindings;
-use crate::parking::{
+use crate::pure::parking::{
     Kick,
     ParkingLot,
     Waiting, //
 };
-use crate::state::{
+use crate::pure::state::{
     HeadWord,
     PathState,
     PortState, //
 };
-use crate::submission::{
+use crate::pure::submission::{
     self,
     Submission, //
 };

@@ -9,18 +9,18 @@ use super::path::{
 };
 use super::select::Inside;
 use crate::bindings;
-use crate::nodes::Node;
-use crate::policy::{
+use crate::pure::nodes::Node;
+use crate::pure::policy::{
     Candidates,
     IoPolicy, //
 };
-use crate::shortlist::{
+use crate::pure::shortlist::{
     self,
     Changes,
     Keeper,
     Stamp, //
 };
-use crate::sync::AtomicPtr;
+use crate::pure::sync::AtomicPtr;
 use crate::wrap::numa;
 use core::alloc::Layout;
 use core::ptr::{

@@ -16,26 +16,26 @@ use super::select::{
     Section, //
 };
 use crate::bindings;
-use crate::care::{
+use crate::pure::care::{
     self,
     Chooser, //
 };
-use crate::parking::{
+use crate::pure::parking::{
     self,
     FailOver,
     Kick, //
 };
-use crate::policy::Path;
-use crate::removal::Removable;
-use crate::shortlist;
-use crate::state::{
+use crate::pure::policy::Path;
+use crate::pure::removal::Removable;
+use crate::pure::shortlist;
+use crate::pure::state::{
     Access,
     HeadState,
     PathState,
     WithoutPath, //
 };
-use crate::submission;
-use crate::trust::{
+use crate::pure::submission;
+use crate::pure::trust::{
     is_over,
     retry_msecs,
     Attempt,

@@ -5,8 +5,8 @@
 use super::head::MpathHead;
 use super::path::MpathDevice;
 use crate::bindings;
-use crate::nodes::Node;
-use crate::policy::{
+use crate::pure::nodes::Node;
+use crate::pure::policy::{
     Candidates,
     IoPolicy, //
 };

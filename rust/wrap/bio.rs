@@ -10,7 +10,7 @@ use super::disk::{
     Disk, //
 };
 use crate::bindings;
-use crate::parking::{
+use crate::pure::parking::{
     park,
     Chain,
     Parkable,

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Lists of `crate::list` in the kernel: their links are a `struct list_head`.
+//! Lists of `crate::pure::list` in the kernel: their links are a `struct list_head`.
 //!
 //! C header: [`include/linux/rculist.h`](srctree/include/linux/rculist.h)
 
 use crate::bindings;
-use crate::list::{
+use crate::pure::list::{
     Linked,
     Links,
     RcuList, //

@@ -3,7 +3,7 @@
 //! The machine's NUMA nodes, and the map from their ids to slots.
 
 use crate::bindings;
-use crate::nodes::{
+use crate::pure::nodes::{
     Node,
     NodeMap, //
 };

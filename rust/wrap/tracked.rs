@@ -19,7 +19,7 @@ use super::bio::{
 use super::disk::Abilities;
 use super::way::Way;
 use crate::bindings;
-use crate::trust::Attempt;
+use crate::pure::trust::Attempt;
 use core::alloc::Layout;
 use core::cell::UnsafeCell;
 use core::mem::{

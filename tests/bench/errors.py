@@ -16,9 +16,9 @@ import sys
 import time
 from pathlib import Path
 
-from tests.e2e import modules
-from tests.e2e import wait
-from tests.e2e.target import Target
+from tests.guest import modules
+from tests.guest import wait
+from tests.guest.target import Target
 
 #: Paths, and how many of them fail commands.
 PATHS = ((1, 1), (2, 1), (2, 2))

@@ -14,10 +14,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.e2e import head
-from tests.e2e import modules
-from tests.e2e import wait
-from tests.e2e.target import Target
+from tests.guest import head
+from tests.guest import modules
+from tests.guest import wait
+from tests.guest.target import Target
 
 POLICIES = ("numa", "round-robin", "queue-depth")
 #: How many paths there are, one after the other.

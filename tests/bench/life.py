@@ -17,12 +17,12 @@ from tests.bench.guest import HOLD
 from tests.bench.guest import RUN
 from tests.bench.guest import say
 from tests.bench.guest import set_policy
-from tests.e2e import head
-from tests.e2e import modules
-from tests.e2e import wait
-from tests.e2e.target import NVMET
-from tests.e2e.target import Port
-from tests.e2e.target import Target
+from tests.guest import head
+from tests.guest import modules
+from tests.guest import wait
+from tests.guest.target import NVMET
+from tests.guest.target import Port
+from tests.guest.target import Target
 
 #: How many namespaces come and go.
 MANY = 1000

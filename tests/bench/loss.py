@@ -20,10 +20,10 @@ from tests.bench.life import STREAM
 from tests.bench.life import disks
 from tests.bench.life import many
 from tests.bench.life import take_apart
-from tests.e2e import head
-from tests.e2e import modules
-from tests.e2e import wait
-from tests.e2e.target import Target
+from tests.guest import head
+from tests.guest import modules
+from tests.guest import wait
+from tests.guest.target import Target
 
 #: How many namespaces there are, and how often a path to them is lost: when within a read it happens is chance.
 NAMESPACES = (1, 16, 256)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The demonstration's guest side: takes paths away under verified I/O and says what happens.
 
-Everything goes to standard output as records, one JSON object a line; tools/lab/demo.py shows
+Everything goes to standard output as records, one JSON object a line; tools/lab/suites/demo.py shows
 them. Times are seconds since the start of this program.
 
 Without arguments the paths are NVMe's; with the name of a driver of samples/ ("rust", "c") they are its.
@@ -16,15 +16,15 @@ import threading
 import time
 
 from tests.demo.watch import Watch
-from tests.e2e import fio
-from tests.e2e import head as heads
-from tests.e2e import host
-from tests.e2e import kernel_log
-from tests.e2e import modules
-from tests.e2e import wait
-from tests.e2e.ram import RamDisk
-from tests.e2e.slot import Slot
-from tests.e2e.target import Target
+from tests.guest import fio
+from tests.guest import head as heads
+from tests.guest import host
+from tests.guest import kernel_log
+from tests.guest import modules
+from tests.guest import wait
+from tests.guest.ram import RamDisk
+from tests.guest.slot import Slot
+from tests.guest.target import Target
 
 PCIE_NQN = "nqn.2019-08.org.qemu:demo"
 #: How long each state of affairs is kept for the onlooker.

@@ -8,11 +8,11 @@ import pathlib
 import threading
 from contextlib import contextmanager
 
-from tests.e2e import modules
-from tests.e2e import wait
-from tests.e2e.case import Skip
-from tests.e2e.ram import RamDisk
-from tests.e2e.target import NULL_BLK
+from tests.guest import modules
+from tests.guest import wait
+from tests.guest.ram import RamDisk
+from tests.guest.skip import Skip
+from tests.guest.target import NULL_BLK
 
 MODULE = "bad_mpath"
 _DO = pathlib.Path("/sys/kernel/debug/mpath_bad/do")

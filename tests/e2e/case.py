@@ -11,7 +11,7 @@
     def a_path_that_is_added_twice_is_refused(): ...        # and the kernel warns so, once
 
     @test(machine="one node")
-    def one_node_is_enough(): ...                   # not in the usual machine; tools/lab/e2e.py has them
+    def one_node_is_enough(): ...                   # not in the usual machine; tools/lab/suites/e2e.py has them
 
     @test(within=loaded)            # loaded() is entered before it, and left when the next test is not within it
     def a_mistake_is_refused(): ...
@@ -19,7 +19,7 @@
     @test(long=True)
     def it_holds_for_hours(): ...                   # only when asked for, as `make test` has no time for it
 
-A test passes when it returns, fails when it raises, and is skipped when it raises Skip.
+A test passes when it returns, fails when it raises, and is skipped when it raises Skip (tests/guest/skip.py).
 """
 
 from dataclasses import dataclass
@@ -30,10 +30,6 @@ LIMIT = 90
 
 #: Every test by name, in the order of the source.
 cases = {}
-
-
-class Skip(Exception):
-    """Why a test could not be done."""
 
 
 @dataclass(frozen=True)

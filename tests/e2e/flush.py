@@ -8,10 +8,10 @@ import re
 import threading
 import time
 
-from tests.e2e import passthrough
-from tests.e2e import wait
-from tests.e2e.reader import Reader
 from tests.e2e.trace import Trace
+from tests.guest import passthrough
+from tests.guest import wait
+from tests.guest.reader import Reader
 
 BLOCK = 4096
 #: Seconds by which a time that is traced may be off: it is rounded to microseconds.

@@ -12,8 +12,8 @@ import os
 import signal
 from pathlib import Path
 
-from tests.e2e import passthrough
-from tests.e2e import wait
+from tests.guest import passthrough
+from tests.guest import wait
 
 #: Where on the disk the argument is. Nobody reads ahead to there.
 OFFSET = 64 << 20

@@ -7,9 +7,9 @@ import os
 import struct
 import time
 
-from tests.e2e import passthrough
-from tests.e2e import wait
-from tests.e2e.reader import PAUSE
+from tests.guest import passthrough
+from tests.guest import wait
+from tests.guest.reader import PAUSE
 
 BLOCK = 4096
 #: How many processes there are, and how many blocks each has, which it takes in turn.

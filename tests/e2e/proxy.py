@@ -33,8 +33,8 @@ import socket
 import threading
 import time
 
-from tests.e2e import passthrough
-from tests.e2e import wait
+from tests.guest import passthrough
+from tests.guest import wait
 
 #: Kinds of admin commands, and of the data that a controller returns for them: the opcode and the first byte of
 #: dword 10. The kind of an I/O command is its opcode alone.

@@ -8,9 +8,9 @@ import os
 import struct
 import time
 
-from tests.e2e import passthrough
-from tests.e2e import wait
-from tests.e2e.reader import Reader
+from tests.guest import passthrough
+from tests.guest import wait
+from tests.guest.reader import Reader
 
 BLOCK = 4096
 #: The byte that is all over the old data, and the one of the new data.

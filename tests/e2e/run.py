@@ -15,17 +15,17 @@ import time
 import traceback
 from contextlib import ExitStack
 
-from tests.e2e import head
-from tests.e2e import host
-from tests.e2e import modules
 from tests.e2e import suite
-from tests.e2e import target
-from tests.e2e import wait
-from tests.e2e.case import Skip
-from tests.e2e.kernel_log import PROBLEM
-from tests.e2e.kernel_log import KernelLog
-from tests.e2e.kernel_log import mark
-from tests.e2e.kernel_log import problems
+from tests.guest import head
+from tests.guest import host
+from tests.guest import modules
+from tests.guest import target
+from tests.guest import wait
+from tests.guest.kernel_log import KernelLog
+from tests.guest.kernel_log import PROBLEM
+from tests.guest.kernel_log import mark
+from tests.guest.kernel_log import problems
+from tests.guest.skip import Skip
 
 FAILED = 2
 #: How much of the kernel's log goes with a failure: the end, or what follows the first sign of a problem.

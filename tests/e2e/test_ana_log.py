@@ -5,18 +5,18 @@ import contextlib
 import struct
 import time
 
-from tests.e2e import fio
-from tests.e2e import head as heads
-from tests.e2e import kernel_log
-from tests.e2e import modules
-from tests.e2e import wait
-from tests.e2e.case import Skip
 from tests.e2e.case import test
 from tests.e2e.proxy import ANA_LOG
 from tests.e2e.proxy import IDENTIFY_CONTROLLER
 from tests.e2e.proxy import Proxy
-from tests.e2e.target import GROUP
-from tests.e2e.target import Target
+from tests.guest import fio
+from tests.guest import head as heads
+from tests.guest import kernel_log
+from tests.guest import modules
+from tests.guest import wait
+from tests.guest.skip import Skip
+from tests.guest.target import GROUP
+from tests.guest.target import Target
 
 TRANSPORTS = ("loop", "tcp")
 

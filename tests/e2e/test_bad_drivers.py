@@ -9,11 +9,11 @@ import pathlib
 import time
 
 from tests.e2e import bad
-from tests.e2e import modules
-from tests.e2e import wait
 from tests.e2e.case import test
-from tests.e2e.kernel_log import KernelLog
-from tests.e2e.target import Target
+from tests.guest import modules
+from tests.guest import wait
+from tests.guest.kernel_log import KernelLog
+from tests.guest.target import Target
 
 ON_A_HEAD = "a path is added that is on a head"
 NEVER_ADDED = "a path is used that has never been added to a head"

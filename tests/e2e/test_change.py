@@ -5,23 +5,23 @@ import os
 import time
 import uuid
 
-from tests.e2e import fio
-from tests.e2e import head as heads
-from tests.e2e import kernel_log
-from tests.e2e import modules
-from tests.e2e import passthrough
-from tests.e2e import wait
-from tests.e2e.case import Skip
 from tests.e2e.case import test
 from tests.e2e.proxy import IDENTIFY_DESCRIPTORS
 from tests.e2e.proxy import IDENTIFY_NAMESPACE
 from tests.e2e.proxy import Proxy
-from tests.e2e.reader import BLOCK
-from tests.e2e.reader import Reader
-from tests.e2e.target import Target
 from tests.e2e.test_io import set_policy
 from tests.e2e.uevents import Uevents
 from tests.faults import injection
+from tests.guest import fio
+from tests.guest import head as heads
+from tests.guest import kernel_log
+from tests.guest import modules
+from tests.guest import passthrough
+from tests.guest import wait
+from tests.guest.reader import BLOCK
+from tests.guest.reader import Reader
+from tests.guest.skip import Skip
+from tests.guest.target import Target
 
 TRANSPORTS = ("loop", "tcp")
 MIB = 64

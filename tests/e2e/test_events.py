@@ -9,17 +9,17 @@ import subprocess
 import uuid
 from contextlib import contextmanager
 
-from tests.e2e import head as heads
-from tests.e2e import modules
-from tests.e2e import passthrough
-from tests.e2e import wait
 from tests.e2e.case import test
-from tests.e2e.reader import Reader
-from tests.e2e.target import Target
 from tests.e2e.test_operations import EXTENDED
 from tests.e2e.test_operations import partition_table
 from tests.e2e.trace import Trace
 from tests.e2e.uevents import Uevents
+from tests.guest import head as heads
+from tests.guest import modules
+from tests.guest import passthrough
+from tests.guest import wait
+from tests.guest.reader import Reader
+from tests.guest.target import Target
 
 TRANSPORTS = ("loop", "tcp")
 HDIO_GETGEO = 0x0301

@@ -4,16 +4,16 @@
 import contextlib
 import time
 
-from tests.e2e import fio
-from tests.e2e import passthrough
-from tests.e2e import wait
 from tests.e2e.case import test
-from tests.e2e.passthrough import READ
 from tests.e2e.proxy import connected
-from tests.e2e.reader import BLOCK
-from tests.e2e.reader import Reader
-from tests.e2e.target import Target
 from tests.e2e.test_io import set_policy
+from tests.guest import fio
+from tests.guest import passthrough
+from tests.guest import wait
+from tests.guest.passthrough import READ
+from tests.guest.reader import BLOCK
+from tests.guest.reader import Reader
+from tests.guest.target import Target
 
 #: A controller that could not do it, and says no more than that.
 INTERNAL_ERROR = 0x300

@@ -14,23 +14,23 @@ import os
 import threading
 import time
 
-from tests.e2e import head as heads
-from tests.e2e import modules
-from tests.e2e import passthrough
-from tests.e2e import wait
-from tests.e2e.case import Skip
 from tests.e2e.case import test
 from tests.e2e.flush import Fsync
 from tests.e2e.numbers import Numbers
 from tests.e2e.proxy import IDENTIFY_CONTROLLER
 from tests.e2e.proxy import Proxy
-from tests.e2e.reader import Reader
 from tests.e2e.rewriter import BLKDISCARD
 from tests.e2e.rewriter import BLKZEROOUT
 from tests.e2e.rewriter import BLOCK
 from tests.e2e.rewriter import Rewriter
-from tests.e2e.target import Target
 from tests.e2e.test_flush import CACHED
+from tests.guest import head as heads
+from tests.guest import modules
+from tests.guest import passthrough
+from tests.guest import wait
+from tests.guest.reader import Reader
+from tests.guest.skip import Skip
+from tests.guest.target import Target
 
 #: Where Identify Controller has the time that a controller needs to come to rest, in ms (CQT).
 QUIESCE_TIME = 386

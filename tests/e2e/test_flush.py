@@ -5,10 +5,6 @@ import os
 import time
 from contextlib import ExitStack
 
-from tests.e2e import head as heads
-from tests.e2e import passthrough
-from tests.e2e import pci
-from tests.e2e import wait
 from tests.e2e.case import test
 from tests.e2e.flush import BLOCK
 from tests.e2e.flush import DiskFlushes
@@ -17,13 +13,17 @@ from tests.e2e.flush import PathFlushes
 from tests.e2e.flush import SyncedWrite
 from tests.e2e.flush import Syncer
 from tests.e2e.flush import lost
-from tests.e2e.passthrough import FLUSH
-from tests.e2e.passthrough import WRITE
 from tests.e2e.proxy import connected
-from tests.e2e.target import Target
 from tests.e2e.test_events import mounted
 from tests.e2e.test_events import write_through
 from tests.e2e.test_pcie import pcie_head
+from tests.guest import head as heads
+from tests.guest import passthrough
+from tests.guest import pci
+from tests.guest import wait
+from tests.guest.passthrough import FLUSH
+from tests.guest.passthrough import WRITE
+from tests.guest.target import Target
 
 TRANSPORTS = ("loop", "tcp")
 #: What makes a null_blk disk one with a cache, in MiB, and has it take 30 ms for whatever it does: so long that whoever

@@ -3,11 +3,11 @@
 
 import errno
 
-from tests.e2e import fio
-from tests.e2e import wait
-from tests.e2e.case import Skip
 from tests.e2e.case import test
-from tests.e2e.target import Target
+from tests.guest import fio
+from tests.guest import wait
+from tests.guest.skip import Skip
+from tests.guest.target import Target
 
 TRANSPORTS = ("loop", "tcp")
 

@@ -7,13 +7,13 @@ import threading
 import time
 from pathlib import Path
 
-from tests.e2e import fio
-from tests.e2e import head as heads
-from tests.e2e import modules
-from tests.e2e import wait
 from tests.e2e.case import test
-from tests.e2e.reader import Reader
-from tests.e2e.target import Target
+from tests.guest import fio
+from tests.guest import head as heads
+from tests.guest import modules
+from tests.guest import wait
+from tests.guest.reader import Reader
+from tests.guest.target import Target
 
 TRANSPORTS = ("loop", "tcp")
 #: For how long it is looked whether a removal waits.

@@ -6,12 +6,12 @@ import threading
 import time
 from contextlib import contextmanager
 
-from tests.e2e import head as heads
-from tests.e2e import modules
-from tests.e2e import wait
-from tests.e2e.case import Skip
 from tests.e2e.case import test
-from tests.e2e.target import Target
+from tests.guest import head as heads
+from tests.guest import modules
+from tests.guest import wait
+from tests.guest.skip import Skip
+from tests.guest.target import Target
 
 _READ = pathlib.Path("/sys/kernel/debug/hold_bio/read")
 _COMPLETED = pathlib.Path("/sys/kernel/tracing/events/block/block_bio_complete/enable")

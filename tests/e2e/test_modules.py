@@ -5,11 +5,11 @@ import os
 import subprocess
 import time
 
-from tests.e2e import modules
-from tests.e2e import wait
 from tests.e2e.case import test
-from tests.e2e.reader import Reader
-from tests.e2e.target import Target
+from tests.guest import modules
+from tests.guest import wait
+from tests.guest.reader import Reader
+from tests.guest.target import Target
 
 TRANSPORTS = ("loop", "tcp")
 

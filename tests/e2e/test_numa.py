@@ -6,15 +6,15 @@ import os
 import pathlib
 from contextlib import contextmanager
 
-from tests.e2e import fio
-from tests.e2e import head as heads
-from tests.e2e import host
-from tests.e2e import modules
-from tests.e2e import wait
-from tests.e2e.case import Skip
 from tests.e2e.case import test
 from tests.e2e.test_pcie import NQN
 from tests.e2e.test_pcie import pcie_head
+from tests.guest import fio
+from tests.guest import head as heads
+from tests.guest import host
+from tests.guest import modules
+from tests.guest import wait
+from tests.guest.skip import Skip
 
 NODES = pathlib.Path("/sys/devices/system/node")
 #: The node that comes later.

@@ -6,13 +6,13 @@ import json
 import subprocess
 import time
 
-from tests.e2e import head as heads
-from tests.e2e import modules
-from tests.e2e import passthrough
-from tests.e2e import wait
 from tests.e2e.case import test
-from tests.e2e.target import Target
 from tests.e2e.test_pcie import pcie_head
+from tests.guest import head as heads
+from tests.guest import modules
+from tests.guest import passthrough
+from tests.guest import wait
+from tests.guest.target import Target
 
 TRANSPORTS = ("loop", "tcp")
 SIZE = 4 << 20

@@ -7,12 +7,12 @@ The errors are made by NVMe itself, which a kernel with fault injection has do s
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.e2e import fio
-from tests.e2e import wait
-from tests.e2e.case import Skip
 from tests.e2e.case import test
-from tests.e2e.reader import Reader
-from tests.e2e.target import Target
+from tests.guest import fio
+from tests.guest import wait
+from tests.guest.reader import Reader
+from tests.guest.skip import Skip
+from tests.guest.target import Target
 
 TRANSPORTS = ("loop", "tcp")
 #: Status codes that say that a path is to blame: the controller, the state of the namespace, the host.

@@ -6,16 +6,16 @@ import os
 import pathlib
 from contextlib import contextmanager
 
-from tests.e2e import fio
-from tests.e2e import head as heads
-from tests.e2e import host
-from tests.e2e import modules
-from tests.e2e import passthrough
-from tests.e2e import pci
-from tests.e2e import wait
-from tests.e2e.case import Skip
 from tests.e2e.case import test
-from tests.e2e.slot import Slot
+from tests.guest import fio
+from tests.guest import head as heads
+from tests.guest import host
+from tests.guest import modules
+from tests.guest import passthrough
+from tests.guest import pci
+from tests.guest import wait
+from tests.guest.skip import Skip
+from tests.guest.slot import Slot
 
 NQN = "nqn.2019-08.org.qemu:e2e"
 MORE = "nqn.2019-08.org.qemu:more"

@@ -3,13 +3,13 @@
 
 import os
 
-from tests.e2e import fio
-from tests.e2e import passthrough
-from tests.e2e import wait
 from tests.e2e.case import test
-from tests.e2e.reader import Reader
-from tests.e2e.target import Target
 from tests.e2e.test_io import set_policy
+from tests.guest import fio
+from tests.guest import passthrough
+from tests.guest import wait
+from tests.guest.reader import Reader
+from tests.guest.target import Target
 
 TRANSPORTS = ("loop", "tcp")
 BLOCK = 4096

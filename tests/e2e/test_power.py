@@ -5,15 +5,15 @@ import os
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.e2e import fio
-from tests.e2e import head as heads
-from tests.e2e import modules
-from tests.e2e import wait
 from tests.e2e.case import test
-from tests.e2e.kernel_log import KernelLog
-from tests.e2e.target import Target
 from tests.e2e.test_io import set_policy
 from tests.e2e.test_pcie import pcie_head
+from tests.guest import fio
+from tests.guest import head as heads
+from tests.guest import modules
+from tests.guest import wait
+from tests.guest.kernel_log import KernelLog
+from tests.guest.target import Target
 
 POLICIES = ("numa", "round-robin", "queue-depth")
 #: How far the kernel goes before it takes it all back: it stops processes; devices; the platform, too.

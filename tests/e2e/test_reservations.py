@@ -11,12 +11,12 @@ import fcntl
 import struct
 from contextlib import contextmanager
 
-from tests.e2e import head as heads
-from tests.e2e import passthrough
-from tests.e2e import wait
 from tests.e2e.case import test
 from tests.e2e.proxy import Proxy
-from tests.e2e.target import Target
+from tests.guest import head as heads
+from tests.guest import passthrough
+from tests.guest import wait
+from tests.guest.target import Target
 
 TRANSPORTS = ("loop", "tcp")
 REGISTER = 0x401870C8

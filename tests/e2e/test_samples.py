@@ -15,14 +15,14 @@ import subprocess
 import threading
 import time
 
-from tests.e2e import fio
-from tests.e2e import modules
-from tests.e2e import wait
 from tests.e2e.case import test
-from tests.e2e.ram import DRIVERS
-from tests.e2e.ram import RamDisk
-from tests.e2e.reader import Reader
 from tests.e2e.test_operations import IOC_PR_REGISTER
+from tests.guest import fio
+from tests.guest import modules
+from tests.guest import wait
+from tests.guest.ram import DRIVERS
+from tests.guest.ram import RamDisk
+from tests.guest.reader import Reader
 
 POLICIES = ("numa", "round-robin", "queue-depth")
 

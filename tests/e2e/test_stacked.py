@@ -8,11 +8,11 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.e2e import fio
-from tests.e2e import head as heads
-from tests.e2e import wait
 from tests.e2e.case import test
-from tests.e2e.target import Target
+from tests.guest import fio
+from tests.guest import head as heads
+from tests.guest import wait
+from tests.guest.target import Target
 
 #: How long it is watched, in seconds, whether something waits, and how fast something is.
 OBSERVED, MEASURED = 1, 5

@@ -9,14 +9,14 @@ import re
 import threading
 import time
 
-from tests.e2e import kernel_log
-from tests.e2e import modules
-from tests.e2e import wait
 from tests.e2e.case import test
-from tests.e2e.head import CONTROLLERS
-from tests.e2e.reader import Reader
-from tests.e2e.target import Target
 from tests.e2e.test_io import set_policy
+from tests.guest import kernel_log
+from tests.guest import modules
+from tests.guest import wait
+from tests.guest.head import CONTROLLERS
+from tests.guest.reader import Reader
+from tests.guest.target import Target
 
 PATH_ATTRIBUTES = ("ana_state", "ana_grpid", "numa_nodes", "queue_depth", "diag/multipath_failover_count",
                    "diag/command_retries_count", "diag/command_error_count")

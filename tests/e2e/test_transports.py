@@ -4,12 +4,12 @@
 import base64
 import zlib
 
-from tests.e2e import fio
-from tests.e2e import head as heads
-from tests.e2e import wait
 from tests.e2e.case import test
-from tests.e2e.target import Target
 from tests.e2e.test_io import set_policy
+from tests.guest import fio
+from tests.guest import head as heads
+from tests.guest import wait
+from tests.guest.target import Target
 
 TRANSPORTS = ("fc", "rdma")
 

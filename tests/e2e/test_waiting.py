@@ -4,15 +4,15 @@
 import contextlib
 import threading
 
-from tests.e2e import fio
-from tests.e2e import head as heads
-from tests.e2e import modules
-from tests.e2e import pci
-from tests.e2e import wait
 from tests.e2e.case import test
-from tests.e2e.reader import Reader
 from tests.e2e.test_pcie import path_on
 from tests.e2e.test_pcie import pcie_head
+from tests.guest import fio
+from tests.guest import head as heads
+from tests.guest import modules
+from tests.guest import pci
+from tests.guest import wait
+from tests.guest.reader import Reader
 
 #: Seconds after which a controller that does not answer while it is reset is given up, on a machine of the usual speed.
 ADMIN_SECONDS = 2

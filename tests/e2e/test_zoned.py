@@ -7,13 +7,13 @@ import re
 import subprocess
 from contextlib import contextmanager
 
-from tests.e2e import head as heads
-from tests.e2e import modules
-from tests.e2e import passthrough
-from tests.e2e import wait
 from tests.e2e.case import test
-from tests.e2e.target import ZONED
-from tests.e2e.target import Target
+from tests.guest import head as heads
+from tests.guest import modules
+from tests.guest import passthrough
+from tests.guest import wait
+from tests.guest.target import Target
+from tests.guest.target import ZONED
 
 TRANSPORTS = ("loop", "tcp")
 MIB = 64

@@ -4,7 +4,7 @@
 import os
 import socket
 
-from tests.e2e import wait
+from tests.guest import wait
 
 _KOBJECT_UEVENT = 15
 _KERNEL = 1

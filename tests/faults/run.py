@@ -22,11 +22,6 @@ import sys
 import traceback
 from pathlib import Path
 
-from tests.e2e import modules
-from tests.e2e import wait
-from tests.e2e.kernel_log import KernelLog
-from tests.e2e.kernel_log import mark
-from tests.e2e.kernel_log import problems
 from tests.faults.injection import Failing
 from tests.faults.injection import FailingNth
 from tests.faults.injection import Trace
@@ -35,6 +30,11 @@ from tests.faults.injection import text_of
 from tests.faults.injection import without_refusals
 from tests.faults.scenarios import LOADS
 from tests.faults.scenarios import SCENARIOS
+from tests.guest import modules
+from tests.guest import wait
+from tests.guest.kernel_log import KernelLog
+from tests.guest.kernel_log import mark
+from tests.guest.kernel_log import problems
 
 _FINIT_MODULE = 313
 _libc = ctypes.CDLL(None, use_errno=True)

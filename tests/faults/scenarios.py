@@ -9,13 +9,13 @@ import os
 import time
 from pathlib import Path
 
-from tests.e2e import head as heads
-from tests.e2e import modules
-from tests.e2e import wait
-from tests.e2e.ram import CONFIGURATION
-from tests.e2e.ram import RamDisk
-from tests.e2e.reader import Reader
-from tests.e2e.target import Target
+from tests.guest import head as heads
+from tests.guest import modules
+from tests.guest import wait
+from tests.guest.ram import CONFIGURATION
+from tests.guest.ram import RamDisk
+from tests.guest.reader import Reader
+from tests.guest.target import Target
 
 _PCI = Path("/sys/bus/pci/drivers/nvme")
 #: How long something that has failed may go on in the background, and something that has not, in seconds.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What errors of paths cost: the rule of `rust/trust.rs` in a machine whose time is made by hand.
+//! What errors of paths cost: the rule of `rust/pure/trust.rs` in a machine whose time is made by
+//! hand.
 //!
 //! The library's own: the states of paths, what changes them ([`parking::take`] and others), which
 //! path a bio that needs care is sent to ([`care::choose`]), when it is tried again, which of those

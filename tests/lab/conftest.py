@@ -8,9 +8,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.dont_write_bytecode = True
-sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
+sys.path.insert(0, str(ROOT / "tools"))
 
-from lab import log
+from lab.host import log
 
 
 class Step:
@@ -40,10 +40,10 @@ def step(tmp_path):
 @pytest.fixture(autouse=True)
 def reports(tmp_path, monkeypatch):
     """What is recorded goes to a scratch directory, and not to build/; and nothing has failed yet."""
-    from lab import defects
-    from lab import log
-    from lab import paths
-    from lab import record
+    from lab.host import log
+    from lab.host import paths
+    from lab.verdicts import defects
+    from lab.verdicts import record
     place = tmp_path / "reports"
     monkeypatch.setattr(log, "_failures", [])
     monkeypatch.setattr(paths, "REPORTS", place)

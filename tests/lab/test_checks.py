@@ -7,15 +7,16 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT
-from lab import check
-from lab import defects
-from lab import faults
-from lab import log
-from lab import patterns
-from lab import prose
-from lab import readme
-from lab import record
-from lab import sanitize
+from lab.checks import check
+from lab.checks import imports
+from lab.checks import prose
+from lab.checks import readme
+from lab.host import log
+from lab.host import patterns
+from lab.suites import faults
+from lab.suites import sanitize
+from lab.verdicts import defects
+from lab.verdicts import record
 from tests.e2e import suite
 from tests.faults.scenarios import LOADS
 from tests.faults.scenarios import SCENARIOS
@@ -39,37 +40,31 @@ def test_a_pattern_that_matches_a_directory_only_fails(tmp_path):
 # Unsafe code
 
 @pytest.fixture
-def crate(tmp_path):
-    """A crate of two decisions and the mechanisms."""
-    names = ["shortlist", "policy", *check.MECHANISMS]
-    for name in names:
+def pure(tmp_path):
+    """A directory of two decisions and the mechanisms."""
+    for name in ["shortlist", "policy", *check.MECHANISMS]:
         (tmp_path / f"{name}.rs").write_text("unsafe {}\n" if name in check.MECHANISMS else "")
     (tmp_path / "policy").mkdir()
     (tmp_path / "policy" / "numa.rs").write_text("")
-    (tmp_path / "host.rs").write_text("".join(f"pub mod {name};\n" for name in names))
-    return tmp_path / "host.rs"
+    return tmp_path
 
 
-def test_all_that_is_no_mechanism_decides(crate):
-    assert {file.name for file in check.decision_files(crate)} == {"shortlist.rs", "policy.rs", "numa.rs"}
+def test_all_that_is_no_mechanism_decides(pure):
+    assert {file.name for file in check.decision_files(pure)} == {"shortlist.rs", "policy.rs", "numa.rs"}
 
 
-def test_a_module_without_its_file_fails(crate):
-    (crate.parent / "shortlist.rs").unlink()
+@pytest.mark.parametrize("name", check.MECHANISMS)
+def test_a_mechanism_without_its_file_fails(pure, name):
+    (pure / f"{name}.rs").unlink()
     with pytest.raises(log.Failure):
-        check.decision_files(crate)
+        check.decision_files(pure)
 
 
-def test_a_mechanism_that_is_no_module_fails(crate):
-    crate.write_text(crate.read_text().replace("pub mod list;\n", ""))
+@pytest.mark.parametrize("name", check.MECHANISMS)
+def test_a_mechanism_that_needs_no_unsafe_code_fails(pure, name):
+    (pure / f"{name}.rs").write_text("// unsafe\n")
     with pytest.raises(log.Failure):
-        check.decision_files(crate)
-
-
-def test_a_mechanism_that_needs_no_unsafe_code_fails(crate):
-    (crate.parent / "list.rs").write_text("// unsafe\n")
-    with pytest.raises(log.Failure):
-        check.decision_files(crate)
+        check.decision_files(pure)
 
 
 def test_unsafe_code_is_counted_and_words_about_it_are_not(tmp_path):
@@ -136,8 +131,8 @@ def test_an_excerpt_that_is_not_there_or_none_at_all_fails(monkeypatch, tmp_path
 
 def test_a_file_that_is_named_is_found(tmp_path):
     file = tmp_path / "x.py"
-    file.write_text("#: See tests/sanitize/faults.c, /usr/docs/x.md and a/rust/b.rs; `rust/life.rs`.\n")
-    assert prose.named(file) == {"tests/sanitize/" + "faults.c", "rust/" + "life.rs"}
+    file.write_text("#: See tests/sanitize/faults.c, /usr/docs/x.md and a/rust/b.rs; `rust/pure/life.rs`.\n")
+    assert prose.named(file) == {"tests/sanitize/" + "faults.c", "rust/" + "pure/life.rs"}
 
 
 def test_a_file_that_does_not_exist_is_told_unless_it_is_elsewhere():
@@ -277,17 +272,23 @@ def test_every_file_of_host_tests_is_in_its_crate(place):
     assert named(f"tests/{place}/main.rs", r"^mod (\w+);") == files
 
 
-def test_every_file_of_kunit_tests_is_in_the_crate():
-    files = {file.stem for file in patterns.files("*.rs", place=ROOT / "rust/kunit")}
-    assert named("rust/kunit.rs", r"^(?:pub\(?\w*\)? )?mod (\w+);") == files
+@pytest.mark.parametrize("place", ("kunit", "kunit/face"))
+def test_every_file_of_kunit_tests_is_in_the_crate(place):
+    files = {file.stem for file in patterns.files("*.rs", place=ROOT / "tests" / place)} - {"main"}
+    assert named(f"tests/{place}/main.rs", r"^(?:pub\(?\w*\)? )?mod (\w+);") == files
 
 
-def test_every_pure_file_is_in_the_host_crate_or_is_the_kernels():
-    """A file of rust/ that says nothing of the kernel crate is pure, and is tested on the host."""
+def test_every_pure_file_is_in_both_crates():
+    files = {file.stem for file in patterns.files("*.rs", place=ROOT / "rust/pure")}
+    assert named("rust/pure.rs", r"^pub mod (\w+);") == files
+    assert named("rust/host.rs", r"^(?:pub )?mod (\w+);") == {"pure"}
+    assert "pure" in named("rust/libmultipath.rs", r"^(?:pub )?mod (\w+);")
+
+
+def test_no_other_file_is_pure():
+    """A file of rust/ that says nothing of the kernel crate belongs to the pure modules, and is tested on the host."""
     files = {file.stem for file in patterns.files("*.rs", place=ROOT / "rust") if "kernel::" not in file.read_text()}
-    pure = named("rust/host.rs", r"^pub mod (\w+);")
-    assert pure <= {file.stem for file in patterns.files("*.rs", place=ROOT / "rust")}
-    assert files - pure <= {"host", "bindings", "driver", "engine", "kunit", "wrap", "ffi", "libmultipath"}
+    assert files <= {"host", "bindings", "driver", "engine", "pure", "wrap", "ffi", "libmultipath"}
 
 
 def test_every_scenario_of_failing_allocations_is_somebodys_share():
@@ -306,15 +307,46 @@ def test_what_the_short_run_under_sanitizers_has_exists():
     assert set(sanitize.ALWAYS).isdisjoint(sanitize.IN_TURNS)
 
 
-# The lab itself
+# Imports
 
-def test_no_modules_of_the_lab_import_each_other_in_a_circle():
-    needs = {}
-    for file in patterns.files("*.py", place=ROOT / "tools/lab"):
-        text = file.read_text()
-        needs[file.stem] = set(re.findall(r"^ *from lab\.(\w+) import", text, re.MULTILINE)) \
-            | set(re.findall(r"^ *from lab import (\w+)", text, re.MULTILINE))
-    while free := [name for name, others in needs.items() if not others & set(needs)]:
-        for name in free:
-            del needs[name]
-    assert not needs, f"in a circle, or leading to one: {sorted(needs)}"
+def lab_of(place, **modules):
+    """A lab of packages `a_x`, module x in package a, with these imports; returns its modules and what each imports."""
+    for name, text in modules.items():
+        package, _, module = name.partition("_")
+        (place / "lab" / package).mkdir(parents=True, exist_ok=True)
+        (place / "lab" / package / f"{module}.py").write_text(text)
+    return imports.read(place / "lab")
+
+
+def test_modules_in_order_make_no_circle(tmp_path):
+    graph = lab_of(tmp_path, a_x="from lab.a import y\nimport lab.b.z\n", a_y="from lab.b.z import Z\n",
+                   b_z="import os\n")
+    assert graph == {"a.x": {"a.y", "b.z"}, "a.y": {"b.z"}, "b.z": set()}
+    assert not imports.circle(graph)
+    assert imports.packages(graph) == {"a": {"b"}, "b": set()}
+
+
+@pytest.mark.parametrize("back", ("from lab.a import x\n", "from lab.a.x import X\n", "import lab.a.x\n",
+                                  "def run():\n    from lab.a import x\n    return x\n"))
+def test_a_circle_of_modules_is_found(tmp_path, back):
+    graph = lab_of(tmp_path, a_x="from lab.a import y\n", a_y="from lab.a import z\n", a_z=back)
+    found = imports.circle(graph)
+    assert found[0] == found[-1] and set(found) == {"a.x", "a.y", "a.z"}
+    assert all(after in graph[before] for before, after in zip(found, found[1:], strict=False))
+
+
+def test_a_circle_of_packages_without_one_of_modules_is_found(tmp_path):
+    graph = lab_of(tmp_path, a_x="from lab.b import y\n", a_z="", b_y="from lab.a import z\n")
+    assert not imports.circle(graph)
+    assert set(imports.circle(imports.packages(graph))) == {"a", "b"}
+
+
+def test_a_circle_fails_the_check(tmp_path, monkeypatch, step):
+    lab_of(tmp_path, a_x="from lab.a import y\n", a_y="from lab.a import x\n")
+    monkeypatch.setattr(imports, "_LAB", tmp_path / "lab")
+    with pytest.raises(log.Failure, match="a.x"):
+        imports.check(step)
+
+
+def test_the_lab_has_no_circle(step):
+    imports.check(step)

@@ -3,12 +3,12 @@
 
 import pytest
 
-from lab import claims
-from lab import kernel
-from lab import log
-from lab import record
-from lab import test
-from lab.defects import Test
+from lab.builds import kernel
+from lab.host import log
+from lab.runs import test
+from lab.verdicts import claims
+from lab.verdicts import record
+from lab.verdicts.defects import Test
 
 ONE, TWO = Test("e2e", "it_works_over_tcp"), Test("e2e", "it_works_over_loop")
 KUNIT = Test("kunit", "mpath_x: two")

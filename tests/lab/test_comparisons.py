@@ -5,9 +5,9 @@ import copy
 
 import pytest
 
-from lab import log
-from lab import parity
-from lab import storm
+from lab.host import log
+from lab.suites import parity
+from lab.suites import storm
 
 TRACE = ("block_bio_remap: 259,0 WS 2064 + 8 <- (259,1) 2064\n"
          "nvme_setup_cmd: nvme0: disk=nvme0c0n1, qid=1, cmdid=N, slba=2064\n"
@@ -160,7 +160,7 @@ def test_the_floors_are_what_the_plants_must_have():
 
 
 def story(status, **last):
-    from lab import vm
+    from lab.host import vm
     one = storm._Story(None, storm._Plan("storm", "ours", 7, ACTORS, {"plain": SECONDS}), "plain")
     one.result, one.last = vm.Result(status, False, 7.0, 3.0), ENOUGH | last
     return one

@@ -3,8 +3,8 @@
 
 import pytest
 
-from lab.reports import Story
-from tests.e2e import kernel_log
+from lab.host.reports import Story
+from tests.guest import kernel_log
 
 #: A line of each kind of report that the lab must know, as kernels have said it.
 REPORTS = """
@@ -28,7 +28,7 @@ kmemleak: Kernel memory leak detector disabled
 Oops: general protection fault, probably for non-canonical address 0xdead000000000108: 0000 [#1] SMP
 kernel BUG at block/bio.c:1234!
 Kernel panic - not syncing: Fatal exception
-rust_kernel: panicked at 'attempt to add with overflow', rust/policy.rs:10:5
+rust_kernel: panicked at 'attempt to add with overflow', rust/pure/policy.rs:10:5
 Call Trace:
 sysfs: cannot create duplicate filename '/devices/virtual/block/mpram0'
 """.strip().splitlines()

@@ -7,13 +7,13 @@ import sys
 
 import pytest
 
-from lab import log
-from lab import long
-from lab import paths
-from lab import record
-from lab import result
-from lab import test
-from lab.counts import Counts
+from lab.host import log
+from lab.host import paths
+from lab.runs import long
+from lab.runs import test
+from lab.verdicts import record
+from lab.verdicts import result
+from lab.verdicts.counts import Counts
 
 HERE, THERE = long.State("1234567890abcdef", ""), long.State("1234567890abcdef", "fedcba")
 

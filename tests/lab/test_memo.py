@@ -6,13 +6,13 @@ import time
 from pathlib import Path
 
 import pytest
-from lab import litmus
-from lab import log
-from lab import memo
-from lab import model
-from lab import paths
-from lab import process
-from lab import record
+from lab.host import log
+from lab.host import paths
+from lab.host import process
+from lab.suites import litmus
+from lab.suites import model
+from lab.verdicts import memo
+from lab.verdicts import record
 
 PASSES = "test parking::a ... ok\n---- parking::a stdout ----\nholds in all 7 executions\n\n" \
          "test result: ok. 1 passed; 0 failed; 0 ignored;\n"

@@ -6,18 +6,18 @@ import time
 
 import pytest
 
-from lab import defects
-from lab import log
-from lab import mutants
-from lab import record
+from lab.host import log
+from lab.suites import mutants
+from lab.verdicts import defects
+from lab.verdicts import record
 
 HEAD = """L-7: paths that have gone stay on the list
 red: kunit: mpath_select: choosing_ends
 red: host: nodes::slots_are_dense
 says: {says}
 
---- a/rust/shortlist.rs
-+++ b/rust/shortlist.rs
+--- a/rust/pure/shortlist.rs
++++ b/rust/pure/shortlist.rs
 """
 
 

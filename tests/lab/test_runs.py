@@ -12,21 +12,21 @@ from xml.etree import ElementTree
 import pytest
 
 from conftest import ROOT
-from lab import e2e
-from lab import judges
-from lab import kernel
-from lab import kunit
-from lab import log
-from lab import model
-from lab import parts
-from lab import process
-from lab import record
-from lab import rotation
-from lab import sanitize
-from lab import source
-from lab import vm
-from lab.counts import Counts
-from lab.reports import Report
+from lab.builds import kernel
+from lab.builds import source
+from lab.host import log
+from lab.host import process
+from lab.host import vm
+from lab.host.reports import Report
+from lab.suites import e2e
+from lab.suites import judges
+from lab.suites import kunit
+from lab.suites import model
+from lab.suites import rotation
+from lab.suites import sanitize
+from lab.verdicts import parts
+from lab.verdicts import record
+from lab.verdicts.counts import Counts
 from tests.e2e import run
 from tests.e2e import suite
 
@@ -199,7 +199,7 @@ def test_a_name_that_no_test_of_the_host_has_fails(monkeypatch):
 
 
 def test_a_test_that_does_not_exist_has_not_passed(monkeypatch):
-    from lab import one
+    from lab.runs import one
     monkeypatch.setitem(one._PARTS, "host", lambda name, configuration: Counts())
     with pytest.raises(log.Failure, match="no such test"):
         one.run("host: nodes::nothing_of_the_kind")
@@ -237,7 +237,7 @@ class Guests:
 
 def guest_of(monkeypatch, tmp_path, *lives, names=NAMES):
     """A guest that has such lives, and the queue that it takes tests from."""
-    from lab import paths
+    from lab.host import paths
     guests = Guests(*lives)
     monkeypatch.setattr(vm, "run", guests.run)
     monkeypatch.setattr(paths, "LOGS", tmp_path)
@@ -468,7 +468,7 @@ def test_lanes_run_side_by_side_and_what_is_in_none_runs_last():
 
 
 def test_every_part_of_make_test_has_its_place():
-    from lab import test
+    from lab.runs import test
     assert len(parts.OF_TEST) == len(set(parts.OF_TEST))
     assert set(test.PARTS) == set(parts.OF_TEST)
 
@@ -611,8 +611,8 @@ def test_sanitizers_for_another_kernel_are_left_out(monkeypatch):
 
 
 def test_a_part_that_is_one_test_has_failed_when_something_does_not_build(monkeypatch, reports):
-    from lab import one
-    from lab import test
+    from lab.runs import one
+    from lab.runs import test
 
     def stopped():
         log.fail("does not build")
@@ -622,8 +622,8 @@ def test_a_part_that_is_one_test_has_failed_when_something_does_not_build(monkey
 
 
 def test_the_checks_are_a_part_and_those_that_fail_are_counted(monkeypatch):
-    from lab import check
-    from lab import test
+    from lab.checks import check
+    from lab.runs import test
     assert test.PARTS["check"] == check.count_static
     monkeypatch.setattr(check, "run", lambda without: (["rustfmt", "clippy"], ["ruff"]))
     assert str(check.count_static()) == "2 passed, 1 failed, 0 skipped"

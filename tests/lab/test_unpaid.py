@@ -3,7 +3,7 @@
 
 import pytest
 
-from lab import unpaid
+from lab.suites import unpaid
 
 #: What objdump says of a module: `queue` calls `setup` of the core, and has a pointer to `done`; nobody names `create`.
 TRANSPORT = """

@@ -88,7 +88,7 @@ pub fn holds(preemptions: Preemptions, model: impl Fn() + Send + Sync + 'static)
     if result.is_err() {
         panic!("execution {executions} does not hold");
     }
-    // tools/lab/model.py reads these lines, and the one of a mutant.
+    // tools/lab/suites/model.py reads these lines, and the one of a mutant.
     match preemptions {
         Preemptions::Any => println!("holds in all {executions} executions"),
         Preemptions::AtMost(most) => {

@@ -8,7 +8,7 @@ import re
 import socket
 from collections import defaultdict
 
-from tests.e2e.kernel_log import KernelLog
+from tests.guest.kernel_log import KernelLog
 
 NETLINK_KOBJECT_UEVENT = 15
 SO_RCVBUFFORCE = 33

@@ -6,10 +6,10 @@ import fcntl
 import os
 import subprocess
 
-from tests.e2e import head as heads
-from tests.e2e import modules
-from tests.e2e import wait
-from tests.e2e.reader import Reader
+from tests.guest import head as heads
+from tests.guest import modules
+from tests.guest import wait
+from tests.guest.reader import Reader
 from tests.parity import bad
 from tests.parity import ioctls
 from tests.parity import tools
@@ -18,8 +18,8 @@ from tests.parity import tree
 from tests.parity.events import Events
 from tests.parity.seen import content
 from tests.parity.seen import outcome
-from tests.parity.topology import UUID
 from tests.parity.topology import Parity
+from tests.parity.topology import UUID
 
 
 def character_device(head) -> str:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-from tests.e2e import modules
+from tests.guest import modules
 from tests.parity import fabrics
 from tests.parity import parameters
 from tests.parity import pcie

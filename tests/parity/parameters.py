@@ -5,9 +5,9 @@ import os
 import pathlib
 import subprocess
 
-from tests.e2e import head as heads
-from tests.e2e import modules
-from tests.e2e import wait
+from tests.guest import head as heads
+from tests.guest import modules
+from tests.guest import wait
 from tests.parity import ioctls
 from tests.parity import tools
 from tests.parity import trace

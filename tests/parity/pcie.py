@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """PCIe subsystems with a controller on each NUMA node, one for each kind of namespace.
 
-The host gives them: tools/lab/parity.py. Each has one namespace, since those of a controller are scanned at
+The host gives them: tools/lab/suites/parity.py. Each has one namespace, since those of a controller are scanned at
 the same time and named in the order in which that ends.
 """
 
@@ -9,9 +9,9 @@ import contextlib
 import os
 import pathlib
 
-from tests.e2e import head as heads
-from tests.e2e import modules
-from tests.e2e import wait
+from tests.guest import head as heads
+from tests.guest import modules
+from tests.guest import wait
 from tests.parity import fabrics
 from tests.parity import ioctls
 from tests.parity import tools

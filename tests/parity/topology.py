@@ -5,9 +5,9 @@ import os
 import struct
 from pathlib import Path
 
-from tests.e2e import head
-from tests.e2e import wait
-from tests.e2e.target import Target
+from tests.guest import head
+from tests.guest import wait
+from tests.guest.target import Target
 
 UUID = "7e5c0f0a-3c5e-4d0b-9e57-1c4f9a4b2d31"
 NGUID = "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"

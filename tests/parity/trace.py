@@ -6,7 +6,7 @@ import os
 import pathlib
 import re
 
-from tests.e2e import head as heads
+from tests.guest import head as heads
 from tests.parity.seen import outcome
 
 TRACING = pathlib.Path("/sys/kernel/tracing")

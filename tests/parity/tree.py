@@ -6,7 +6,7 @@ import pathlib
 import re
 import stat
 
-from tests.e2e import head as heads
+from tests.guest import head as heads
 from tests.parity.seen import content
 from tests.parity.seen import outcome
 

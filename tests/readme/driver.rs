@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! What README's example in Rust leaves out: the imports, and the module. `make check` puts the
-//! example beside it and builds the module; nobody loads it. `rust/driver/tests/example.rs` has the
+//! example beside it and builds the module; nobody loads it. `tests/kunit/face/example.rs` has the
 //! same lines, and runs them.
 
 use kernel::new_mutex;

@@ -4,7 +4,7 @@
     python3 -m tests.sanitize.guest DIRECTORY COMMAND...
 
 What it has found, and which sanitizers are at work at the end (lockdep and others switch themselves off when they
-have reported, or have run out of memory), it leaves in DIRECTORY for tools/lab/vm.py.
+have reported, or have run out of memory), it leaves in DIRECTORY for tools/lab/host/vm.py.
 """
 
 import json
@@ -13,10 +13,10 @@ import sys
 import time
 from pathlib import Path
 
-from tests.e2e import modules
-from tests.e2e.kernel_log import KernelLog
-from tests.e2e.kernel_log import NO_TEST
-from tests.e2e.kernel_log import mark
+from tests.guest import modules
+from tests.guest.kernel_log import KernelLog
+from tests.guest.kernel_log import NO_TEST
+from tests.guest.kernel_log import mark
 from tests.sanitize.sanitizers import SANITIZERS
 
 FILE = "sanitizers.json"

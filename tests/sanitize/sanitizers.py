@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The sanitizers, by the options that they are configured with, and how a guest sees that they are at work.
 
-Those of Rust are compiled in: what the compiler was told is looked at by tools/lab/sanitize.py.
+Those of Rust are compiled in: what the compiler was told is looked at by tools/lab/suites/sanitize.py.
 """
 
 import re

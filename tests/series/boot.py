@@ -4,11 +4,11 @@
 import re
 import sys
 
-from tests.e2e import fio
-from tests.e2e import head as heads
-from tests.e2e import wait
-from tests.e2e.kernel_log import KernelLog
-from tests.e2e.kernel_log import problems
+from tests.guest import fio
+from tests.guest import head as heads
+from tests.guest import wait
+from tests.guest.kernel_log import KernelLog
+from tests.guest.kernel_log import problems
 
 
 def main() -> int:

@@ -5,9 +5,9 @@ import random
 import time
 from contextlib import ExitStack
 
-from tests.e2e import fio
-from tests.e2e import target
-from tests.e2e import wait
+from tests.guest import fio
+from tests.guest import target
+from tests.guest import wait
 from tests.storm.openers import Openers
 from tests.storm.plant import choose
 from tests.storm.tally import Tally

@@ -8,13 +8,13 @@ import pathlib
 import threading
 import time
 
-from tests.e2e import head as heads
-from tests.e2e import modules
-from tests.e2e import passthrough
-from tests.e2e import wait
-from tests.e2e.reader import CommandReader
-from tests.e2e.reader import Reader
-from tests.e2e.target import Target
+from tests.guest import head as heads
+from tests.guest import modules
+from tests.guest import passthrough
+from tests.guest import wait
+from tests.guest.reader import CommandReader
+from tests.guest.reader import Reader
+from tests.guest.target import Target
 from tests.storm import faults
 from tests.storm.plant import Event
 from tests.storm.plant import Plant

@@ -29,14 +29,14 @@ class Plant:
     name = "?"
     #: The longest time between two events, in seconds.
     pause = 0.1
-    #: The events that happen at least once, however short the storm is; tools/lab/storm.py asks for them.
+    #: The events that happen at least once, however short the storm is; tools/lab/suites/storm.py asks for them.
     musts = ()
 
     def __init__(self, tally):
         self.tally = tally
 
     def heads(self) -> list:
-        """The heads (see tests/e2e/head.py) whose I/O never fails, whatever happens."""
+        """The heads (see tests/guest/head.py) whose I/O never fails, whatever happens."""
         return []
 
     def opened(self) -> list[str]:

@@ -4,9 +4,9 @@
 import errno
 import time
 
-from tests.e2e import wait
-from tests.e2e.ram import RamDisk
-from tests.e2e.reader import Reader
+from tests.guest import wait
+from tests.guest.ram import RamDisk
+from tests.guest.reader import Reader
 from tests.storm.nvme import PATIENCE
 from tests.storm.nvme import POLICIES
 from tests.storm.plant import Event

@@ -7,7 +7,7 @@ Each actor is a process of its own, with its own chance. It sets up its plants i
 each, every steady head is written to and read back all the time; at its end all paths are brought back, and
 everything that was written in it is verified. Heads that are not steady are torn down, with and without
 somebody who has them open. At the end all modules are unloaded, and nothing may be left of them. Records, one
-JSON object a line, go to standard output; tools/lab/storm.py shows them.
+JSON object a line, go to standard output; tools/lab/suites/storm.py shows them.
 """
 
 import faulthandler
@@ -24,11 +24,11 @@ import time
 import traceback
 from functools import partial
 
-from tests.e2e import modules
-from tests.e2e import wait
-from tests.e2e.kernel_log import KernelLog
-from tests.e2e.kernel_log import problems
-from tests.e2e.ram import DRIVERS
+from tests.guest import modules
+from tests.guest import wait
+from tests.guest.kernel_log import KernelLog
+from tests.guest.kernel_log import problems
+from tests.guest.ram import DRIVERS
 from tests.storm import faults
 from tests.storm import objects
 from tests.storm.actor import Actor

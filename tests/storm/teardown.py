@@ -5,7 +5,7 @@ import contextlib
 import errno
 import time
 
-from tests.e2e import passthrough
+from tests.guest import passthrough
 from tests.storm import faults
 from tests.storm.plant import Event
 from tests.storm.plant import Plant
@@ -51,7 +51,7 @@ class TornDown(Plant):
         """After a removal: makes `bring_up()` possible again."""
 
     def openers(self) -> list:
-        """Readers (see tests/e2e/reader.py), one of each device node."""
+        """Readers (see tests/guest/reader.py), one of each device node."""
         raise NotImplementedError
 
     def block(self) -> None:

@@ -6,21 +6,21 @@ import os
 import shutil
 import signal
 
-from lab import check
-from lab import doc
-from lab import editor
-from lab import judges
-from lab import kernel
-from lab import litmus
-from lab import log
-from lab import misuse
-from lab import model
-from lab import modules
-from lab import paths
-from lab import process
-from lab import result
-from lab import setup
-from lab.counts import Counts
+from lab.builds import doc
+from lab.builds import editor
+from lab.builds import kernel
+from lab.builds import modules
+from lab.builds import setup
+from lab.checks import check
+from lab.host import log
+from lab.host import paths
+from lab.host import process
+from lab.suites import judges
+from lab.suites import litmus
+from lab.suites import misuse
+from lab.suites import model
+from lab.verdicts import result
+from lab.verdicts.counts import Counts
 
 
 def _setup() -> str:
@@ -67,62 +67,62 @@ def _misuse():
 
 
 def _kunit(only: str | None, sanitize: bool):
-    from lab import kunit
+    from lab.suites import kunit
     return kunit.run(only or "", kernel.SANITIZE if sanitize else kernel.PLAIN)
 
 
 def _e2e(stock: str, only: str | None, long: bool, sanitize: bool):
-    from lab import e2e
+    from lab.suites import e2e
     return e2e.run(stock, only, kernel.SANITIZE if sanitize else kernel.PLAIN, long)
 
 
 def _parity(acts: list):
-    from lab import parity
+    from lab.suites import parity
     return parity.run(acts)
 
 
 def _demo():
-    from lab import demo
+    from lab.suites import demo
     return demo.run()
 
 
 def _sanitize():
-    from lab import sanitize
+    from lab.suites import sanitize
     return sanitize.check() if os.environ.get("QUICK") else sanitize.run()
 
 
 def _faults():
-    from lab import faults
+    from lab.suites import faults
     return faults.run()
 
 
 def _storm():
-    from lab import storm
+    from lab.suites import storm
     return storm.run()
 
 
 def _soak():
-    from lab import storm
+    from lab.suites import storm
     return storm.soak()
 
 
 def _bench():
-    from lab import bench
+    from lab.measure import bench
     return bench.run()
 
 
 def _errors(only: str | None, rounds: int):
-    from lab import errors
+    from lab.measure import errors
     return errors.run(only or "", rounds)
 
 
 def _test():
-    from lab import test
+    from lab.runs import test
     return test.run()
 
 
 def _long(only: str | None):
-    from lab import long
+    from lab.runs import long
     return long.run(only or "", again=bool(os.environ.get("AGAIN")))
 
 
@@ -134,17 +134,17 @@ def _check():
 
 
 def _one(test: str):
-    from lab import one
+    from lab.runs import one
     return one.run(test)
 
 
 def _mutants(only: str | None, sample: int):
-    from lab import mutants
+    from lab.suites import mutants
     return mutants.run(only or "", sample)
 
 
 def _series():
-    from lab import series
+    from lab.runs import series
     return series.run()
 
 

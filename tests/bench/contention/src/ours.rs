@@ -313,7 +313,7 @@ impl Section<'_> {
         let head = self.head;
         let _lock = head.shortlist.lock.lock();
 
-        head.shortlist.stamp.renew(head.port_changes, || {
+        head.shortlist.stamp.renew(head.port_changes, || 0, || {
             let places = head.places();
             let mut len = 0;
 

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Which path a bio takes that needs care, and whose turn it is.
+//!
+//! Most bios go to the path that the policy chooses. A bio that needs care, or meets a path that
+//! has failed bios lately, takes the first of these:
+//!
+//! 1. After a second failure, the next usable path behind the one that has failed it last, of
+//!    whatever access class: every path has its share.
+//! 2. One of the usable paths of the best access class that wants a bio, to find out whether it
+//!    works.
+//! 3. The one of these that the policy chooses.
+//!
+//! Somebody else may have taken the path meanwhile, where only one bio may try it; then the next
+//! of the three counts.
+
+use crate::pure::state::PathState;
+use crate::pure::trust::{
+    goes_elsewhere,
+    Attempt,
+    Trust, //
+};
+
+/// A head, as a bio that needs care sees it for `'a`.
+pub trait Chooser<'a>: Copy {
+    /// The type of a path.
+    type Path: 'a;
+
+    /// All paths, in the order in which they were added.
+    fn paths(self) -> impl Iterator<Item = &'a Self::Path>;
+
+    /// The usable ones of the best access class.
+    fn candidates(self) -> impl Iterator<Item = &'a Self::Path>;
+
+    /// The one of these that the policy chooses.
+    fn choose(self) -> Option<&'a Self::Path>;
+
+    /// The state of a path now.
+    fn state_of(path: &Self::Path) -> PathState;
+
+    /// May I/O use the path, and its port?
+    fn is_usable(path: &Self::Path) -> bool;
+
+    /// A bio is to be sent to a path that is not trusted: [`crate::pure::parking::take`].
+    fn take(self, path: &'a Self::Path) -> Option<Attempt>;
+}
+
+/// The path for a bio that has failed so often, on the path that is `last` the last time, and how
+/// it is to be sent there; `None` when it has to wait.
+pub fn choose<'a, C: Chooser<'a>>(
+    head: C,
+    failures: u32,
+    last: impl Fn(&C::Path) -> bool,
+) -> Option<(&'a C::Path, Attempt)> {
+    let elsewhere = || match goes_elsewhere(failures) {
+        true => next_after(head, last),
+        false => None,
+    };
+    let asking = || {
+        head.candidates()
+            .find(|path| C::state_of(path).trust().asks_for_a_bio())
+    };
+
+    take(head, elsewhere())
+        .or_else(|| take(head, asking()))
+        .or_else(|| take(head, head.choose()))
+}
+
+/// The next usable path after `last`, in turn, and not `last` itself.
+fn next_after<'a, C: Chooser<'a>>(head: C, last: impl Fn(&C::Path) -> bool) -> Option<&'a C::Path> {
+    let is_usable = |path: &&C::Path| C::is_usable(path);
+    let mut behind = head.paths().skip_while(|path| !last(path)).skip(1);
+
+    behind.find(is_usable).or_else(|| {
+        let mut before = head.paths().take_while(|path| !last(path));
+
+        before.find(is_usable)
+    })
+}
+
+fn take<'a, C: Chooser<'a>>(head: C, path: Option<&'a C::Path>) -> Option<(&'a C::Path, Attempt)> {
+    let path = path?;
+    let attempt = match C::state_of(path).trust() {
+        Trust::Trusted => Attempt::Plain,
+        _ => head.take(path)?,
+    };
+
+    Some((path, attempt))
+}
+
+/// Does a bio that waits let all others go first? `last` is how it was sent last, if it has not
+/// found all paths resting since.
+///
+/// One that has tried a path in vain does: it may be to blame itself, and would take every probe
+/// while others, which would succeed, wait behind it.
+pub const fn lets_others_go_first(last: Attempt) -> bool {
+    matches!(last, Attempt::Probe)
+}

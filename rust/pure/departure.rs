@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How a path leaves its head, step by step.
+//!
+//! First the path becomes unusable, and that is counted: whoever looks for a path from then on does
+//! not find it. Whoever found it before has sent a bio, which arrives before the driver stops the
+//! path. Then the path leaves the list, and a grace period passes, so that nobody walks over it or
+//! stands on it any more. Its link goes last, when nobody who links paths can see it. After that
+//! its memory is the driver's.
+
+use crate::pure::removal::{
+    self,
+    Readers,
+    Removable, //
+};
+use crate::pure::shortlist::{
+    change,
+    Changes, //
+};
+use crate::pure::state::{
+    AtomicPathState,
+    Reasons, //
+};
+
+/// A head whose paths can leave.
+pub trait Departure: Removable + Readers {
+    /// The type of a path.
+    type Path;
+
+    /// May the caller wait for readers? If not, that is said.
+    fn may_wait(&self) -> bool;
+
+    /// The state of a path.
+    fn state(path: &Self::Path) -> &AtomicPathState;
+
+    /// The changes that the head's shortlist follows.
+    fn changes(&self) -> &Changes;
+
+    /// Is a path on the head? Under the `control` mutex, or a hint.
+    fn is_listed(path: &Self::Path) -> bool;
+
+    /// Takes a path off the list, under the `control` mutex. Returns false, and says so, if it is
+    /// on none.
+    fn unlist(&self, path: &Self::Path) -> bool;
+
+    /// Says that a path leaves the list before it has become unusable.
+    fn tell_not_quiesced(&self);
+
+    /// A path has left the list, and others are left.
+    fn others_are_left(&self);
+
+    /// Waits until bios that have been sent to paths have arrived.
+    fn synchronize_submitters(&self);
+
+    /// Removes a path's link, if it has one.
+    fn unlink(&self, path: &Self::Path);
+}
+
+/// Makes a path unusable. Sleeps.
+///
+/// Returns false, and has done nothing, where readers would have to be waited for and must not be.
+pub fn quiesce<H: Departure>(head: &H, path: &H::Path) -> bool {
+    let may_wait = head.may_wait();
+
+    if may_wait {
+        change(H::state(path), head.changes(), |state| {
+            state.disabled(Reasons::REMOVING)
+        });
+    }
+    may_wait
+}
+
+/// Takes a path off the list. Returns whether the head has none left. Sleeps.
+pub fn delete<H: Departure>(head: &H, path: &H::Path) -> bool {
+    if H::is_listed(path) && !H::state(path).load().is_removing() {
+        head.tell_not_quiesced();
+        if !quiesce(head, path) {
+            return false;
+        }
+    }
+
+    let is_empty = removal::delete_path(head, head.changes(), || head.unlist(path));
+
+    if !is_empty {
+        head.others_are_left();
+    }
+    is_empty
+}
+
+/// All steps as one; `stop` is called when no bio is sent to the path any more. Returns false, and
+/// has done nothing, where [`quiesce`] does. Sleeps.
+pub fn take_apart<H: Departure>(head: &H, path: &H::Path, stop: impl FnOnce()) -> bool {
+    let is_quiet = quiesce(head, path);
+
+    if is_quiet {
+        head.synchronize_submitters();
+        stop();
+        delete(head, path);
+        head.grace_period();
+        head.unlink(path);
+    }
+    is_quiet
+}

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Bringing a head's disk up, and taking it down.
+//!
+//! Both are done under the head's `bring_up` mutex, which is held over adding and deleting the
+//! disk; the state changes under the `control` mutex. So a disk is never added to a head that
+//! somebody has decided to remove, and one that is being added is waited for before it is deleted
+//! (L-5).
+
+use crate::pure::parking::Kick;
+use crate::pure::removal::{
+    Controlled,
+    Readers, //
+};
+use crate::pure::state::HeadState;
+
+/// What is guarded by a head's `bring_up` mutex, with the links to the paths.
+#[derive(Debug, Default)]
+pub struct BringUp {
+    /// Has the disk been added, and not been deleted?
+    pub disk_added: bool,
+    /// Is there a character device?
+    pub has_cdev: bool,
+}
+
+/// A head that has a disk.
+pub trait Life: Controlled + Kick + Readers {
+    /// The type of a path.
+    type Path;
+    /// Why the disk is not there.
+    type Error;
+
+    /// The head, or the path, is going.
+    const GONE: Self::Error;
+
+    /// Is a path on the head? Under the `control` mutex, or a hint.
+    fn is_listed(path: &Self::Path) -> bool;
+
+    /// Runs `f` under the `bring_up` mutex.
+    fn with_bring_up<R>(&self, f: impl FnOnce(&mut BringUp) -> R) -> R;
+
+    /// Adds the disk.
+    fn add_disk(&self) -> Result<(), Self::Error>;
+
+    /// What comes after the disk.
+    fn disk_added(&self, bring_up: &mut BringUp);
+
+    /// Links the paths that have no link yet.
+    fn link_paths(&self, bring_up: &BringUp);
+
+    /// Deletes the disk, and what came after it.
+    fn delete_disk(&self, bring_up: &mut BringUp);
+
+    /// Waits for what goes on by itself.
+    fn settle(&self);
+}
+
+/// A path can carry I/O: adds the disk unless that has been done, and links the paths. Fails unless
+/// the head is Live and has the path.
+pub fn bring_up<H: Life>(head: &H, path: &H::Path) -> Result<(), H::Error> {
+    head.with_bring_up(|bring_up| {
+        if !bring_up.disk_added {
+            add_disk(head, bring_up, path)?;
+        }
+        head.link_paths(bring_up);
+        if head.word().load().state() != HeadState::Live || !H::is_listed(path) {
+            return Err(H::GONE);
+        }
+        Ok(())
+    })
+}
+
+fn add_disk<H: Life>(head: &H, bring_up: &mut BringUp, path: &H::Path) -> Result<(), H::Error> {
+    // A path that has been deleted meanwhile would leave a disk that nobody removes.
+    if !head.with_control(|_| H::is_listed(path) && head.word().advance(HeadState::Live)) {
+        return Err(H::GONE);
+    }
+    if let Err(error) = head.add_disk() {
+        head.with_control(|_| head.word().add_failed());
+        return Err(error);
+    }
+
+    bring_up.disk_added = true;
+    head.disk_added(bring_up);
+    Ok(())
+}
+
+/// Takes the disk of a Dying head away. Afterwards the bios that waited have failed, and no worker
+/// runs or is to run: the driver's module may go.
+pub fn take_down<H: Life>(head: &H) {
+    head.with_bring_up(|bring_up| {
+        // Submitters that saw the head Live may still park. After this they have, and others fail.
+        head.grace_period();
+        // Deleting the disk may wait for bios that are parked.
+        head.kick();
+        if core::mem::take(&mut bring_up.disk_added) {
+            head.delete_disk(bring_up);
+        }
+        head.with_control(|_| head.word().advance(HeadState::Dead));
+        // Paths may have failed bios while the disk was deleted.
+        head.kick();
+        head.settle();
+    });
+}

@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Where bios wait for a path, and the protocol by which none is forgotten.
+//!
+//! Whoever parks a bio looks again after it is in the lot, and kicks the worker when the bio would
+//! not be parked now. Whoever changes something that bios wait for (a path, a port, the head's
+//! state, the policy) changes it first and kicks the worker afterwards. One of the two must see
+//! the other: if the worker emptied the lot before the bio was in it, then the look comes after
+//! the change (L-19, L-19b). No grace period is needed for that, so completion and interrupt
+//! context may change what bios wait for.
+//!
+//! A kick on an empty lot is a full barrier and a look, and asks nobody to run: a bio that is not
+//! in the lot at that look is put in later, and looked again for after another full barrier.
+//!
+//! The lot is a stack that is pushed with one `cmpxchg()` and taken as a whole; taking it turns it
+//! round, so that bios leave in the order in which they came.
+
+use core::marker::PhantomData;
+use core::ptr::null_mut;
+
+use crate::pure::state::PathState;
+use crate::pure::sync::{
+    full_barrier,
+    AtomicPtr, //
+};
+use crate::pure::trust::Attempt;
+
+/// What can be parked: something that has room for a pointer to the next one.
+///
+/// # Safety
+///
+/// `next` and `set_next` must access one and the same field of `*this`, which nobody else uses
+/// while the item is in a lot.
+pub unsafe trait Parkable {
+    /// The link to the next item.
+    ///
+    /// # Safety
+    ///
+    /// `this` is valid, and owned by the caller or in a lot that the caller has emptied.
+    unsafe fn next(this: *mut Self) -> *mut Self;
+
+    /// Sets the link to the next item.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Parkable::next`].
+    unsafe fn set_next(this: *mut Self, next: *mut Self);
+}
+
+/// A chain of items that one owner has, first in, first out.
+pub struct Chain<T: Parkable> {
+    first: *mut T,
+    _owns: PhantomData<T>,
+}
+
+impl<T: Parkable> Chain<T> {
+    /// The owner of the items from `first` on.
+    ///
+    /// # Safety
+    ///
+    /// `first` is null or the first of a list of valid items that ends with null, and the caller
+    /// gives up the ownership of all of them.
+    pub unsafe fn from_raw(first: *mut T) -> Self {
+        Self {
+            first,
+            _owns: PhantomData,
+        }
+    }
+}
+
+impl<T: Parkable> Iterator for Chain<T> {
+    type Item = *mut T;
+
+    fn next(&mut self) -> Option<*mut T> {
+        if self.first.is_null() {
+            return None;
+        }
+
+        let item = self.first;
+        // SAFETY: The chain owns its items, and `item` is one.
+        self.first = unsafe { T::next(item) };
+        // SAFETY: As above; from here on it is the caller's.
+        unsafe { T::set_next(item, null_mut()) };
+        Some(item)
+    }
+}
+
+/// Items that wait.
+///
+/// # Invariants
+///
+/// `newest` is null or the first of a list of valid items, newest first, that ends with null and
+/// that the lot owns.
+pub struct ParkingLot<T: Parkable> {
+    newest: AtomicPtr<T>,
+}
+
+impl<T: Parkable> ParkingLot<T> {
+    /// An empty lot.
+    #[cfg(CONFIG_RUST)]
+    pub const fn new() -> Self {
+        // INVARIANT: Null is allowed.
+        Self {
+            newest: AtomicPtr::new(null_mut()),
+        }
+    }
+
+    /// An empty lot.
+    #[cfg(not(CONFIG_RUST))]
+    pub fn new() -> Self {
+        // INVARIANT: Null is allowed.
+        Self {
+            newest: AtomicPtr::new(null_mut()),
+        }
+    }
+
+    /// Puts an item in, as the newest. Any context.
+    ///
+    /// # Safety
+    ///
+    /// `item` is valid, and the caller gives up its ownership.
+    pub unsafe fn push(&self, item: *mut T) {
+        let mut newest = self.newest.load();
+
+        loop {
+            // SAFETY: Nobody else has `item` before the exchange below succeeds.
+            unsafe { T::set_next(item, newest) };
+            // INVARIANT: `item` is followed by what the invariant says of `newest`.
+            match self.newest.cmpxchg(newest, item) {
+                Ok(_) => return,
+                Err(current) => newest = current,
+            }
+        }
+    }
+
+    /// Is nothing in it, at this moment? Any context.
+    pub fn is_empty(&self) -> bool {
+        self.newest.load_relaxed().is_null()
+    }
+
+    /// Takes everything out, oldest first. Any context.
+    pub fn take(&self) -> Chain<T> {
+        // INVARIANT: Null is allowed.
+        let mut rest = self.newest.swap(null_mut());
+        let mut first = null_mut();
+
+        while !rest.is_null() {
+            let item = rest;
+
+            // SAFETY: By the invariant `item` is valid, and the exchange made it ours.
+            rest = unsafe { T::next(item) };
+            // SAFETY: As above.
+            unsafe { T::set_next(item, first) };
+            first = item;
+        }
+
+        // SAFETY: `first` is the first of the items that we took, turned round.
+        unsafe { Chain::from_raw(first) }
+    }
+}
+
+#[cfg(not(CONFIG_RUST))]
+impl<T: Parkable> Default for ParkingLot<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Something whose worker can be kicked.
+pub trait Kick {
+    /// Has everything that waits submitted again, soon and elsewhere: [`kick`].
+    fn kick(&self);
+}
+
+/// Kicks the worker of a lot, by `schedule`, unless nothing waits in it. Any context.
+pub fn kick<T: Parkable>(lot: &ParkingLot<T>, schedule: impl FnOnce()) {
+    // Whoever does not see what was changed before has a bio in the lot by now.
+    full_barrier();
+    if !lot.is_empty() {
+        schedule();
+    }
+}
+
+/// A head, as the protocol sees it.
+pub trait Waiting: Kick {
+    /// What waits.
+    type Item: Parkable;
+
+    /// Where it waits.
+    fn lot(&self) -> &ParkingLot<Self::Item>;
+
+    /// Is there a reason to submit again what waits: a path is usable, or waiting is over?
+    fn is_worth_another_try(&self) -> bool;
+}
+
+/// Parks an item, and makes sure that it does not stay for ever.
+///
+/// # Safety
+///
+/// `item` is valid, and the caller gives up its ownership.
+pub unsafe fn park<W: Waiting>(head: &W, item: *mut W::Item) {
+    // SAFETY: By this function's contract.
+    unsafe { head.lot().push(item) };
+    // Whoever does not see the item in the lot has changed before what is looked at now.
+    full_barrier();
+
+    if head.is_worth_another_try() {
+        head.kick();
+    }
+}
+
+/// A head whose paths can fail bios.
+pub trait FailOver: Kick {
+    /// The type of a path.
+    type Path;
+
+    /// Changes how far a path is trusted, of which the shortlist takes note, and returns the old
+    /// state.
+    fn note(&self, path: &Self::Path, f: impl Fn(PathState) -> PathState) -> PathState;
+
+    /// Has [`retry`] called for a path after so many milliseconds.
+    fn retry_later(&self, path: &Self::Path, msecs: u32);
+
+    /// Like [`Kick::kick`], for those who have no news for bios that have failed and pause.
+    fn kick_others(&self) {
+        self.kick();
+    }
+}
+
+/// Changes how far a path is trusted. Returns the old state. Any context.
+///
+/// A path that is left alone from now on is tried again after its pause.
+pub fn trust<H: FailOver>(
+    head: &H,
+    path: &H::Path,
+    f: impl Fn(PathState) -> PathState,
+) -> PathState {
+    let old = head.note(path, &f);
+    let new = f(old);
+
+    if let Some(msecs) = new.trust().pause_msecs().filter(|_| new != old) {
+        head.retry_later(path, msecs);
+    }
+    old
+}
+
+/// A path has failed bios that were sent so, which `park` puts into the lot. Any context.
+pub fn fail_over<H: FailOver>(head: &H, path: &H::Path, attempt: Attempt, park: impl FnOnce()) {
+    trust(head, path, |state| state.failed(attempt));
+    park();
+    head.kick_others();
+}
+
+/// A bio that was watched has told that a path works. Any context.
+pub fn succeed<H: FailOver>(head: &H, path: &H::Path) {
+    let old = trust(head, path, PathState::succeeded);
+
+    // Others may wait for what a probe tells.
+    if old.trust().pause_msecs().is_some() {
+        head.kick();
+    }
+}
+
+/// A bio is to be sent to a path. Returns how, or `None` when it must not be: somebody else has
+/// sent the probe.
+pub fn take<H: FailOver>(head: &H, path: &H::Path) -> Option<Attempt> {
+    trust(head, path, PathState::taken).trust().attempt()
+}
+
+/// Lets a bio try each of these paths, whose pauses have ended.
+pub fn retry<'a, H: FailOver<Path: 'a>>(head: &H, paths: impl Iterator<Item = &'a H::Path>) {
+    for path in paths {
+        head.note(path, PathState::rested);
+    }
+    head.kick_others();
+}

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `round-robin`: one path after the other.
+
+use super::{
+    place,
+    Candidates,
+    Policy, //
+};
+use crate::pure::nodes::Node;
+
+/// The path after the one that was chosen last on this CPU, in the order in which paths were added.
+pub struct RoundRobin;
+
+impl Policy for RoundRobin {
+    const NAME: &'static str = "round-robin";
+
+    #[inline(always)]
+    fn choose<'a, C: Candidates<'a>>(
+        candidates: C,
+        _node: impl FnOnce() -> Node,
+    ) -> Option<&'a C::Path> {
+        let len = candidates.len();
+
+        if len == 0 {
+            return None;
+        }
+        let place = place(candidates.turn(), len);
+
+        candidates.set_turn(place + 1);
+        candidates.at(place)
+    }
+}

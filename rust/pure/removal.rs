@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! When a head that has lost its last path is removed.
+//!
+//! The decision is one step, taken under the head's mutex with the number of paths at hand, so
+//! that no path can be added between "there is none" and "it goes" (L-24, L-29). Time is a number
+//! of ticks that the caller passes in.
+//!
+//! An armed timer owns references (to the head and to the driver's module). Whoever makes a timer
+//! not wait any more takes them over; otherwise the work that it started drops them (L-22, L-23).
+
+use crate::pure::parking::Kick;
+use crate::pure::shortlist::Changes;
+use crate::pure::state::{
+    AtomicHeadWord,
+    HeadState, //
+};
+
+/// The removal timer of a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Timer {
+    /// Not armed.
+    Idle,
+    /// Expires at this tick.
+    Armed(u64),
+    /// Has expired; the driver is being asked to remove the head.
+    Expired,
+}
+
+/// What is to be done with a head that a driver would like to remove.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Nothing: it has paths, or waits, or is being removed already.
+    Keep,
+    /// The timer is to expire in this many seconds.
+    Wait(u32),
+    /// It is removed now, by whoever asked.
+    Remove,
+}
+
+/// The delay before a head is removed, and the timer that keeps it.
+#[derive(Debug)]
+pub struct Removal {
+    delay_secs: u32,
+    timer: Timer,
+}
+
+impl Removal {
+    /// No delay.
+    pub const fn new() -> Self {
+        Self {
+            delay_secs: 0,
+            timer: Timer::Idle,
+        }
+    }
+
+    /// The delay in seconds, 0 for none.
+    pub const fn delay_secs(&self) -> u32 {
+        self.delay_secs
+    }
+
+    /// Is a timer armed, or is the driver being asked to remove the head?
+    pub fn is_under_way(&self) -> bool {
+        self.timer != Timer::Idle
+    }
+
+    /// A driver would like to remove the head.
+    pub fn decide(&self, state: HeadState, paths: usize) -> Decision {
+        if paths > 0 || state >= HeadState::Dying {
+            return Decision::Keep;
+        }
+        match self.timer {
+            Timer::Expired => Decision::Remove,
+            Timer::Armed(_) => Decision::Keep,
+            Timer::Idle if self.delay_secs == 0 => Decision::Remove,
+            Timer::Idle => Decision::Wait(self.delay_secs),
+        }
+    }
+
+    /// The timer has been armed to expire at tick `until`.
+    pub fn armed(&mut self, until: u64) {
+        self.timer = Timer::Armed(until);
+    }
+
+    /// A path has been added. Returns whether a timer was armed, which must be cancelled.
+    pub fn path_added(&mut self) -> bool {
+        let was_armed = matches!(self.timer, Timer::Armed(_));
+
+        self.timer = Timer::Idle;
+        was_armed
+    }
+
+    /// The timer went off at tick `now`. Returns whether it is time: a timer that was disarmed or
+    /// moved in the meantime is not.
+    pub fn expire(&mut self, now: u64) -> bool {
+        match self.timer {
+            Timer::Armed(until) if until <= now => {
+                self.timer = Timer::Expired;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The driver has been asked, and has removed the head or not.
+    pub fn asked(&mut self) {
+        if self.timer == Timer::Expired {
+            self.timer = Timer::Idle;
+        }
+    }
+
+    /// Sets the delay. Returns whether a timer is armed, which must be moved to the new delay.
+    pub fn set_delay(&mut self, secs: u32) -> bool {
+        self.delay_secs = secs;
+        matches!(self.timer, Timer::Armed(_))
+    }
+}
+
+impl Default for Removal {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What is guarded by a head's `control` mutex, with the head's state and its list of paths.
+#[derive(Debug, Default)]
+pub struct Control {
+    /// How many paths are on the list.
+    pub paths: usize,
+    /// The removal delay and its timer.
+    pub removal: Removal,
+}
+
+/// A head that has a `control` mutex.
+pub trait Controlled {
+    /// The head's word, which is written under the mutex.
+    fn word(&self) -> &AtomicHeadWord;
+
+    /// Runs `f` under the mutex.
+    fn with_control<R>(&self, f: impl FnOnce(&mut Control) -> R) -> R;
+}
+
+/// A head whose paths are read while they come and go.
+pub trait Readers {
+    /// Waits for all read-side sections that have begun.
+    fn grace_period(&self);
+}
+
+/// A head that a timer can remove.
+pub trait Removable: Controlled + Kick {
+    /// Takes what a timer owns. Returns false, and has taken nothing, if there can be no timer.
+    fn take_timer_references(&self) -> bool;
+
+    /// Drops what a timer owned. The caller has a reference, too.
+    fn drop_timer_references(&self);
+
+    /// Has the timer expire in `ticks` ticks. Returns whether it waited already.
+    fn start_timer(&self, ticks: u64) -> bool;
+
+    /// Has the timer not expire. Returns whether it waited.
+    fn cancel_timer(&self) -> bool;
+
+    /// The tick that it is now.
+    fn now(&self) -> u64;
+
+    /// Seconds as ticks.
+    fn ticks(secs: u32) -> u64;
+
+    /// Asks the driver to remove the head.
+    fn ask(&self);
+}
+
+/// Adds a path: `publish`, which is told how many there will be, puts it on the list. A head that
+/// is going gets none, and says `gone`.
+pub fn add_path<H: Removable, E>(
+    head: &H,
+    gone: E,
+    publish: impl FnOnce(usize) -> Result<(), E>,
+) -> Result<(), E> {
+    head.with_control(|control| {
+        if head.word().load().state() >= HeadState::Dying {
+            return Err(gone);
+        }
+        publish(control.paths + 1)?;
+        control.paths += 1;
+        if control.removal.path_added() && head.cancel_timer() {
+            head.drop_timer_references();
+        }
+        Ok(())
+    })
+}
+
+/// Deletes a path: `unlink` takes it off the list, or returns false if it is on none. That changes
+/// the shortlist. Returns whether there is no path left.
+pub fn delete_path<H: Removable>(
+    head: &H,
+    changes: &Changes,
+    unlink: impl FnOnce() -> bool,
+) -> bool {
+    head.with_control(|control| {
+        if unlink() {
+            control.paths -= 1;
+            changes.add();
+            // What waited for this path may have nothing to wait for any more.
+            head.kick();
+        }
+        control.paths == 0
+    })
+}
+
+/// Decides about a removal that the driver would like. Returns whether it is to go on; the head is
+/// Dying then.
+pub fn try_remove<H: Removable>(head: &H) -> bool {
+    head.with_control(|control| {
+        let state = head.word().load().state();
+
+        match control.removal.decide(state, control.paths) {
+            Decision::Keep => false,
+            Decision::Wait(secs) if head.take_timer_references() => {
+                arm(head, control, secs);
+                false
+            }
+            Decision::Wait(_) | Decision::Remove => head.word().advance(HeadState::Dying),
+        }
+    })
+}
+
+/// Has the timer expire in `secs` seconds. Its references have been taken.
+fn arm<H: Removable>(head: &H, control: &mut Control, secs: u32) {
+    let ticks = H::ticks(secs);
+
+    control.removal.armed(head.now() + ticks);
+    if head.start_timer(ticks) {
+        head.drop_timer_references();
+    }
+}
+
+/// Sets the removal delay, and moves an armed timer.
+pub fn set_delay<H: Removable>(head: &H, secs: u32) {
+    head.with_control(|control| {
+        head.word().set_queue_if_no_path(secs != 0);
+        if control.removal.set_delay(secs) && head.take_timer_references() {
+            arm(head, control, secs);
+        }
+    });
+    // What waits may have to fail now.
+    head.kick();
+}
+
+/// The timer went off: the driver is asked to remove the head, if it is time. The timer's
+/// references are the caller's to drop.
+pub fn expired<H: Removable>(head: &H) {
+    if head.with_control(|control| control.removal.expire(head.now())) {
+        head.ask();
+        head.with_control(|control| control.removal.asked());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_delay_the_last_path_takes_the_head_with_it() {
+        let removal = Removal::new();
+
+        assert_eq!(removal.decide(HeadState::Live, 1), Decision::Keep);
+        assert_eq!(removal.decide(HeadState::Live, 0), Decision::Remove);
+        assert_eq!(removal.decide(HeadState::New, 0), Decision::Remove);
+    }
+
+    #[test]
+    fn a_head_is_removed_once() {
+        let removal = Removal::new();
+
+        assert_eq!(removal.decide(HeadState::Dying, 0), Decision::Keep);
+        assert_eq!(removal.decide(HeadState::Dead, 0), Decision::Keep);
+    }
+
+    #[test]
+    fn asking_again_does_not_arm_again() {
+        let mut removal = Removal::new();
+
+        assert!(!removal.set_delay(40));
+        assert_eq!(removal.decide(HeadState::Live, 0), Decision::Wait(40));
+        removal.armed(40);
+        assert_eq!(removal.decide(HeadState::Live, 0), Decision::Keep);
+    }
+
+    #[test]
+    fn a_path_that_returns_disarms_once() {
+        let mut removal = Removal::new();
+
+        removal.set_delay(40);
+        removal.armed(40);
+        assert!(removal.path_added());
+        assert!(!removal.path_added());
+        assert!(!removal.expire(100));
+        assert_eq!(removal.decide(HeadState::Live, 1), Decision::Keep);
+    }
+
+    #[test]
+    fn a_timer_that_was_armed_anew_does_not_expire_early() {
+        let mut removal = Removal::new();
+
+        removal.set_delay(40);
+        removal.armed(40);
+        removal.path_added();
+        removal.armed(90);
+        assert!(!removal.expire(40));
+        assert!(removal.expire(90));
+        assert_eq!(removal.decide(HeadState::Live, 0), Decision::Remove);
+    }
+
+    #[test]
+    fn a_path_that_came_during_expiry_keeps_the_head() {
+        let mut removal = Removal::new();
+
+        removal.set_delay(1);
+        removal.armed(1);
+        assert!(removal.expire(1));
+        assert!(!removal.path_added());
+        assert_eq!(removal.decide(HeadState::Live, 1), Decision::Keep);
+        removal.asked();
+        assert_eq!(removal.decide(HeadState::Live, 0), Decision::Wait(1));
+    }
+
+    #[test]
+    fn a_new_delay_moves_an_armed_timer() {
+        let mut removal = Removal::new();
+
+        removal.set_delay(40);
+        removal.armed(40);
+        assert!(removal.set_delay(0));
+        removal.armed(5);
+        assert!(removal.expire(5));
+        assert_eq!(removal.decide(HeadState::Live, 0), Decision::Remove);
+    }
+}

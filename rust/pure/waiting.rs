@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Who ends a wait: the one table of path reasons, port states and head states.
+//!
+//! A bio waits only for what somebody will end. [`of_path`] says for each path who makes it usable
+//! again, or that nobody will; a bio for which no path is usable waits when there is somebody, and
+//! fails otherwise ([`of_head`]). Whoever it is kicks the head when he is done.
+
+use crate::pure::state::{
+    AccessState,
+    HeadState,
+    HeadWord,
+    PathState,
+    PortState,
+    Reasons, //
+};
+
+/// Who ends a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ender {
+    /// The path is usable: the requeue work, which has been kicked, sends what waits there.
+    Requeue,
+    /// The driver, when the port has recovered, or is given up: `mpath_port_set_state()` and
+    /// `mpath_kick_requeue()`.
+    Port,
+    /// The driver, when it has unlinked the path: `mpath_delete_device()`.
+    Delete,
+    /// The driver, when it has set the path up: `mpath_enable_device()`.
+    Setup,
+    /// The driver, when it has read the access state: `mpath_enable_device()`.
+    AccessState,
+    /// The driver, when the capacities are the same again, `mpath_revalidate_paths()`; or the
+    /// library, when no path of the head's capacity is left: `mpath_delete_device()`.
+    Capacity,
+    /// The driver, when the storage says that the path can be used:
+    /// `mpath_device_set_access_state()`.
+    Storage,
+    /// The retry timer, at the end of the pause of a path that keeps failing.
+    Retry,
+    /// The removal timer, or a path that is added.
+    Removal,
+}
+
+impl Ender {
+    /// In a few words.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Requeue => "requeue work",
+            Self::Port => "driver: port recovers or is given up",
+            Self::Delete => "driver: path is deleted",
+            Self::Setup => "driver: path is set up",
+            Self::AccessState => "driver: access state is read",
+            Self::Capacity => "driver: capacity is the head's again",
+            Self::Storage => "storage: access state changes",
+            Self::Retry => "retry timer",
+            Self::Removal => "removal timer",
+        }
+    }
+}
+
+/// Who makes a path usable; `None` when nobody will.
+pub fn of_path(state: PathState, port: PortState) -> Option<Ender> {
+    if !port.is_worth_waiting_for() {
+        // It takes no I/O any more, or does and is about to go: then it is used while it is there.
+        return None;
+    }
+    if state.is_removing() {
+        return Some(Ender::Delete);
+    }
+    if !port.takes_io() {
+        return Some(Ender::Port);
+    }
+    if state.has(Reasons::NOT_READY) {
+        return Some(Ender::Setup);
+    }
+    if state.has(Reasons::STATE_PENDING) {
+        return Some(Ender::AccessState);
+    }
+    if state.has(Reasons::CAPACITY) {
+        return Some(Ender::Capacity);
+    }
+    if state.access_state() == AccessState::Other {
+        return Some(Ender::Storage);
+    }
+    if state.has(Reasons::FAILED) {
+        return Some(Ender::Retry);
+    }
+    Some(Ender::Requeue)
+}
+
+/// Who ends the wait of a bio on a head for whose paths [`of_path`] says `of_paths`; `None` when it
+/// must not wait.
+pub fn of_head(word: HeadWord, mut of_paths: impl Iterator<Item = Option<Ender>>) -> Option<Ender> {
+    if word.state() != HeadState::Live {
+        return None;
+    }
+    of_paths
+        .find_map(|ender| ender)
+        .or(word.queue_if_no_path().then_some(Ender::Removal))
+}

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The drivers of samples/: a RAM disk behind several paths, and what can be done to them in configfs."""
+
+import os
+import pathlib
+
+from tests.guest import modules
+from tests.guest import wait
+from tests.guest.skip import Skip
+
+CONFIGURATION = pathlib.Path("/sys/kernel/config/mpath_ram")
+BLOCK = pathlib.Path("/sys/block")
+DRIVERS = ("rust", "c")
+
+
+class RamPath:
+    """One way to the RAM disk. It can be out, and is the same when it comes back."""
+
+    def __init__(self, number):
+        self.name = self.controller = f"mpram0c{number}"
+        self._directory = CONFIGURATION / str(number)
+        self._directory.mkdir()
+
+    def __repr__(self):
+        return self.name
+
+    def read(self, attribute) -> str:
+        return (self._directory / attribute).read_text().strip()
+
+    def write(self, attribute, value) -> None:
+        (self._directory / attribute).write_text(str(value))
+
+    def completed(self) -> tuple[int, int]:
+        """How many bios it has completed, and their bytes."""
+        ios, size, _ = self.read("carried").split()
+        return int(ios), int(size)
+
+    @property
+    def flushes(self) -> int:
+        """How many flushes it has completed."""
+        return int(self.read("carried").split()[2])
+
+    @property
+    def address(self) -> str:
+        return self.name
+
+    @property
+    def condition(self) -> str:
+        """In a word, what can be said about it."""
+        if self.gone:
+            return "gone"
+        return "failing" if self.read("failure") != "none" else self.read("access_state")
+
+    @property
+    def gone(self) -> bool:
+        return not self.is_live
+
+    @property
+    def is_live(self) -> bool:
+        return self.read("live") == "1"
+
+    def pull(self) -> None:
+        """Takes it out; returns when it is gone."""
+        self.write("live", 0)
+
+    def put_back(self) -> None:
+        self.write("live", 1)
+
+    def forget(self) -> None:
+        self._directory.rmdir()
+
+
+class RamDisk:
+    """The disk of one of the drivers, from loading the module to unloading it."""
+
+    name = "mpram0"
+    device = "/dev/mpram0"
+
+    def __init__(self, driver, paths=2, mib=64):
+        self.module = f"{driver}_mpath_ram"
+        if not modules.available(self.module):
+            raise Skip("the drivers of samples/ are on the library")
+        modules.load(self.module, paths=paths, size_mib=mib * os.cpu_count())
+        self.all = [RamPath(number) for number in range(paths)]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        """Unloading is part of every test: it fails while anybody holds anything of the driver."""
+        for path in self.all:
+            path.forget()
+        if not exception[0]:
+            wait.until(lambda: modules.references(self.module) == 0, f"{self.module} to be let go")
+            modules.unload(self.module)
+
+    def __repr__(self):
+        return self.name
+
+    @property
+    def is_there(self) -> bool:
+        return (BLOCK / self.name).exists()
+
+    def paths(self) -> list[RamPath]:
+        """Those that are not out."""
+        return [path for path in self.all if path.is_live]
+
+    def completed(self) -> tuple[int, int]:
+        """What all paths have completed."""
+        ios, sizes = zip(*(path.completed() for path in self.all), strict=True)
+        return sum(ios), sum(sizes)
+
+    def read(self, attribute) -> str:
+        return (CONFIGURATION / attribute).read_text().strip()
+
+    def write(self, attribute, value) -> None:
+        (CONFIGURATION / attribute).write_text(str(value))
+
+    @property
+    def parked(self) -> int:
+        """How many bios of the disk, while there is one, had to wait for a path."""
+        return int(self.read("parked"))
+
+    def wait_for_parking(self) -> None:
+        """Waits until there is a bio that had to wait for a path."""
+        wait.until(lambda: self.parked, "I/O to be parked")
+
+    def links(self) -> set[str]:
+        """The paths in the disk's own directory."""
+        return {entry.name for entry in (BLOCK / self.name / "multipath").iterdir()}

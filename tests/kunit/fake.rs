@@ -1,0 +1,963 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Paths that do with bios what they are told.
+
+use super::check::complain;
+use super::driver::{
+    name_disk,
+    Constant,
+    Counter,
+    TestHead,
+    CAPACITY,
+    GROUPS, //
+};
+use super::io;
+use crate::bindings;
+use crate::engine::path::MpathDevice;
+use crate::ffi;
+use crate::pure::state::{
+    AccessState,
+    PortState, //
+};
+use kernel::error::{
+    from_err_ptr,
+    to_result, //
+};
+use kernel::ffi::{
+    c_int,
+    c_uint,
+    c_ulong, //
+};
+use kernel::new_spinlock;
+use kernel::prelude::*;
+use kernel::sync::atomic::{
+    Atomic,
+    Full,
+    Relaxed, //
+};
+use kernel::sync::{
+    Arc,
+    SpinLock, //
+};
+use kernel::time::{
+    Delta,
+    Instant,
+    Monotonic, //
+};
+use kernel::types::Opaque;
+
+pub(super) const NOT_READY: u32 = bindings::mpath_disable_reason_MPATH_DISABLE_NOT_READY;
+pub(super) const STATE_PENDING: u32 = bindings::mpath_disable_reason_MPATH_DISABLE_STATE_PENDING;
+
+/// `NUMA_NO_NODE`.
+pub(super) const NO_NODE: i32 = -1;
+
+/// How many bios a path remembers.
+const MEMORY: usize = 256;
+
+/// For how long [`Behaviour::Dawdle`] keeps a CPU at most.
+const LONGEST_DAWDLE: Delta = Delta::from_secs(20);
+
+/// What is in memory that a driver embeds and has not initialised.
+pub(super) const GARBAGE: u8 = 0x5a;
+
+fn garbage<T>() -> impl PinInit<Opaque<T>> {
+    Opaque::ffi_init(|slot: *mut T| {
+        // SAFETY: `slot` is valid for writes.
+        unsafe { slot.write_bytes(GARBAGE, 1) }
+    })
+}
+
+/// A controller.
+#[pin_data]
+pub(super) struct FakePort {
+    #[pin]
+    raw: Opaque<bindings::mpath_port>,
+}
+
+impl FakePort {
+    /// A port in a state.
+    pub(super) fn new(state: PortState) -> Result<Arc<Self>> {
+        let port = Arc::pin_init(
+            pin_init!(Self {
+                raw <- Opaque::ffi_init(|raw: *mut bindings::mpath_port| {
+                    // SAFETY: `raw` is valid for writes, and pinned.
+                    unsafe {
+                        raw.write_bytes(GARBAGE, 1);
+                        ffi::mpath_port_init(raw);
+                    }
+                }),
+            }),
+            GFP_KERNEL,
+        )?;
+
+        port.set(state);
+        Ok(port)
+    }
+
+    /// Says what the port can do.
+    pub(super) fn set(&self, state: PortState) {
+        // SAFETY: Initialised.
+        unsafe { ffi::mpath_port_set_state(self.raw.get(), state as u32) }
+    }
+
+    fn nr_active(&self) -> &Atomic<i32> {
+        // SAFETY: An `atomic_t` that is valid as long as `self`.
+        unsafe { Atomic::from_ptr(&raw mut (*self.raw.get()).nr_active.counter) }
+    }
+
+    /// How many bios are in flight through the port.
+    pub(super) fn active(&self) -> i32 {
+        self.nr_active().load(Relaxed)
+    }
+}
+
+// SAFETY: Everything in it is atomic.
+unsafe impl Send for FakePort {}
+// SAFETY: As above.
+unsafe impl Sync for FakePort {}
+
+/// What a path does with the bios that come to it.
+#[derive(Clone, Copy)]
+#[repr(u32)]
+pub(super) enum Behaviour {
+    /// Ends them well, at once.
+    Complete,
+    /// Gives them back to the head, at once.
+    FailOver,
+    /// Gives those back that are not for the beginning of the disk, and ends the others well.
+    FailOverBeyond,
+    /// Carries them out as far as can be seen, and ends them with an error, at once.
+    Spend,
+    /// Keeps them until it is told what to do with them.
+    Hold,
+    /// Keeps those that are not for the beginning of the disk, and ends the others well.
+    HoldBeyond,
+    /// Keeps those who bring them busy, without letting them sleep, until it is to do something
+    /// else, or has done so for long; then ends them well.
+    Dawdle,
+}
+
+/// How a path is set up.
+pub(super) struct Options {
+    /// The port; a live one of its own when there is none.
+    pub(super) port: Option<Arc<FakePort>>,
+    /// How the storage is reached through it.
+    pub(super) access: AccessState,
+    /// The node that it is near to.
+    pub(super) node: i32,
+    /// Has it operations other than `submit_bio`?
+    pub(super) operations: bool,
+    /// Is its disk added?
+    pub(super) added: bool,
+    /// Changes the limits of its disk.
+    pub(super) limits: fn(&mut bindings::queue_limits),
+    /// The capacity in sectors.
+    pub(super) capacity: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            port: None,
+            access: AccessState::Optimized,
+            node: NO_NODE,
+            operations: true,
+            added: true,
+            limits: |_| (),
+            capacity: CAPACITY,
+        }
+    }
+}
+
+/// A bio, as it was when it came to a path.
+#[derive(Clone, Copy)]
+pub(super) struct Seen {
+    pub(super) sector: u64,
+    pub(super) bytes: u32,
+    pub(super) opf: u32,
+    pub(super) status: u32,
+    pub(super) flags: u16,
+    pub(super) cookie: u32,
+    pub(super) ioprio: u16,
+    pub(super) hint: u32,
+    pub(super) stream: u8,
+    /// Has it data for its integrity?
+    pub(super) integrity: bool,
+    /// Is it accounted for by the path's queue?
+    pub(super) of_queue: bool,
+    /// What `mpath_bio_failovers()` says.
+    pub(super) failovers: u32,
+}
+
+impl Seen {
+    /// # Safety
+    ///
+    /// `bio` is valid, and has come to the path of `disk`.
+    unsafe fn new(bio: *mut bindings::bio, disk: *mut bindings::gendisk) -> Self {
+        // SAFETY: By this function's contract; a bio that has been submitted is associated with
+        // what accounts for it.
+        unsafe {
+            Self {
+                sector: (*bio).bi_iter.bi_sector,
+                bytes: (*bio).bi_iter.bi_size,
+                opf: (*bio).bi_opf,
+                status: (*bio).bi_status.into(),
+                flags: (*bio).bi_flags,
+                cookie: (*bio).__bindgen_anon_1.bi_cookie,
+                ioprio: (*bio).bi_ioprio,
+                hint: (*bio).bi_write_hint.into(),
+                stream: (*bio).bi_write_stream,
+                integrity: has_integrity(bio),
+                of_queue: is_accounted_by(bio, (*disk).queue),
+                failovers: ffi::mpath_bio_failovers(bio),
+            }
+        }
+    }
+}
+
+/// Has a bio data for its integrity?
+///
+/// # Safety
+///
+/// `bio` is valid.
+unsafe fn has_integrity(bio: *mut bindings::bio) -> bool {
+    #[cfg(CONFIG_BLK_DEV_INTEGRITY)]
+    // SAFETY: By this function's contract.
+    unsafe {
+        (*bio).bi_opf & io::INTEGRITY != 0 && !(*bio).bi_integrity.is_null()
+    }
+    #[cfg(not(CONFIG_BLK_DEV_INTEGRITY))]
+    {
+        let _ = bio;
+        false
+    }
+}
+
+/// Is a bio accounted for by what belongs to this queue?
+///
+/// # Safety
+///
+/// `bio` is valid, and has been submitted.
+unsafe fn is_accounted_by(bio: *mut bindings::bio, queue: *mut bindings::request_queue) -> bool {
+    #[cfg(CONFIG_BLK_CGROUP)]
+    // SAFETY: By this function's contract. Tests are in the root of all groups.
+    unsafe {
+        core::ptr::eq((*bio).bi_blkg, (*queue).root_blkg)
+    }
+    #[cfg(not(CONFIG_BLK_CGROUP))]
+    {
+        let _ = (bio, queue);
+        true
+    }
+}
+
+/// What a path remembers, and what it holds.
+struct Log {
+    seen: KVec<Seen>,
+    held: bindings::bio_list,
+}
+
+// SAFETY: The bios that it holds are its own.
+unsafe impl Send for Log {}
+
+/// A path with a disk of its own. Dropping it takes it from its head and removes the disk.
+#[pin_data(PinnedDrop)]
+pub(super) struct FakePath {
+    #[pin]
+    dev: Opaque<bindings::mpath_device>,
+    disk: *mut bindings::gendisk,
+    port: Arc<FakePort>,
+    access: AccessState,
+    node: i32,
+    /// Null, or the head that the path is on, with a reference.
+    head: Atomic<*mut bindings::mpath_head>,
+    /// Is it on that head's list?
+    listed: Atomic<bool>,
+    behaviour: Atomic<u32>,
+    /// So many of the next bios are given back, whatever the behaviour.
+    to_fail: Atomic<u32>,
+    /// The status of bios that it gives back, or spends.
+    status: Atomic<u32>,
+    bios: Counter,
+    #[pin]
+    log: SpinLock<Log>,
+    disk_added: Atomic<bool>,
+    /// Has a failover left something in its list?
+    kept_bios: Atomic<bool>,
+    /// Does it show a partition table?
+    partitioned: Atomic<bool>,
+    /// The operations that it has seen.
+    pub(super) operations: Counter,
+    /// The block device of the last one.
+    pub(super) last_bdev: Atomic<*mut bindings::block_device>,
+}
+
+// SAFETY: What changes is atomic, under a lock, or the engine's.
+unsafe impl Send for FakePath {}
+// SAFETY: As above.
+unsafe impl Sync for FakePath {}
+
+impl FakePath {
+    /// A path that is on no head.
+    pub(super) fn new(options: Options) -> Result<Arc<Self>> {
+        let port = match options.port {
+            Some(port) => port,
+            None => FakePort::new(PortState::Live)?,
+        };
+        let seen = KVec::with_capacity(MEMORY, GFP_KERNEL)?;
+        let mut lim = bindings::queue_limits {
+            features: NOWAIT_FEATURE,
+            ..Default::default()
+        };
+        (options.limits)(&mut lim);
+        // SAFETY: The limits are valid.
+        let disk = from_err_ptr(unsafe { bindings::mpath_helper_alloc_disk(&mut lim, NO_NODE) })?;
+        let path = Arc::pin_init(
+            try_pin_init!(Self {
+                dev <- garbage(),
+                disk,
+                port,
+                access: options.access,
+                node: options.node,
+                head: Atomic::new(core::ptr::null_mut()),
+                listed: Atomic::new(false),
+                behaviour: Atomic::new(Behaviour::Complete as u32),
+                to_fail: Atomic::new(0),
+                status: Atomic::new(io::TRANSPORT),
+                bios: Counter::new(),
+                log <- new_spinlock!(Log { seen, held: bindings::bio_list::default() }),
+                disk_added: Atomic::new(false),
+                kept_bios: Atomic::new(false),
+                partitioned: Atomic::new(false),
+                operations: Counter::new(),
+                last_bdev: Atomic::new(core::ptr::null_mut()),
+            }),
+            GFP_KERNEL,
+        )
+        .inspect_err(|_| {
+            // SAFETY: Nobody else knows the disk.
+            unsafe { bindings::put_disk(disk) }
+        })?;
+
+        // SAFETY: The disk is ours, and the path keeps it.
+        unsafe {
+            (*disk).fops = if options.operations { &FULL.0 } else { &BARE.0 };
+            (*disk).private_data = core::ptr::from_ref(&*path).cast_mut().cast();
+            (*disk).flags |= bindings::GENHD_FL_HIDDEN as i32;
+            name_disk(disk, "mpkpath");
+            bindings::set_capacity(disk, options.capacity);
+        }
+        if options.added {
+            path.add_disk()?;
+        }
+        Ok(path)
+    }
+
+    /// Makes the path's own disk visible in sysfs.
+    pub(super) fn add_disk(&self) -> Result {
+        let groups = (&raw const GROUPS.0).cast_mut().cast();
+
+        // SAFETY: The disk has not been added.
+        to_result(unsafe { bindings::device_add_disk(core::ptr::null_mut(), self.disk, groups) })?;
+        self.disk_added.store(true, Relaxed);
+        Ok(())
+    }
+
+    /// The path of a disk.
+    ///
+    /// # Safety
+    ///
+    /// `disk` is a fake path's.
+    unsafe fn of_disk<'a>(disk: *mut bindings::gendisk) -> &'a Self {
+        // SAFETY: The path keeps its disk.
+        unsafe { &*(*disk).private_data.cast() }
+    }
+
+    /// The path of a block device.
+    ///
+    /// # Safety
+    ///
+    /// `bdev` is a fake path's disk.
+    unsafe fn of_bdev<'a>(bdev: *mut bindings::block_device) -> &'a Self {
+        // SAFETY: By this function's contract.
+        unsafe { Self::of_disk((*bdev).bd_disk) }
+    }
+
+    /// The structure that is embedded.
+    pub(super) fn dev(&self) -> *mut bindings::mpath_device {
+        self.dev.get()
+    }
+
+    /// The path, as the engine sees it.
+    pub(super) fn engine(&self) -> &MpathDevice {
+        // SAFETY: Only called on paths that have been added to a head.
+        unsafe { MpathDevice::from_raw(self.dev()) }
+    }
+
+    pub(super) fn disk(&self) -> *mut bindings::gendisk {
+        self.disk
+    }
+
+    pub(super) fn port(&self) -> &FakePort {
+        &self.port
+    }
+
+    /// Adds the path to a head.
+    pub(super) fn add(&self, head: &TestHead) -> Result {
+        let raw = head.as_raw();
+
+        // SAFETY: The path keeps the head, and stays until it has been taken from it.
+        unsafe {
+            to_result(ffi::mpath_add_device(
+                self.dev(),
+                raw,
+                self.disk,
+                self.port.raw.get(),
+                self.node,
+            ))?;
+            ffi::mpath_get_head(raw);
+        }
+        self.head.store(raw, Relaxed);
+        self.listed.store(true, Relaxed);
+        Ok(())
+    }
+
+    /// Sets the path up, and says that it can carry I/O.
+    pub(super) fn go_live(&self) {
+        self.enable(NOT_READY);
+        self.set_access(self.access);
+        self.set_live();
+    }
+
+    pub(super) fn set_live(&self) {
+        // SAFETY: The path is on a head.
+        unsafe { ffi::mpath_device_set_live(self.dev()) };
+    }
+
+    pub(super) fn enable(&self, reasons: u32) {
+        // SAFETY: The path is on a head.
+        unsafe { ffi::mpath_enable_device(self.dev(), reasons) }
+    }
+
+    pub(super) fn disable(&self, reasons: u32) {
+        // SAFETY: The path is on a head.
+        unsafe { ffi::mpath_disable_device(self.dev(), reasons) }
+    }
+
+    pub(super) fn set_access(&self, access: AccessState) {
+        // SAFETY: The path is on a head.
+        unsafe { ffi::mpath_device_set_access_state(self.dev(), access as u32) }
+    }
+
+    /// Takes the path from its head, as a driver does. Returns whether that has none left; nothing
+    /// happens when it is on no head.
+    pub(super) fn remove(&self) -> bool {
+        let head = self.head.xchg(core::ptr::null_mut(), Full);
+
+        if head.is_null() {
+            return false;
+        }
+        // SAFETY: The path was on this head, to which it has a reference.
+        unsafe {
+            self.quiesce();
+            ffi::mpath_remove_sysfs_link(self.dev());
+            let is_last = self.listed.load(Relaxed) && self.unlink();
+            ffi::mpath_synchronize(head);
+            ffi::mpath_put_head(head);
+            is_last
+        }
+    }
+
+    /// Makes sure that the path is not chosen any more.
+    pub(super) fn quiesce(&self) {
+        // SAFETY: The path has been on a head.
+        unsafe { ffi::mpath_quiesce_device(self.dev()) }
+    }
+
+    /// Unlinks the path from its head and does nothing else. Returns whether that has none left.
+    pub(super) fn unlink(&self) -> bool {
+        self.listed.store(false, Relaxed);
+        // SAFETY: The path has been on a head.
+        unsafe { ffi::mpath_delete_device(self.dev()) }
+    }
+
+    /// Links the path to a head again after [`FakePath::unlink`].
+    pub(super) fn relink(&self, head: &TestHead) -> Result {
+        // SAFETY: The path still keeps the head.
+        unsafe {
+            to_result(ffi::mpath_add_device(
+                self.dev(),
+                head.as_raw(),
+                self.disk,
+                self.port.raw.get(),
+                self.node,
+            ))?;
+        }
+        self.listed.store(true, Relaxed);
+        Ok(())
+    }
+
+    /// Says what is to be done with bios from now on.
+    pub(super) fn behave(&self, behaviour: Behaviour) {
+        self.behaviour.store(behaviour as u32, Relaxed);
+    }
+
+    /// Gives so many of the next bios back to the head, at once.
+    pub(super) fn fail_next(&self, count: u32) {
+        self.to_fail.store(count, Relaxed);
+    }
+
+    /// Says with which status bios are given back, or spent, from now on.
+    pub(super) fn fail_with(&self, status: u32) {
+        self.status.store(status, Relaxed);
+    }
+
+    /// Shows a partition table with one partition from now on.
+    pub(super) fn show_a_partition(&self) {
+        self.partitioned.store(true, Relaxed);
+    }
+
+    /// How many bios have come.
+    pub(super) fn bios(&self) -> u32 {
+        self.bios.get()
+    }
+
+    /// The bios that have come, as far as they are remembered.
+    pub(super) fn seen(&self) -> Result<KVec<Seen>> {
+        let mut copy = KVec::with_capacity(MEMORY, GFP_KERNEL)?;
+
+        for seen in self.log.lock().seen.iter() {
+            copy.push_within_capacity(*seen)?;
+        }
+        Ok(copy)
+    }
+
+    /// How many bios are held.
+    pub(super) fn held(&self) -> usize {
+        let log = self.log.lock();
+        let mut bio = log.held.head;
+        let mut count = 0;
+
+        while !bio.is_null() {
+            count += 1;
+            // SAFETY: Bios that are held are the path's, linked with each other.
+            bio = unsafe { (*bio).bi_next };
+        }
+        count
+    }
+
+    /// Takes the bios that are held, in order.
+    pub(super) fn take_held(&self) -> bindings::bio_list {
+        let list = core::mem::take(&mut self.log.lock().held);
+        let mut bio = list.head;
+
+        while !bio.is_null() {
+            self.port.nr_active().fetch_add(-1, Relaxed);
+            // SAFETY: As in `held()`.
+            bio = unsafe { (*bio).bi_next };
+        }
+        list
+    }
+
+    /// Ends the bios that are held.
+    pub(super) fn complete_held(&self) {
+        self.end_held(io::OK);
+    }
+
+    /// Ends the bios that are held, with a status.
+    pub(super) fn end_held(&self, status: u32) {
+        let mut bio = self.take_held().head;
+
+        while !bio.is_null() {
+            // SAFETY: What was held is ours, once.
+            unsafe {
+                let next = core::mem::replace(&mut (*bio).bi_next, core::ptr::null_mut());
+
+                if status != io::OK {
+                    (*bio).bi_status = status as u8;
+                }
+                bindings::bio_endio(bio);
+                bio = next;
+            }
+        }
+    }
+
+    /// Gives the bios that are held back to the head, with a status that shows.
+    pub(super) fn fail_held_over(&self) {
+        self.fail_over(self.take_held());
+    }
+
+    /// Carries out what is held as far as can be seen, and ends it with an error, as the block
+    /// layer does with a write whose flush afterwards has failed.
+    pub(super) fn spend_held(&self) {
+        let mut bio = self.take_held().head;
+
+        while !bio.is_null() {
+            // SAFETY: What was held is ours, once.
+            unsafe {
+                let next = core::mem::replace(&mut (*bio).bi_next, core::ptr::null_mut());
+
+                self.spend(bio);
+                bio = next;
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `bio` is valid, and the path's to end.
+    unsafe fn spend(&self, bio: *mut bindings::bio) {
+        // SAFETY: By this function's contract.
+        unsafe {
+            consume(bio);
+            (*bio).bi_status = self.status.load(Relaxed) as u8;
+            bindings::bio_endio(bio);
+        }
+    }
+
+    /// Carries out what is held as far as can be seen, and gives it back.
+    pub(super) fn fail_held_over_spent(&self) {
+        let list = self.take_held();
+        let mut bio = list.head;
+
+        while !bio.is_null() {
+            // SAFETY: The list owns its bios.
+            unsafe {
+                consume(bio);
+                bio = (*bio).bi_next;
+            }
+        }
+        self.fail_over(list);
+    }
+
+    /// Gives the bios that are held back to the head, which may still be carried out until a fence
+    /// opens.
+    pub(super) fn fail_held_over_fenced(&self, fence: *mut bindings::mpath_fence) {
+        self.fail_over_fenced(self.take_held(), fence);
+    }
+
+    /// Gives bios back to the head, with a status that shows. Any context.
+    pub(super) fn fail_over(&self, list: bindings::bio_list) {
+        self.fail_over_fenced(list, core::ptr::null_mut());
+    }
+
+    fn fail_over_fenced(&self, mut list: bindings::bio_list, fence: *mut bindings::mpath_fence) {
+        let mut bio = list.head;
+
+        while !bio.is_null() {
+            // SAFETY: The list owns its bios. What is in the status of a bio whose other pieces are
+            // on their way is theirs.
+            unsafe {
+                if (*bio).bi_flags & (1 << bindings::BIO_CHAIN) == 0 {
+                    (*bio).bi_status = self.status.load(Relaxed) as u8;
+                }
+                bio = (*bio).bi_next;
+            }
+        }
+        // SAFETY: The path is, or was, on a head with a disk, which it keeps.
+        unsafe {
+            if fence.is_null() {
+                ffi::mpath_failover(self.dev(), &mut list);
+            } else {
+                ffi::mpath_failover_fenced(self.dev(), &mut list, fence);
+            }
+        }
+        if !list.head.is_null() || !list.tail.is_null() {
+            self.kept_bios.store(true, Relaxed);
+        }
+    }
+
+    /// A bio has come.
+    ///
+    /// # Safety
+    ///
+    /// `bio` is valid, and the caller gives it up.
+    unsafe fn take(&self, bio: *mut bindings::bio) {
+        self.bios.count();
+        // SAFETY: By this function's contract.
+        let seen = unsafe { Seen::new(bio, self.disk) };
+
+        if seen.opf & io::POLLED != 0 {
+            // SAFETY: The bio is ours, and the cookie for those below a path to set.
+            unsafe { (*bio).__bindgen_anon_1.bi_cookie = COOKIE };
+        }
+
+        let mut log = self.log.lock();
+        // What does not fit is not remembered.
+        let _ = log.seen.push_within_capacity(seen);
+        let mut behaviour = self.behaviour.load(Relaxed);
+        let to_fail = self.to_fail.load(Relaxed);
+        if to_fail > 0 {
+            self.to_fail.store(to_fail - 1, Relaxed);
+            behaviour = Behaviour::FailOver as u32;
+        }
+        if behaviour == Behaviour::HoldBeyond as u32 && seen.sector != 0 {
+            behaviour = Behaviour::Hold as u32;
+        }
+        if behaviour == Behaviour::FailOverBeyond as u32 && seen.sector != 0 {
+            behaviour = Behaviour::FailOver as u32;
+        }
+        if behaviour == Behaviour::Hold as u32 {
+            self.port.nr_active().fetch_add(1, Relaxed);
+            // SAFETY: The bio is ours now; the tail is, while it is on the list.
+            unsafe {
+                (*bio).bi_next = core::ptr::null_mut();
+                if log.held.tail.is_null() {
+                    log.held.head = bio;
+                } else {
+                    (*log.held.tail).bi_next = bio;
+                }
+            }
+            log.held.tail = bio;
+            return;
+        }
+        drop(log);
+
+        let begin = Instant::<Monotonic>::now();
+        while self.behaviour.load(Relaxed) == Behaviour::Dawdle as u32
+            && begin.elapsed() < LONGEST_DAWDLE
+        {
+            core::hint::spin_loop();
+        }
+        if behaviour == Behaviour::FailOver as u32 {
+            self.fail_over(bindings::bio_list {
+                head: bio,
+                tail: bio,
+            });
+            return;
+        }
+        if behaviour == Behaviour::Spend as u32 {
+            // SAFETY: The bio is ours, once.
+            unsafe { self.spend(bio) };
+            return;
+        }
+        // SAFETY: The bio is ours, once.
+        unsafe {
+            if seen.opf & io::OPERATION == io::ZONE_APPEND {
+                (*bio).bi_iter.bi_sector += APPENDED_AT;
+            }
+            if seen.opf & io::OPERATION == io::READ {
+                fill(bio, self.partitioned.load(Relaxed));
+            }
+            bindings::bio_endio(bio);
+        }
+    }
+
+    fn note(&self, bdev: *mut bindings::block_device) {
+        self.operations.count();
+        self.last_bdev.store(bdev, Relaxed);
+    }
+}
+
+#[pinned_drop]
+impl PinnedDrop for FakePath {
+    fn drop(self: Pin<&mut Self>) {
+        self.behave(Behaviour::Complete);
+        self.complete_held();
+        self.remove();
+        if self.kept_bios.load(Relaxed) {
+            complain(c"the list is empty after a failover");
+        }
+        // SAFETY: The disk is ours, and no head leads to it any more.
+        unsafe {
+            if self.disk_added.load(Relaxed) {
+                bindings::del_gendisk(self.disk);
+            }
+            self.complete_held();
+            bindings::put_disk(self.disk);
+        }
+    }
+}
+
+/// What a path says is to be polled for.
+pub(super) const COOKIE: u32 = 7;
+
+/// How far behind the beginning of its zone a path appends.
+pub(super) const APPENDED_AT: u64 = 24;
+
+/// Does to a bio what those below a path may do to it.
+///
+/// # Safety
+///
+/// `bio` is valid, and its path's.
+unsafe fn consume(bio: *mut bindings::bio) {
+    // SAFETY: By this function's contract. All data has been transferred; a flush is carried out
+    // apart, and the flags that ask for one are gone.
+    unsafe {
+        let sectors = u64::from((*bio).bi_iter.bi_size) / 512;
+
+        (*bio).bi_iter.bi_sector += sectors;
+        (*bio).bi_iter.bi_size = 0;
+        (*bio).bi_iter.bi_idx = (*bio).bi_vcnt.into();
+        (*bio).bi_iter.bi_offset = 0;
+        (*bio).bi_opf &= !(io::PREFLUSH | io::FUA);
+    }
+}
+
+/// Answers a read: with zeroes, and a partition table in the first sector if there is to be one.
+///
+/// # Safety
+///
+/// `bio` is valid, and reads.
+unsafe fn fill(bio: *mut bindings::bio, partitioned: bool) {
+    // One partition of type Linux, sectors 64 to 1087.
+    const ENTRY: [u8; 16] = [0, 0, 0, 0, 0x83, 0, 0, 0, 64, 0, 0, 0, 0, 4, 0, 0];
+
+    // SAFETY: By this function's contract; `bi_idx` and what follows are the bio's vectors, whose
+    // pages are in the kernel's map, one after the other, on machines with 64 bits.
+    unsafe {
+        let mut left = (*bio).bi_iter.bi_size as usize;
+        let mut skip = (*bio).bi_iter.bi_offset as usize;
+        let mut vec = (*bio).bi_io_vec.add((*bio).bi_iter.bi_idx as usize);
+        let mut is_first = (*bio).bi_iter.bi_sector == 0;
+
+        while left > 0 {
+            let length = ((*vec).bv_len as usize - skip).min(left);
+            let page = bindings::kmap_local_page((*vec).bv_page).cast::<u8>();
+            let to = page.add((*vec).bv_offset as usize + skip);
+
+            core::ptr::write_bytes(to, 0, length);
+            if core::mem::take(&mut is_first) && partitioned && length >= 512 {
+                core::ptr::copy_nonoverlapping(ENTRY.as_ptr(), to.add(446), ENTRY.len());
+                to.add(510).write(0x55);
+                to.add(511).write(0xaa);
+            }
+            bindings::kunmap_local(page.cast());
+            left -= length;
+            skip = 0;
+            vec = vec.add(1);
+        }
+    }
+}
+
+/// # Safety
+///
+/// Called by the block layer.
+unsafe extern "C" fn submit_bio(bio: *mut bindings::bio) {
+    // SAFETY: The block layer hands a bio of a fake path's disk over.
+    unsafe { FakePath::of_bdev((*bio).bi_bdev).take(bio) }
+}
+
+/// What an operation of a path returns, so that one can see that it was the path's.
+pub(super) const ANSWER: i32 = 1234;
+/// What the compat operation of a path returns.
+pub(super) const COMPAT_ANSWER: i32 = 1235;
+
+/// # Safety
+///
+/// Called by the engine, on a fake path's disk.
+unsafe extern "C" fn ioctl(
+    bdev: *mut bindings::block_device,
+    _mode: bindings::blk_mode_t,
+    _cmd: c_uint,
+    _arg: c_ulong,
+) -> c_int {
+    // SAFETY: By this function's contract.
+    unsafe { FakePath::of_bdev(bdev) }.note(bdev);
+    ANSWER
+}
+
+/// # Safety
+///
+/// Called by the engine, on a fake path's disk.
+unsafe extern "C" fn compat_ioctl(
+    bdev: *mut bindings::block_device,
+    _mode: bindings::blk_mode_t,
+    _cmd: c_uint,
+    _arg: c_ulong,
+) -> c_int {
+    // SAFETY: By this function's contract.
+    unsafe { FakePath::of_bdev(bdev) }.note(bdev);
+    COMPAT_ANSWER
+}
+
+/// # Safety
+///
+/// Called by the engine, on a fake path's disk.
+unsafe extern "C" fn getgeo(
+    disk: *mut bindings::gendisk,
+    _geo: *mut bindings::hd_geometry,
+) -> c_int {
+    // SAFETY: By this function's contract.
+    unsafe { FakePath::of_disk(disk).note((*disk).part0) };
+    ANSWER
+}
+
+/// # Safety
+///
+/// Called by the engine, on a fake path's disk.
+unsafe extern "C" fn report_zones(
+    disk: *mut bindings::gendisk,
+    _sector: bindings::sector_t,
+    _nr_zones: c_uint,
+    _args: *mut bindings::blk_report_zones_args,
+) -> c_int {
+    // SAFETY: By this function's contract.
+    unsafe { FakePath::of_disk(disk).note((*disk).part0) };
+    ANSWER
+}
+
+/// # Safety
+///
+/// Called by the engine, on a fake path's disk.
+unsafe extern "C" fn get_unique_id(
+    disk: *mut bindings::gendisk,
+    _id: *mut u8,
+    _kind: bindings::blk_unique_id,
+) -> c_int {
+    // SAFETY: By this function's contract.
+    unsafe { FakePath::of_disk(disk).note((*disk).part0) };
+    ANSWER
+}
+
+/// # Safety
+///
+/// Called by the engine, on a fake path's disk.
+unsafe extern "C" fn pr_clear(bdev: *mut bindings::block_device, _key: u64) -> c_int {
+    // SAFETY: By this function's contract.
+    unsafe { FakePath::of_bdev(bdev) }.note(bdev);
+    ANSWER
+}
+
+/// Persistent reservations, of which there is one operation.
+static RESERVATIONS: Constant<bindings::pr_ops> = Constant(bindings::pr_ops {
+    pr_register: None,
+    pr_reserve: None,
+    pr_release: None,
+    pr_preempt: None,
+    pr_clear: Some(pr_clear),
+    pr_read_keys: None,
+    pr_read_reservation: None,
+});
+
+/// The operations of a path that has them.
+static FULL: Constant<bindings::block_device_operations> =
+    Constant(bindings::block_device_operations {
+        submit_bio: Some(submit_bio),
+        ioctl: Some(ioctl),
+        compat_ioctl: Some(compat_ioctl),
+        getgeo: Some(getgeo),
+        report_zones: Some(report_zones),
+        get_unique_id: Some(get_unique_id),
+        pr_ops: (&raw const RESERVATIONS.0).cast(),
+        ..pin_init::zeroed()
+    });
+
+/// The operations of a path that has no others.
+static BARE: Constant<bindings::block_device_operations> =
+    Constant(bindings::block_device_operations {
+        submit_bio: Some(submit_bio),
+        ..pin_init::zeroed()
+    });
+
+/// `BLK_FEAT_WRITE_CACHE`.
+pub(super) const WRITE_CACHE_FEATURE: bindings::blk_features_t = 1 << 0;
+/// `BLK_FEAT_FUA`.
+pub(super) const FUA_FEATURE: bindings::blk_features_t = 1 << 1;
+/// `BLK_FEAT_NOWAIT`.
+pub(super) const NOWAIT_FEATURE: bindings::blk_features_t = 1 << 7;
+/// `BLK_FEAT_POLL`.
+pub(super) const POLL_FEATURE: bindings::blk_features_t = 1 << 9;
+/// `BLK_FEAT_ZONED`.
+pub(super) const ZONED_FEATURE: bindings::blk_features_t = 1 << 10;

@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The kernel that the lab boots and builds modules against.
+
+A configuration is a name: `x86_64` is `allnoconfig` with tools/kernel/x86_64.config on top, and
+`x86_64+sanitize` lays tools/kernel/sanitize.config over that. A build is kept in the cache under
+a key of everything that went into it: source, options, compilers. KDIR= gives a kernel that the user
+configured and built; it is used as it is.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from functools import cache as once
+from pathlib import Path
+
+from lab.builds import cache
+from lab.builds import setup
+from lab.builds import source
+from lab.builds import toolchain
+from lab.host import log
+from lab.host import paths
+from lab.host import process
+
+#: The option that only a clang of rustc's own LLVM major makes possible.
+INLINE_HELPERS = "CONFIG_RUST_INLINE_HELPERS"
+#: The configuration that everything is for unless something else is said, and the one that finds wrong accesses.
+PLAIN = "x86_64"
+SANITIZE = "x86_64+sanitize"
+#: By what factor a guest may be slower on a kernel with KASAN and lockdep than on one without.
+SLOWNESS = 4
+SPACE_GIB = 3
+#: What must be built in for a kernel to find its root in the guest, and to be heard.
+GUEST_OPTIONS = (
+    "CONFIG_9P_FS", "CONFIG_NET_9P_VIRTIO", "CONFIG_OVERLAY_FS", "CONFIG_SERIAL_8250_CONSOLE", "CONFIG_VIRTIO_CONSOLE",
+    "CONFIG_VIRTIO_PCI",
+)
+_IMAGE = Path("arch/x86/boot/bzImage")
+
+
+@dataclass(frozen=True)
+class KernelBuild:
+    """A built kernel. `image` need not exist for a kernel that the user gave with KDIR=."""
+
+    image: Path
+    build_dir: Path
+    source: Path
+    release: str
+
+    def options(self) -> dict:
+        """The options of its configuration: name to value, without those that are not set."""
+        return _options((self.build_dir / ".config").read_text())
+
+    @property
+    def sanitizes(self) -> bool:
+        """Does it look for wrong accesses, locks and objects while it runs?"""
+        return self.options().get("CONFIG_KASAN") == "y"
+
+    @property
+    def slowness(self) -> int:
+        """By what factor the time limits of its guests are longer."""
+        return SLOWNESS if self.sanitizes else 1
+
+    @property
+    def has_slow_firmware(self) -> bool:
+        """Must its guests do without host bridges of their own for each node?
+
+        What such a bridge's firmware says of interrupt lines is asked for each time a device is enabled, and takes a
+        kernel with KASAN half a minute to interpret. So all controllers are on the first bus, and the guest tells the
+        kernel which nodes they are on (tests/guest/pci.py).
+        """
+        return self.sanitizes
+
+    @property
+    def parameters(self) -> str:
+        """What its guests get on their command line: where it looks for faults, as many interleavings as there can be.
+
+        With five levels of page tables, KASAN takes good addresses for wild ones in an interrupt that comes just
+        while the kernel rewrites what it knows of its first CPU, and lockdep is off from then on.
+        """
+        return "preempt=full no5lvl" if self.sanitizes else ""
+
+    def make(self) -> list:
+        """The make command that builds with the compiler it was built with."""
+        options = self.options()
+        llvm = []
+        if options.get("CONFIG_CC_IS_CLANG") == "y":
+            same = toolchain.Llvm(int(options["CONFIG_CLANG_VERSION"]) // 10000)
+            llvm = [f"LLVM={same.bin}/" if same.complete else "LLVM=1"]
+        return ["make", "-C", self.build_dir, f"-j{os.cpu_count()}", *llvm]
+
+
+@once
+def ensure(name: str = PLAIN) -> KernelBuild:
+    """The kernel of configuration `name`, built when it is not there yet."""
+    setup.ensure(booting=False)
+    if given := os.environ.get("KDIR"):
+        return _users(Path(given).expanduser().resolve())
+    tree = source.patched()
+    options = fragment(name)
+    home = _home(name, tree, options)
+    with cache.lock(home, f"kernel {name}"):
+        if tree.mutable or not cache.finished(home):
+            _build(name, home, tree, options)
+    return _built(home, tree.tree)
+
+
+def is_built(name: str) -> bool:
+    """Is the kernel of this configuration in the cache?"""
+    tree = source.patched()
+    return not tree.mutable and cache.finished(_home(name, tree, fragment(name)))
+
+
+def _home(name: str, tree: source.Source, options: dict) -> Path:
+    return paths.CACHE / "kernel" / f"{name}-{_key(tree, options)}"
+
+
+def place(name: str) -> Path:
+    """Where what is built for a configuration goes."""
+    return paths.BUILD if name == PLAIN else paths.BUILD / name
+
+
+def suffix(name: str) -> str:
+    """What the names of steps, logs and reports end with: nothing for the plain configuration."""
+    return name.removeprefix(PLAIN).replace("+", "-")
+
+
+def build_tree(step, tree: Path, home: Path, options: dict) -> KernelBuild:
+    """Builds some tree in `home` with these options, again only what they or the tree change."""
+    variables = environment(RUST_LIB_SRC=str(source.rust_library()), LOCALVERSION="")
+    make = ["make", "-C", tree, f"O={home}", "LLVM=1", f"-j{os.cpu_count()}"]
+    (home / "fragment").unlink(missing_ok=True)
+    _configure(step, make, home, options, variables)
+    step.run([*make, "bzImage", "modules"], env=variables, show=_Progress(home))
+    return _built(home, tree)
+
+
+def check_bootable(built: KernelBuild) -> None:
+    """Fails when a guest could not run this kernel, which is possible of a kernel that KDIR= names."""
+    if not built.image.exists():
+        log.fail(f"{built.build_dir} has no {_IMAGE} to boot")
+    options = built.options()
+    if missing := [option for option in GUEST_OPTIONS if options.get(option) != "y"]:
+        log.fail(f"{built.build_dir} cannot be booted in a guest: it was configured without {' '.join(missing)}")
+
+
+def environment(**changes: str) -> dict:
+    """What make needs to build the kernel, or against it."""
+    return toolchain.find().environment(**changes)
+
+
+def fragment(name: str) -> dict:
+    """The options of a configuration, layer by layer, later ones winning."""
+    options = {}
+    for layer in name.split("+"):
+        file = paths.CONFIGS / f"{layer}.config"
+        if not file.exists():
+            known = ", ".join(sorted(file.stem for file in paths.CONFIGS.glob("*.config")))
+            log.fail(f"there is no kernel configuration {layer} (there are: {known})")
+        options |= _options(file.read_text())
+    if not toolchain.find().inline_helpers:
+        options.pop(INLINE_HELPERS, None)
+    return options
+
+
+def _key(tree: source.Source, fragment: dict) -> str:
+    everything = json.dumps([tree.identity, fragment, toolchain.find().identity], sort_keys=True)
+    return hashlib.sha256(everything.encode()).hexdigest()[:12]
+
+
+def _build(name: str, home: Path, tree: source.Source, fragment: dict) -> None:
+    """Builds in place; make takes up an interrupted build where it was left."""
+    tools = toolchain.find()
+    if not tools.inline_helpers:
+        log.info(f"kernel {name}: without {INLINE_HELPERS}: rustc has LLVM {tools.rustc.llvm}, "
+                 f"clang is {tools.llvm.major}")
+    if not (home / "vmlinux").exists():
+        cache.need_space(home, SPACE_GIB, "the kernel build")
+    home.mkdir(parents=True, exist_ok=True)
+    variables = environment(RUST_LIB_SRC=str(source.rust_library()))
+    # Guests of another kernel may run beside this.
+    make = ["nice", "make", "-C", tree.tree, f"O={home}", "LLVM=1", f"-j{os.cpu_count()}"]
+    with log.step(f"kernel-{name}", f"building Linux {tree.identity}") as step:
+        _configure(step, make, home, fragment, variables)
+        step.run([*make, "bzImage", "modules_prepare"], env=variables, show=_Progress(home))
+        # No module of the tree is built, so vmlinux has all the symbols there are.
+        shutil.copy(home / "vmlinux.symvers", home / "Module.symvers")
+    cache.finish(home)
+
+
+def _configure(step, make: list, home: Path, fragment: dict, variables: dict) -> None:
+    """Writes .config, once; the fragment is part of the directory's name."""
+    if (home / "fragment").exists():
+        return
+    part = home / "fragment.part"
+    part.write_text("".join(f"{option}={value}\n" for option, value in fragment.items()))
+    if fragment.get("CONFIG_RUST") == "y":
+        step.run([*make, "rustavailable"], env=variables)
+    step.run([*make, "allnoconfig"], env=variables | {"KCONFIG_ALLCONFIG": str(part)})
+    got = _options((home / ".config").read_text())
+    lost = [option for option, value in fragment.items() if got.get(option, "n") != value]
+    if lost:
+        log.fail(f"{step.name}: Kconfig dropped options of the fragment: {' '.join(lost)}")
+    part.rename(home / "fragment")
+
+
+def _options(text: str) -> dict:
+    """The options that a .config or a fragment states."""
+    options = {}
+    for line in text.splitlines():
+        if setting := re.match(r"(CONFIG_\w+)=(.*)", line):
+            options[setting[1]] = setting[2]
+        elif unset := re.match(r"# (CONFIG_\w+) is not set", line):
+            options[unset[1]] = "n"
+    return options
+
+
+def show(line: str) -> str | None:
+    """What a line of make's output says is being done."""
+    step = re.match(r"  ([A-Z]\S*) +(\[M\] +)?(\S.*)", line)
+    return f"{step[1]} {step[3]}" if step else None
+
+
+class _Progress:
+    """Shows how much of a kernel build is done, by the objects that a whole one has."""
+
+    OBJECTS = 1620
+
+    def __init__(self, home: Path):
+        self.made = sum(1 for _ in home.rglob("*.o"))
+
+    def __call__(self, line: str) -> str | None:
+        text = show(line)
+        if text and text.endswith(".o"):
+            self.made += 1
+        return text and f"about {min(99, 100 * self.made // self.OBJECTS)}%, {text}"
+
+
+def _built(build_dir: Path, tree: Path) -> KernelBuild:
+    release = (build_dir / "include" / "config" / "kernel.release").read_text().strip()
+    return KernelBuild(build_dir / _IMAGE, build_dir, tree, release)
+
+
+def _users(build_dir: Path) -> KernelBuild:
+    """The kernel that KDIR= names, when modules in Rust can be built against it."""
+    where = f"KDIR={build_dir}"
+    if not (build_dir / ".config").exists():
+        log.fail(f"{where} has no .config: it is no configured kernel")
+    options = _options((build_dir / ".config").read_text())
+    for option in ("CONFIG_RUST", "CONFIG_MODULES"):
+        if options.get(option) != "y":
+            log.fail(f"{where} was configured without {option}=y, which libmultipath needs")
+    needed = ("include/config/kernel.release", "scripts/mod/modpost", "Module.symvers", "rust/libkernel.rmeta")
+    if missing := [file for file in needed if not (build_dir / file).exists()]:
+        log.fail(f"{where} is not built (no {missing[0]}): run `make` and `make modules_prepare` there")
+    _check_rustc(where, options)
+    tree = build_dir / "source"
+    if os.environ.get("KSRC"):
+        tree = source.kernel().tree
+    built = _built(build_dir, tree.resolve() if tree.exists() else build_dir)
+    if not built.release.startswith(f"{source.WANTED}."):
+        log.fail(f"{where} is Linux {built.release}; Linux {source.WANTED} is needed")
+    return built
+
+
+def _check_rustc(where: str, options: dict) -> None:
+    """A crate's metadata is of one compiler only."""
+    theirs = options.get("CONFIG_RUSTC_VERSION_TEXT", "").strip('"')
+    try:
+        ours = process.output(["rustc", "--version"]).strip()
+    except subprocess.CalledProcessError:
+        ours = "none"
+    if theirs != ours:
+        log.fail(f"{where} was built with {theirs}, but the rustc in PATH is {ours}")

@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The kernel modules: the library, NVMe on top of it, and NVMe as the kernel has it.
+
+NVMe is built outside the kernel tree from a copy of the tree's sources: "stock" as it is, "fixed" with the
+patches of drivers/nvme/fixes/, and "ours" with these and the rest of the project's drivers/nvme/ on top.
+All of it goes to build/, and only what changed is built again.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+from lab.builds import cache
+from lab.builds import kernel
+from lab.host import log
+from lab.host import paths
+from lab.host import patterns
+
+VARIANTS = ("ours", "stock", "fixed", "samples")
+_SAMPLES = ("CONFIG_SAMPLE_MULTIPATH_C=m", "CONFIG_SAMPLE_MULTIPATH_RUST=m")
+FIXES = paths.ROOT / "drivers" / "nvme" / "fixes"
+_PATCH = paths.ROOT / "drivers" / "nvme" / "in-tree.patch"
+_GLUE = paths.ROOT / "drivers" / "nvme" / "host"
+_BENCH = paths.ROOT / "tests" / "bench"
+_NVME = Path("drivers/nvme")
+_BENCH_LIBRARY = "lib-bench"
+#: What is added to the library's files for the bench.
+_ADDED = {"rust/ffi.rs": "choose.rs", "rust/exports.c": "choose.c", "include/linux/multipath.h": "choose.h"}
+_BAD = paths.ROOT / "tests" / "bad"
+_HOLD = paths.ROOT / "tests" / "hold"
+_AWAKE = paths.ROOT / "tests" / "awake"
+#: What is copied of the tree's NVMe, and so never what make left there.
+_SOURCES = ("*.c", "*.h", "Makefile", "Kconfig")
+#: Modules of a kernel may be built in instead; then there is nothing to replace.
+_NVME_OPTIONS = ("CONFIG_NVME_CORE", "CONFIG_BLK_DEV_NVME", "CONFIG_NVME_FABRICS", "CONFIG_NVME_TCP")
+
+
+def chosen() -> str:
+    """The variant of NVMe that STOCK= asks for."""
+    asked = os.environ.get("STOCK")
+    return asked if asked == "fixed" else "stock" if asked else "ours"
+
+
+def ensure(which: str, name: str = kernel.PLAIN) -> Path:
+    """The directory with the .ko files of "ours" (libmultipath.ko and those of "samples" included), of "stock",
+    of "fixed", or of "samples" alone.
+
+    `name` is the kernel configuration that they are for.
+    """
+    if which not in VARIANTS:
+        raise ValueError(which)
+    built = kernel.ensure(name)
+    if which == "samples" and not _has_configfs(built):
+        log.fail(f"{built.release} has no CONFIG_CONFIGFS_FS, which the samples need")
+    home = _home(name, built)
+    with cache.lock(home / which, f"modules {which}"):
+        objects = []
+        if which in ("ours", "samples"):
+            objects.append(_library(name, built))
+        if which == "ours":
+            objects.append(_module(name, built, _BAD, "the driver that is bad", _ours_flags(home)))
+        if which != "samples":
+            objects.append(_module(name, built, _HOLD, "what holds bios", ["KCFLAGS=-Werror"]))
+            objects.append(_module(name, built, _AWAKE, "what keeps devices awake", ["KCFLAGS=-Werror"]))
+            objects.append(_nvme(which, name, built, _ours_flags(home) if which == "ours" else []))
+        return _collect(home / "modules" / which, objects)
+
+
+def ensure_library(name: str = kernel.PLAIN, variables: tuple = ()) -> Path:
+    """The directory with libmultipath.ko alone, built with further make variables, as with its tests."""
+    built = kernel.ensure(name)
+    home = _home(name, built)
+    label = "-".join(["lib", *(word.split("=")[0].removeprefix("CONFIG_LIBMULTIPATH_").lower() for word in variables)])
+    with cache.lock(home / label, f"modules {label}"):
+        return _library(name, built, label, variables)
+
+
+def ensure_bench(which: str) -> Path:
+    """The directory with the modules of "ours" or "stock", to both of which the same code for `make bench` was added."""
+    built = kernel.ensure()
+    home = _home(kernel.PLAIN, built)
+    with cache.lock(home / f"bench-{which}", f"modules bench-{which}"):
+        objects = [_bench_load(home, built)]
+        flags = []
+        if which == "ours":
+            library = _bench_library(home)
+            objects.append(_library(kernel.PLAIN, built, _BENCH_LIBRARY, source=library))
+            flags = _ours_flags(home, library=_BENCH_LIBRARY, include=library / "include")
+        objects.append(_nvme(f"bench-{which}", kernel.PLAIN, built, flags))
+        return _collect(home / "modules" / f"bench-{which}", objects)
+
+
+def _bench_load(home: Path, built: kernel.KernelBuild) -> Path:
+    """Builds mpath_load.ko."""
+    output = home / "modules" / "load"
+    with cache.lock(output, "modules load"), log.step("modules-load", "building the load of the bench") as step:
+        step.run([*built.make(), f"M={_BENCH}", f"MO={output}", "KCFLAGS=-Werror", "modules"],
+                 env=kernel.environment(), show=kernel.show)
+    return output
+
+
+def _bench_library(home: Path) -> Path:
+    """A copy of the library to which is added what chooses a path and nothing else."""
+    tree = home / "bench-library"
+    for part in ("Kbuild", "rust", "include"):
+        place = paths.ROOT / part
+        for file in [place] if place.is_file() else place.rglob("*.*"):
+            target = tree / file.relative_to(paths.ROOT)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            added = _ADDED.get(str(file.relative_to(paths.ROOT)))
+            write(target, file.read_bytes() + (b"\n" + (_BENCH / added).read_bytes() if added else b""))
+    return tree
+
+
+def _add_bench(fresh: Path) -> None:
+    """Appends the bench's code to a copy of NVMe."""
+    host = fresh / _NVME / "host"
+    with open(host / "multipath.c", "a") as file:
+        file.write((_BENCH / "nvme.c").read_text())
+    _copy(_BENCH / "marks.h", host / "marks.h")
+
+
+def ensure_for_users_kernel() -> str:
+    """Builds all that KDIR='s kernel can take; returns what there is then."""
+    built = kernel.ensure()
+    options = built.options()
+    unfit = [option for option in _NVME_OPTIONS if options.get(option, "m") != "m"]
+    if not (built.source / _NVME / "host" / "core.c").exists():
+        reason = f"{built.source} has no NVMe source"
+    elif options.get("CONFIG_NVME_CORE") != "m" or unfit:
+        reason = "its NVMe is not modular"
+    else:
+        return f"libmultipath and NVMe for {built.release} are in {ensure('ours')}"
+    return f"libmultipath for {built.release} is in {ensure_library()}; no NVMe, since {reason}"
+
+
+def check_without_multipath(name: str = kernel.PLAIN) -> None:
+    """Builds our NVMe as a kernel with CONFIG_NVME_MULTIPATH=n has it; fails when that does not build."""
+    built = kernel.ensure(name)
+    home = _home(name, built)
+    without = home / "nvme" / "without-multipath.h"
+    with cache.lock(home / "without", "modules without multipath"):
+        _library(name, built)
+        without.parent.mkdir(parents=True, exist_ok=True)
+        write(without, b"#undef CONFIG_NVME_MULTIPATH\n")
+        _nvme("ours-without-multipath", name, built,
+              [*_ours_flags(home, f"-include {without}"), "CONFIG_NVME_MULTIPATH="])
+
+
+def _home(name: str, built: kernel.KernelBuild) -> Path:
+    """Where the modules for one kernel configuration go; objects for another kernel are removed from there."""
+    home = kernel.place(name)
+    (home / "modules").mkdir(parents=True, exist_ok=True)
+    mark = home / "modules" / ".kernel"
+    identity = f"{built.build_dir}\n{built.release}\n"
+    if not mark.exists() or mark.read_text() != identity:
+        for place in (home / "modules", home / "nvme"):
+            shutil.rmtree(place, ignore_errors=True)
+        (home / "modules").mkdir(parents=True)
+        mark.write_text(identity)
+    return home
+
+
+def _library(name: str, built: kernel.KernelBuild, label: str = "lib", variables: tuple = (),
+             source: Path = paths.ROOT) -> Path:
+    """Builds libmultipath.ko and its Module.symvers; without special variables also the samples."""
+    output = kernel.place(name) / "modules" / label
+    if label == "lib" and _has_configfs(built):
+        variables = _SAMPLES
+    with log.step(f"modules-{label}{kernel.suffix(name)}", "building libmultipath") as step:
+        step.run([*built.make(), f"M={source}", f"MO={output}", "CONFIG_LIBMULTIPATH=m", *variables, "modules"],
+                 env=kernel.environment(), show=kernel.show)
+    return output
+
+
+def _module(name: str, built: kernel.KernelBuild, source: Path, what: str, variables: list) -> Path:
+    """Builds a module of the tests' own; `what` says what it is."""
+    output = _home(name, built) / "modules" / source.name
+    with log.step(f"modules-{source.name}{kernel.suffix(name)}", f"building {what}") as step:
+        step.run([*built.make(), f"M={source}", f"MO={output}", *variables, "modules"],
+                 env=kernel.environment(), show=kernel.show)
+    return output
+
+
+def _has_configfs(built: kernel.KernelBuild) -> bool:
+    return "CONFIG_CONFIGFS_FS" in built.options()
+
+
+def _ours_flags(home: Path, flags: str = "", library: str = "lib", include: Path = paths.ROOT / "include") -> list:
+    return [
+        f"KBUILD_EXTRA_SYMBOLS={home / 'modules' / library / 'Module.symvers'}",
+        f"KCPPFLAGS=-I{include}",
+        f"KCFLAGS=-Werror {flags}".strip(),
+    ]
+
+
+def _nvme(which: str, name: str, built: kernel.KernelBuild, variables: list) -> Path:
+    """Builds one variant of NVMe; returns where its objects are."""
+    tree = kernel.place(name) / "nvme" / which
+    with log.step(f"nvme-{which}{kernel.suffix(name)}", "building NVMe") as step:
+        _lay_out(step, tree, built, which)
+        step.run([*built.make(), f"M={tree / _NVME}", *variables, "modules"],
+                 env=kernel.environment(), show=kernel.show)
+    return tree / _NVME
+
+
+def _lay_out(step, tree: Path, built: kernel.KernelBuild, which: str) -> None:
+    """Makes `tree` the sources of a variant of NVMe, touching no file that is already as it should be."""
+    with cache.scratch(tree) as fresh:
+        copy_sources(built.source, fresh)
+        if "stock" not in which:
+            apply_fixes(step, fresh, built.release)
+        if "ours" in which:
+            lay_ours_over(step, fresh, built.release)
+        if "bench" in which:
+            _add_bench(fresh)
+        wanted = {file.relative_to(fresh): file for file in fresh.rglob("*") if file.is_file()}
+        for name, file in wanted.items():
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            write(tree / name, file.read_bytes())
+    for pattern in ("*.c", "*.h"):
+        for file in tree.rglob(pattern):
+            if file.relative_to(tree) not in wanted and not file.name.endswith(".mod.c"):
+                file.unlink()
+
+
+def copy_sources(source: Path, fresh: Path) -> None:
+    """Copies a kernel's NVMe sources into the tree `fresh`."""
+    original = source / _NVME
+    if not (original / "host" / "core.c").exists():
+        log.fail(f"{source} has no NVMe source")
+    for pattern in _SOURCES:
+        for file in patterns.files(f"**/{pattern}", place=original):
+            _copy(file, fresh / _NVME / file.relative_to(original))
+
+
+def apply_fixes(step, fresh: Path, release: str) -> None:
+    """Repairs the kernel's own driver."""
+    for file in patterns.files("*.patch", place=FIXES):
+        _apply(step, fresh, file, release)
+
+
+def lay_ours_over(step, fresh: Path, release: str) -> None:
+    """Applies the project's patch to the repaired driver, then puts the project's whole files in place."""
+    if not _PATCH.exists() or not _GLUE.is_dir():
+        log.fail(f"the project has no {_PATCH.relative_to(paths.ROOT)} or no {_GLUE.relative_to(paths.ROOT)}/")
+    _apply(step, fresh, _PATCH, release)
+    for file in patterns.files("**/*", place=_GLUE):
+        _copy(file, fresh / _NVME / "host" / file.relative_to(_GLUE))
+
+
+def _apply(step, fresh: Path, file: Path, release: str) -> None:
+    step.run(["patch", "-p1", "--batch", "--forward", "--fuzz=0", "--no-backup-if-mismatch", "-i", file],
+             cwd=fresh, why=f"{file.relative_to(paths.ROOT)} does not apply to Linux {release}")
+
+
+def _collect(directory: Path, objects: list) -> Path:
+    """Puts the modules of several builds, and nothing else, into one directory."""
+    directory.mkdir(parents=True, exist_ok=True)
+    found = {file.name: file for place in objects for file in place.rglob("*.ko")}
+    for file in directory.glob("*.ko"):
+        if file.name not in found:
+            file.unlink()
+    for name, file in found.items():
+        target = directory / name
+        if not target.exists() or target.stat().st_mtime_ns != file.stat().st_mtime_ns:
+            shutil.copy2(file, target)
+    return directory
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+
+
+def write(file: Path, content: bytes) -> None:
+    """Writes a file whose time make looks at, and only when it is another."""
+    if not file.exists() or file.read_bytes() != content:
+        part = file.with_name(f".{file.name}.part")
+        part.write_bytes(content)
+        os.replace(part, file)

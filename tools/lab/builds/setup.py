@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The machine: the packages, the bindgen and the Python environment that the lab needs.
+
+Packages are installed when the lab runs as root and named when it does not. bindgen and the Python
+environment are the user's own, in the cache.
+"""
+
+import hashlib
+import importlib.util
+import os
+import sys
+from functools import cache as once
+from pathlib import Path
+
+from lab.builds import apt
+from lab.builds import cache
+from lab.builds import toolchain
+from lab.host import log
+from lab.host import paths
+from lab.host import process
+
+_REQUIREMENTS = paths.ROOT / "tools" / "requirements.txt"
+
+#: Debian's packages for a build, each with a command or a file that it brings.
+BUILD_PACKAGES = {
+    "bc": "bc",
+    "bison": "bison",
+    "ca-certificates": Path("/etc/ssl/certs/ca-certificates.crt"),
+    "cpio": "cpio",
+    "dwarves": "pahole",
+    "flex": "flex",
+    "gcc": "gcc",
+    "kmod": "depmod",
+    "libc6-dev": Path("/usr/include/stdio.h"),
+    "libelf-dev": Path("/usr/include/libelf.h"),
+    "libssl-dev": Path("/usr/include/openssl/ssl.h"),
+    "make": "make",
+    "patch": "patch",
+    "perl": "perl",
+    "rsync": "rsync",
+    "xz-utils": "xz",
+}
+#: And those for a virtual machine and what is done in it.
+BOOT_PACKAGES = {
+    "dmsetup": "dmsetup",
+    "e2fsprogs": "mkfs.ext4",
+    "fio": "fio",
+    "git": "git",
+    "iproute2": "rdma",
+    "mdadm": "mdadm",
+    "nvme-cli": "nvme",
+    "qemu-system-x86": "qemu-system-x86_64",
+    "sysstat": "iostat",
+    "udev": "udevadm",
+}
+#: Rust, where there is none: under Debian's usual names when that is new enough, else Debian 12's other ones.
+RUST_PACKAGES = ("rustc", "cargo", "rust-src", "rustfmt", "rust-clippy")
+RUST_WEB_PACKAGES = ("rustc-web", "cargo-web", "rust-web-src", "rustfmt-web", "rust-web-clippy")
+
+
+@once
+def ensure(booting: bool = True) -> None:
+    """Makes every tool available, or fails with one line that names what is missing.
+
+    Who builds and does not boot says so, and needs less.
+    """
+    with cache.lock(paths.CACHE / "setup", "setup"):
+        _ensure_packages(booting)
+        _ensure_bindgen()
+    if booting:
+        ensure_python()
+
+
+@once
+def ensure_python() -> None:
+    """Makes the Python environment available, which needs no other tool."""
+    with cache.lock(paths.CACHE / "setup", "setup"):
+        if importlib.util.find_spec("ensurepip") is None:
+            _install(["python3-venv"])
+        _ensure_venv()
+
+
+def venv() -> Path:
+    """The Python environment's directory: `venv() / "bin" / "python3"` has matplotlib and pytest, and ruff is beside it."""
+    version = hashlib.sha256(_REQUIREMENTS.read_bytes() + sys.version.encode()).hexdigest()[:12]
+    return paths.CACHE / f"venv-{version}"
+
+
+def _ensure_packages(booting: bool) -> None:
+    wanted = BUILD_PACKAGES | (BOOT_PACKAGES if booting else {})
+    missing = [package for package, sign in wanted.items() if not _has(sign)]
+    if booting and importlib.util.find_spec("ensurepip") is None:
+        missing.append("python3-venv")
+    rustc = toolchain.rustc()
+    if _may_install() and (missing or not rustc or not toolchain.installed(rustc)):
+        apt.update()  # which LLVM is chosen must not depend on how old the lists are
+    missing += _missing_llvm(rustc) if rustc else _rust_packages()
+    if missing:
+        _install(missing)
+    if not rustc:  # which LLVM is wanted was not known before
+        rustc = toolchain.rustc()
+        if missing := _missing_llvm(rustc):
+            _install(missing)
+    if not rustc.usable:
+        log.fail(f"the rustc in PATH is {rustc.version}, "
+                 f"the kernel needs {'.'.join(map(str, toolchain.RUSTC_MINIMUM))} or newer (rustup has it)")
+
+
+def _rust_packages() -> tuple:
+    return RUST_PACKAGES if toolchain.new_enough(apt.candidate("rustc") or "0.0") else RUST_WEB_PACKAGES
+
+
+def _missing_llvm(rustc) -> list:
+    packages = toolchain.llvm(rustc).packages
+    return [package for package, file in packages.items() if not file.exists()]
+
+
+def _install(packages: list) -> None:
+    if not _may_install():
+        log.fail(f"missing packages: {' '.join(packages)} "
+                 "(as root: apt-get install --no-install-recommends and these names)")
+    apt.install(packages)
+
+
+def _may_install() -> bool:
+    return apt.present() and os.geteuid() == 0
+
+
+def _has(sign) -> bool:
+    return sign.exists() if isinstance(sign, Path) else toolchain.have(sign)
+
+
+def _ensure_bindgen() -> None:
+    if toolchain.BINDGEN.exists():
+        return
+    if not toolchain.have("cargo"):
+        log.fail("there is no cargo in PATH, which bindgen is built with")
+    cache.need_space(toolchain.BINDGEN, 0.5, "building bindgen")
+    with cache.scratch(toolchain.BINDGEN) as part, \
+            log.step("bindgen", f"building bindgen {toolchain.BINDGEN_VERSION}") as step:
+        step.run(["cargo", "install", "bindgen-cli", "--version", toolchain.BINDGEN_VERSION, "--locked",
+                  "--root", part / "root"],
+                 env=toolchain.find().environment(CARGO_TARGET_DIR=str(part / "target")))
+        (part / "root").rename(toolchain.BINDGEN)
+
+
+def _ensure_venv() -> None:
+    """An environment knows its own name, so it is built in place and stamped."""
+    home = venv()
+    if cache.finished(home):
+        return
+    cache.need_space(home, 0.5, "the Python environment")
+    cache.remove(home)
+    with log.step("python", "installing matplotlib, pytest and ruff") as step:
+        step.run([sys.executable, "-m", "venv", home])
+        step.run([home / "bin" / "python3", "-m", "pip", "install", "--no-input", "-r", _REQUIREMENTS],
+                 env=process.environment(PIP_DISABLE_PIP_VERSION_CHECK="1"))
+    cache.finish(home)

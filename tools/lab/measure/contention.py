@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What two CPUs that choose a path at once cost each other, on the host: tests/bench/contention/.
+
+Times, and so different from machine to machine; what two CPUs take against one says more.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+
+from lab.builds import source
+from lab.builds import toolchain
+from lab.host import log
+from lab.host import paths
+from lab.host import process
+
+_PACKAGE = "contention"
+#: As the kernel compiles Rust, and with what is inlined there inlined across crates.
+_PROFILE = {"CARGO_PROFILE_RELEASE_LTO": "fat", "CARGO_PROFILE_RELEASE_CODEGEN_UNITS": "1",
+            "CARGO_PROFILE_RELEASE_OPT_LEVEL": "2"}
+
+
+@dataclass(frozen=True)
+class Times:
+    """Nanoseconds of a choice."""
+
+    #: On one CPU.
+    one: float
+    #: On two CPUs that choose from one head.
+    two: float
+    #: On two CPUs with a head each.
+    apart: float
+
+
+def figures():
+    """What becomes a figure: its name and unit, and the value of either side."""
+    if len(os.sched_getaffinity(0)) < 2:
+        log.info("contention: no figures, since there is one CPU only, and nothing is chosen at once")
+        return
+    for (policy, count, busy), sides in _measure().items():
+        name = f"contention: {policy}, {count} {'busy' if busy else 'idle'} paths, 2 CPUs"
+        stock, ours = sides["stock"], sides["ours"]
+        yield f"{name} against 1", "times", stock.two / stock.one, ours.two / ours.one
+        yield f"{name} with a head each against 1", "times", stock.apart / stock.one, ours.apart / ours.one
+        yield name, "ns", stock.two, ours.two
+
+
+def _measure() -> dict:
+    """The times of both sides, by policy, number of paths, and whether they are busy."""
+    tree = source.kernel().tree
+    if not toolchain.have("cargo"):
+        log.fail("there is no cargo in PATH (rustup or Debian's cargo-web has it)")
+    target = paths.CARGO / "contention"
+    with log.step("bench contention", "choosing on two CPUs at once") as step:
+        step.run(["cargo", "build", "--locked", "--release", "--package", _PACKAGE], cwd=paths.ROOT,
+                 env=process.environment(CARGO_TARGET_DIR=str(target), KERNEL_SOURCE=str(tree),
+                                         CC=str(toolchain.find().llvm.bin / "clang"), **_PROFILE))
+        seen = {}
+
+        def take(line):
+            try:
+                record = json.loads(line)
+            except ValueError:
+                return line
+            policy, count, busy, side = (record.pop(name) for name in ("policy", "paths", "busy", "side"))
+            seen.setdefault((policy, count, busy), {})[side] = Times(**record)
+            return f"{policy}, {count} paths"
+
+        if status := process.logged(step, [str(target / "release" / _PACKAGE)], show=take):
+            step.failed(f"what chooses exited with {status}")
+        return seen

@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The project as patch series for a kernel tree: `git format-patch` files in build/series/.
+
+build/series/fixes/ has repairs of the kernel's own NVMe driver, which need nothing of the library: each file of
+drivers/nvme/fixes/ is one patch, a subject, a message, and after a line of dashes a diff.
+
+The other series, which comes after it, is the library and NVMe on it. Each tools/series/NN-*.txt is one
+patch: a header with its subject and what goes into it, and its message. A library's file goes to
+lib/multipath/, the header to include/linux/; `Patch:` names a diff against files that the tree has. A file
+that several patches claim goes into the last of them.
+
+What is written has been applied to the pristine tree by `git am` and read by checkpatch. BUILD=1
+also builds each patch of the library's series with and without Rust, and boots it.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import textwrap
+from dataclasses import dataclass
+from email.parser import HeaderParser
+from pathlib import Path
+
+from lab.builds import kernel
+from lab.builds import modules
+from lab.builds import source
+from lab.checks import check
+from lab.host import log
+from lab.host import paths
+from lab.host import patterns
+from lab.host import process
+from lab.host import vm
+
+PLAN = paths.ROOT / "tools" / "series"
+HOME = paths.BUILD / "series"
+FIXES = HOME / "fixes"
+LIBRARY = Path("lib/multipath")
+
+#: Files of these places make up the series, except what only the host builds.
+_SHIPPED = ("Kbuild", "Kconfig", "rust", "tests/kunit", "include", "samples", "drivers")
+_HOST_ONLY = {Path("rust/host.rs"), Path("drivers/nvme/in-tree.patch")}
+_FIXES_HERE = modules.FIXES.relative_to(paths.ROOT)
+#: Options that exist only once their patch is there. The samples take the same name, so one is a module.
+_WITH_LIBRARY = {"LIBMULTIPATH": "y", "LIBMULTIPATH_KUNIT_TEST": "y", "SAMPLE_MULTIPATH_RUST": "y",
+                 "SAMPLE_MULTIPATH_C": "m"}
+#: The kernel's own driver, repaired, to which the library's series is applied.
+_FIXED = "fixed"
+_BOOT_SECONDS = 240
+_LETTER_WIDTH = 72
+
+
+@dataclass(frozen=True)
+class Patch:
+    """One patch of the series: `patterns` name files of the project, `diffs` change files of the tree."""
+
+    subject: str
+    message: str
+    patterns: list
+    diffs: list
+
+
+def run() -> str:
+    """Writes the fixes and the series, and tries them as far as BUILD= asks for."""
+    tree = source.kernel().tree
+    repairs = [_read_fix(file) for file in patterns.files("*.patch", place=modules.FIXES)]
+    plan = [_read(file) for file in patterns.files("[0-9]*.txt", place=PLAN)]
+    claims = _claims(plan)
+    shutil.rmtree(HOME, ignore_errors=True)
+    FIXES.mkdir(parents=True)
+    with log.step("series", f"writing {len(repairs)} fixes and {len(plan)} patches") as step:
+        repository = _Repository(step, tree, HOME / "tree", _touched(repairs + plan, tree))
+        for patch in repairs:
+            repository.commit(patch, [])
+        repository.mark(_FIXED)
+        for patch in plan:
+            repository.commit(patch, claims[patch.subject])
+        fixes = repository.write_fixes()
+        files = repository.write(_cover(repository.size()))
+        repository.try_out(fixes + files[1:])
+    with log.step("series-checkpatch", f"reading {len(fixes) + len(files) - 1} patches") as step:
+        check.checkpatch_series(step, tree, fixes + files[1:])
+    if os.environ.get("BUILD"):
+        _build(repository, len(plan))
+    return (f"{len(fixes)} fixes are in {FIXES}: {repository.size_of_fixes()}; "
+            f"{len(files) - 1} patches and a cover letter are in {HOME}: {repository.size()}")
+
+
+def _read(file: Path) -> Patch:
+    header = HeaderParser().parsestr(file.read_text())
+    return Patch(header["Subject"], header.get_payload().strip() + "\n",
+                 header.get("Files", "").split(), header.get("Patch", "").split())
+
+
+def _read_fix(file: Path) -> Patch:
+    header = HeaderParser().parsestr(file.read_text().partition("\n---\n")[0])
+    return Patch(header["Subject"], header.get_payload().strip() + "\n", [], [file.relative_to(paths.ROOT)])
+
+
+def _claims(plan: list) -> dict:
+    """The files of each patch by its subject; every file must be in one."""
+    owner = {file: patch for patch in plan for pattern in patch.patterns
+             for file in patterns.files(pattern)}
+    shipped = {file.relative_to(paths.ROOT) for name in _SHIPPED for place in [paths.ROOT / name]
+               for file in ([place] if place.is_file() else place.rglob("*"))
+               if file.is_file() and not file.name.startswith(".")} - _HOST_ONLY
+    shipped = {name for name in shipped if name.parent != _FIXES_HERE}
+    patterns.files(*map(str, _HOST_ONLY))
+    if lost := [name for name in sorted(shipped) if paths.ROOT / name not in owner]:
+        log.fail(f"no patch of {PLAN.relative_to(paths.ROOT)} has {lost[0]}")
+    claims = {patch.subject: [] for patch in plan}
+    for file, patch in owner.items():
+        if file.relative_to(paths.ROOT) in shipped:
+            claims[patch.subject].append(file.relative_to(paths.ROOT))
+    return claims
+
+
+def _touched(plan: list, tree: Path) -> list:
+    """The files of the tree that the series changes."""
+    names = {line.split()[1].removeprefix("a/") for patch in plan for diff in patch.diffs
+             for line in (paths.ROOT / diff).read_text().splitlines() if line.startswith("--- a/")}
+    names |= {str(_target(name)) for patch in plan for pattern in patch.patterns
+              for name in [Path(pattern)] if (tree / _target(name)).exists()}
+    return sorted(names)
+
+
+def _target(name: Path) -> Path:
+    """Where a file of the project is in a kernel tree."""
+    return name if name.parts[0] in ("include", "drivers") else LIBRARY / name
+
+
+class _Repository:
+    """A kernel tree whose changed files, and only these, are under git."""
+
+    def __init__(self, step, pristine: Path, tree: Path, touched: list):
+        self.tree = tree
+        self._step = step
+        self._author = _author()
+        self._copy(pristine)
+        self._git("init", "-q", "-b", "base")
+        self._git("add", "-f", "--", *touched)
+        self._commit(f"Linux {source.version(pristine)}")
+        self._git("checkout", "-q", "-b", "series")
+
+    def commit(self, patch: Patch, files: list) -> None:
+        for diff in patch.diffs:
+            # A whole file that follows replaces what its part of the diff made.
+            self._git("apply", "--index", "--unidiff-zero", paths.ROOT / diff)
+        for name in files:
+            target = self.tree / _target(name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.unlink(missing_ok=True)
+            shutil.copyfile(paths.ROOT / name, target)
+            self._git("add", "-f", "--", _target(name))
+        self._commit(f"{patch.subject}\n\n{patch.message}", "--signoff")
+
+    def mark(self, name: str) -> None:
+        """Gives the tree as it is now a name."""
+        self._git("tag", name)
+
+    def write_fixes(self) -> list:
+        """Writes the fixes; returns the files in order."""
+        self._git("format-patch", "-q", "-o", FIXES, f"base..{_FIXED}")
+        return sorted(FIXES.glob("0*.patch"))
+
+    def write(self, cover: str) -> list:
+        """Writes the patches that follow the fixes and their cover letter; returns the files in order."""
+        self._git("config", "branch.series.description", cover)
+        self._git("format-patch", "-q", "--cover-letter", "--cover-from-description=subject", "-o", HOME, _FIXED)
+        return sorted(HOME.glob("0*.patch"))
+
+    def try_out(self, files: list) -> None:
+        """Applies the patches to the pristine tree as whoever receives them would."""
+        self._git("checkout", "-q", "-b", "received", "base")
+        self._git("am", "-q", *files)
+        self._git("diff", "--exit-code", "series", "received")
+
+    def size(self) -> str:
+        """What the series adds and removes, in all and of the NVMe driver."""
+        whole, nvme = (self._numbers(_FIXED, "series", *names) for names in ((), ("drivers/nvme",)))
+        return f"+{whole[0]} -{whole[1]} lines, of which drivers/nvme +{nvme[0]} -{nvme[1]}"
+
+    def size_of_fixes(self) -> str:
+        added, removed = self._numbers("base", _FIXED)
+        return f"+{added} -{removed} lines"
+
+    def _numbers(self, one: str, other: str, *names: str) -> tuple:
+        table = process.output(["git", "-C", self.tree, "diff", "--numstat", one, other, "--", *names])
+        rows = [line.split() for line in table.splitlines()]
+        return sum(int(row[0]) for row in rows), sum(int(row[1]) for row in rows)
+
+    def go_to(self, number: int, count: int) -> str:
+        """Checks out the tree after patch `number`; returns its subject."""
+        self._git("checkout", "-q", f"received~{count - number}")
+        return process.output(["git", "-C", self.tree, "log", "-1", "--format=%s"]).strip()
+
+    def _copy(self, pristine: Path) -> None:
+        """Links where that is possible: git and we replace files, and never write into one."""
+        if subprocess.run(["cp", "-al", pristine, self.tree], stderr=subprocess.DEVNULL).returncode:
+            shutil.rmtree(self.tree, ignore_errors=True)
+            self._step.run(["cp", "-a", pristine, self.tree])
+
+    def _commit(self, message: str, *options: str) -> None:
+        self._git("commit", "-q", "-m", message, *options)
+
+    def _git(self, *words) -> None:
+        name, mail = self._author
+        identity = {f"GIT_{who}_{key}": value for who in ("AUTHOR", "COMMITTER")
+                    for key, value in (("NAME", name), ("EMAIL", mail))}
+        self._step.run(["git", "-C", self.tree, "-c", "core.autocrlf=false", "-c", "commit.gpgsign=false", *words],
+                       env=process.environment(GIT_CONFIG_GLOBAL="/dev/null", **identity))
+
+
+def _author() -> tuple:
+    """Who sends the series: git's user, or the project's last author, where it is a git repository."""
+    def ask(*words):
+        try:
+            return process.output(["git", "-C", paths.ROOT, *words]).strip()
+        except subprocess.CalledProcessError:
+            return ""
+    return (ask("config", "user.name") or ask("log", "-1", "--format=%an") or "libmultipath",
+            ask("config", "user.email") or ask("log", "-1", "--format=%ae") or "libmultipath@localhost")
+
+
+def _cover(size: str) -> str:
+    """The cover letter: what is said of the series, and the figures that there are reports of."""
+    text = (PLAN / "cover.txt").read_text().removeprefix("Subject: ").strip()
+    lines = [f"the series: {size}", *_figures()]
+    items = (textwrap.fill(line, _LETTER_WIDTH, initial_indent="- ", subsequent_indent="  ") for line in lines)
+    return "\n".join([text, "", "Figures:", "", *items])
+
+
+def _figures():
+    if report := _report("demo"):
+        yield (f"paths pulled out under verified I/O: {report['path_losses']} losses, {report['ios']} I/Os, "
+               f"{report['bytes_verified'] >> 20} MiB verified, {report['errors']} errors")
+    for name, report in (_report("storm") or {"kernels": {}})["kernels"].items():
+        yield (f"everything at random for {report['seconds']:g} s, {name} kernel: {report.get('path_flaps', 0)} path flaps, "
+               f"{report.get('teardowns_with_opener', 0)} full teardowns with an opener, {report.get('ios', 0)} I/Os "
+               f"verified, {'no error' if report['passed'] else 'FAILED'}")
+    for row in _report("bench") or ():
+        if row["target"] is not None:
+            yield (f"{row['figure']}: {row['ours']} {row['unit']}, the in-tree driver {row['stock']} "
+                   f"(ratio {row['ratio']})")
+
+
+def _report(name: str):
+    file = paths.REPORTS / f"{name}.json"
+    return json.loads(file.read_text()) if file.exists() else None
+
+
+def _build(repository: _Repository, count: int) -> None:
+    """Builds every patch with and without Rust, and boots the one with."""
+    for number in range(count + 1):
+        subject = repository.go_to(number, count)
+        with log.step(f"series-{number}", subject) as step:
+            for name in ("x86_64+series", "x86_64+series+without-rust"):
+                built = _built(step, repository.tree, name)
+                if name.endswith("series"):
+                    _boot(step, built, number)
+
+
+def _built(step, tree: Path, name: str) -> kernel.KernelBuild:
+    home = paths.BUILD / "series-kernels" / name
+    home.mkdir(parents=True, exist_ok=True)
+    kconfig = tree / LIBRARY / "Kconfig"
+    there = set(re.findall(r"^config (\w+)", kconfig.read_text(), re.MULTILINE)) if kconfig.exists() else set()
+    wanted = {f"CONFIG_{option}": value for option, value in _WITH_LIBRARY.items()
+              if option in there and "without" not in name}
+    return kernel.build_tree(step, tree, home, kernel.fragment(name) | wanted)
+
+
+def _boot(step, built: kernel.KernelBuild, number: int) -> None:
+    """Boots a kernel that has everything built in, and pulls a path out under verified I/O."""
+    topology = vm.Topology(subsystems=(vm.Subsystem("series", {"c0": 0, "c1": 1}, namespaces=(512,)),))
+    result = vm.run(built, ["python3", "-m", "tests.series.boot"], HOME, topology, _BOOT_SECONDS,
+                    paths.LOGS / f"series-console-{number}.log", HOME / "lent", smp=2,
+                    output=lambda line: open(step.log, "a").write(line + "\n"))
+    if not result.ok:
+        step.failed(f"patch {number} was built, and in the guest: {result}")

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The KUnit suites: libmultipath is built with them, loaded in a guest, and its results are read. So
+is the module that the documentation's examples are.
+
+The results are the suites' files in debugfs, which no other message of the kernel gets into, and the
+kernel's own parser reads them.
+"""
+
+import json
+import re
+import shutil
+import sys
+from collections import Counter
+from pathlib import Path
+
+from lab.builds import doctest
+from lab.builds import kernel
+from lab.builds import modules
+from lab.builds import setup
+from lab.host import log
+from lab.host import paths
+from lab.host import patterns
+from lab.host import process
+from lab.host import vm
+from lab.host.reports import Story
+from lab.verdicts import record
+from lab.verdicts.counts import Counts
+
+#: For all suites, and for one test.
+TIMEOUT_SECONDS = 600
+TIMEOUT_OF_ONE_SECONDS = 90
+_VARIABLES = ("CONFIG_LIBMULTIPATH_KUNIT_TEST=y",)
+
+_SUITE = re.compile(r"kunit_tests\((\w+)\)")
+#: How much of a report is shown here; the console's file has all of it.
+SHOWN_LINES = 60
+
+#: In the guest: load the modules, which run their suites; keep the results of those they brought.
+_SCRIPT = f"""
+cd /sys/kernel/debug/kunit || exit
+others=" $(echo *) "
+insmod "$MODULES/libmultipath.ko" && {{ [ -z "$2" ] || insmod "$2/{doctest.MODULE}.ko"; }} || exit
+for suite in *; do
+    case "$others" in *" $suite "*) continue ;; esac
+    cat "$suite/results" > "$1/$suite.ktap" || exit
+done
+cd / && rmmod ${{2:+{doctest.MODULE}}} libmultipath
+"""
+
+
+def run(only: str = "", name: str = kernel.PLAIN, leaks=True) -> Counts:
+    """Boots, loads, reads; a guest that died or ran nothing is a failure, and so is a kernel that complains,
+    whatever its tests say.
+
+    All suites are run, or the test `only`, "suite: case", which is to blame for what happens to the guest. `leaks` as
+    in vm.run().
+    """
+    setup.ensure()
+    built = kernel.ensure(name)
+    kernel.check_bootable(built)
+    library = modules.ensure_library(name, _VARIABLES)
+    examples = doctest.ensure(name) if not only or only.startswith(doctest.MODULE) else ""
+    label = f"kunit{kernel.suffix(name)}"
+    shared = kernel.place(name) / "kunit"
+    shutil.rmtree(shared, ignore_errors=True)
+    console = paths.LOGS / f"{label}-console.log"
+    with log.step(label, "running the suites in a guest") as step:
+        result = vm.run(kernel=built, command=["sh", "-c", _SCRIPT, "sh", shared, examples], modules_dir=library,
+                        topology=vm.Topology(), timeout=TIMEOUT_OF_ONE_SECONDS if only else TIMEOUT_SECONDS,
+                        console_log=console, rwdir=shared,
+                        append=f"kunit.enable=1{_filter(only)}", output=_writer(step), leaks=leaks)
+        complaints = result.reports or Story(console).reports
+        outcomes = {report.during: record.FAILED for report in complaints if report.during}
+        if only and (complaints or result.status is None):
+            outcomes[only] = record.FAILED
+        results = sorted(shared.glob("*.ktap"))
+        counts = sum((_read(step, built.source, ktap, outcomes) for ktap in results), Counts())
+        if not only:
+            counts += _count_absent({ktap.stem for ktap in results})
+        counts.under = Counter(dict.fromkeys(result.at_work, counts.passed + counts.failed))
+        record.write(record.name("kunit", name), outcomes, whole=not only)
+        for report in complaints:
+            log.failure(f"kunit: the kernel says: {report}, see {console}", "\n".join(report.lines[:SHOWN_LINES]))
+            counts += Counts(failed=1)
+        if result.status != 0:
+            log.failure(f"kunit: the guest: {result}, see {console}")
+            counts += Counts(failed=1)
+        elif not counts.passed:
+            log.failure(f"kunit: no test ran, see {console}")
+            counts += Counts(failed=1)
+    return counts
+
+
+def _filter(only: str) -> str:
+    return f" kunit.filter_glob={only.replace(': ', '.')}" if only else ""
+
+
+def _writer(step):
+    def write(line: str) -> None:
+        with open(step.log, "a") as file:
+            file.write(line + "\n")
+    return write
+
+
+def _read(step, source: Path, ktap: Path, outcomes: dict) -> Counts:
+    """Counts one suite's results, as the kernel's parser sees them, and notes them."""
+    parsed = ktap.with_suffix(".json")
+    process.logged(step, [sys.executable, str(source / "tools/testing/kunit/kunit.py"), "parse", f"--json={parsed}",
+                          str(ktap)], cwd=ktap.parent)
+    if not parsed.exists():
+        step.failed(f"the results of {ktap.stem} cannot be read")
+    group = json.loads(parsed.read_text())
+    counts = _count(ktap.stem, group, outcomes)
+    if group["misc"]["errors"] and not counts.failed:
+        log.failure(f"kunit: the results of {ktap.stem} are cut off, or are none")
+        counts += Counts(failed=1)
+    elif not counts.passed and not counts.failed:
+        log.failure(f"kunit: every case of {ktap.stem} was skipped")
+        counts += Counts(failed=1)
+    return counts
+
+
+def _count_absent(suites: set) -> Counts:
+    """A failure for each suite of the source that has left no results."""
+    counts = Counts()
+    for suite in sorted(suites_in_source() - suites):
+        log.failure(f"kunit: {suite} has not run")
+        counts += Counts(failed=1)
+    return counts
+
+
+def suites_in_source() -> set:
+    """The names of the suites that the library is built with, and of the documentation's examples."""
+    found = {name for file in patterns.files("tests/kunit/**/*.rs") for name in _SUITE.findall(file.read_text())}
+    return found | {doctest.MODULE}
+
+
+def _count(suite: str, group: dict, outcomes: dict) -> Counts:
+    counts = Counts()
+    for inner in group.get("sub_groups", []):
+        counts += _count(suite, inner, outcomes)
+    for case in group.get("test_cases", []):
+        name = f"{suite}: {case['name']}"
+        outcome = {"PASS": record.PASSED, "SKIP": record.SKIPPED}.get(case["status"], record.FAILED)
+        outcomes.setdefault(name, outcome)
+        if outcome == record.PASSED:
+            counts.passed += 1
+        elif outcome == record.SKIPPED:
+            counts.skipped.append(name)
+        else:
+            log.failure(f"kunit: {name} failed")
+            counts.failed += 1
+    return counts

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Misuse of the Rust face does not compile: tests/misuse/ against the crate, as a driver's module is.
+
+A case is compiled twice: as it is, which must succeed without a warning, and with `--cfg misuse`, which
+changes the one thing that its first line speaks of and must fail with the error and the words that the
+case's comment names. So none is refused for another reason.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.builds import crate
+from lab.builds import setup
+from lab.host import log
+from lab.host import paths
+from lab.host import patterns
+from lab.host import process
+from lab.verdicts import record
+from lab.verdicts.counts import Counts
+
+_PLACE = paths.ROOT / "tests" / "misuse"
+#: What every case includes.
+_DRIVER = "driver"
+#: Some compilers say of a type where it is from, others do not.
+_CRATE = "libmultipath::"
+_SAYS = re.compile(r"^//! (refused|says): (.*)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Case:
+    file: Path
+    #: The code of the error, or the lint.
+    code: str
+    #: What the user is told among other things.
+    phrases: list
+
+    @classmethod
+    def read(cls, file: Path) -> "Case":
+        said = _SAYS.findall(file.read_text())
+        codes = [text for key, text in said if key == "refused"]
+        phrases = [text for key, text in said if key == "says"]
+        if len(codes) != 1 or not phrases:
+            log.fail(f"{file} does not say what it is refused with")
+        return cls(file, codes[0], phrases)
+
+
+def run() -> Counts:
+    """Compiles every case both ways."""
+    setup.ensure(booting=False)
+    library = crate.ensure()
+    cases = [Case.read(file) for file in patterns.files("*.rs", place=_PLACE) if file.stem != _DRIVER]
+    counts, outcomes = Counts(), {}
+    output = paths.BUILD / "misuse"
+    shutil.rmtree(output, ignore_errors=True)
+    output.mkdir(parents=True)
+    with log.step("misuse", f"compiling {len(cases)} misuses of the Rust face") as step:
+        for case in cases:
+            step.progress(case.file.stem)
+            wrong = _judge(library, step, output, case)
+            counts += Counts(failed=1) if wrong else Counts(passed=1)
+            outcomes[case.file.stem] = record.FAILED if wrong else record.PASSED
+            if wrong:
+                log.failure(f"misuse: {case.file.stem}: {wrong}, see {step.log}")
+    record.write("misuse", outcomes, whole=True)
+    return counts
+
+
+def _judge(library, step, output: Path, case: Case) -> str | None:
+    """What is wrong with a case, if anything."""
+    if errors := _compile(library, step, output, case, []):
+        return f"the right use is refused: {errors[0]['message']}"
+    errors = _compile(library, step, output, case, ["--cfg", "misuse"])
+    codes = [(error["code"] or {}).get("code") for error in errors]
+    if codes != [case.code]:
+        return f"the misuse is refused with {codes}" if errors else "the misuse compiles"
+    said = errors[0]["rendered"].replace(_CRATE, "")
+    missing = [phrase for phrase in case.phrases if phrase not in said]
+    return f"the error does not say \"{missing[0]}\"" if missing else None
+
+
+def _compile(library, step, output: Path, case: Case, options: list) -> list:
+    """The errors, of which warnings are some, that the compiler has with a case."""
+    argv = ["rustc", *library.flags, library.extern, "-Dwarnings", "-Adead_code", "--error-format=json",
+            "--crate-name", case.file.stem, f"--emit=metadata={output / case.file.stem}.rmeta", *options,
+            str(case.file)]
+    environment = library.environment | {"RUST_MODFILE": str(output / case.file.stem)}
+    child = process.start(argv, cwd=library.directory, env=environment, stderr=subprocess.PIPE)
+    lines = child.communicate()[1].decode().splitlines()
+    messages = [json.loads(line) for line in lines if line.startswith("{")]
+    errors = [message for message in messages if message["level"] == "error" and message["spans"]]
+    with open(step.log, "a") as file:
+        file.write(f"$ {' '.join(argv)}\n")
+        file.writelines(f"{line}\n" for line in lines if not line.startswith("{"))
+        file.writelines(message["rendered"] for message in messages)
+    if child.returncode and not errors:
+        step.failed(f"rustc exited with {child.returncode}")
+    return errors
