@@ -606,6 +606,9 @@ void mpath_synchronize(struct mpath_head *head);
 /**
  * mpath_synchronize_submitters() - wait for what is on its way to a path
  *
+ * With CONFIG_LIBMULTIPATH_ONE_PASS this does nothing: a bio enters the queue of
+ * a path's disk where the path is chosen. What follows is about other kernels.
+ *
  * A bio is on its way when a path has been chosen for it and it has not entered
  * the queue of the path's disk: its submitter may be preempted just then, for as
  * long as it likes. If that disk dies or is deleted meanwhile, the block layer

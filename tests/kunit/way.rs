@@ -133,7 +133,6 @@ mod tests {
         Ok(())
     }
 
-    /// Shows L-3.
     #[test]
     fn a_path_that_has_gone_gets_nothing_when_its_queue_opens() -> Result {
         if !IS_ONE_PASS {
@@ -223,7 +222,9 @@ mod tests {
             let seen = path.seen()?;
 
             check_eq!(seen.len(), 2);
-            check!(seen.iter().all(|bio| u64::from(bio.bytes) == PAGE_SECTORS * 512));
+            check!(seen
+                .iter()
+                .all(|bio| u64::from(bio.bytes) == PAGE_SECTORS * 512));
         }
         Ok(())
     }

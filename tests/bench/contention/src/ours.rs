@@ -313,23 +313,27 @@ impl Section<'_> {
         let head = self.head;
         let _lock = head.shortlist.lock.lock();
 
-        head.shortlist.stamp.renew(head.port_changes, || 0, || {
-            let places = head.places();
-            let mut len = 0;
+        head.shortlist.stamp.renew(
+            head.port_changes,
+            || 0,
+            || {
+                let places = head.places();
+                let mut len = 0;
 
-            usable(
-                || head.paths.iter().copied(),
-                |path| {
-                    places.places[len].store((&raw const *path).cast_mut());
-                    path.place.store(len as u32, Relaxed);
-                    len += 1;
-                },
-            );
-            for slot in &head.current_path.slots {
-                slot.store(null_mut());
-            }
-            places.len.store(len as u32, Release);
-        });
+                usable(
+                    || head.paths.iter().copied(),
+                    |path| {
+                        places.places[len].store((&raw const *path).cast_mut());
+                        path.place.store(len as u32, Relaxed);
+                        len += 1;
+                    },
+                );
+                for slot in &head.current_path.slots {
+                    slot.store(null_mut());
+                }
+                places.len.store(len as u32, Release);
+            },
+        );
     }
 
     #[cold]
