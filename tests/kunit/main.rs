@@ -21,6 +21,8 @@ mod io;
 mod opener;
 mod thread;
 
+#[cfg(not(CONFIG_LIBMULTIPATH_ONE_PASS))]
+mod around;
 mod carry;
 mod failover;
 mod fence;
@@ -35,4 +37,5 @@ mod slab;
 mod split;
 mod sysfs;
 mod trust;
+#[cfg(CONFIG_LIBMULTIPATH_ONE_PASS)]
 mod way;

@@ -35,8 +35,6 @@ use crate::pure::state::{
     AccessState,
     PortState, //
 };
-use crate::wrap::tasks;
-use crate::wrap::way::IS_ONE_PASS;
 use kernel::module::this_module;
 use kernel::prelude::*;
 use kernel::sync::atomic::{
@@ -90,7 +88,7 @@ fn removal_ends(head: &Arc<TestHead>) -> Result<bool> {
 }
 
 /// A write whose submitter has been sent to the path and dawdles there.
-fn dawdling_write(head: &Arc<TestHead>, path: &FakePath) -> Result<Thread<Result<u32>>> {
+pub(super) fn dawdling_write(head: &Arc<TestHead>, path: &FakePath) -> Result<Thread<Result<u32>>> {
     path.behave(Behaviour::Dawdle);
     let submission = {
         let head = head.clone();
@@ -208,36 +206,6 @@ mod tests {
             check!(other.bios() >= 4);
         }
         Ok(())
-    }
-
-    #[test]
-    fn what_is_on_its_way_to_a_path_is_waited_for() -> Result {
-        if IS_ONE_PASS {
-            return skip(c"what is sent to a path has come to it");
-        }
-        for _ in 0..20 {
-            let head = Arc::new(TestHead::new(Setup::default())?, GFP_KERNEL)?;
-            let path = head.path()?;
-            let submission = dawdling_write(&head, &path)?;
-
-            path.quiesce();
-            let begin = Instant::<Monotonic>::now();
-            // SAFETY: May sleep.
-            let wait = Thread::spawn(|| unsafe { ffi::mpath_synchronize_submitters() })?;
-            fsleep(Delta::from_millis(200));
-            let neither_is_done = !wait.is_done() && !submission.is_done();
-            // A wait that was given all the time it gets has ended rightly.
-            let is_early = begin.elapsed() < tasks::LIMIT;
-
-            path.behave(Behaviour::Complete);
-            check!(eventually(|| wait.is_done()));
-            check_eq!(submission.join()??, OK);
-            if is_early {
-                check!(neither_is_done);
-                return Ok(());
-            }
-        }
-        skip(c"the machine does not sleep for as short as it is told to")
     }
 
     /// Shows L-3.

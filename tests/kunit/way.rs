@@ -2,10 +2,8 @@
 
 //! A bio enters the queue of its path where the path is chosen, or does not enter it.
 //!
-//! Without `CONFIG_LIBMULTIPATH_ONE_PASS` the block layer does what these tests are about, and they
-//! are skipped.
+//! Without `CONFIG_LIBMULTIPATH_ONE_PASS` the block layer does what these tests are about.
 
-use super::check::skip;
 use super::driver::{
     Setup,
     TestHead, //
@@ -25,13 +23,10 @@ use super::io::{
 use super::thread::Thread;
 use crate::bindings;
 use crate::pure::policy::IoPolicy;
-use crate::wrap::way::IS_ONE_PASS;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use kernel::time::delay::fsleep;
 use kernel::time::Delta;
-
-const SKIPPED: &CStr = c"the library submits bios to paths as to any other disk";
 
 /// The queue of a path is frozen until this is dropped.
 struct Frozen(Arc<FakePath>);
@@ -84,9 +79,6 @@ mod tests {
 
     #[test]
     fn a_bio_waits_for_a_frozen_queue() -> Result {
-        if !IS_ONE_PASS {
-            return skip(SKIPPED);
-        }
         let (head, path, other) = head_with_two_paths()?;
         let frozen = Frozen::new(&path);
         let writer = waiting_write(&head, &path)?;
@@ -100,9 +92,6 @@ mod tests {
 
     #[test]
     fn one_that_must_not_wait_does_not() -> Result {
-        if !IS_ONE_PASS {
-            return skip(SKIPPED);
-        }
         let head = TestHead::new(Setup {
             limits: |limits| limits.features |= NOWAIT_FEATURE,
             ..Setup::default()
@@ -118,9 +107,6 @@ mod tests {
     /// Shows L-3.
     #[test]
     fn readers_are_not_kept_by_a_bio_that_waits_for_a_queue() -> Result {
-        if !IS_ONE_PASS {
-            return skip(SKIPPED);
-        }
         let (head, path, _other) = head_with_two_paths()?;
         let frozen = Frozen::new(&path);
         let writer = waiting_write(&head, &path)?;
@@ -135,9 +121,6 @@ mod tests {
 
     #[test]
     fn a_path_that_has_gone_gets_nothing_when_its_queue_opens() -> Result {
-        if !IS_ONE_PASS {
-            return skip(SKIPPED);
-        }
         let (head, path, other) = head_with_two_paths()?;
         let frozen = Frozen::new(&path);
         let writer = waiting_write(&head, &path)?;
@@ -152,9 +135,6 @@ mod tests {
 
     #[test]
     fn a_path_that_is_to_go_gets_nothing_when_its_queue_opens() -> Result {
-        if !IS_ONE_PASS {
-            return skip(SKIPPED);
-        }
         let (head, path, other) = head_with_two_paths()?;
         let frozen = Frozen::new(&path);
         let writer = waiting_write(&head, &path)?;
@@ -169,9 +149,6 @@ mod tests {
 
     #[test]
     fn a_dead_disk_of_which_nobody_has_told_costs_no_bio() -> Result {
-        if !IS_ONE_PASS {
-            return skip(SKIPPED);
-        }
         let (head, path, other) = head_with_two_paths()?;
 
         // SAFETY: The disk has been added.
@@ -186,9 +163,6 @@ mod tests {
 
     #[test]
     fn a_bio_that_waits_for_a_queue_goes_on_when_the_disk_dies() -> Result {
-        if !IS_ONE_PASS {
-            return skip(SKIPPED);
-        }
         let (head, path, other) = head_with_two_paths()?;
         let frozen = Frozen::new(&path);
         let writer = waiting_write(&head, &path)?;
@@ -204,9 +178,6 @@ mod tests {
 
     #[test]
     fn the_rest_of_what_a_path_does_not_take_may_take_another() -> Result {
-        if !IS_ONE_PASS {
-            return skip(SKIPPED);
-        }
         let head = TestHead::following(IoPolicy::RoundRobin)?;
         let paths = [head.path()?, head.path()?];
 
@@ -231,9 +202,6 @@ mod tests {
 
     #[test]
     fn only_a_policy_of_the_path_s_queue_changes_who_accounts() -> Result {
-        if !IS_ONE_PASS {
-            return skip(SKIPPED);
-        }
         for has_policy in [false, true] {
             let head = TestHead::new(Setup::default())?;
             let path = head.path()?;

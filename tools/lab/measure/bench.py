@@ -35,6 +35,8 @@ APPEND = "noreplace-smp"
 FEW, LOAD = 2, "4 KiB"
 #: Fewer instructions of a read's longest wait than this are not listed.
 WORTH_A_LINE_OF_A_WAIT = 200
+#: The modules of the driver, and of the library.
+DRIVER = ("nvme_core", "nvme_loop", "nvme_fabrics", "libmultipath")
 #: What happens less often in a read than this is not its steady state.
 STEADY = 0.1
 
@@ -57,7 +59,7 @@ class Target:
 
     def met(self, figure) -> bool:
         compare = {"<=": operator.le, "=": operator.eq, ">=": operator.ge, "<": operator.lt}[self.how]
-        return compare(round(getattr(figure, self.of), 2), self.limit)
+        return compare(getattr(figure, self.of), self.limit)
 
 
 @dataclass(frozen=True)
@@ -85,21 +87,23 @@ class Figure:
 
 
 def run() -> tuple:
-    """The last line for the user and the exit status, which says whether it could be measured."""
+    """The last line for the user and the exit status, which says whether every target is met."""
     setup.ensure()
     built = kernel.ensure()
     quick = bool(os.environ.get("QUICK"))
-    return _report(built, {which: _measure(built, which, quick) for which in VARIANTS}), 0
+    return _report(built, {which: _measure(built, which, quick) for which in VARIANTS})
 
 
-def _report(built, seen) -> str:
-    """Makes figures of what was seen and writes them down; returns the last line for the user."""
+def _report(built, seen) -> tuple:
+    """Makes figures of what was seen and writes them down; returns the last line for the user, and 1 if a target was
+    missed.
+    """
     figures = [figure for part in (_choosing, _growth, _layers, _unlayered, _costly, _memory, _lives,
                                 _balances)
                for figure in part(*(seen[which] for which in VARIANTS))]
     figures += [Figure(*row) for row in contention.figures()]
     _write(built, figures, seen)
-    return _last_line(figures)
+    return _last_line(figures), int(any(figure.met is False for figure in figures))
 
 
 def _measure(built, which, quick) -> "Seen":
@@ -255,7 +259,7 @@ def _choosing(stock, ours):
 def _choosing_target(policy, paths, state, busy) -> Target | None:
     if state == "optimized":
         if paths == 2:
-            return Target("ratio", 0.5)
+            return Target("ratio", 0.45)
         if policy == "queue-depth" and busy:
             return {32: Target("ratio", 0.15), 128: Target("ratio", 0.05)}.get(paths)
     elif policy == "round-robin" and paths == 32:
@@ -279,14 +283,22 @@ def _layers(stock, ours):
         if policy:
             yield Figure(f"layer: {policy}, {count} paths, {load}", "instructions per I/O",
                          stock.layer(policy, count, load), ours.layer(policy, count, load),
-                         Target("ratio", 0.8) if count == 2 else None)
+                         _layer_target(policy, load) if count == FEW else None)
+
+
+def _layer_target(policy, load) -> Target:
+    if load == LOAD:
+        return Target("ratio", 0.55 if policy == "queue-depth" else 0.5)
+    return Target("ratio", 0.65 if "split" in load else 0.45)
 
 
 def _unlayered(stock, ours):
     for policy, count, load in ours.reads:
         if not policy:
             yield Figure(f"no head: {load}", "instructions per I/O", stock.reads[policy, count, load],
-                         ours.reads[policy, count, load], Target("ratio", 1, "="))
+                         ours.reads[policy, count, load])
+            yield Figure(f"no head, in the driver and the library: {load}", "instructions per I/O",
+                         *(seen.without_head(load).of_modules(DRIVER) for seen in (stock, ours)), Target("ratio", 1))
 
 
 def _costly(stock, ours):
@@ -298,7 +310,7 @@ def _costly(stock, ours):
                          stock.added(policy, kind), ours.added(policy, kind), target)
         yield Figure(f"stores to lines that all CPUs use: {policy}, {FEW} paths, {LOAD}", "per I/O",
                      *(round(sum(seen.shared_stores(policy).values()), 1) for seen in (stock, ours)),
-                     Target("ours", 0) if policy == "round-robin" else None)
+                     Target("ours", 0))
 
 
 def _memory(stock, ours):
@@ -317,11 +329,12 @@ def _memory(stock, ours):
 def _lives(stock, ours):
     for what in ours.seconds:
         yield Figure(what, "s", stock.seconds[what], ours.seconds[what],
-                     Target("ratio", 1) if "removing" in what else None)
+                     Target("ratio", 0.5 if "namespaces" in what else 1) if "removing" in what else None)
     for count, longest in ours.losses.items():
         what = f"longest read while one of 2 paths is lost, {count} namespaces"
         yield Figure(what, "ms", statistics.median(stock.losses[count]), statistics.median(longest), Target("ratio", 1))
-        yield Figure(f"{what}, in the worst of {len(longest)} losses", "ms", max(stock.losses[count]), max(longest))
+        yield Figure(f"{what}, in the worst of {len(longest)} losses", "ms", max(stock.losses[count]), max(longest),
+                     Target("ratio", 1.1))
 
 
 def _balances(stock, ours):

@@ -29,6 +29,7 @@ class Profile:
         #: Instructions of each function, the median of the rounds.
         self.functions = {name: statistics.median(one.functions[name] for one in rounds)
                           for name in {name for one in rounds for name in one.functions}}
+        self._modules = symbols.modules
         #: Those that are not the same in all rounds.
         self.chance = {name for name in self.functions
                        if _spread([one.functions[name] for one in rounds]) > CHANCE}
@@ -40,6 +41,10 @@ class Profile:
 
     def of_function(self, name) -> float:
         return self.functions.get(name, 0)
+
+    def of_modules(self, names) -> float:
+        """The instructions of functions in some modules."""
+        return sum(count for function, count in self.functions.items() if self._modules.get(function) in names)
 
     def total(self, without=()) -> float:
         """All instructions but those of some functions."""
@@ -108,8 +113,10 @@ class Symbols:
     """What /proc/kallsyms says."""
 
     def __init__(self, file):
-        rows = (line.split() for line in file.read_text().splitlines())
+        rows = [line.split() for line in file.read_text().splitlines()]
         found = sorted((int(row[0], 16), row[2]) for row in rows if row[1] in "tTwW")
+        #: The module of each function that is in one.
+        self.modules = {row[2]: row[3].strip("[]") for row in rows if len(row) > 3}
         self._addresses = [address for address, _ in found]
         self._names = [name for _, name in found]
         self._known = {}

@@ -52,7 +52,7 @@ PARTS = {
     "series": _series,
     "without multipath": _without_multipath,
     "not multipathed": unpaid.check,
-    "kunit": kunit.run,
+    "kunit": kunit.run_both,
     "e2e": lambda: e2e.run_sample(may_help=lambda: parts.have_ended(("sanitize",))),
     "parity": parity.check,
     "storm": storm.check,

@@ -30,6 +30,10 @@ from lab.verdicts.counts import Counts
 TIMEOUT_SECONDS = 600
 TIMEOUT_OF_ONE_SECONDS = 90
 _VARIABLES = ("CONFIG_LIBMULTIPATH_KUNIT_TEST=y",)
+#: What builds a library that submits bios to paths as to any other disk.
+_AROUND = ("CONFIG_LIBMULTIPATH_ONE_PASS=n",)
+#: Suites of a library that hands bios to paths in one pass, or of one that does not.
+_OF_ONE_PASS = {"mpath_way": True, "mpath_around": False}
 
 _SUITE = re.compile(r"kunit_tests\((\w+)\)")
 #: How much of a report is shown here; the console's file has all of it.
@@ -48,20 +52,26 @@ cd / && rmmod ${{2:+{doctest.MODULE}}} libmultipath
 """
 
 
-def run(only: str = "", name: str = kernel.PLAIN, leaks=True) -> Counts:
+def run_both() -> Counts:
+    """Runs the suites in a library that hands bios to paths in one pass, and in one that does not."""
+    return run() + run(one_pass=False)
+
+
+def run(only: str = "", name: str = kernel.PLAIN, leaks=True, one_pass=True) -> Counts:
     """Boots, loads, reads; a guest that died or ran nothing is a failure, and so is a kernel that complains,
     whatever its tests say.
 
     All suites are run, or the test `only`, "suite: case", which is to blame for what happens to the guest. `leaks` as
-    in vm.run().
+    in vm.run(). Without `one_pass`, or in a kernel that does not know of it, the library does without.
     """
     setup.ensure()
     built = kernel.ensure(name)
     kernel.check_bootable(built)
-    library = modules.ensure_library(name, _VARIABLES)
+    one_pass = one_pass and _OF_ONE_PASS.get(only.partition(":")[0], True) and "CONFIG_BLK_LOWER" in built.options()
+    library = modules.ensure_library(name, _VARIABLES + (() if one_pass else _AROUND))
     examples = doctest.ensure(name) if not only or only.startswith(doctest.MODULE) else ""
-    label = f"kunit{kernel.suffix(name)}"
-    shared = kernel.place(name) / "kunit"
+    label = f"kunit{'' if one_pass else '-around'}{kernel.suffix(name)}"
+    shared = kernel.place(name) / label
     shutil.rmtree(shared, ignore_errors=True)
     console = paths.LOGS / f"{label}-console.log"
     with log.step(label, "running the suites in a guest") as step:
@@ -76,9 +86,9 @@ def run(only: str = "", name: str = kernel.PLAIN, leaks=True) -> Counts:
         results = sorted(shared.glob("*.ktap"))
         counts = sum((_read(step, built.source, ktap, outcomes) for ktap in results), Counts())
         if not only:
-            counts += _count_absent({ktap.stem for ktap in results})
+            counts += _count_absent({ktap.stem for ktap in results}, one_pass)
         counts.under = Counter(dict.fromkeys(result.at_work, counts.passed + counts.failed))
-        record.write(record.name("kunit", name), outcomes, whole=not only)
+        record.write(record.name("kunit", name), outcomes, whole=not only and one_pass)
         for report in complaints:
             log.failure(f"kunit: the kernel says: {report}, see {console}", "\n".join(report.lines[:SHOWN_LINES]))
             counts += Counts(failed=1)
@@ -120,10 +130,11 @@ def _read(step, source: Path, ktap: Path, outcomes: dict) -> Counts:
     return counts
 
 
-def _count_absent(suites: set) -> Counts:
-    """A failure for each suite of the source that has left no results."""
+def _count_absent(suites: set, one_pass: bool) -> Counts:
+    """A failure for each suite of the source that should have left results, and has not."""
     counts = Counts()
-    for suite in sorted(suites_in_source() - suites):
+    expected = {suite for suite in suites_in_source() if _OF_ONE_PASS.get(suite, one_pass) == one_pass}
+    for suite in sorted(expected - suites):
         log.failure(f"kunit: {suite} has not run")
         counts += Counts(failed=1)
     return counts
