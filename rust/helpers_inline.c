@@ -44,17 +44,14 @@ void mpath_helper_set_turn(struct mpath_turn __percpu *turns, u32 next)
 	raw_cpu_write(turns->next, next);
 }
 
-__mpath_inline u32 mpath_helper_take_turn(struct mpath_turn __percpu *turns)
-{
-	u32 turn = raw_cpu_read(turns->next);
-
-	raw_cpu_write(turns->next, turn + 1);
-	return turn;
-}
-
 __mpath_inline u32 mpath_helper_last_done(struct mpath_turn __percpu *turns)
 {
 	return raw_cpu_read(turns->done);
+}
+
+__mpath_inline u32 mpath_helper_depth(struct mpath_port_cpu __percpu *cpus)
+{
+	return raw_cpu_read(cpus->active.counter) + raw_cpu_read(cpus->others);
 }
 
 __mpath_inline

@@ -3,7 +3,7 @@
 //! libmultipath: one block device over several that lead to the same storage.
 //!
 //! The pure modules decide (`policy`, `state`, `trust`, `care`, `waiting`, `shortlist`,
-//! `submission`, `removal`, `departure`, `life`, `nodes`, `parking`, `fence`, `list`, `alarm`), the
+//! `submission`, `removal`, `departure`, `depth`, `life`, `nodes`, `parking`, `fence`, `list`, `alarm`), the
 //! engine carries out, the faces convert. C drivers use `include/linux/multipath.h`, Rust drivers
 //! what is exported here: see [`driver`].
 
@@ -11,6 +11,7 @@ pub mod alarm;
 mod bindings;
 pub mod care;
 pub mod departure;
+pub mod depth;
 pub mod driver;
 mod engine;
 pub mod fence;
