@@ -19,10 +19,29 @@
 
 use crate::sync::AtomicU32;
 
+/// What a CPU sees of the others when it looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// How many requests they have in flight.
+    pub requests: u32,
+    /// How many of them have any.
+    pub cpus: u32,
+}
+
+impl Elsewhere {
+    /// One more CPU has so many requests in flight.
+    pub fn and(self, requests: u32) -> Self {
+        Self {
+            requests: self.requests.wrapping_add(requests),
+            cpus: self.cpus + u32::from(requests > 0),
+        }
+    }
+}
+
 /// A port and the CPU that sees it.
 pub trait Port: Copy {
-    /// How many requests are in flight that began on other CPUs. Reads the record of each.
-    fn elsewhere(self) -> u32;
+    /// What is in flight of other CPUs. Reads the record of each.
+    fn elsewhere(self) -> Elsewhere;
 
     /// The CPU takes the others to have so many requests in flight from now on.
     fn set_others(self, requests: u32);
@@ -30,23 +49,23 @@ pub trait Port: Copy {
     /// The tick in which some CPU has looked last.
     fn with_last_look<R>(self, f: impl FnOnce(&AtomicU32) -> R) -> R;
 
-    /// The tick in which the CPU itself has looked last.
-    fn own_last_look(self) -> u32;
+    /// The tick from which on the CPU may look again.
+    fn next_look(self) -> u32;
 
-    /// The CPU has looked in this tick.
-    fn set_own_last_look(self, tick: u32);
+    /// Sets that tick.
+    fn set_next_look(self, tick: u32);
 }
 
 /// How many records are read in a tick, on average. More ports and CPUs are looked at less often.
 const RECORDS_PER_TICK: usize = 256;
-/// A CPU does not look again before so many others could have looked.
-const OTHERS_FIRST: u32 = 8;
-/// What a CPU knows is too old when it could have looked so often since.
-const TOO_OLD: u32 = 4;
+/// What a CPU knows is too old when it should have looked so many ticks ago, and one more for each
+/// CPU that there can be.
+const TOO_OLD: u32 = 64;
 
 /// A CPU's chance to learn what other CPUs have in flight through the ports that a head chooses
-/// from. It takes the chance if it is its turn. Called once in a tick, numbered `now`; ticks may
-/// wrap around. Any context.
+/// from. It takes the chance if it is its turn: those that have looked wait until all that were busy
+/// then can have looked, too. Called once in a tick, numbered `now`; ticks may wrap around. Any
+/// context.
 ///
 /// `has_changed` says that these are not the ports of the CPU's last call.
 pub fn catch_up<P: Port>(
@@ -60,24 +79,28 @@ pub fn catch_up<P: Port>(
         return;
     };
     let forget = || ports.clone().for_each(|port| port.set_others(0));
+    let overdue = now.wrapping_sub(first.next_look()) as i32;
 
     if has_changed {
-        first.set_own_last_look(now);
+        first.set_next_look(now.wrapping_add(1));
         return forget();
+    }
+    if overdue < 0 {
+        return;
     }
 
     let records = ports.clone().count() * cpus as usize;
     let interval = records.div_ceil(RECORDS_PER_TICK).max(1) as u32;
-    let pause = interval * cpus.min(OTHERS_FIRST);
-    let age = now.wrapping_sub(first.own_last_look());
 
-    if age < pause {
-        return;
-    }
     if first.with_last_look(|tick| claim(tick, now, interval)) {
-        first.set_own_last_look(now);
-        ports.for_each(|port| port.set_others(port.elsewhere()));
-    } else if age > TOO_OLD * pause {
+        let busy = ports.fold(0, |most: u32, port| {
+            let elsewhere = port.elsewhere();
+
+            port.set_others(elsewhere.requests);
+            most.max(elsewhere.cpus)
+        });
+        first.set_next_look(now.wrapping_add(interval * (busy + 1)));
+    } else if overdue as u32 > interval * (TOO_OLD + cpus) {
         forget();
     }
 }

@@ -139,7 +139,14 @@ struct mpath_turn *mpath_helper_turn_of(struct mpath_turn __percpu *turns,
 
 struct mpath_port_cpu __percpu *mpath_helper_alloc_port_cpus(void)
 {
-	return alloc_percpu(struct mpath_port_cpu);
+	struct mpath_port_cpu __percpu *cpus;
+	int cpu;
+
+	cpus = alloc_percpu(struct mpath_port_cpu);
+	if (cpus)
+		for_each_possible_cpu(cpu)
+			per_cpu_ptr(cpus, cpu)->next_look = jiffies;
+	return cpus;
 }
 
 void mpath_helper_free_port_cpus(struct mpath_port_cpu __percpu *cpus)

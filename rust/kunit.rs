@@ -22,6 +22,7 @@ mod opener;
 mod thread;
 
 mod carry;
+mod depth;
 mod failover;
 mod fence;
 mod flush;

@@ -167,12 +167,12 @@ enum mpath_port_state {
  * struct mpath_port_cpu - what a CPU knows of the requests in flight on a port
  * @active: private, how many of those that began on this CPU are in flight
  * @others: private, how many the other CPUs had in flight when this one looked
- * @looked: private, when that was
+ * @next_look: private, when it may look again
  */
 struct mpath_port_cpu {
 	atomic_t		active;
 	unsigned int		others;
-	unsigned int		looked;
+	unsigned int		next_look;
 };
 
 /**

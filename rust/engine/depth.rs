@@ -13,7 +13,10 @@ use super::misuse::{
 };
 use super::path::MpathPort;
 use crate::bindings;
-use crate::depth;
+use crate::depth::{
+    self,
+    Elsewhere, //
+};
 use crate::state::PortState;
 use crate::sync::AtomicU32;
 use kernel::prelude::*;
@@ -82,14 +85,16 @@ impl MpathPort {
 
     /// How many requests are in flight. Exact while none begins or ends. Any context.
     pub(crate) fn in_flight(&self) -> u32 {
-        self.active(|_| true)
+        self.in_flight_on(|_| true).requests
     }
 
-    /// How many requests are in flight that began on CPUs of these numbers.
-    fn active(&self, is_counted: impl Fn(u32) -> bool) -> u32 {
+    /// What is in flight of these CPUs.
+    fn in_flight_on(&self, is_meant: impl Fn(u32) -> bool) -> Elsewhere {
         cpus()
-            .filter(|cpu| is_counted(*cpu))
-            .fold(0, |sum, cpu| sum.wrapping_add(self.cpu(cpu).active()))
+            .filter(|cpu| is_meant(*cpu))
+            .fold(Elsewhere::default(), |all, cpu| {
+                all.and(self.cpu(cpu).active())
+            })
     }
 
     fn cpu(&self, cpu: u32) -> &PortCpu {
@@ -104,7 +109,7 @@ impl MpathPort {
 struct PortCpu {
     active: Atomic<i32>,
     others: Atomic<u32>,
-    looked: Atomic<u32>,
+    next_look: Atomic<u32>,
 }
 
 const _: () = assert!(size_of::<PortCpu>() == size_of::<bindings::mpath_port_cpu>());
@@ -129,8 +134,8 @@ impl Seen<'_> {
 }
 
 impl depth::Port for Seen<'_> {
-    fn elsewhere(self) -> u32 {
-        self.port.active(|cpu| cpu != self.cpu)
+    fn elsewhere(self) -> Elsewhere {
+        self.port.in_flight_on(|cpu| cpu != self.cpu)
     }
 
     fn set_others(self, requests: u32) {
@@ -143,12 +148,12 @@ impl depth::Port for Seen<'_> {
         f(unsafe { &*(&raw const (*self.port.as_raw()).looked).cast() })
     }
 
-    fn own_last_look(self) -> u32 {
-        self.own().looked.load(Relaxed)
+    fn next_look(self) -> u32 {
+        self.own().next_look.load(Relaxed)
     }
 
-    fn set_own_last_look(self, tick: u32) {
-        self.own().looked.store(tick, Relaxed);
+    fn set_next_look(self, tick: u32) {
+        self.own().next_look.store(tick, Relaxed);
     }
 }
 

@@ -34,7 +34,7 @@ const NODES: usize = 3;
 
 /// Of how many paths a policy asks the depth, and how many places of the shortlist it looks at, at
 /// most. In figures, and not in the policy's own constants: more would be another policy.
-const MOST_LOOKS: usize = 5;
+const MOST_LOOKS: usize = 4;
 
 /// What is told about a path.
 #[derive(Clone, Debug)]
@@ -383,16 +383,33 @@ proptest! {
         prop_assert!(head.paths[chosen].depth.get() <= head.paths[done].depth.get());
     }
 
+    /// Other CPUs rely on what they have seen of this one, so its choices stay.
+    ///
+    /// Shows L-13.
     #[test]
-    fn of_a_few_idle_paths_queue_depth_chooses_each_in_turn(
-        paths in 1..=QueueDepth::FEW, turn in 0usize..8, done in any_place()
+    fn of_a_few_equal_paths_queue_depth_stays_with_that_of_its_place(
+        paths in 1..=QueueDepth::FEW, depth in 0u32..3, turn in any_place(), done in any_place()
     ) {
-        let head = FakeHead { turn: Cell::new(turn), done, ..with_depths(vec![0; paths]) };
-        let mut chosen: Vec<_> =
-            (0..paths).map(|_| head.choose(IoPolicy::QueueDepth, Node(0)).unwrap()).collect();
+        let head = FakeHead { turn: Cell::new(turn), done, ..with_depths(vec![depth; paths]) };
 
-        chosen.sort_unstable();
-        prop_assert_eq!(chosen, (0..paths).collect::<Vec<_>>());
+        for _ in 0..3 {
+            prop_assert_eq!(head.choose(IoPolicy::QueueDepth, Node(0)), Some(turn % paths));
+        }
+    }
+
+    /// CPUs that know nothing of each other do not meet on one path.
+    ///
+    /// Shows L-13.
+    #[test]
+    fn queue_depth_spreads_the_first_requests_of_cpus(paths in 1usize..20, cpus in 1usize..64) {
+        let mut counts = vec![0; paths];
+
+        for cpu in 0..cpus {
+            let head = FakeHead { turn: Cell::new(cpu), done: cpu, ..with_depths(vec![0; paths]) };
+
+            counts[head.choose(IoPolicy::QueueDepth, Node(0)).unwrap()] += 1;
+        }
+        prop_assert!(counts.iter().max().unwrap() - counts.iter().min().unwrap() <= 1);
     }
 
     /// Shows L-7.
