@@ -7,12 +7,12 @@ use crate::ffi;
 use crate::state::PortState;
 use kernel::error::to_result;
 use kernel::prelude::*;
-use pin_init::pin_init_from_closure;
 use kernel::sync::atomic::{
     Atomic,
     Relaxed, //
 };
 use kernel::types::Opaque;
+use pin_init::pin_init_from_closure;
 
 /// What all paths through one controller share: whether it takes I/O, and how many bios are in
 /// flight through it.

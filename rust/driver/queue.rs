@@ -166,7 +166,9 @@ impl<T: MpathDriver> Iterator for Taken<T> {
     #[inline]
     fn next(&mut self) -> Option<MpathBio<T>> {
         // SAFETY: All that is in a queue came from `Queued::new()` there, and leaves it once.
-        self.chain.next().map(|bio| unsafe { Queued::into_bio(bio) })
+        self.chain
+            .next()
+            .map(|bio| unsafe { Queued::into_bio(bio) })
     }
 }
 

@@ -307,7 +307,10 @@ impl<'a> Inside<'a> {
         let used = shortlist.places().used().iter();
 
         // SAFETY: A path on a shortlist that was current stays until the section ends.
-        Some((of, used.filter_map(|place| unsafe { place.load().as_ref() })))
+        Some((
+            of,
+            used.filter_map(|place| unsafe { place.load().as_ref() }),
+        ))
     }
 
     /// The current shortlist for those who mind that some of its paths may not be trusted.

@@ -141,9 +141,8 @@ mod tests {
         let counted = path.request_start();
 
         // SAFETY: The port is initialised; it is kept, since it is in use.
-        let ((), warnings) = without_warnings(|| unsafe {
-            ffi::mpath_port_exit(path.port().as_raw())
-        });
+        let ((), warnings) =
+            without_warnings(|| unsafe { ffi::mpath_port_exit(path.port().as_raw()) });
         check_eq!(warnings, 1);
         path.request_done(counted);
         check_eq!(path.port().active(), 0);
@@ -161,13 +160,7 @@ mod tests {
         unsafe {
             (&raw mut port).write_bytes(GARBAGE, 1);
             let (result, warnings) = without_warnings(|| {
-                ffi::mpath_add_device(
-                    path.dev(),
-                    head.as_raw(),
-                    path.disk(),
-                    &mut port,
-                    NO_NODE,
-                )
+                ffi::mpath_add_device(path.dev(), head.as_raw(), path.disk(), &mut port, NO_NODE)
             });
             check!(result == EINVAL.to_errno() && warnings == 1);
             let ((), warnings) = without_warnings(|| ffi::mpath_port_exit(&mut port));

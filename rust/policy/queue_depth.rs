@@ -46,13 +46,14 @@ impl Policy for QueueDepth {
         if last > 1 {
             return Self::choose_of_several(candidates, len);
         }
-        // One path or two, as most heads have, without what a loop takes.
+        // One path or two, as most heads have, without what a loop takes. One is compared with
+        // itself, which costs less than to see that there is no other.
         let place = candidates.turn() & last;
         let path = candidates.at(place)?;
         let depth = path.depth();
 
-        if depth > 0 && len == 2 {
-            let other = candidates.at(place ^ 1)?;
+        if depth > 0 {
+            let other = candidates.at(place ^ last)?;
 
             if other.depth() < depth {
                 return Some(other);

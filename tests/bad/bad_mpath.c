@@ -460,6 +460,7 @@ static int bad_live_on_a_dead_head(struct bad *bad)
 static int bad_add_with_a_port_that_is_not_initialised(struct bad *bad)
 {
 	struct mpath_port port = { .state = MPATH_PORT_LIVE };
+
 	return bad_alloc(bad, &bad_template) ?: bad_alloc_path(bad) ?:
 	       mpath_add_device(&bad->dev, bad->head, bad->disk, &port, NUMA_NO_NODE);
 }

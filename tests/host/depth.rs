@@ -423,13 +423,7 @@ impl Scenario {
             ports: &ports,
             cpus: (0..cpus)
                 .map(|cpu| Cpu {
-                    paths: ports
-                        .iter()
-                        .map(|port| Seen {
-                            port,
-                            cpu,
-                        })
-                        .collect(),
+                    paths: ports.iter().map(|port| Seen { port, cpu }).collect(),
                     turn: Cell::new(cpu + cpu / 2),
                     done: Cell::new(cpu + cpu / 2),
                     tick: Cell::new(0),
@@ -481,7 +475,10 @@ fn any_depths() -> impl Strategy<Value = Vec<u32>> {
 }
 
 fn any_service() -> impl Strategy<Value = fn(Time) -> Service> {
-    select(vec![Service::Parallel as fn(Time) -> Service, Service::Serial])
+    select(vec![
+        Service::Parallel as fn(Time) -> Service,
+        Service::Serial,
+    ])
 }
 
 /// For how many ticks a CPU may have to wait until it looks.
@@ -561,6 +558,8 @@ proptest! {
     }
 
     /// A controller is reset.
+    ///
+    /// Shows L-13.
     #[test]
     fn a_path_that_comes_back_gets_its_share_and_no_more(
         paths in 2usize..=4, depths in any_depths(), service in any_service(), seed in any::<u64>()
@@ -571,6 +570,8 @@ proptest! {
     }
 
     /// CPUs go offline, and their requests end elsewhere; others take over.
+    ///
+    /// Shows L-13.
     #[test]
     fn cpus_that_stop_leave_an_even_load(
         paths in 2usize..=4, depths in any_depths(), stop in any::<prop::sample::Index>(),

@@ -68,7 +68,9 @@ fn queue_depth_takes_the_path_with_less_in_flight<S: Side>() -> Result<(), Strin
     load(1, 4);
     expect(0)?;
     // All of them began on this CPU, and count alike.
-    counted.take()[..5].iter().for_each(|counted| S::end(head.disk(1), *counted));
+    counted.take()[..5]
+        .iter()
+        .for_each(|counted| S::end(head.disk(1), *counted));
     expect(1)
 }
 

@@ -586,7 +586,11 @@ impl Side for Ours {
         let now = TICK.0.load(Relaxed);
 
         // `mpath_request_start()`
-        Device::of(disk).port.of_cpu(cpu).active.fetch_add(1, SeqCst);
+        Device::of(disk)
+            .port
+            .of_cpu(cpu)
+            .active
+            .fetch_add(1, SeqCst);
         if CPU.with(|cpu| cpu.tick.get()) != now {
             // SAFETY: `new()` made the disk, so it names its head, which stays.
             unsafe { &*disk.head.cast::<Head>() }.catch_up(now);
