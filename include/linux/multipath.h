@@ -872,12 +872,20 @@ void mpath_clear_paths(struct mpath_head *head);
  */
 void mpath_revalidate_paths(struct mpath_head *head);
 
-/* Private: the CPU has not asked in this tick what others have in flight. */
+/**
+ * mpath_catch_up() - a CPU may learn what others have in flight
+ * @dev: a path; on a head
+ *
+ * For mpath_request_start() only, which calls it for the first request in a tick.
+ * Takes no lock.
+ *
+ * Context: any.
+ */
 void mpath_catch_up(struct mpath_device *dev);
 
 /* What counts a request: the CPU that it began on and one, or this */
 #define MPATH_NOT_COUNTED	0
-static_assert(NR_CPUS < U16_MAX);
+static_assert(CONFIG_NR_CPUS < U16_MAX);
 
 /**
  * mpath_request_start() - count a request as in flight
