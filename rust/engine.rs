@@ -12,6 +12,7 @@
 
 pub(crate) mod cache;
 pub(crate) mod debug;
+pub(crate) mod depth;
 pub(crate) mod fence;
 pub(crate) mod forward;
 pub(crate) mod group;

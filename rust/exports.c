@@ -8,6 +8,8 @@
 #include "helpers.h"
 
 EXPORT_SYMBOL_GPL(mpath_port_init);
+EXPORT_SYMBOL_GPL(mpath_port_exit);
+EXPORT_SYMBOL_GPL(mpath_port_in_flight);
 EXPORT_SYMBOL_GPL(mpath_port_set_state);
 EXPORT_SYMBOL_GPL(mpath_iopolicy_init);
 EXPORT_SYMBOL_GPL(mpath_iopolicy_parse);
@@ -39,6 +41,7 @@ EXPORT_SYMBOL_GPL(mpath_device_set_live);
 EXPORT_SYMBOL_GPL(mpath_clear_current_path);
 EXPORT_SYMBOL_GPL(mpath_clear_paths);
 EXPORT_SYMBOL_GPL(mpath_revalidate_paths);
+EXPORT_SYMBOL_GPL(mpath_catch_up);
 EXPORT_SYMBOL_GPL(mpath_failover);
 EXPORT_SYMBOL_GPL(mpath_failover_fenced);
 EXPORT_SYMBOL_GPL(mpath_failover_request);
@@ -76,6 +79,7 @@ EXPORT_SYMBOL_GPL(mpath_fail_count);
 EXPORT_SYMBOL_GPL(mpath_helper_alloc_path_disk);
 EXPORT_SYMBOL_GPL(mpath_helper_get_module);
 EXPORT_SYMBOL_GPL(mpath_helper_bio_enter_again);
+EXPORT_SYMBOL_GPL(mpath_helper_request_start);
 EXPORT_SYMBOL_GPL(mpath_helper_request_done);
 EXPORT_SYMBOL_GPL(mpath_helper_disk_leave);
 EXPORT_SYMBOL_GPL(mpath_helper_bio_segment);

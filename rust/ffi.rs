@@ -100,11 +100,19 @@ unsafe fn to_fence<'a>(fence: *mut bindings::mpath_fence) -> Option<&'a Fence> {
 }
 
 export! {
-    unsafe fn mpath_port_init(port: *mut mpath_port) {
+    unsafe fn mpath_port_init(port: *mut mpath_port) -> c_int {
         // SAFETY: By the header nobody uses the port.
-        unsafe { port.write(mpath_port::default()) };
-        // SAFETY: Just initialised.
-        unsafe { MpathPort::from_raw(port) }.set_state(PortState::Dead);
+        to_int(unsafe { MpathPort::init(port) })
+    }
+
+    unsafe fn mpath_port_exit(port: *mut mpath_port) {
+        // SAFETY: By the header no path goes through the port.
+        unsafe { MpathPort::exit(port) }
+    }
+
+    unsafe fn mpath_port_in_flight(port: *mut mpath_port) -> c_uint {
+        // SAFETY: By the header.
+        unsafe { MpathPort::from_raw(port) }.in_flight()
     }
 
     unsafe fn mpath_port_set_state(port: *mut mpath_port, state: bindings::mpath_port_state) {
@@ -359,6 +367,11 @@ export! {
     unsafe fn mpath_revalidate_paths(head: *mut mpath_head) {
         // SAFETY: By the header.
         unsafe { MpathHead::from_raw(head) }.revalidate()
+    }
+
+    unsafe fn mpath_catch_up(dev: *mut mpath_device) {
+        // SAFETY: By the header the path has been added, and is on its head.
+        unsafe { MpathDevice::from_raw(dev) }.head().catch_up()
     }
 
     unsafe fn mpath_failover(dev: *mut mpath_device, bios: *mut bindings::bio_list) {

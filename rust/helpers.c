@@ -116,14 +116,68 @@ struct mpath_turn __percpu *mpath_helper_alloc_turns(void)
 	 * node.
 	 */
 	if (turns)
-		for_each_possible_cpu(cpu)
-			per_cpu_ptr(turns, cpu)->next = cpu + cpu / 2;
+		for_each_possible_cpu(cpu) {
+			struct mpath_turn *turn = per_cpu_ptr(turns, cpu);
+
+			turn->next = cpu + cpu / 2;
+			turn->done = turn->next;
+			turn->tick = jiffies - 1;
+		}
 	return turns;
 }
 
 void mpath_helper_free_turns(struct mpath_turn __percpu *turns)
 {
 	free_percpu(turns);
+}
+
+struct mpath_turn *mpath_helper_turn_of(struct mpath_turn __percpu *turns,
+					u32 cpu)
+{
+	return per_cpu_ptr(turns, cpu);
+}
+
+struct mpath_port_cpu __percpu *mpath_helper_alloc_port_cpus(void)
+{
+	struct mpath_port_cpu __percpu *cpus;
+	int cpu;
+
+	cpus = alloc_percpu(struct mpath_port_cpu);
+	if (cpus)
+		for_each_possible_cpu(cpu)
+			per_cpu_ptr(cpus, cpu)->next_look = jiffies;
+	return cpus;
+}
+
+void mpath_helper_free_port_cpus(struct mpath_port_cpu __percpu *cpus)
+{
+	free_percpu(cpus);
+}
+
+struct mpath_port_cpu *
+mpath_helper_port_cpu(struct mpath_port_cpu __percpu *cpus, u32 cpu)
+{
+	return per_cpu_ptr(cpus, cpu);
+}
+
+u32 mpath_helper_cpu(void)
+{
+	return raw_smp_processor_id();
+}
+
+u32 mpath_helper_possible_cpus(void)
+{
+	return num_possible_cpus();
+}
+
+u32 mpath_helper_cpu_ids(void)
+{
+	return nr_cpu_ids;
+}
+
+u32 mpath_helper_next_cpu(int cpu)
+{
+	return cpumask_next(cpu, cpu_possible_mask);
 }
 
 void mpath_helper_init_mutex(struct mutex *mutex)
@@ -155,9 +209,14 @@ void mpath_helper_bio_enter_again(struct bio *bio)
 	percpu_ref_get(&bdev_get_queue(bio->bi_bdev)->q_usage_counter);
 }
 
-void mpath_helper_request_done(struct mpath_device *dev)
+u16 mpath_helper_request_start(struct mpath_device *dev)
 {
-	mpath_request_done(dev);
+	return mpath_request_start(dev);
+}
+
+void mpath_helper_request_done(struct mpath_device *dev, u16 counted)
+{
+	mpath_request_done(dev, counted);
 }
 
 void mpath_helper_disk_leave(struct gendisk *disk)

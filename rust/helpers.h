@@ -29,10 +29,21 @@ bool mpath_helper_node_online(int node);
 
 u32 mpath_helper_turn(struct mpath_turn __percpu *turns);
 void mpath_helper_set_turn(struct mpath_turn __percpu *turns, u32 next);
-u32 mpath_helper_take_turn(struct mpath_turn __percpu *turns);
 u32 mpath_helper_last_done(struct mpath_turn __percpu *turns);
 struct mpath_turn __percpu *mpath_helper_alloc_turns(void);
 void mpath_helper_free_turns(struct mpath_turn __percpu *turns);
+struct mpath_turn *mpath_helper_turn_of(struct mpath_turn __percpu *turns,
+					u32 cpu);
+
+u32 mpath_helper_depth(struct mpath_port_cpu __percpu *cpus);
+struct mpath_port_cpu __percpu *mpath_helper_alloc_port_cpus(void);
+void mpath_helper_free_port_cpus(struct mpath_port_cpu __percpu *cpus);
+struct mpath_port_cpu *
+mpath_helper_port_cpu(struct mpath_port_cpu __percpu *cpus, u32 cpu);
+u32 mpath_helper_cpu(void);
+u32 mpath_helper_possible_cpus(void);
+u32 mpath_helper_cpu_ids(void);
+u32 mpath_helper_next_cpu(int cpu);
 
 #ifdef CONFIG_BLK_LOWER
 bool mpath_helper_enter_lower(struct block_device *bdev);
@@ -68,7 +79,8 @@ enum mpath_helper_features {
 /* Called by the Rust face from within the drivers' modules, so exported. */
 struct gendisk *mpath_helper_alloc_path_disk(struct queue_limits *lim, int node);
 void mpath_helper_bio_enter_again(struct bio *bio);
-void mpath_helper_request_done(struct mpath_device *dev);
+u16 mpath_helper_request_start(struct mpath_device *dev);
+void mpath_helper_request_done(struct mpath_device *dev, u16 counted);
 void mpath_helper_disk_leave(struct gendisk *disk);
 bool mpath_helper_bio_segment(const struct bio *bio, struct bvec_iter *iter,
 			      struct bio_vec *bv);

@@ -44,14 +44,6 @@ void mpath_helper_set_turn(struct mpath_turn __percpu *turns, u32 next)
 	raw_cpu_write(turns->next, next);
 }
 
-__mpath_inline u32 mpath_helper_take_turn(struct mpath_turn __percpu *turns)
-{
-	u32 turn = raw_cpu_read(turns->next);
-
-	raw_cpu_write(turns->next, turn + 1);
-	return turn;
-}
-
 __mpath_inline u32 mpath_helper_last_done(struct mpath_turn __percpu *turns)
 {
 	return raw_cpu_read(turns->done);
@@ -63,6 +55,11 @@ __mpath_inline bool mpath_helper_enter_lower(struct block_device *bdev)
 	return blk_enter_lower(bdev);
 }
 #endif
+
+__mpath_inline u32 mpath_helper_depth(struct mpath_port_cpu __percpu *cpus)
+{
+	return raw_cpu_read(cpus->active.counter) + raw_cpu_read(cpus->others);
+}
 
 __mpath_inline
 void mpath_helper_trace_bio_remap(struct bio *bio, struct mpath_head *from)

@@ -9,6 +9,7 @@
 pub mod alarm;
 pub mod care;
 pub mod departure;
+pub mod depth;
 pub mod fence;
 pub mod life;
 pub mod list;

@@ -29,6 +29,7 @@ struct ram_path {
 	struct config_group	group;
 	unsigned int		latency_us, queue_depth, failure, access_state;
 	int			numa_node;
+	atomic_t		in_flight;
 	atomic64_t		ios, bytes, flushes;
 	struct mpath_port	port;
 	struct mutex		lock;		/* guards what follows */
@@ -41,10 +42,12 @@ struct ram_path {
 struct ram_io {
 	struct bio	*bio;
 	struct hrtimer	timer;
+	u16		counted;
 	struct bio	clone;
 };
 
 static struct ram_path ram_paths[64];
+static unsigned int ram_ports;			/* so many have a port */
 static void *ram_memory;
 static struct bio_set ram_ios;
 static struct mpath_iopolicy ram_policy;
@@ -73,14 +76,15 @@ static blk_status_t ram_carry_out(struct bio *clone, unsigned int failure)
 
 static void ram_end_clone(struct bio *clone)
 {
-	struct bio *bio = container_of(clone, struct ram_io, clone)->bio;
+	struct ram_io *io = container_of(clone, struct ram_io, clone);
+	struct bio *bio = io->bio;
 	struct gendisk *disk = clone->bi_bdev->bd_disk;
 	struct ram_path *path = disk->private_data;
 	struct bio_list bios = BIO_EMPTY_LIST;
 	blk_status_t status = clone->bi_status;
 
-	atomic_dec(&path->port.nr_active);
-	mpath_request_done(&path->mpath);
+	atomic_dec(&path->in_flight);
+	mpath_request_done(&path->mpath, io->counted);
 	bio_put(clone);
 	if (mpath_path_error(status)) {
 		bio_list_add(&bios, bio);
@@ -115,13 +119,14 @@ static void ram_submit_bio(struct bio *bio)
 	/* A path that goes waits for its bios in del_gendisk(). */
 	percpu_ref_get(&disk->queue->q_usage_counter);
 	io->bio = bio;
+	io->counted = mpath_request_start(&path->mpath);
 	/* A clone that goes on, to a device of another driver, must not have the head's mark. */
 	clone->bi_opf &= ~REQ_MPATH;
 	clone->bi_end_io = ram_end_clone;
 	clone->bi_status = ram_carry_out(clone, READ_ONCE(path->failure));
 	/* As many as the queue is deep take one turn together, those behind them the next. */
 	delay_us = (u64)READ_ONCE(path->latency_us) *
-		   ((atomic_inc_return(&path->port.nr_active) - 1) / depth + 1);
+		   ((atomic_inc_return(&path->in_flight) - 1) / depth + 1);
 	if (!delay_us)
 		return bio_endio(clone);
 	hrtimer_setup(&io->timer, ram_end_late, CLOCK_MONOTONIC, HRTIMER_MODE_REL_SOFT);
@@ -349,6 +354,8 @@ static struct configfs_subsystem ram_subsystem = {
 
 static void ram_free(void)
 {
+	while (ram_ports)
+		mpath_port_exit(&ram_paths[--ram_ports].port);
 	bioset_exit(&ram_ios);
 	vfree(ram_memory);
 }
@@ -366,14 +373,17 @@ static int __init ram_init(void)
 			    BIT(MPATH_IOPOLICY_RR) | BIT(MPATH_IOPOLICY_QD));
 	config_group_init(&ram_subsystem.su_group);
 	err = bioset_init(&ram_ios, BIO_POOL_SIZE, offsetof(struct ram_io, clone), 0);
-	for (unsigned int number = 0; number < paths; number++) {
+	for (unsigned int number = 0; !err && number < paths; number++) {
 		struct ram_path *path = &ram_paths[number];
 
 		path->queue_depth = UINT_MAX;
 		path->numa_node = NUMA_NO_NODE;
 		mutex_init(&path->lock);
-		mpath_port_init(&path->port);
+		err = mpath_port_init(&path->port);
+		if (err)
+			break;
 		mpath_port_set_state(&path->port, MPATH_PORT_LIVE);
+		ram_ports++;
 	}
 	err = err ?: configfs_register_subsystem(&ram_subsystem);
 	if (err)

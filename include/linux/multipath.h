@@ -67,13 +67,16 @@
 
 #include <linux/atomic.h>
 #include <linux/bits.h>
+#include <linux/build_bug.h>
 #include <linux/blk_types.h>
 #include <linux/blkdev.h>
-#include <linux/cache.h>
 #include <linux/compiler.h>
+#include <linux/jiffies.h>
 #include <linux/list.h>
 #include <linux/mutex.h>
 #include <linux/percpu.h>
+#include <linux/smp.h>
+#include <linux/threads.h>
 #include <linux/types.h>
 
 struct attribute_group;
@@ -161,20 +164,34 @@ enum mpath_port_state {
 };
 
 /**
+ * struct mpath_port_cpu - what a CPU knows of the requests in flight on a port
+ * @active: private, how many of those that began on this CPU are in flight
+ * @others: private, how many the other CPUs had in flight when this one looked
+ * @next_look: private, when it may look again
+ */
+struct mpath_port_cpu {
+	atomic_t		active;
+	unsigned int		others;
+	unsigned int		next_look;
+};
+
+/**
  * struct mpath_port - what all paths through one controller share
  * @state: private, an enum mpath_port_state; see mpath_port_set_state()
+ * @looked: private, when a CPU has last looked what others have in flight
+ * @cpus: private, what each CPU knows; see mpath_request_start()
  * @changes: private, how often @state has been set
- * @nr_active: requests in flight through the port, counted by the driver while
- *	mpath_iopolicy_is_qd(); read by the queue-depth policy
+ * @mark: private, tells an initialised port from other memory
  *
  * Embedded in the driver's controller, which must outlive every struct
- * mpath_device that names it. @nr_active is written for every request and has
- * a cache line of its own, away from @state, which is read for every bio.
+ * mpath_device that names it.
  */
 struct mpath_port {
-	unsigned int	state;
-	u64		changes;
-	atomic_t	nr_active ____cacheline_aligned_in_smp;
+	unsigned int			state;
+	unsigned int			looked;
+	struct mpath_port_cpu __percpu	*cpus;
+	u64				changes;
+	unsigned long			mark;
 };
 
 /**
@@ -198,11 +215,16 @@ struct mpath_iopolicy {
 /**
  * struct mpath_turn - where a CPU goes on in a head's list of usable paths
  * @next: private, the place of the path that comes next
- * @done: private, the place of the path that a request has ended on last
+ * @done: private, the place of the path that a request of the CPU has ended on
+ *	last
+ * @tick: private, when the CPU has last asked what others have in flight
+ * @list: private, which list that was for
  */
 struct mpath_turn {
 	unsigned int		next;
 	unsigned int		done;
+	unsigned int		tick;
+	unsigned int		list;
 };
 
 /**
@@ -215,6 +237,7 @@ struct mpath_turn {
  * @part0: private, that as a block device, which bios are sent to
  * @head: private, the head that the path belongs to
  * @flags: private
+ * @cpus: private, the port's, for mpath_request_start()
  * @turns: private, the head's, for mpath_request_done()
  * @place: private, where the path is in the head's list of usable paths
  * @pause_end: private, when a path that keeps failing is tried again
@@ -237,6 +260,7 @@ struct mpath_device {
 	struct block_device	*part0;
 	struct mpath_head	*head;
 	unsigned long		flags;
+	struct mpath_port_cpu __percpu *cpus;
 	struct mpath_turn __percpu *turns;
 	unsigned int		place;
 	u64			pause_end;
@@ -331,13 +355,43 @@ struct mpath_head {
 
 /**
  * mpath_port_init() - initialise a port
- * @port: not in use by any path
+ * @port: not in use by any path, and not initialised, or mpath_port_exit() has
+ *	been called on it since
  *
- * The state is MPATH_PORT_DEAD until the driver says otherwise, nr_active is 0.
+ * The state is MPATH_PORT_DEAD until the driver says otherwise, and no request is
+ * in flight. mpath_port_exit() frees what this allocates.
+ *
+ * Return: 0, or -ENOMEM: then nothing has happened.
+ *
+ * Context: process, may sleep.
+ */
+int mpath_port_init(struct mpath_port *port);
+
+/**
+ * mpath_port_exit() - free what mpath_port_init() has allocated
+ * @port: no path goes through it any more: mpath_delete_device() and then
+ *	mpath_synchronize() have returned for each
+ *
+ * Every request has ended that mpath_request_start() has counted. If some have
+ * not, or the port is not initialised, there is a WARN, and nothing is freed.
+ *
+ * Context: process, may sleep.
+ */
+void mpath_port_exit(struct mpath_port *port);
+
+/**
+ * mpath_port_in_flight() - how many requests are in flight through a port
+ * @port: the port
+ *
+ * Those that mpath_request_start() has counted and mpath_request_done() has not,
+ * on all CPUs. Exact while none begins or ends. Looks at the memory of every CPU,
+ * so this is nothing for the I/O path.
+ *
+ * Return: the number.
  *
  * Context: any.
  */
-void mpath_port_init(struct mpath_port *port);
+unsigned int mpath_port_in_flight(struct mpath_port *port);
 
 /**
  * mpath_port_set_state() - say what a port can do from now on
@@ -824,18 +878,66 @@ void mpath_clear_paths(struct mpath_head *head);
 void mpath_revalidate_paths(struct mpath_head *head);
 
 /**
- * mpath_request_done() - a request that counted in nr_active has ended
- * @dev: the path that carried it out
+ * mpath_catch_up() - a CPU may learn what others have in flight
+ * @dev: a path; on a head
  *
- * Called after the count was decreased, on the CPU where that happened: the
- * queue-depth policy looks at this path first when it chooses there again. A
- * hint; a driver that does without gets a less even load on many paths.
+ * For mpath_request_start() only, which calls it for the first request in a tick.
+ * Takes no lock.
  *
  * Context: any.
  */
-static inline void mpath_request_done(const struct mpath_device *dev)
+void mpath_catch_up(struct mpath_device *dev);
+
+/* What counts a request: the CPU that it began on and one, or this */
+#define MPATH_NOT_COUNTED	0
+static_assert(CONFIG_NR_CPUS < U16_MAX);
+
+/**
+ * mpath_request_start() - count a request as in flight
+ * @dev: the path that it was sent to; on a head
+ *
+ * For a driver whose heads may follow the queue-depth policy, which chooses the
+ * path whose port has the fewest requests in flight. It is called for each
+ * request, or for each while mpath_iopolicy_is_qd(). It counts on the CPU that it
+ * is called on, best the one on which the path was chosen: a CPU knows its own
+ * requests exactly, and those of others as of a few ticks ago.
+ *
+ * Return: what the driver keeps with the request and gives to
+ * mpath_request_done(), never MPATH_NOT_COUNTED.
+ *
+ * Context: any.
+ */
+static inline u16 mpath_request_start(struct mpath_device *dev)
 {
-	raw_cpu_write(dev->turns->done, READ_ONCE(dev->place));
+	unsigned int cpu = raw_smp_processor_id();
+
+	atomic_inc(&per_cpu_ptr(dev->cpus, cpu)->active);
+	if (unlikely(raw_cpu_read(dev->turns->tick) != (unsigned int)jiffies))
+		mpath_catch_up(dev);
+	return cpu + 1;
+}
+
+/**
+ * mpath_request_done() - a request has ended
+ * @dev: the path that it was sent to
+ * @counted: what mpath_request_start() returned for it, once. With
+ *	MPATH_NOT_COUNTED nothing happens, so a driver need not remember whether
+ *	it has counted a request
+ *
+ * On any CPU. The queue-depth policy looks at this path first when it chooses on
+ * the CPU on which the request began. Where requests end on another CPU than they
+ * began on, these two write the same cache line.
+ *
+ * Context: any.
+ */
+static inline void mpath_request_done(struct mpath_device *dev, u16 counted)
+{
+	unsigned int cpu = counted - 1;
+
+	if (counted == MPATH_NOT_COUNTED)
+		return;
+	atomic_dec(&per_cpu_ptr(dev->cpus, cpu)->active);
+	WRITE_ONCE(per_cpu_ptr(dev->turns, cpu)->done, READ_ONCE(dev->place));
 }
 
 /**

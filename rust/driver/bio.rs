@@ -21,7 +21,6 @@ use core::ptr::{
 };
 use kernel::block::SECTOR_SHIFT;
 use kernel::prelude::*;
-use kernel::sync::atomic::Relaxed;
 
 /// A bio that a path has been given, and that its driver has not ended.
 ///
@@ -36,8 +35,7 @@ use kernel::sync::atomic::Relaxed;
 ///
 /// # Invariants
 ///
-/// `bio` is a bio of the disk of `path`, whose queue has been entered for it; when `counted`, so
-/// has the port.
+/// `bio` is a bio of the disk of `path`, whose queue has been entered for it.
 ///
 /// # Examples
 ///
@@ -83,7 +81,41 @@ use kernel::sync::atomic::Relaxed;
 pub struct MpathBio<T: MpathDriver> {
     bio: ManuallyDrop<Bio>,
     path: NonNull<MpathDevice<T>>,
-    counted: bool,
+    counted: Counted,
+}
+
+/// Whether a bio counts as in flight through its path's port, and on which CPU: what
+/// `mpath_request_start()` returned. It ends with the bio, once.
+pub(super) struct Counted(u16);
+
+impl Counted {
+    const NOT: Self = Self(bindings::MPATH_NOT_COUNTED as u16);
+
+    /// Counts a bio as in flight through a path.
+    #[inline]
+    fn start<T: MpathDriver>(path: &MpathDevice<T>) -> Self {
+        // SAFETY: The path has been added; a bio has come to it, so it is on its head.
+        Self(unsafe { bindings::mpath_helper_request_start(path.as_raw()) })
+    }
+
+    /// The bio has ended.
+    #[inline]
+    fn end<T: MpathDriver>(self, path: &MpathDevice<T>) {
+        // SAFETY: The path has been added; the head has stayed until here.
+        unsafe { bindings::mpath_helper_request_done(path.as_raw(), self.0) }
+    }
+
+    /// A number for it, for [`Counted::from_raw`].
+    #[inline]
+    pub(super) fn into_raw(self) -> u32 {
+        self.0.into()
+    }
+
+    /// What a number is of, for which this is called once.
+    #[inline]
+    pub(super) fn from_raw(raw: u32) -> Self {
+        Self(raw as u16)
+    }
 }
 
 impl<T: MpathDriver> MpathBio<T> {
@@ -97,13 +129,11 @@ impl<T: MpathDriver> MpathBio<T> {
         // SAFETY: By this function's contract; the queue has been entered, so it can be once more.
         let mut bio = unsafe {
             bindings::mpath_helper_bio_enter_again(raw);
-            Self::from_raw(raw, false)
+            Self::from_raw(raw, Counted::NOT)
         };
 
         if bio.path().head().io_policy() == IoPolicy::QueueDepth {
-            bio.path().port().active().add(1, Relaxed);
-            // INVARIANT: The port counts it.
-            bio.counted = true;
+            bio.counted = Counted::start(bio.path());
         }
         bio
     }
@@ -112,9 +142,9 @@ impl<T: MpathDriver> MpathBio<T> {
     ///
     /// # Safety
     ///
-    /// `raw` and `counted` came from [`MpathBio::into_raw`], or fulfil the type invariant.
+    /// `raw` came from [`MpathBio::into_raw`], or fulfils the type invariant.
     #[inline]
-    pub(super) unsafe fn from_raw(raw: *mut bindings::bio, counted: bool) -> Self {
+    pub(super) unsafe fn from_raw(raw: *mut bindings::bio, counted: Counted) -> Self {
         // SAFETY: By this function's contract.
         // INVARIANT: As above.
         unsafe {
@@ -128,10 +158,13 @@ impl<T: MpathDriver> MpathBio<T> {
 
     /// Gives the bio up without ending it; what it has entered stays entered.
     #[inline]
-    pub(super) fn into_raw(self) -> (*mut bindings::bio, bool) {
-        let this = ManuallyDrop::new(self);
+    pub(super) fn into_raw(self) -> (*mut bindings::bio, Counted) {
+        let mut this = ManuallyDrop::new(self);
 
-        (this.bio.as_raw(), this.counted)
+        (
+            this.bio.as_raw(),
+            core::mem::replace(&mut this.counted, Counted::NOT),
+        )
     }
 
     #[inline]
@@ -297,11 +330,7 @@ impl<T: MpathDriver> MpathBio<T> {
         let bio = unsafe { ManuallyDrop::take(&mut self.bio) };
         let disk = self.path().disk.as_raw();
 
-        if self.counted {
-            self.path().port().active().add(-1, Relaxed);
-            // SAFETY: The path has been added; the head has stayed until here.
-            unsafe { bindings::mpath_helper_request_done(self.path().as_raw()) };
-        }
+        core::mem::replace(&mut self.counted, Counted::NOT).end(self.path());
         f(bio, self.path());
         // SAFETY: Entered by `arrive()`. Nothing of the path's is touched afterwards.
         unsafe { bindings::mpath_helper_disk_leave(disk) };

@@ -5,12 +5,14 @@
 use crate::bindings;
 use crate::ffi;
 use crate::pure::state::PortState;
+use kernel::error::to_result;
 use kernel::prelude::*;
 use kernel::sync::atomic::{
     Atomic,
     Relaxed, //
 };
 use kernel::types::Opaque;
+use pin_init::pin_init_from_closure;
 
 /// What all paths through one controller share: whether it takes I/O, and how many bios are in
 /// flight through it.
@@ -19,7 +21,8 @@ use kernel::types::Opaque;
 ///
 /// # Invariants
 ///
-/// `raw` has been initialised by `mpath_port_init()`.
+/// `raw` has been initialised by `mpath_port_init()`, and `mpath_port_exit()` is called when it is
+/// dropped only.
 ///
 /// # Examples
 ///
@@ -40,28 +43,31 @@ use kernel::types::Opaque;
 /// assert_eq!(port.in_flight(), 0); // counted for the queue-depth policy only
 /// # Ok::<(), Error>(())
 /// ```
-#[pin_data]
 pub struct MpathPort {
-    #[pin]
     raw: Opaque<bindings::mpath_port>,
 }
 
 impl MpathPort {
     /// A port in a state to begin with, for [`Arc::pin_init`](kernel::sync::Arc::pin_init).
     ///
-    /// Any context.
+    /// Fails with `ENOMEM`. Allocates, may sleep.
     #[inline]
-    pub fn new(state: PortState) -> impl PinInit<Self> {
-        pin_init!(Self {
-            // INVARIANT: Initialised here.
-            raw <- Opaque::ffi_init(move |raw| {
-                // SAFETY: `raw` is valid for writes, and nobody uses it.
-                unsafe {
-                    ffi::mpath_port_init(raw);
-                    ffi::mpath_port_set_state(raw, state as u32);
-                }
-            }),
-        })
+    pub fn new(state: PortState) -> impl PinInit<Self, Error> {
+        let init = move |this: *mut Self| {
+            // SAFETY: The slot is valid for writes, and nobody uses it.
+            unsafe {
+                let raw = Opaque::cast_into(&raw const (*this).raw);
+
+                to_result(ffi::mpath_port_init(raw))?;
+                ffi::mpath_port_set_state(raw, state as u32);
+            }
+            Ok(())
+        };
+
+        // SAFETY: Where it succeeds, the only member is initialised; where it fails, nothing has to
+        // be dropped. It stays where it is.
+        // INVARIANT: Initialised here.
+        unsafe { pin_init_from_closure(init) }
     }
 
     #[inline]
@@ -92,21 +98,23 @@ impl MpathPort {
     }
 
     /// The number of bios in flight through the port that came while the policy was queue-depth.
-    /// Any context.
+    /// Exact while none comes or ends. Any context.
     #[inline]
     pub fn in_flight(&self) -> u32 {
-        self.active().load(Relaxed).max(0) as u32
-    }
-
-    /// The counter that the queue-depth policy reads.
-    #[inline]
-    pub(super) fn active(&self) -> &Atomic<i32> {
-        // SAFETY: An `atomic_t` that is valid as long as `self`, and only accessed atomically.
-        unsafe { Atomic::from_ptr(&raw mut (*self.as_raw()).nr_active.counter) }
+        // SAFETY: By the type invariant.
+        unsafe { ffi::mpath_port_in_flight(self.as_raw()) }
     }
 }
 
-// SAFETY: Everything in it is atomic.
+impl Drop for MpathPort {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant. Each path that goes through the port keeps it.
+        unsafe { ffi::mpath_port_exit(self.as_raw()) }
+    }
+}
+
+// SAFETY: What changes in it is atomic, or is freed when nobody else has it.
 unsafe impl Send for MpathPort {}
 // SAFETY: As above.
 unsafe impl Sync for MpathPort {}

@@ -2,7 +2,10 @@
 
 //! Bios that a driver keeps until it can end them.
 
-use super::bio::MpathBio;
+use super::bio::{
+    Counted,
+    MpathBio, //
+};
 use super::MpathDriver;
 use crate::bindings;
 use crate::pure::parking::{
@@ -11,51 +14,54 @@ use crate::pure::parking::{
     ParkingLot, //
 };
 use core::marker::PhantomData;
-use kernel::prelude::*;
 
-/// A bio and whether it is counted, in one word: bios are aligned, so the lowest bit is free.
+/// A bio in a queue. What it counts as is in its cookie, which is for those below a path, and which
+/// nobody looks at: paths are not polled.
 ///
 /// Never a value, only pointed to.
-struct Tagged(());
+struct Queued(());
 
-const COUNTED: usize = 1;
+/// `BLK_QC_T_NONE`.
+const NO_COOKIE: u32 = !0;
 
-impl Tagged {
+impl Queued {
     #[inline]
-    fn tag<T: MpathDriver>(bio: MpathBio<T>) -> *mut Self {
-        const _: () = assert!(align_of::<bindings::bio>() > COUNTED);
+    fn new<T: MpathDriver>(bio: MpathBio<T>) -> *mut Self {
         let (bio, counted) = bio.into_raw();
 
-        bio.map_addr(|addr| addr | usize::from(counted)).cast()
-    }
-
-    #[inline]
-    fn bio(this: *mut Self) -> *mut bindings::bio {
-        this.map_addr(|addr| addr & !COUNTED).cast()
+        // SAFETY: The bio is ours, and given up.
+        unsafe { (*bio).__bindgen_anon_1.bi_cookie = counted.into_raw() };
+        bio.cast()
     }
 
     /// # Safety
     ///
-    /// `this` came from [`Tagged::tag`] of the same driver, and is used once.
+    /// `this` came from [`Queued::new`] of the same driver, and is used once.
     #[inline]
-    unsafe fn untag<T: MpathDriver>(this: *mut Self) -> MpathBio<T> {
+    unsafe fn into_bio<T: MpathDriver>(this: *mut Self) -> MpathBio<T> {
+        let bio = this.cast::<bindings::bio>();
+
         // SAFETY: By this function's contract.
-        unsafe { MpathBio::from_raw(Self::bio(this), this.addr() & COUNTED != 0) }
+        unsafe {
+            let cookie = core::mem::replace(&mut (*bio).__bindgen_anon_1.bi_cookie, NO_COOKIE);
+
+            MpathBio::from_raw(bio, Counted::from_raw(cookie))
+        }
     }
 }
 
 // SAFETY: Both access `bi_next` of the bio, which is for the owner's use.
-unsafe impl Parkable for Tagged {
+unsafe impl Parkable for Queued {
     #[inline]
     unsafe fn next(this: *mut Self) -> *mut Self {
         // SAFETY: By the caller's contract.
-        unsafe { (*Self::bio(this)).bi_next.cast() }
+        unsafe { (*this.cast::<bindings::bio>()).bi_next.cast() }
     }
 
     #[inline]
     unsafe fn set_next(this: *mut Self, next: *mut Self) {
         // SAFETY: By the caller's contract.
-        unsafe { (*Self::bio(this)).bi_next = next.cast() }
+        unsafe { (*this.cast::<bindings::bio>()).bi_next = next.cast() }
     }
 }
 
@@ -98,7 +104,7 @@ unsafe impl Parkable for Tagged {
 /// # Ok::<(), Error>(())
 /// ```
 pub struct MpathBioQueue<T: MpathDriver> {
-    lot: ParkingLot<Tagged>,
+    lot: ParkingLot<Queued>,
     _bios: PhantomData<MpathBio<T>>,
 }
 
@@ -116,7 +122,7 @@ impl<T: MpathDriver> MpathBioQueue<T> {
     #[inline]
     pub fn push(&self, bio: MpathBio<T>) {
         // SAFETY: The bio is ours, and given up.
-        unsafe { self.lot.push(Tagged::tag(bio)) }
+        unsafe { self.lot.push(Queued::new(bio)) }
     }
 
     /// Takes all bios out, in the order in which they were put in. Any context, hard interrupt
@@ -150,7 +156,7 @@ unsafe impl<T: MpathDriver> Sync for MpathBioQueue<T> {}
 
 /// Bios that have been taken out of a queue.
 struct Taken<T: MpathDriver> {
-    chain: Chain<Tagged>,
+    chain: Chain<Queued>,
     _bios: PhantomData<MpathBio<T>>,
 }
 
@@ -159,8 +165,10 @@ impl<T: MpathDriver> Iterator for Taken<T> {
 
     #[inline]
     fn next(&mut self) -> Option<MpathBio<T>> {
-        // SAFETY: All that is in a queue has been tagged by it, and leaves it once.
-        self.chain.next().map(|bio| unsafe { Tagged::untag(bio) })
+        // SAFETY: All that is in a queue came from `Queued::new()` there, and leaves it once.
+        self.chain
+            .next()
+            .map(|bio| unsafe { Queued::into_bio(bio) })
     }
 }
 

@@ -80,13 +80,9 @@ impl MpathPort {
         unsafe { &*(&raw const (*self.0.get()).changes).cast() }
     }
 
-    /// The requests in flight, as the driver counts them.
-    #[inline(always)]
-    fn depth(&self) -> i32 {
-        // SAFETY: An `atomic_t` that is valid as long as `self`.
-        let count = unsafe { Atomic::from_ptr(&raw mut (*self.0.get()).nr_active.counter) };
-
-        count.load(Relaxed)
+    /// The C structure.
+    pub(super) fn as_raw(&self) -> *mut bindings::mpath_port {
+        self.0.get()
     }
 }
 
@@ -193,6 +189,7 @@ impl MpathDevice {
                 part0: (*disk).part0,
                 head,
                 flags: mark(raw, Self::FLAGS),
+                cpus: (*port).cpus,
                 turns: MpathHead::from_raw(head).shortlist.turns(),
                 place: 0,
                 pause_end: 0,
@@ -371,8 +368,9 @@ impl Path for MpathDevice {
     }
 
     #[inline(always)]
-    fn depth(&self) -> i32 {
-        self.port().depth()
+    fn depth(&self) -> u32 {
+        // SAFETY: By the type invariant they are the port's, which stay as long as it.
+        unsafe { bindings::mpath_helper_depth((*self.0.get()).cpus) }
     }
 }
 

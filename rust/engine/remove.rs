@@ -9,7 +9,10 @@ use super::ops::{
     is_head,
     Ops, //
 };
-use super::path::MpathDevice;
+use super::path::{
+    MpathDevice,
+    MpathPort, //
+};
 use crate::bindings;
 use crate::pure::departure::{
     self,
@@ -71,6 +74,11 @@ impl MpathHead {
         numa::check(node)?;
         if disk.is_null() || port.is_null() {
             misuse("a path is added without a disk or without a port");
+            return Err(EINVAL);
+        }
+        // SAFETY: By this function's contract; only the mark is looked at.
+        if !unsafe { MpathPort::from_raw(port) }.is_initialised() {
+            misuse("a path is added with a port that is not initialised");
             return Err(EINVAL);
         }
         // SAFETY: By this function's contract; a disk has operations.

@@ -137,6 +137,19 @@ impl Turns {
     }
 }
 
+/// A CPU's turn, as far as others than choices use it: `struct mpath_turn`.
+#[repr(C)]
+pub(super) struct Turn {
+    next: Atomic<u32>,
+    done: Atomic<u32>,
+    /// The tick in which the CPU has last asked what others have in flight.
+    pub(super) tick: Atomic<u32>,
+    /// Which shortlist that was for.
+    pub(super) list: Atomic<u32>,
+}
+
+const _: () = assert!(size_of::<Turn>() == size_of::<bindings::mpath_turn>());
+
 impl Drop for Turns {
     fn drop(&mut self) {
         // SAFETY: Allocated by `new()`, and nobody else's.
@@ -184,6 +197,13 @@ impl Shortlist {
     /// Each CPU's turn, for the path's part of it.
     pub(crate) fn turns(&self) -> *mut bindings::mpath_turn {
         self.turns.0.as_ptr()
+    }
+
+    /// A CPU's turn. `cpu` is one that there can be.
+    pub(super) fn turn_of(&self, cpu: u32) -> &Turn {
+        // SAFETY: There is one for each possible CPU, which stays as long as the shortlist and is
+        // only accessed atomically.
+        unsafe { &*bindings::mpath_helper_turn_of(self.turns(), cpu).cast() }
     }
 
     /// Is there nothing to be found out? Inside a read-side section.
@@ -273,6 +293,24 @@ impl<'a> Inside<'a> {
                 .used()
                 .iter()
                 .any(|place| core::ptr::eq(place.load(), path))
+    }
+
+    /// What the shortlist was made of and the paths on it, if it is current. Any context.
+    pub(crate) fn current(self) -> Option<(u64, impl Iterator<Item = &'a MpathDevice> + Clone)> {
+        let shortlist = &self.head().shortlist;
+
+        if !shortlist.is_current() {
+            return None;
+        }
+        let of = shortlist.stamp.of();
+        // The array is loaded after the stamp, as everywhere.
+        let used = shortlist.places().used().iter();
+
+        // SAFETY: A path on a shortlist that was current stays until the section ends.
+        Some((
+            of,
+            used.filter_map(|place| unsafe { place.load().as_ref() }),
+        ))
     }
 
     /// The current shortlist for those who mind that some of its paths may not be trusted.
@@ -432,12 +470,6 @@ impl<'a> Candidates<'a> for Listed<'a> {
     fn set_turn(self, place: usize) {
         // SAFETY: As above.
         unsafe { bindings::mpath_helper_set_turn(self.turns(), place as u32) }
-    }
-
-    #[inline(always)]
-    fn take_turn(self) -> usize {
-        // SAFETY: As above.
-        unsafe { bindings::mpath_helper_take_turn(self.turns()) as usize }
     }
 
     #[inline(always)]

@@ -31,8 +31,8 @@ pub trait Path {
     /// that is near to no node is local everywhere.
     fn distance(&self, node: Node) -> u32;
 
-    /// The number of requests in flight through the path's port. Less than 0 is as good as 0.
-    fn depth(&self) -> i32;
+    /// The number of requests in flight through the path's port, as far as this CPU knows.
+    fn depth(&self) -> u32;
 }
 
 /// The paths that a head has to choose from, as one read-side section sees them, which lasts for
@@ -61,16 +61,8 @@ pub trait Candidates<'a>: Copy {
     /// Sets where this CPU goes on.
     fn set_turn(self, place: usize);
 
-    /// This CPU's turn, which is the next one from now on.
-    #[inline(always)]
-    fn take_turn(self) -> usize {
-        let turn = self.turn();
-
-        self.set_turn(turn.wrapping_add(1));
-        turn
-    }
-
-    /// The place of the path on which a request has ended on this CPU last. A hint of any value.
+    /// The place of the path on which a request that began on this CPU has ended last. A hint of
+    /// any value.
     fn last_done(self) -> usize;
 }
 

@@ -102,6 +102,11 @@ impl Stamp {
         }
     }
 
+    /// What the shortlist was made of: another number for each that is made of something else.
+    pub fn of(&self) -> u64 {
+        self.of.load()
+    }
+
     /// The changes of the head.
     pub fn changes(&self) -> &Changes {
         &self.changes

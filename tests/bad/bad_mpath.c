@@ -457,6 +457,39 @@ static int bad_live_on_a_dead_head(struct bad *bad)
 	return err;
 }
 
+static int bad_add_with_a_port_that_is_not_initialised(struct bad *bad)
+{
+	struct mpath_port port = { .state = MPATH_PORT_LIVE };
+
+	return bad_alloc(bad, &bad_template) ?: bad_alloc_path(bad) ?:
+	       mpath_add_device(&bad->dev, bad->head, bad->disk, &port, NUMA_NO_NODE);
+}
+
+static int bad_give_a_port_up_too_early(struct bad *bad)
+{
+	int err = bad_start(bad);
+	u16 counted;
+
+	if (err)
+		return err;
+	counted = mpath_request_start(&bad->dev);
+	mpath_port_exit(&bad->port);
+	mpath_request_done(&bad->dev, counted);
+	return mpath_port_in_flight(&bad->port) ? -EBUSY : 0;
+}
+
+static int bad_give_a_port_up_twice(struct bad *bad)
+{
+	struct mpath_port port;
+	int err = mpath_port_init(&port);
+
+	if (err)
+		return err;
+	mpath_port_exit(&port);
+	mpath_port_exit(&port);
+	return 0;
+}
+
 static int bad_unknown_states(struct bad *bad)
 {
 	int err = bad_start(bad);
@@ -1039,6 +1072,8 @@ static const struct {
 	BAD(use_unadded), BAD(delete_unadded), BAD(delete_twice), BAD(delete_unquiesced),
 	BAD(live_without_disk), BAD(live_without_name), BAD(live_after_removal),
 	BAD(live_on_a_dead_head), BAD(unknown_states),
+	BAD(add_with_a_port_that_is_not_initialised), BAD(give_a_port_up_too_early),
+	BAD(give_a_port_up_twice),
 	BAD(live_in_section), BAD(quiesce_in_section), BAD(delete_in_section),
 	BAD(synchronize_in_section), BAD(links_in_section), BAD(put_in_section),
 	BAD(live_in_add_cdev), BAD(call_nothing),
@@ -1078,17 +1113,28 @@ static ssize_t bad_write(struct file *file, const char __user *from, size_t coun
 static const struct file_operations bad_fops = { .owner = THIS_MODULE, .write = bad_write };
 static struct dentry *bad_directory;
 
-static void __init bad_init_one(struct bad *bad)
+static int __init bad_init_one(struct bad *bad)
 {
+	int err = mpath_port_init(&bad->port);
+
+	if (err)
+		return err;
 	mpath_iopolicy_init(&bad->policy, MPATH_IOPOLICY_RR, BAD_POLICIES);
-	mpath_port_init(&bad->port);
 	mpath_port_set_state(&bad->port, MPATH_PORT_LIVE);
+	return 0;
 }
 
 static int __init bad_init(void)
 {
-	bad_init_one(&bad_first);
-	bad_init_one(&bad_second);
+	int err = bad_init_one(&bad_first);
+
+	if (err)
+		return err;
+	err = bad_init_one(&bad_second);
+	if (err) {
+		mpath_port_exit(&bad_first.port);
+		return err;
+	}
 	bad_directory = debugfs_create_dir("mpath_bad", NULL);
 	debugfs_create_file("do", 0200, bad_directory, NULL, &bad_fops);
 	return 0;
@@ -1098,6 +1144,8 @@ module_init(bad_init);
 static void __exit bad_exit(void)
 {
 	debugfs_remove(bad_directory);
+	mpath_port_exit(&bad_first.port);
+	mpath_port_exit(&bad_second.port);
 }
 module_exit(bad_exit);
 

@@ -78,6 +78,21 @@ def bad_a_path_without_a_port_is_refused():
     assert bad.make("add_without_port") == "EINVAL"
 
 
+@test(within=bad.loaded, warns=("a path is added with a port that is not initialised",))
+def bad_a_path_with_a_port_that_is_not_initialised_is_refused():
+    assert bad.make("add_with_a_port_that_is_not_initialised") == "EINVAL"
+
+
+@test(within=bad.loaded, warns=("a port is given up with requests in flight: mpath_request_done() is missing",))
+def bad_a_port_with_requests_in_flight_is_kept():
+    assert bad.make("give_a_port_up_too_early") == "ok"
+
+
+@test(within=bad.loaded, warns=("a port is given up that is not initialised",))
+def bad_a_port_is_given_up_once():
+    assert bad.make("give_a_port_up_twice") == "ok"
+
+
 @test(within=bad.loaded, warns=("a path is added whose disk is a head's",))
 def bad_a_head_that_is_its_own_path_is_refused():
     assert bad.make("add_the_head_itself") == "EINVAL"

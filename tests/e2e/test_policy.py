@@ -2,6 +2,7 @@
 """How fair the policies are, and what the counters of heads and paths say."""
 
 import os
+import time
 
 from tests.e2e.case import test
 from tests.e2e.test_io import set_policy
@@ -88,6 +89,7 @@ def queue_depth_counts_all_namespaces_of_a_controller(transport):
             reader.start()
             depths = wait.until(lambda: _depths(busy) if sum(_depths(busy)) else None, "a read in flight")
             assert sorted(depths) == [0, 1] and _depths(idle) == depths, f"the depths are {depths}, {_depths(idle)}"
+            _let_this_cpu_look(idle)
             shares = _shares(idle, 20)
             assert _depths(busy) == depths, "the slow read has ended too early to show anything"
             assert shares == [0 if depth else 20 for depth in depths], f"with depths {depths} 20 reads went {shares}"
@@ -106,6 +108,13 @@ def _one_slow_namespace(target):
     wait.until(lambda: busy.read("inflight").split() == ["0", "0"], "the partition scan to end", interval=0.5)
     _settle(busy)
     return busy, idle
+
+
+def _let_this_cpu_look(head):
+    """Sends a read in each of some ticks: a CPU looks what others have in flight when its turn comes."""
+    for _ in range(10):
+        _read(head, 1)
+        time.sleep(0.02)
 
 
 def _depths(head) -> list[int]:

@@ -140,16 +140,16 @@ enum mpath_access_state {
 	MPATH_STATE_OTHER,
 };
 
-struct mpath_port { int nr_active; };
+struct mpath_port { int state; };
 struct mpath_device { enum mpath_access_state state; };
 
 #define MPATH_DISABLE_STATE_PENDING	2
-#define mpath_port_init(port)		((void)(port))
+#define mpath_port_init(port)		((void)(port), 0)
+#define mpath_port_exit(port)		((void)(port))
 #define mpath_device_set_access_state(dev, access) ((dev)->state = (access))
 #define mpath_enable_device(dev, why)	((void)(dev), (void)(why))
 #define mpath_disable_device(dev, why)	((void)(dev), (void)(why))
 #define mpath_add_sysfs_links(head)	((void)(head))
-#define atomic_set(atomic, value)	(*(atomic) = (value))
 
 /* The driver */
 
@@ -209,7 +209,7 @@ struct nvme_ctrl {
 /* What the driver has for others is the parser's own here: there are several */
 static void nvme_mpath_update(struct nvme_ctrl *ctrl);
 static void nvme_mpath_add_disk(struct nvme_ns *ns, __le32 anagrpid);
-static void nvme_mpath_init_ctrl(struct nvme_ctrl *ctrl);
+static int nvme_mpath_init_ctrl(struct nvme_ctrl *ctrl);
 static void nvme_mpath_stop(struct nvme_ctrl *ctrl);
 static void nvme_mpath_uninit(struct nvme_ctrl *ctrl);
 static int nvme_mpath_init_identify(struct nvme_ctrl *ctrl,

@@ -7,6 +7,7 @@
 
 #![cfg(not(loom))]
 
+mod depth;
 mod fence;
 mod names;
 mod nodes;

@@ -69,7 +69,7 @@ fn garbage<T>() -> impl PinInit<Opaque<T>> {
 }
 
 /// A controller.
-#[pin_data]
+#[pin_data(PinnedDrop)]
 pub(super) struct FakePort {
     #[pin]
     raw: Opaque<bindings::mpath_port>,
@@ -79,15 +79,15 @@ impl FakePort {
     /// A port in a state.
     pub(super) fn new(state: PortState) -> Result<Arc<Self>> {
         let port = Arc::pin_init(
-            pin_init!(Self {
-                raw <- Opaque::ffi_init(|raw: *mut bindings::mpath_port| {
+            try_pin_init!(Self {
+                raw <- Opaque::try_ffi_init(|raw: *mut bindings::mpath_port| {
                     // SAFETY: `raw` is valid for writes, and pinned.
-                    unsafe {
+                    to_result(unsafe {
                         raw.write_bytes(GARBAGE, 1);
-                        ffi::mpath_port_init(raw);
-                    }
+                        ffi::mpath_port_init(raw)
+                    })
                 }),
-            }),
+            }? Error),
             GFP_KERNEL,
         )?;
 
@@ -101,14 +101,22 @@ impl FakePort {
         unsafe { ffi::mpath_port_set_state(self.raw.get(), state as u32) }
     }
 
-    fn nr_active(&self) -> &Atomic<i32> {
-        // SAFETY: An `atomic_t` that is valid as long as `self`.
-        unsafe { Atomic::from_ptr(&raw mut (*self.raw.get()).nr_active.counter) }
+    pub(super) fn as_raw(&self) -> *mut bindings::mpath_port {
+        self.raw.get()
     }
 
     /// How many bios are in flight through the port.
-    pub(super) fn active(&self) -> i32 {
-        self.nr_active().load(Relaxed)
+    pub(super) fn active(&self) -> u32 {
+        // SAFETY: Initialised.
+        unsafe { ffi::mpath_port_in_flight(self.raw.get()) }
+    }
+}
+
+#[pinned_drop]
+impl PinnedDrop for FakePort {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: Initialised; each path that goes through the port keeps it.
+        unsafe { ffi::mpath_port_exit(self.raw.get()) }
     }
 }
 
@@ -256,6 +264,8 @@ unsafe fn is_accounted_by(bio: *mut bindings::bio, queue: *mut bindings::request
 struct Log {
     seen: KVec<Seen>,
     held: bindings::bio_list,
+    /// What those that are held count as.
+    counted: KVec<u16>,
 }
 
 // SAFETY: The bios that it holds are its own.
@@ -306,6 +316,7 @@ impl FakePath {
             None => FakePort::new(PortState::Live)?,
         };
         let seen = KVec::with_capacity(MEMORY, GFP_KERNEL)?;
+        let counted = KVec::with_capacity(MEMORY, GFP_KERNEL)?;
         let mut lim = bindings::queue_limits {
             features: NOWAIT_FEATURE,
             ..Default::default()
@@ -326,7 +337,7 @@ impl FakePath {
                 to_fail: Atomic::new(0),
                 status: Atomic::new(io::TRANSPORT),
                 bios: Counter::new(),
-                log <- new_spinlock!(Log { seen, held: bindings::bio_list::default() }),
+                log <- new_spinlock!(Log { seen, held: bindings::bio_list::default(), counted }),
                 disk_added: Atomic::new(false),
                 kept_bios: Atomic::new(false),
                 partitioned: Atomic::new(false),
@@ -533,6 +544,18 @@ impl FakePath {
         Ok(copy)
     }
 
+    /// Counts a request as in flight, on this CPU.
+    pub(super) fn request_start(&self) -> u16 {
+        // SAFETY: The path is on a head, or was when a bio was sent to it.
+        unsafe { bindings::mpath_helper_request_start(self.dev()) }
+    }
+
+    /// A request that was counted has ended.
+    pub(super) fn request_done(&self, counted: u16) {
+        // SAFETY: The path has been on a head, which is there.
+        unsafe { bindings::mpath_helper_request_done(self.dev(), counted) }
+    }
+
     /// How many bios are held.
     pub(super) fn held(&self) -> usize {
         let log = self.log.lock();
@@ -549,11 +572,14 @@ impl FakePath {
 
     /// Takes the bios that are held, in order.
     pub(super) fn take_held(&self) -> bindings::bio_list {
-        let list = core::mem::take(&mut self.log.lock().held);
+        let mut log = self.log.lock();
+        let list = core::mem::take(&mut log.held);
         let mut bio = list.head;
 
         while !bio.is_null() {
-            self.port.nr_active().fetch_add(-1, Relaxed);
+            if let Some(counted) = log.counted.pop() {
+                self.request_done(counted);
+            }
             // SAFETY: As in `held()`.
             bio = unsafe { (*bio).bi_next };
         }
@@ -699,7 +725,12 @@ impl FakePath {
             behaviour = Behaviour::FailOver as u32;
         }
         if behaviour == Behaviour::Hold as u32 {
-            self.port.nr_active().fetch_add(1, Relaxed);
+            let counted = self.request_start();
+
+            // What does not fit does not count.
+            if log.counted.push_within_capacity(counted).is_err() {
+                self.request_done(counted);
+            }
             // SAFETY: The bio is ours now; the tail is, while it is on the list.
             unsafe {
                 (*bio).bi_next = core::ptr::null_mut();

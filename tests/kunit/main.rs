@@ -24,6 +24,7 @@ mod thread;
 #[cfg(not(CONFIG_LIBMULTIPATH_ONE_PASS))]
 mod around;
 mod carry;
+mod depth;
 mod failover;
 mod fence;
 mod flush;

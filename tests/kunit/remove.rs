@@ -4,7 +4,6 @@
 
 use super::check::{
     eventually,
-    skip,
     without_warnings, //
 };
 use super::driver::{
@@ -43,11 +42,7 @@ use kernel::sync::atomic::{
 };
 use kernel::sync::Arc;
 use kernel::time::delay::fsleep;
-use kernel::time::{
-    Delta,
-    Instant,
-    Monotonic, //
-};
+use kernel::time::Delta;
 
 /// How many references this module has; 0 where it is not a module.
 pub(super) fn module_references() -> i32 {

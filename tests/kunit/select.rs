@@ -72,7 +72,7 @@ fn move_to(node: u32) -> bool {
 }
 
 /// Runs the rest of the test on a CPU. Returns false when there is no such CPU.
-fn move_to_cpu(cpu: usize) -> bool {
+pub(super) fn move_to_cpu(cpu: usize) -> bool {
     let mut mask = bindings::cpumask::default();
 
     mask.bits[cpu / usize::BITS as usize] = 1 << (cpu % usize::BITS as usize);

@@ -141,7 +141,7 @@ impl Path for FakePath {
         10
     }
 
-    fn depth(&self) -> i32 {
+    fn depth(&self) -> u32 {
         0
     }
 }

@@ -553,7 +553,7 @@ impl Path for Seen {
         10
     }
 
-    fn depth(&self) -> i32 {
+    fn depth(&self) -> u32 {
         self.0.touch();
         1
     }

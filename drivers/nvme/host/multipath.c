@@ -227,7 +227,7 @@ void nvme_mpath_start_request(struct request *rq)
 	if (mpath_iopolicy_is_qd(&ns->head->subsys->iopolicy) &&
 	    !(nr->flags & NVME_MPATH_CNT_ACTIVE)) {
 		nr->flags |= NVME_MPATH_CNT_ACTIVE;
-		atomic_inc(&ns->ctrl->mpath_port.nr_active);
+		nr->mpath_counted = mpath_request_start(&ns->mpath_device);
 	}
 
 	/* A retried request goes on from where its first start left off */
@@ -248,11 +248,8 @@ void nvme_mpath_end_request(struct request *rq)
 	struct nvme_request *nr = nvme_req(rq);
 	u8 flags = nr->flags;
 
-	/* A reset of the controller may have zeroed the count meanwhile */
-	if (flags & NVME_MPATH_CNT_ACTIVE) {
-		atomic_dec_if_positive(&ns->ctrl->mpath_port.nr_active);
-		mpath_request_done(&ns->mpath_device);
-	}
+	if (flags & NVME_MPATH_CNT_ACTIVE)
+		mpath_request_done(&ns->mpath_device, nr->mpath_counted);
 	if (flags & NVME_MPATH_IO_STATS)
 		nvme_end_io_acct(ns->head->account_disk->part0, req_op(rq),
 				 blk_rq_bytes(rq) >> SECTOR_SHIFT,
@@ -1028,13 +1025,17 @@ void nvme_mpath_add_disk(struct nvme_ns *ns, __le32 anagrpid)
 	}
 }
 
-void nvme_mpath_init_ctrl(struct nvme_ctrl *ctrl)
+int nvme_mpath_init_ctrl(struct nvme_ctrl *ctrl)
 {
-	mpath_port_init(&ctrl->mpath_port);
+	int error = mpath_port_init(&ctrl->mpath_port);
+
+	if (error)
+		return error;
 	nvme_init_fences(ctrl);
 	mutex_init(&ctrl->ana_lock);
 	timer_setup(&ctrl->anatt_timer, nvme_anatt_timeout, 0);
 	INIT_WORK(&ctrl->ana_work, nvme_ana_work);
+	return 0;
 }
 
 /* The work arms the timer, so it goes first */
@@ -1060,6 +1061,7 @@ void nvme_mpath_uninit(struct nvme_ctrl *ctrl)
 	timer_shutdown_sync(&ctrl->anatt_timer);
 	nvme_set_ana_log(ctrl, NULL, 0);
 	nvme_drop_fences(ctrl);
+	mpath_port_exit(&ctrl->mpath_port);
 }
 
 /* Also called after every reset, when the controller may say something else */
@@ -1075,8 +1077,6 @@ int nvme_mpath_init_identify(struct nvme_ctrl *ctrl, struct nvme_id_ctrl *id)
 	error = nvme_begin_association(ctrl, id);
 	if (error || !(ctrl->subsys->cmic & NVME_CTRL_CMIC_ANA))
 		return error;
-
-	atomic_set(&ctrl->mpath_port.nr_active, 0);
 
 	if (!ctrl->max_namespaces ||
 	    ctrl->max_namespaces > le32_to_cpu(id->nn)) {
@@ -1189,8 +1189,8 @@ static ssize_t queue_depth_show(struct device *dev,
 
 	if (!mpath_iopolicy_is_qd(&ns->head->subsys->iopolicy))
 		return 0;
-	return sysfs_emit(buf, "%d\n",
-			  atomic_read(&ns->ctrl->mpath_port.nr_active));
+	return sysfs_emit(buf, "%u\n",
+			  mpath_port_in_flight(&ns->ctrl->mpath_port));
 }
 DEVICE_ATTR_RO(queue_depth);
 

@@ -10,17 +10,19 @@ use super::{
 };
 use crate::pure::nodes::Node;
 
-/// The path whose port has the fewest requests in flight, among those that are looked at.
+/// The path whose port has the fewest requests in flight, as far as this CPU knows, among those
+/// that are looked at.
 ///
 /// Of up to [`QueueDepth::FEW`] paths all are looked at. Of more it is the one on which a request
-/// has just ended on this CPU, and [`QueueDepth::LOOKS`] others, which this CPU takes in turn, one
+/// of this CPU has just ended, and [`QueueDepth::LOOKS`] others, which this CPU takes in turn, one
 /// from either end. Where a request has ended is where one fewer is in flight than before, so as
 /// long as the paths are evenly loaded, that is the least there is; the others even them out when
 /// they are not.
 ///
-/// A path with nothing in flight is taken at once, each in its turn where there are few. Of a few
-/// that are equally busy it is the first: to take these in turn as well would have a slow path get
-/// its share back sooner.
+/// Of a few paths that are equally busy, or idle, a CPU takes the same one each time: the first
+/// from the place that is its own. Other CPUs hear of its choices at the next sweep only (see
+/// [`depth`](crate::depth)), so what they know is right as long as its choices stay. And CPUs have
+/// different places, so they do not meet on one path before they have heard of each other.
 pub struct QueueDepth;
 
 impl QueueDepth {
@@ -44,13 +46,14 @@ impl Policy for QueueDepth {
         if last > 1 {
             return Self::choose_of_several(candidates, len);
         }
-        // One path or two, as most heads have, without what a loop takes.
-        let turn = candidates.take_turn() & last;
-        let path = candidates.at(turn)?;
+        // One path or two, as most heads have, without what a loop takes. One is compared with
+        // itself, which costs less than to see that there is no other.
+        let place = candidates.turn() & last;
+        let path = candidates.at(place)?;
         let depth = path.depth();
 
-        if depth > 0 && len == 2 {
-            let other = candidates.at(turn ^ 1)?;
+        if depth > 0 {
+            let other = candidates.at(place ^ last)?;
 
             if other.depth() < depth {
                 return Some(other);
@@ -65,15 +68,19 @@ impl QueueDepth {
     /// for the registers that it needs.
     #[inline(never)]
     fn choose_of_several<'a, C: Candidates<'a>>(candidates: C, len: usize) -> Option<&'a C::Path> {
-        if len <= Self::FEW {
-            return Self::choose_of_few(candidates, len);
+        if len == 0 {
+            return None;
         }
         let turn = place(candidates.turn(), len);
+
+        if len <= Self::FEW {
+            return Self::least(candidates, (turn..len).chain(0..turn));
+        }
         let done = candidates.last_done();
         let path = candidates.at(if done < len { done } else { turn })?;
         let depth = path.depth();
 
-        if depth <= 0 {
+        if depth == 0 {
             return Some(path);
         }
         let looks: [usize; Self::LOOKS] = [turn, len - 1 - turn];
@@ -82,27 +89,26 @@ impl QueueDepth {
         Some(Self::lesser(candidates, (path, depth), looks))
     }
 
-    fn choose_of_few<'a, C: Candidates<'a>>(candidates: C, len: usize) -> Option<&'a C::Path> {
-        if len == 0 {
-            return None;
-        }
-        let turn = place(candidates.turn(), len);
-        let path = candidates.at(turn)?;
+    /// The least busy of those at these places, the first of equals.
+    #[inline(always)]
+    fn least<'a, C: Candidates<'a>>(
+        candidates: C,
+        mut places: impl Iterator<Item = usize>,
+    ) -> Option<&'a C::Path> {
+        let first = candidates.at(places.next()?)?;
+        let depth = first.depth();
 
-        candidates.set_turn(turn + 1);
-        if path.depth() <= 0 {
-            return Some(path);
+        if depth == 0 {
+            return Some(first);
         }
-        let first = candidates.at(0)?;
-
-        Some(Self::lesser(candidates, (first, first.depth()), 1..len))
+        Some(Self::lesser(candidates, (first, depth), places))
     }
 
     /// The least busy of a path, of which the depth is known, and those at these places.
     #[inline(always)]
     fn lesser<'a, C: Candidates<'a>>(
         candidates: C,
-        (mut best, mut least): (&'a C::Path, i32),
+        (mut best, mut least): (&'a C::Path, u32),
         places: impl IntoIterator<Item = usize>,
     ) -> &'a C::Path {
         for path in places.into_iter().filter_map(|place| candidates.at(place)) {

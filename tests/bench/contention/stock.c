@@ -16,6 +16,7 @@
 struct gendisk {
 	unsigned int id;
 	struct nvme_ns *ns;
+	void *unused;
 };
 
 static void *alloc(size_t size)

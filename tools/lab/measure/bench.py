@@ -101,7 +101,7 @@ def _report(built, seen) -> tuple:
     figures = [figure for part in (_choosing, _growth, _layers, _unlayered, _costly, _memory, _lives,
                                 _balances)
                for figure in part(*(seen[which] for which in VARIANTS))]
-    figures += [Figure(*row) for row in contention.figures()]
+    figures += [Figure(*row, target and Target(*target)) for *row, target in contention.figures()]
     _write(built, figures, seen)
     return _last_line(figures), int(any(figure.met is False for figure in figures))
 
@@ -310,7 +310,7 @@ def _costly(stock, ours):
                          stock.added(policy, kind), ours.added(policy, kind), target)
         yield Figure(f"stores to lines that all CPUs use: {policy}, {FEW} paths, {LOAD}", "per I/O",
                      *(round(sum(seen.shared_stores(policy).values()), 1) for seen in (stock, ours)),
-                     Target("ours", 0))
+                     Target("ours", 0) if policy != "numa" else None)
 
 
 def _memory(stock, ours):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What two CPUs that choose a path at once cost each other, on the host: tests/bench/contention/.
+"""What CPUs that choose a path at once cost each other, on the host: tests/bench/contention/.
 
 Times, and so different from machine to machine; what two CPUs take against one says more.
 """
@@ -30,19 +30,31 @@ class Times:
     two: float
     #: On two CPUs with a head each.
     apart: float
+    #: On more CPUs that choose from one head, by how many they are.
+    more: dict
 
 
 def figures():
-    """What becomes a figure: its name and unit, and the value of either side."""
+    """What becomes a figure: its name and unit, the value of either side, and what its target is of, and at most."""
     if len(os.sched_getaffinity(0)) < 2:
         log.info("contention: no figures, since there is one CPU only, and nothing is chosen at once")
         return
     for (policy, count, busy), sides in _measure().items():
         name = f"contention: {policy}, {count} {'busy' if busy else 'idle'} paths, 2 CPUs"
         stock, ours = sides["stock"], sides["ours"]
-        yield f"{name} against 1", "times", stock.two / stock.one, ours.two / ours.one
-        yield f"{name} with a head each against 1", "times", stock.apart / stock.one, ours.apart / ours.one
-        yield name, "ns", stock.two, ours.two
+        yield (f"{name} against 1", "times", stock.two / stock.one, ours.two / ours.one,
+               _target(policy, busy, "ours", 1.5))
+        yield f"{name} with a head each against 1", "times", stock.apart / stock.one, ours.apart / ours.one, None
+        yield name, "ns", stock.two, ours.two, _target(policy, busy, "ratio", 0.25)
+        for cpus in ours.more:
+            name = f"contention: {policy}, {count} {'busy' if busy else 'idle'} paths, {cpus} CPUs"
+            yield (f"{name} against 1", "times", stock.more[cpus] / stock.one, ours.more[cpus] / ours.one,
+                   _target(policy, busy, "ours", 2))
+            yield name, "ns", stock.more[cpus], ours.more[cpus], None
+
+
+def _target(policy: str, busy: bool, of: str, limit: float) -> tuple | None:
+    return (of, limit) if policy == "queue-depth" and busy else None
 
 
 def _measure() -> dict:

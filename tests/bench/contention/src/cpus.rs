@@ -13,22 +13,28 @@ extern "C" {
     fn sched_setaffinity(pid: c_int, size: usize, mask: *const u64) -> c_int;
 }
 
-/// Two CPUs that this program may run on, of two cores if there are two.
-pub fn two() -> Result<[usize; 2], String> {
-    let allowed = allowed()?;
-    let [first, others @ ..] = &allowed[..] else {
-        return Err("there is no CPU".into());
-    };
-    let second = others
-        .iter()
-        .find(|other| core(**other) != core(*first))
-        .or(others.first())
-        .ok_or("there is one CPU only, so nothing can be chosen on two at once")?;
+/// All CPUs that this program may run on, at least two; one of each core before the others.
+pub fn all() -> Result<Vec<usize>, String> {
+    let mut cores = Vec::new();
+    let (mut firsts, others): (Vec<_>, Vec<_>) = allowed()?.into_iter().partition(|cpu| {
+        let core = core(*cpu);
+        let is_first = !cores.contains(&core);
 
-    if core(*first) == core(*second) {
-        println!("CPUs {first} and {second} are of one core, which they share in any case");
+        cores.push(core);
+        is_first
+    });
+
+    firsts.extend(others);
+    match firsts[..] {
+        [] => Err("there is no CPU".into()),
+        [_] => Err("there is one CPU only, so nothing can be chosen on two at once".into()),
+        [first, second, ..] => {
+            if core(first) == core(second) {
+                println!("CPUs {first} and {second} are of one core, which they share in any case");
+            }
+            Ok(firsts)
+        }
     }
-    Ok([*first, *second])
 }
 
 fn allowed() -> Result<Vec<usize>, String> {

@@ -5,7 +5,8 @@
 //!
 //! Of each case a line of JSON is printed, with nanoseconds of a choice: on one CPU; on two CPUs
 //! that choose from one head; on two CPUs with a head each, which share nothing of it, so that what
-//! this takes more than one CPU does is the machine's doing.
+//! this takes more than one CPU does is the machine's doing; on 4, 8 and so on, and on all CPUs that
+//! choose from one head.
 
 mod check;
 mod cpus;
@@ -19,6 +20,7 @@ use libmultipath::policy::IoPolicy;
 use ours::Ours;
 use side::{
     Side,
+    CPUS,
     MOST, //
 };
 use std::process::exit;
@@ -55,16 +57,17 @@ fn measure_all() -> Result<(), String> {
     check::is_sensible::<Stock>().map_err(|error| of::<Stock>(&error))?;
     check::is_sensible::<Ours>().map_err(|error| of::<Ours>(&error))?;
 
-    let cpus = cpus::two()?;
+    let mut cpus = cpus::all()?;
 
-    println!("choosing on CPUs {} and {}", cpus[0], cpus[1]);
+    cpus.truncate(CPUS);
+    println!("choosing on CPUs {cpus:?}");
     for (policy, paths, busy) in CASES {
         let mut stock = Times::<Stock>::new(policy, paths, busy);
         let mut ours = Times::<Ours>::new(policy, paths, busy);
 
         for round in 0..ROUNDS {
-            stock.measure(cpus, round)?;
-            ours.measure(cpus, round)?;
+            stock.measure(&cpus, round)?;
+            ours.measure(&cpus, round)?;
         }
         stock.finish()?;
         ours.finish()?;
@@ -87,6 +90,9 @@ struct Times<S> {
     one: Vec<f64>,
     two: Vec<f64>,
     apart: Vec<f64>,
+    /// On more CPUs, by how many they are: see [`numbers`].
+    more: Vec<Vec<f64>>,
+    cpus: usize,
 }
 
 impl<S: Side> Times<S> {
@@ -101,16 +107,21 @@ impl<S: Side> Times<S> {
             one: Vec::new(),
             two: Vec::new(),
             apart: Vec::new(),
+            more: Vec::new(),
+            cpus: 0,
         }
     }
 
-    fn measure(&mut self, cpus: [usize; 2], round: usize) -> Result<(), String> {
+    fn measure(&mut self, cpus: &[usize], round: usize) -> Result<(), String> {
         let alone = [cpus[round % 2]];
         let one = measure::run(&[self.shared], &alone, self.busy);
-        let two = measure::run(&[self.shared, self.shared], &cpus, self.busy);
-        let apart = measure::run(&[self.shared, self.other], &cpus, self.busy);
+        let two = measure::run(&[self.shared, self.shared], cpus, self.busy);
+        let apart = measure::run(&[self.shared, self.other], cpus, self.busy);
+        let more: Vec<_> = numbers(cpus.len())
+            .map(|number| measure::run(&vec![self.shared; number], cpus, self.busy))
+            .collect();
 
-        for run in [&one, &two] {
+        for run in [&one, &two].into_iter().chain(&more) {
             self.shares
                 .add::<S>(run, self.policy, self.paths)
                 .map_err(|error| of::<S>(&error))?;
@@ -118,6 +129,11 @@ impl<S: Side> Times<S> {
         self.one.push(one.nanoseconds);
         self.two.push(two.nanoseconds);
         self.apart.push(apart.nanoseconds);
+        self.more.resize(more.len(), Vec::new());
+        for (all, run) in self.more.iter_mut().zip(&more) {
+            all.push(run.nanoseconds);
+        }
+        self.cpus = cpus.len();
         Ok(())
     }
 
@@ -127,19 +143,32 @@ impl<S: Side> Times<S> {
             .and_then(|()| check::is_idle(self.shared, self.paths))
             .and_then(|()| check::is_idle(self.other, self.paths))
             .map_err(|error| of::<S>(&error))?;
+        let more: Vec<_> = numbers(self.cpus)
+            .zip(&mut self.more)
+            .map(|(number, times)| format!("\"{number}\": {:.2}", median(times)))
+            .collect();
+
         println!(
             "{{\"policy\": \"{}\", \"paths\": {}, \"busy\": {}, \"side\": \"{}\", \
-             \"one\": {:.2}, \"two\": {:.2}, \"apart\": {:.2}}}",
+             \"one\": {:.2}, \"two\": {:.2}, \"apart\": {:.2}, \"more\": {{{}}}}}",
             self.policy.name(),
             self.paths,
             self.busy,
             S::NAME,
             median(&mut self.one),
             median(&mut self.two),
-            median(&mut self.apart)
+            median(&mut self.apart),
+            more.join(", ")
         );
         Ok(())
     }
+}
+
+/// On how many CPUs at once is measured, besides one and two: powers of two, and all.
+fn numbers(cpus: usize) -> impl Iterator<Item = usize> {
+    core::iter::successors(Some(4), |number| Some(2 * number))
+        .take_while(move |number| *number < cpus)
+        .chain((cpus > 2).then_some(cpus))
 }
 
 fn median(values: &mut [f64]) -> f64 {

@@ -4,6 +4,7 @@
 
 use super::cpus;
 use super::side::{
+    Counted,
     Disk,
     Side,
     HERE,
@@ -18,6 +19,9 @@ use std::time::Instant;
 /// How many choices are timed: a millisecond or two, so that most runs are over before anybody else
 /// wants the CPU.
 const CHOICES: u32 = 20_000;
+
+/// How many ticks the clock makes meanwhile, which is more than in a kernel.
+const TICKS: u32 = 4;
 
 /// How often a run is made again at once, because somebody else was on one of the CPUs.
 const TRIES: u32 = 4;
@@ -71,7 +75,7 @@ fn try_to_run<S: Side>(heads: &[S], cpus: &[usize], busy: bool) -> Run {
                 scope.spawn(move || {
                     cpus::pin(*cpu).unwrap_or_else(|error| super::stop(&error));
                     S::be_cpu(number as u32, HERE);
-                    Chooser::new(*head, busy).run(together)
+                    Chooser::new(*head, busy, number == 0).run(together)
                 })
             })
             .collect();
@@ -122,16 +126,18 @@ impl Together {
 struct Chooser<S> {
     head: S,
     busy: bool,
+    keeps_time: bool,
     chosen: [u64; MOST],
-    flight: [Option<&'static Disk>; FLIGHT],
+    flight: [Option<(&'static Disk, Counted)>; FLIGHT],
     next: usize,
 }
 
 impl<S: Side> Chooser<S> {
-    fn new(head: S, busy: bool) -> Self {
+    fn new(head: S, busy: bool, keeps_time: bool) -> Self {
         Self {
             head,
             busy,
+            keeps_time,
             chosen: [0; MOST],
             flight: [None; FLIGHT],
             next: 0,
@@ -145,7 +151,12 @@ impl<S: Side> Chooser<S> {
         together.begin();
 
         let begun = Instant::now();
-        self.choose(CHOICES);
+        for _ in 0..TICKS {
+            self.choose(CHOICES / TICKS);
+            if self.keeps_time {
+                S::tick();
+            }
+        }
         let nanoseconds = begun.elapsed().as_nanos() as f64 / f64::from(CHOICES);
 
         together.timed.fetch_add(1, SeqCst);
@@ -154,7 +165,9 @@ impl<S: Side> Chooser<S> {
         }
 
         let is_disturbed = cpus::preemptions() != before;
-        self.flight.into_iter().flatten().for_each(S::end);
+        for (disk, counted) in self.flight.into_iter().flatten() {
+            S::end(disk, counted);
+        }
         Part {
             nanoseconds,
             chosen: self.chosen,
@@ -171,9 +184,10 @@ impl<S: Side> Chooser<S> {
 
             self.chosen[disk.id as usize] += 1;
             if self.busy {
-                S::begin(disk);
-                if let Some(ended) = self.flight[self.next].replace(disk) {
-                    S::end(ended);
+                let begun = (disk, S::begin(disk));
+
+                if let Some((ended, counted)) = self.flight[self.next].replace(begun) {
+                    S::end(ended, counted);
                 }
                 self.next = (self.next + 1) % FLIGHT;
             }

@@ -1,20 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Our algorithm: the library's policies and its stamp, on a head that has what `rust/engine/` has
-//! for choosing, and on lines as there.
+//! Our algorithm: the library's own code for finding, making and choosing from a shortlist, and for
+//! what a CPU knows of others, on memory laid out as in `rust/engine/`.
 //!
-//! A thread is a CPU, and its thread-local storage is what is per CPU.
+//! A thread is a CPU, and its thread-local storage is what is per CPU. But requests are counted in
+//! memory that other threads look at: each CPU has lines of its own there.
 
 use super::side::{
     node_of,
+    Counted,
     Disk,
     Side,
+    CPUS,
     MOST,
     NODES, //
 };
 use core::arch::asm;
 use core::cell::Cell;
 use core::ptr::null_mut;
+use libmultipath::depth::{
+    self,
+    catch_up,
+    Elsewhere, //
+};
 use libmultipath::nodes::{
     Node,
     NodeMap, //
@@ -25,10 +33,10 @@ use libmultipath::policy::{
     Path, //
 };
 use libmultipath::shortlist::{
+    self,
     change,
-    nearest,
-    usable,
     Changes,
+    Keeper,
     Stamp, //
 };
 use libmultipath::state::{
@@ -38,16 +46,14 @@ use libmultipath::state::{
     PortState,
     Reasons, //
 };
+use libmultipath::sync;
 use libmultipath::sync::AtomicPtr;
+use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{
     Acquire,
     Relaxed,
     Release,
     SeqCst, //
-};
-use std::sync::atomic::{
-    AtomicI32,
-    AtomicU32, //
 };
 use std::sync::Mutex;
 
@@ -86,9 +92,12 @@ impl SrcuCtr {
 #[repr(align(128))]
 struct Cpu {
     srcu_ctrs: [SrcuCtr; 2],
-    /// `struct mpath_turn`: where the CPU goes on, and where a request has ended last.
+    /// `struct mpath_turn`.
     next: Cell<u32>,
     done: Cell<u32>,
+    tick: Cell<u32>,
+    list: Cell<u32>,
+    number: Cell<u32>,
     node: Cell<u32>,
 }
 
@@ -98,6 +107,9 @@ thread_local! {
             srcu_ctrs: [SrcuCtr::new(), SrcuCtr::new()],
             next: Cell::new(0),
             done: Cell::new(0),
+            tick: Cell::new(0),
+            list: Cell::new(0),
+            number: Cell::new(0),
             node: Cell::new(0),
         }
     };
@@ -107,11 +119,90 @@ thread_local! {
 #[repr(align(64))]
 struct OwnLine<T>(T);
 
+/// `jiffies`, which a thread that measures advances.
+static TICK: OwnLine<AtomicU32> = OwnLine(AtomicU32::new(0));
+
+/// `struct mpath_port_cpu`.
+#[derive(Default)]
+struct PortCpu {
+    active: AtomicU32,
+    others: AtomicU32,
+    next_look: AtomicU32,
+}
+
+/// What a CPU has of all ports of a head. In the kernel it is allocated per CPU: what one CPU has of
+/// several ports is side by side, and far from what another one has. Side by side, a CPU that reads
+/// its own ahead would take it from its neighbour.
+#[repr(align(4096))]
+struct PortsOfCpu([PortCpu; MOST]);
+
 /// `struct mpath_port`.
-#[repr(C)]
 struct Port {
     state: AtomicU32,
-    nr_active: OwnLine<AtomicI32>,
+    looked: sync::AtomicU32,
+    cpus: &'static [PortsOfCpu],
+    number: usize,
+}
+
+impl Port {
+    #[inline(always)]
+    fn of_cpu(&self, cpu: u32) -> &PortCpu {
+        // SAFETY: There are as many as CPUs can be and ports can be.
+        unsafe {
+            self.cpus
+                .get_unchecked(cpu as usize)
+                .0
+                .get_unchecked(self.number)
+        }
+    }
+
+    fn in_flight_on(&self, is_meant: impl Fn(u32) -> bool) -> Elsewhere {
+        (0..CPUS as u32)
+            .filter(|cpu| is_meant(*cpu))
+            .fold(Elsewhere::default(), |all, cpu| {
+                all.and(self.of_cpu(cpu).active.load(Relaxed))
+            })
+    }
+}
+
+/// A port and the CPU that sees it.
+#[derive(Clone, Copy)]
+struct Seen<'a> {
+    port: &'a Port,
+    cpu: u32,
+}
+
+impl Seen<'_> {
+    fn own(&self) -> &PortCpu {
+        self.port.of_cpu(self.cpu)
+    }
+}
+
+impl depth::Port for Seen<'_> {
+    fn elsewhere(self) -> Elsewhere {
+        self.port.in_flight_on(|cpu| cpu != self.cpu)
+    }
+
+    fn set_others(self, requests: u32) {
+        self.own().others.store(requests, Relaxed);
+    }
+
+    fn with_last_look<R>(self, f: impl FnOnce(&sync::AtomicU32) -> R) -> R {
+        f(&self.port.looked)
+    }
+
+    fn next_look(self) -> u32 {
+        self.own().next_look.load(Relaxed)
+    }
+
+    fn set_next_look(self, tick: u32) {
+        self.own().next_look.store(tick, Relaxed);
+    }
+}
+
+#[inline(always)]
+fn this_cpu() -> u32 {
+    CPU.with(|cpu| cpu.number.get())
 }
 
 /// `struct mpath_device`.
@@ -126,17 +217,20 @@ struct Device {
 
 impl Device {
     /// A path that is not on a head's list yet. It stays.
-    fn new(id: u32) -> &'static Self {
+    fn new(id: u32, head: *const Head, cpus: &'static [PortsOfCpu]) -> &'static Self {
         let device = Box::leak(Box::new(Self {
             state: AtomicPathState::new(),
             numa_node: node_of(id),
             port: Box::new(Port {
                 state: AtomicU32::new(PortState::Live as u32),
-                nr_active: OwnLine(AtomicI32::new(0)),
+                looked: sync::AtomicU32::new(0),
+                cpus,
+                number: id as usize,
             }),
             disk: Box::new(Disk {
                 id,
                 path: core::ptr::null(),
+                head: head.cast(),
             }),
             place: AtomicU32::new(0),
         }));
@@ -169,8 +263,10 @@ impl Path for Device {
     }
 
     #[inline(always)]
-    fn depth(&self) -> i32 {
-        self.port.nr_active.0.load(Relaxed)
+    fn depth(&self) -> u32 {
+        let own = self.port.of_cpu(this_cpu());
+
+        own.active.load(Relaxed) + own.others.load(Relaxed)
     }
 }
 
@@ -186,6 +282,7 @@ struct Places {
 struct Shortlist {
     stamp: Stamp,
     places: AtomicPtr<Places>,
+    policy: AtomicU32,
     lock: Mutex<()>,
 }
 
@@ -236,22 +333,27 @@ impl Head {
             len: AtomicU32::new(0),
             places: core::array::from_fn(|_| AtomicPtr::new(null_mut())),
         });
+        let cpus = (0..CPUS).map(|_| PortsOfCpu(core::array::from_fn(|_| PortCpu::default())));
+        let cpus: &'static [PortsOfCpu] = Box::leak(cpus.collect());
         let head = Box::leak(Box::new(Self {
             group: &Box::leak(Box::new(OwnLine(AtomicU32::new(policy as u32)))).0,
             srcu_ctr: AtomicU32::new(0),
             shortlist: Shortlist {
                 stamp: Stamp::new(),
                 places: AtomicPtr::new(Box::leak(places)),
+                policy: AtomicU32::new(policy as u32),
                 lock: Mutex::new(()),
             },
             port_changes: &Box::leak(Box::new(OwnLine(Changes::new()))).0,
-            paths: (0..paths).map(Device::new).collect(),
+            paths: Vec::new(),
             current_path: CurrentPath {
                 map: Box::leak(Box::new(NodeMap::new(|node| node.0 < NODES))),
                 slots: core::array::from_fn(|_| AtomicPtr::new(null_mut())),
             },
         }));
+        let at: *const Self = head;
 
+        head.paths = (0..paths).map(|id| Device::new(id, at, cpus)).collect();
         for path in &head.paths {
             change(&path.state, head.shortlist.stamp.changes(), |state| {
                 state
@@ -283,77 +385,138 @@ impl Head {
     #[inline(never)]
     fn choose(&'static self) -> Option<&'static Disk> {
         let section = self.read();
-        let policy = IoPolicy::from_raw(self.group.load(Relaxed)).unwrap_or(IoPolicy::Numa);
-        let node = Node(CPU.with(|cpu| cpu.node.get()));
+        let (inside, places) = shortlist::current(Inside(section.head));
+        let policy = IoPolicy::from_raw(self.shortlist.policy.load(Relaxed));
+        let node = || Node(CPU.with(|cpu| cpu.node.get()));
         let disk = policy
-            .choose(section.shortlist(), || node)
+            .unwrap_or(IoPolicy::Numa)
+            .choose(Listed { inside, places }, node)
             .map(|path| &raw const *path.disk);
 
         // SAFETY: Paths stay.
         disk.map(|disk| unsafe { &*disk })
     }
+
+    /// `MpathHead::catch_up()`.
+    #[cold]
+    fn catch_up(&self, now: u32) {
+        let section = self.read();
+        let inside = Inside(section.head);
+        let list = self.shortlist.stamp.of() as u32;
+        let ports = inside.iter().map(|path| Seen {
+            port: &path.port,
+            cpu: this_cpu(),
+        });
+
+        CPU.with(|cpu| {
+            let has_changed = cpu.list.replace(list) != list;
+
+            cpu.tick.set(now);
+            catch_up(ports, has_changed, now, CPUS as u32);
+        });
+    }
 }
 
-impl Section<'_> {
+/// That a read-side section of the head lasts.
+#[derive(Clone, Copy)]
+struct Inside<'a>(&'a Head);
+
+impl<'a> Inside<'a> {
+    fn iter(self) -> impl Iterator<Item = &'a Device> + Clone {
+        let places = self.places();
+
+        places.places[..places.len.load(Acquire) as usize]
+            .iter()
+            // SAFETY: Paths stay.
+            .filter_map(|place| unsafe { place.load().as_ref() })
+    }
+}
+
+impl<'a> Keeper<'a> for Inside<'a> {
+    type Path = Device;
+    type Places = &'a Places;
+
     #[inline(always)]
-    fn shortlist(&self) -> Listed<'_> {
-        let stamp = &self.head.shortlist.stamp;
+    fn stamp(self) -> &'a Stamp {
+        &self.0.shortlist.stamp
+    }
 
-        if !stamp.is_current(self.head.port_changes) {
-            self.renew();
-        }
-        Listed {
-            section: self,
-            places: self.head.places(),
+    #[inline(always)]
+    fn of_ports(self) -> &'a Changes {
+        self.0.port_changes
+    }
+
+    fn with_lock<R>(self, f: impl FnOnce() -> R) -> R {
+        let _lock = self.0.shortlist.lock.lock();
+
+        f()
+    }
+
+    #[inline(always)]
+    fn places(self) -> &'a Places {
+        self.0.places()
+    }
+
+    fn paths(self) -> impl Iterator<Item = &'a Device> {
+        self.0.paths.iter().copied()
+    }
+
+    // Ports do not change here.
+    fn port_changes(_path: &Device) -> u64 {
+        0
+    }
+
+    fn put(self, place: usize, path: &'a Device) -> bool {
+        self.places().places[place].store(core::ptr::from_ref(path).cast_mut());
+        path.place.store(place as u32, Relaxed);
+        true
+    }
+
+    fn is_trusted(path: &Device) -> bool {
+        path.state.load().is_trusted()
+    }
+
+    fn follow_policy(self) {
+        let policy = self.0.group.load(Relaxed);
+
+        self.0.shortlist.policy.store(policy, Relaxed);
+    }
+
+    fn forget(self) {
+        for slot in &self.0.current_path.slots {
+            slot.store(null_mut());
         }
     }
 
-    #[cold]
-    fn renew(&self) {
-        let head = self.head;
-        let _lock = head.shortlist.lock.lock();
+    // All paths are trusted here.
+    fn set_careful(self, _paths: usize) {}
 
-        head.shortlist.stamp.renew(
-            head.port_changes,
-            || 0,
-            || {
-                let places = head.places();
-                let mut len = 0;
-
-                usable(
-                    || head.paths.iter().copied(),
-                    |path| {
-                        places.places[len].store((&raw const *path).cast_mut());
-                        path.place.store(len as u32, Relaxed);
-                        len += 1;
-                    },
-                );
-                for slot in &head.current_path.slots {
-                    slot.store(null_mut());
-                }
-                places.len.store(len as u32, Release);
-            },
-        );
+    fn set_len(self, paths: usize) {
+        self.places().len.store(paths as u32, Release);
     }
 
-    #[cold]
-    fn elect(&self, node: Node) -> Option<&Device> {
-        self.renew();
+    fn listed(self) -> impl Iterator<Item = &'a Device> {
+        self.iter()
+    }
 
-        let path = nearest(self.head.paths.iter().copied(), node)?;
-
-        self.head
+    fn remember(self, node: Node, path: &'a Device) {
+        self.0
             .current_path
             .slot(node)
-            .store((&raw const *path).cast_mut());
-        Some(path)
+            .store(core::ptr::from_ref(path).cast_mut());
+    }
+
+    #[inline(always)]
+    fn remembered(self, node: Node) -> Option<&'a Device> {
+        // SAFETY: Paths stay.
+        unsafe { self.0.current_path.slot(node).load().as_ref() }
     }
 }
 
 /// `Listed` in `rust/engine/shortlist.rs`.
 #[derive(Clone, Copy)]
 struct Listed<'a> {
-    section: &'a Section<'a>,
+    inside: Inside<'a>,
     places: &'a Places,
 }
 
@@ -373,13 +536,7 @@ impl<'a> Candidates<'a> for Listed<'a> {
 
     #[inline(always)]
     fn nearest(self, node: Node) -> Option<&'a Device> {
-        let path = self.section.head.current_path.slot(node).load();
-
-        if path.is_null() {
-            return self.section.elect(node);
-        }
-        // SAFETY: Paths stay.
-        Some(unsafe { &*path })
+        shortlist::nearest_to(self.inside, node)
     }
 
     #[inline(always)]
@@ -412,8 +569,9 @@ impl Side for Ours {
 
     fn be_cpu(number: u32, node: Node) {
         CPU.with(|cpu| {
-            cpu.next.set(number);
-            cpu.done.set(0);
+            cpu.next.set(number + number / 2);
+            cpu.done.set(number + number / 2);
+            cpu.number.set(number);
             cpu.node.set(node.0);
         });
     }
@@ -428,24 +586,38 @@ impl Side for Ours {
     }
 
     #[inline(never)]
-    fn begin(disk: &'static Disk) {
-        Device::of(disk).port.nr_active.0.fetch_add(1, SeqCst);
+    fn begin(disk: &'static Disk) -> Counted {
+        let cpu = this_cpu();
+        let now = TICK.0.load(Relaxed);
+
+        // `mpath_request_start()`
+        Device::of(disk)
+            .port
+            .of_cpu(cpu)
+            .active
+            .fetch_add(1, SeqCst);
+        if CPU.with(|cpu| cpu.tick.get()) != now {
+            // SAFETY: `new()` made the disk, so it names its head, which stays.
+            unsafe { &*disk.head.cast::<Head>() }.catch_up(now);
+        }
+        cpu as Counted + 1
     }
 
     #[inline(never)]
-    fn end(disk: &'static Disk) {
+    fn end(disk: &'static Disk, counted: Counted) {
         let path = Device::of(disk);
+        let active = &path.port.of_cpu(u32::from(counted) - 1).active;
 
-        let _ = path
-            .port
-            .nr_active
-            .0
-            .fetch_update(SeqCst, Relaxed, |count| (count > 0).then(|| count - 1));
-        // `mpath_request_done()`
+        // `mpath_request_done()`, of a request that ends where it began
+        active.fetch_sub(1, SeqCst);
         CPU.with(|cpu| cpu.done.set(path.place.load(Relaxed)));
     }
 
     fn depth(disk: &'static Disk) -> i32 {
-        Device::of(disk).depth()
+        Device::of(disk).port.in_flight_on(|_| true).requests as i32
+    }
+
+    fn tick() {
+        TICK.0.fetch_add(1, Relaxed);
     }
 }

@@ -9,6 +9,9 @@ use libmultipath::policy::IoPolicy;
 /// The most paths that a head has here.
 pub const MOST: usize = 8;
 
+/// How many CPUs can choose at once.
+pub const CPUS: usize = 256;
+
 /// How many NUMA nodes there can be.
 pub const NODES: u32 = 2;
 
@@ -30,7 +33,12 @@ pub struct Disk {
     pub id: u32,
     /// The path, of a type that the side knows.
     pub path: *const c_void,
+    /// The head, if the side needs it.
+    pub head: *const c_void,
 }
+
+/// What a request counts as, until it ends.
+pub type Counted = u16;
 
 // SAFETY: Nobody writes to it, and paths are for all threads.
 unsafe impl Sync for Disk {}
@@ -56,11 +64,14 @@ pub trait Side: Copy + Send + Sync {
     fn disk(self, id: u32) -> &'static Disk;
 
     /// A request begins on what was chosen, as NVMe counts it under queue-depth.
-    fn begin(disk: &'static Disk);
+    fn begin(disk: &'static Disk) -> Counted;
 
     /// It ends.
-    fn end(disk: &'static Disk);
+    fn end(disk: &'static Disk, counted: Counted);
 
     /// How many requests are in flight.
     fn depth(disk: &'static Disk) -> i32;
+
+    /// A tick of the clock, if the side minds.
+    fn tick() {}
 }

@@ -4,6 +4,7 @@
 
 use super::side::{
     node_of,
+    Counted,
     Disk,
     Side, //
 };
@@ -75,13 +76,14 @@ impl Side for Stock {
     }
 
     #[inline(always)]
-    fn begin(disk: &'static Disk) {
+    fn begin(disk: &'static Disk) -> Counted {
         // SAFETY: All disks that this side hands out are of `stock.c`.
-        unsafe { stock_begin(disk) }
+        unsafe { stock_begin(disk) };
+        0
     }
 
     #[inline(always)]
-    fn end(disk: &'static Disk) {
+    fn end(disk: &'static Disk, _counted: Counted) {
         // SAFETY: As above.
         unsafe { stock_end(disk) }
     }

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The requests in flight through a port: the memory in which CPUs count them, and when a CPU looks
+//! at that of the others.
+//!
+//! Requests are counted by `mpath_request_start()` and `mpath_request_done()` in the header, which
+//! are inlined into drivers. Here is what is not done for each request.
+
+use super::head::MpathHead;
+use super::misuse::{
+    mark,
+    misuse, //
+};
+use super::path::MpathPort;
+use crate::bindings;
+use crate::pure::depth::{
+    self,
+    Elsewhere, //
+};
+use crate::pure::state::PortState;
+use crate::pure::sync::AtomicU32;
+use kernel::prelude::*;
+use kernel::sync::atomic::{
+    Atomic,
+    Relaxed, //
+};
+
+impl MpathPort {
+    /// Fills a driver's structure in, for a port that no path goes through. Allocates, may sleep.
+    ///
+    /// # Safety
+    ///
+    /// `raw` is valid for writes and nobody else uses it.
+    pub(crate) unsafe fn init(raw: *mut bindings::mpath_port) -> Result {
+        // SAFETY: Allocates, and may sleep.
+        let cpus = unsafe { bindings::mpath_helper_alloc_port_cpus() };
+
+        if cpus.is_null() {
+            return Err(ENOMEM);
+        }
+        // SAFETY: By this function's contract.
+        unsafe {
+            raw.write(bindings::mpath_port {
+                changes: 0,
+                state: PortState::Dead as u32,
+                looked: now(),
+                cpus,
+                mark: mark(raw, 0),
+            });
+            Self::from_raw(raw)
+        }
+        .set_state(PortState::Dead);
+        Ok(())
+    }
+
+    /// Frees what [`MpathPort::init`] has allocated, unless requests are still counted there: then
+    /// whoever ends them needs it, and that is said.
+    ///
+    /// # Safety
+    ///
+    /// `raw` is valid, and nobody else uses it.
+    pub(crate) unsafe fn exit(raw: *mut bindings::mpath_port) {
+        // SAFETY: By this function's contract; only the mark is looked at before it is found.
+        let port = unsafe { Self::from_raw(raw) };
+
+        if !port.is_initialised() {
+            return misuse("a port is given up that is not initialised");
+        }
+        if port.in_flight() != 0 {
+            return misuse(
+                "a port is given up with requests in flight: mpath_request_done() is missing",
+            );
+        }
+        // SAFETY: Allocated by `init()`, and by this function's contract nobody's any more.
+        unsafe {
+            bindings::mpath_helper_free_port_cpus((*raw).cpus);
+            (*raw).mark = 0;
+        }
+    }
+
+    /// Has [`MpathPort::init`] been called on it, and [`MpathPort::exit`] not?
+    pub(crate) fn is_initialised(&self) -> bool {
+        // SAFETY: Valid as long as `self`; only `init()` and `exit()` write it.
+        unsafe { (*self.as_raw()).mark == mark(self.as_raw(), 0) }
+    }
+
+    /// How many requests are in flight. Exact while none begins or ends. Any context.
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.in_flight_on(|_| true).requests
+    }
+
+    /// What is in flight of these CPUs.
+    fn in_flight_on(&self, is_meant: impl Fn(u32) -> bool) -> Elsewhere {
+        cpus()
+            .filter(|cpu| is_meant(*cpu))
+            .fold(Elsewhere::default(), |all, cpu| {
+                all.and(self.cpu(cpu).active())
+            })
+    }
+
+    fn cpu(&self, cpu: u32) -> &PortCpu {
+        // SAFETY: The records stay as long as the port, and there is one for each possible CPU,
+        // which is only accessed atomically.
+        unsafe { &*bindings::mpath_helper_port_cpu((*self.as_raw()).cpus, cpu).cast() }
+    }
+}
+
+/// What a CPU knows of a port: `struct mpath_port_cpu`.
+#[repr(C)]
+struct PortCpu {
+    active: Atomic<i32>,
+    others: Atomic<u32>,
+    next_look: Atomic<u32>,
+}
+
+const _: () = assert!(size_of::<PortCpu>() == size_of::<bindings::mpath_port_cpu>());
+
+impl PortCpu {
+    fn active(&self) -> u32 {
+        self.active.load(Relaxed) as u32
+    }
+}
+
+/// A port and the CPU that sees it.
+#[derive(Clone, Copy)]
+struct Seen<'a> {
+    port: &'a MpathPort,
+    cpu: u32,
+}
+
+impl Seen<'_> {
+    fn own(&self) -> &PortCpu {
+        self.port.cpu(self.cpu)
+    }
+}
+
+impl depth::Port for Seen<'_> {
+    fn elsewhere(self) -> Elsewhere {
+        self.port.in_flight_on(|cpu| cpu != self.cpu)
+    }
+
+    fn set_others(self, requests: u32) {
+        self.own().others.store(requests, Relaxed);
+    }
+
+    fn with_last_look<R>(self, f: impl FnOnce(&AtomicU32) -> R) -> R {
+        // SAFETY: `AtomicU32` is a transparent `u32`, valid as long as the port, and only accessed
+        // atomically.
+        f(unsafe { &*(&raw const (*self.port.as_raw()).looked).cast() })
+    }
+
+    fn next_look(self) -> u32 {
+        self.own().next_look.load(Relaxed)
+    }
+
+    fn set_next_look(self, tick: u32) {
+        self.own().next_look.store(tick, Relaxed);
+    }
+}
+
+impl MpathHead {
+    /// This CPU's chance to learn what other CPUs have in flight, once in a tick. Any context.
+    #[cold]
+    pub(crate) fn catch_up(&self) {
+        // The task may move to another CPU meanwhile: then that one has been helped.
+        // SAFETY: Any context.
+        let cpu = unsafe { bindings::mpath_helper_cpu() };
+        let turn = self.shortlist.turn_of(cpu);
+        let now = now();
+
+        turn.tick.store(now, Relaxed);
+
+        let section = self.read();
+        // Otherwise the next bio makes one, and the next tick brings the next chance.
+        let Some((of, paths)) = section.inside().current() else {
+            return;
+        };
+        let list = of as u32;
+        let has_changed = turn.list.load(Relaxed) != list;
+        let ports = paths.map(|path| Seen {
+            port: path.port(),
+            cpu,
+        });
+
+        turn.list.store(list, Relaxed);
+        // SAFETY: Any context.
+        depth::catch_up(ports, has_changed, now, unsafe {
+            bindings::mpath_helper_possible_cpus()
+        });
+    }
+}
+
+/// The current tick.
+fn now() -> u32 {
+    // SAFETY: Any context.
+    unsafe { bindings::mpath_helper_jiffies() as u32 }
+}
+
+/// All CPUs that there can be, also those that are offline.
+fn cpus() -> impl Iterator<Item = u32> {
+    // SAFETY: Any context.
+    let ids = unsafe { bindings::mpath_helper_cpu_ids() };
+    let mut last = -1;
+
+    core::iter::from_fn(move || {
+        // SAFETY: Any context; -1 or a CPU comes before the next one.
+        let cpu = unsafe { bindings::mpath_helper_next_cpu(last) };
+
+        last = cpu as i32;
+        (cpu < ids).then_some(cpu)
+    })
+}

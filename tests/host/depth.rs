@@ -1,0 +1,631 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Queue-depth on a simulated machine: CPUs that know little of each other, beside a reference that
+//! looks at everything.
+//!
+//! Time is virtual, and chance follows from a seed, so a run is the same each time. Each CPU has a
+//! submitter that keeps so many requests in flight. [`Rule::Ours`] is the very code that the kernel
+//! runs, the policy and what it knows; [`Rule::Reference`] counts exactly and takes the first of the
+//! least busy paths, as the kernel's own driver does.
+
+use core::cell::{
+    Cell,
+    RefCell, //
+};
+use libmultipath::depth::{
+    self,
+    catch_up,
+    Elsewhere, //
+};
+use libmultipath::nodes::Node;
+use libmultipath::policy::{
+    Candidates,
+    IoPolicy,
+    Path, //
+};
+use libmultipath::state::Access;
+use libmultipath::sync::AtomicU32;
+use proptest::prelude::*;
+use proptest::sample::select;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+/// Nanoseconds.
+type Time = u64;
+
+const US: Time = 1_000;
+const MS: Time = 1_000_000;
+/// `CONFIG_HZ=1000`.
+const TICK: Time = MS;
+
+/// How long a request takes, and ten times as long.
+const FAST: Time = 160 * US;
+const SLOW: Time = 10 * FAST;
+
+/// Who chooses paths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rule {
+    Ours,
+    Reference,
+}
+
+/// How a path carries requests out.
+#[derive(Clone, Copy, Debug)]
+enum Service {
+    /// All at the same time.
+    Parallel(Time),
+    /// One after the other, each in an eighth of the time.
+    Serial(Time),
+}
+
+/// What a CPU has of a path's port.
+#[derive(Default)]
+struct Record {
+    active: Cell<u32>,
+    others: Cell<u32>,
+    next_look: Cell<u32>,
+}
+
+struct Port {
+    records: Vec<Record>,
+    looked: AtomicU32,
+    service: Service,
+    free_at: Cell<Time>,
+    ended: Cell<u64>,
+}
+
+impl Port {
+    fn new(cpus: usize, service: Service) -> Self {
+        Self {
+            records: (0..cpus).map(|_| Record::default()).collect(),
+            looked: AtomicU32::new(0),
+            service,
+            free_at: Cell::new(0),
+            ended: Cell::new(0),
+        }
+    }
+}
+
+impl Port {
+    fn in_flight(&self) -> u32 {
+        self.records.iter().map(|record| record.active.get()).sum()
+    }
+}
+
+/// A path, as one CPU sees it.
+struct Seen<'m> {
+    port: &'m Port,
+    cpu: usize,
+}
+
+impl Seen<'_> {
+    fn own(&self) -> &Record {
+        &self.port.records[self.cpu]
+    }
+}
+
+impl Path for Seen<'_> {
+    fn access(&self) -> Access {
+        Access::Optimized
+    }
+
+    fn distance(&self, _node: Node) -> u32 {
+        10
+    }
+
+    fn depth(&self) -> u32 {
+        self.own().active.get() + self.own().others.get()
+    }
+}
+
+impl depth::Port for &Seen<'_> {
+    fn elsewhere(self) -> Elsewhere {
+        let others = self.port.records.iter().enumerate();
+
+        others
+            .filter(|(cpu, _)| *cpu != self.cpu)
+            .fold(Elsewhere::default(), |all, (_, record)| {
+                all.and(record.active.get())
+            })
+    }
+
+    fn set_others(self, requests: u32) {
+        self.own().others.set(requests);
+    }
+
+    fn with_last_look<R>(self, f: impl FnOnce(&AtomicU32) -> R) -> R {
+        f(&self.port.looked)
+    }
+
+    fn next_look(self) -> u32 {
+        self.own().next_look.get()
+    }
+
+    fn set_next_look(self, tick: u32) {
+        self.own().next_look.set(tick);
+    }
+}
+
+struct Cpu<'m> {
+    paths: Vec<Seen<'m>>,
+    turn: Cell<usize>,
+    done: Cell<usize>,
+    tick: Cell<u32>,
+    list: Cell<u32>,
+    /// How many requests its submitter keeps in flight.
+    depth: Cell<u32>,
+    /// How many it has in flight.
+    active: Cell<u32>,
+}
+
+/// The paths that a CPU may choose from.
+#[derive(Clone, Copy)]
+struct Listed<'a> {
+    cpu: &'a Cpu<'a>,
+    listed: &'a [usize],
+}
+
+impl<'a> Candidates<'a> for Listed<'a> {
+    type Path = Seen<'a>;
+
+    fn len(self) -> usize {
+        self.listed.len()
+    }
+
+    fn at(self, place: usize) -> Option<&'a Seen<'a>> {
+        Some(&self.cpu.paths[self.listed[place]])
+    }
+
+    fn nearest(self, _node: Node) -> Option<&'a Seen<'a>> {
+        None
+    }
+
+    fn turn(self) -> usize {
+        self.cpu.turn.get()
+    }
+
+    fn set_turn(self, place: usize) {
+        self.cpu.turn.set(place);
+    }
+
+    fn last_done(self) -> usize {
+        self.cpu.done.get()
+    }
+}
+
+/// What becomes of a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    /// A request of a CPU ends on a path.
+    Ends { cpu: usize, path: usize },
+    /// A submitter keeps another number of requests in flight.
+    Depth { cpu: usize, depth: u32 },
+    /// A path is not to be used any more.
+    Goes(usize),
+    /// It is again.
+    Comes(usize),
+    /// The load is looked at.
+    Look,
+}
+
+/// What was seen of a run.
+#[derive(Debug, Default)]
+struct Outcome {
+    /// The most less the least in flight on a path, each time somebody looked.
+    spreads: Vec<u32>,
+    ended: u64,
+}
+
+impl Outcome {
+    fn mean(&self) -> f64 {
+        self.spreads.iter().copied().map(f64::from).sum::<f64>() / self.spreads.len() as f64
+    }
+
+    fn worst(&self) -> u32 {
+        self.spreads.iter().copied().max().unwrap_or(0)
+    }
+}
+
+/// A machine, and what happens to it.
+#[derive(Clone, Debug)]
+struct Scenario {
+    services: Vec<Service>,
+    /// Of each CPU's submitter.
+    depths: Vec<u32>,
+    /// How many of the paths each CPU's submitter has a head over, the first ones; all where there
+    /// is no number.
+    reach: Vec<usize>,
+    changes: Vec<(Time, Event)>,
+    /// From when on the load is looked at.
+    from: Time,
+    until: Time,
+    seed: u64,
+}
+
+struct Run<'m> {
+    rule: Rule,
+    ports: &'m [Port],
+    cpus: Vec<Cpu<'m>>,
+    listed: RefCell<Vec<usize>>,
+    reach: &'m [usize],
+    /// The number of changes of the list.
+    changes: Cell<u32>,
+    events: RefCell<BinaryHeap<Reverse<(Time, u64, Event)>>>,
+    count: Cell<u64>,
+    random: Cell<u64>,
+    now: Cell<Time>,
+}
+
+impl Run<'_> {
+    fn at(&self, time: Time, event: Event) {
+        self.count.set(self.count.get() + 1);
+        self.events
+            .borrow_mut()
+            .push(Reverse((time, self.count.get(), event)));
+    }
+
+    /// Any number less than `n`.
+    fn any(&self, n: u64) -> u64 {
+        let next = self
+            .random
+            .get()
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+
+        self.random.set(next);
+        (next >> 33) % n
+    }
+
+    /// About as much.
+    fn about(&self, time: Time) -> Time {
+        time * 3 / 4 + self.any(time / 2)
+    }
+
+    /// The paths that a CPU's submitter may use.
+    fn listed_for(&self, cpu: usize) -> Vec<usize> {
+        let reach = self.reach.get(cpu).copied().unwrap_or(usize::MAX);
+        let listed = self.listed.borrow();
+
+        listed
+            .iter()
+            .copied()
+            .filter(|path| *path < reach)
+            .collect()
+    }
+
+    fn choose(&self, cpu: usize) -> usize {
+        let listed = self.listed_for(cpu);
+
+        match self.rule {
+            Rule::Reference => *listed
+                .iter()
+                .min_by_key(|path| self.ports[**path].in_flight())
+                .unwrap(),
+            Rule::Ours => {
+                let chosen = IoPolicy::QueueDepth
+                    .choose(
+                        Listed {
+                            cpu: &self.cpus[cpu],
+                            listed: &listed,
+                        },
+                        || Node(0),
+                    )
+                    .unwrap();
+
+                self.cpus[cpu]
+                    .paths
+                    .iter()
+                    .position(|path| core::ptr::eq(path, chosen))
+                    .unwrap()
+            }
+        }
+    }
+
+    /// What the library does when a request begins in another tick than the last one.
+    fn catch_up(&self, number: usize) {
+        let cpu = &self.cpus[number];
+        let now = (self.now.get() / TICK) as u32;
+        let listed = self.listed_for(number);
+
+        if cpu.tick.replace(now) != now {
+            let has_changed = cpu.list.replace(self.changes.get()) != self.changes.get();
+
+            catch_up(
+                listed.iter().map(|path| &cpu.paths[*path]),
+                has_changed,
+                now,
+                self.cpus.len() as u32,
+            );
+        }
+    }
+
+    fn submit(&self, number: usize) {
+        let cpu = &self.cpus[number];
+        let path = self.choose(number);
+        let port = &self.ports[path];
+        let active = &port.records[number].active;
+
+        active.set(active.get() + 1);
+        cpu.active.set(cpu.active.get() + 1);
+        self.catch_up(number);
+        let ends = match port.service {
+            Service::Parallel(time) => self.now.get() + self.about(time),
+            Service::Serial(time) => {
+                port.free_at
+                    .set(port.free_at.get().max(self.now.get()) + self.about(time / 8));
+                port.free_at.get()
+            }
+        };
+        self.at(ends, Event::Ends { cpu: number, path });
+    }
+
+    fn fill(&self, cpu: usize) {
+        while self.cpus[cpu].active.get() < self.cpus[cpu].depth.get() {
+            self.submit(cpu);
+        }
+    }
+
+    fn end(&self, number: usize, path: usize) {
+        let cpu = &self.cpus[number];
+        let active = &self.ports[path].records[number].active;
+        let ended = &self.ports[path].ended;
+
+        active.set(active.get() - 1);
+        cpu.active.set(cpu.active.get() - 1);
+        ended.set(ended.get() + 1);
+        if let Some(place) = self
+            .listed_for(number)
+            .iter()
+            .position(|other| *other == path)
+        {
+            cpu.done.set(place);
+        }
+        self.fill(number);
+    }
+
+    fn spread(&self) -> u32 {
+        let listed = self.listed.borrow();
+        let depths = || listed.iter().map(|path| self.ports[*path].in_flight());
+
+        depths().max().unwrap() - depths().min().unwrap()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Vec<usize>)) {
+        change(&mut self.listed.borrow_mut());
+        self.listed.borrow_mut().sort_unstable();
+        self.changes.set(self.changes.get() + 1);
+    }
+
+    fn run(&self, until: Time) -> Outcome {
+        let mut seen = Outcome::default();
+        let mut before = 0;
+
+        (0..self.cpus.len()).for_each(|cpu| self.fill(cpu));
+        loop {
+            let Some(Reverse((time, _, event))) = self.events.borrow_mut().pop() else {
+                break;
+            };
+            if time > until {
+                break;
+            }
+            self.now.set(time);
+            match event {
+                Event::Ends { cpu, path } => self.end(cpu, path),
+                Event::Depth { cpu, depth } => {
+                    self.cpus[cpu].depth.set(depth);
+                    self.fill(cpu);
+                }
+                Event::Goes(path) => self.change(|listed| listed.retain(|other| *other != path)),
+                Event::Comes(path) => self.change(|listed| listed.push(path)),
+                Event::Look => {
+                    if seen.spreads.is_empty() {
+                        before = self.ports.iter().map(|port| port.ended.get()).sum();
+                    }
+                    seen.spreads.push(self.spread());
+                    self.at(time + 37 * US, Event::Look);
+                }
+            }
+        }
+        seen.ended = self.ports.iter().map(|port| port.ended.get()).sum::<u64>() - before;
+        seen
+    }
+}
+
+impl Scenario {
+    fn run(&self, rule: Rule) -> Outcome {
+        let cpus = self.depths.len();
+        let ports: Vec<_> = self
+            .services
+            .iter()
+            .map(|service| Port::new(cpus, *service))
+            .collect();
+        let run = Run {
+            rule,
+            ports: &ports,
+            cpus: (0..cpus)
+                .map(|cpu| Cpu {
+                    paths: ports.iter().map(|port| Seen { port, cpu }).collect(),
+                    turn: Cell::new(cpu + cpu / 2),
+                    done: Cell::new(cpu + cpu / 2),
+                    tick: Cell::new(0),
+                    list: Cell::new(0),
+                    depth: Cell::new(self.depths[cpu]),
+                    active: Cell::new(0),
+                })
+                .collect(),
+            listed: RefCell::new((0..ports.len()).collect()),
+            reach: &self.reach,
+            changes: Cell::new(0),
+            events: RefCell::default(),
+            count: Cell::new(0),
+            random: Cell::new(self.seed),
+            now: Cell::new(0),
+        };
+
+        for (time, event) in &self.changes {
+            run.at(*time, *event);
+        }
+        run.at(self.from, Event::Look);
+        run.run(self.until)
+    }
+}
+
+/// Paths that take as long as each other.
+fn equal(paths: usize, service: Service) -> Vec<Service> {
+    vec![service; paths]
+}
+
+/// Paths of which one takes ten times as long.
+fn one_slow(paths: usize, slow: usize, service: fn(Time) -> Service) -> Vec<Service> {
+    (0..paths)
+        .map(|path| service(if path == slow { SLOW } else { FAST }))
+        .collect()
+}
+
+/// The numbers of requests that submitters keep in flight: on 1, 2 and 16 CPUs.
+fn any_depths() -> impl Strategy<Value = Vec<u32>> {
+    prop_oneof![
+        prop::collection::vec(1u32..200, 1),
+        prop::collection::vec(1u32..200, 2),
+        Just(vec![1, 128]),
+        Just(vec![128, 1]),
+        prop::collection::vec(0u32..40, 16).prop_filter("somebody submits", |depths| {
+            depths.iter().any(|depth| *depth > 0)
+        }),
+        (1u32..40).prop_map(|depth| vec![depth; 16]),
+    ]
+}
+
+fn any_service() -> impl Strategy<Value = fn(Time) -> Service> {
+    select(vec![
+        Service::Parallel as fn(Time) -> Service,
+        Service::Serial,
+    ])
+}
+
+/// For how many ticks a CPU may have to wait until it looks.
+fn ticks_to_settle(cpus: usize) -> Time {
+    20 + 8 * cpus as Time
+}
+
+impl Scenario {
+    fn steady(services: Vec<Service>, depths: Vec<u32>, seed: u64) -> Self {
+        let from = ticks_to_settle(depths.len()) * TICK;
+
+        Self {
+            services,
+            depths,
+            reach: Vec::new(),
+            changes: Vec::new(),
+            from,
+            until: from + 10 * TICK,
+            seed,
+        }
+    }
+
+    /// The same with something that happens before the load is looked at.
+    fn after(mut self, events: impl IntoIterator<Item = Event>) -> Self {
+        for event in events {
+            self.changes.push((self.from, event));
+            self.from += 8 * TICK;
+        }
+        self.from += ticks_to_settle(self.depths.len()) * TICK;
+        self.until = self.from + 10 * TICK;
+        self
+    }
+
+    /// Runs it both ways. What is in flight differs by no more than one request more than in the
+    /// reference on average, and by three more at any moment.
+    fn is_as_even_as_the_reference(&self) -> Result<[Outcome; 2], TestCaseError> {
+        let [ours, reference] = [Rule::Ours, Rule::Reference].map(|rule| self.run(rule));
+
+        prop_assert!(
+            ours.mean() <= reference.mean() + 1.0 && ours.worst() <= reference.worst() + 3,
+            "{:.2} on average and {} at most, {:.2} and {} in the reference",
+            ours.mean(),
+            ours.worst(),
+            reference.mean(),
+            reference.worst()
+        );
+        Ok([ours, reference])
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, max_shrink_iters: 0, ..Default::default() })]
+
+    /// Shows L-13.
+    #[test]
+    fn requests_are_spread_over_equal_paths_as_evenly_as_by_the_reference(
+        paths in 2usize..=6, depths in any_depths(), service in any_service(), seed in any::<u64>()
+    ) {
+        Scenario::steady(equal(paths, service(FAST)), depths, seed)
+            .is_as_even_as_the_reference()?;
+    }
+
+    /// Shows L-13.
+    #[test]
+    fn with_one_slow_path_requests_are_spread_as_evenly_and_no_throughput_is_lost(
+        slow in 0usize..4, depths in any_depths(), service in any_service(), seed in any::<u64>()
+    ) {
+        let [ours, reference] = Scenario::steady(one_slow(4, slow, service), depths.clone(), seed)
+            .is_as_even_as_the_reference()?;
+
+        // A few requests in flight are either on the slow path or not, by chance.
+        let in_flight: u32 = depths.iter().sum();
+        if in_flight >= 16 {
+            prop_assert!(
+                ours.ended as f64 >= 0.97 * reference.ended as f64,
+                "{} requests, {} in the reference", ours.ended, reference.ended
+            );
+        }
+    }
+
+    /// One head has two paths, the other one has two more through other controllers.
+    ///
+    /// Shows L-13.
+    #[test]
+    fn heads_that_share_some_ports_even_them_out_together(
+        few in 1u32..100, more in 1u32..100, swap in any::<bool>(), seed in any::<u64>()
+    ) {
+        let (depths, reach) = if swap { ([more, few], [4, 2]) } else { ([few, more], [2, 4]) };
+        let scenario = Scenario::steady(equal(4, Service::Parallel(FAST)), depths.to_vec(), seed);
+
+        Scenario { reach: reach.to_vec(), ..scenario }.is_as_even_as_the_reference()?;
+    }
+
+    /// A controller is reset.
+    ///
+    /// Shows L-13.
+    #[test]
+    fn a_path_that_comes_back_gets_its_share_and_no_more(
+        paths in 2usize..=4, depths in any_depths(), service in any_service(), seed in any::<u64>()
+    ) {
+        Scenario::steady(equal(paths, service(FAST)), depths, seed)
+            .after([Event::Goes(1), Event::Comes(1)])
+            .is_as_even_as_the_reference()?;
+    }
+
+    /// CPUs go offline, and their requests end elsewhere; others take over.
+    ///
+    /// Shows L-13.
+    #[test]
+    fn cpus_that_stop_leave_an_even_load(
+        paths in 2usize..=4, depths in any_depths(), stop in any::<prop::sample::Index>(),
+        seed in any::<u64>()
+    ) {
+        prop_assume!(depths.len() > 1);
+
+        let cpu = stop.index(depths.len());
+        let other = (cpu + 1) % depths.len();
+        let both = depths[cpu] + depths[other];
+        prop_assume!(both > 0);
+
+        Scenario::steady(equal(paths, Service::Parallel(FAST)), depths, seed)
+            .after([
+                Event::Depth { cpu, depth: 0 },
+                Event::Depth { cpu: other, depth: both },
+            ])
+            .is_as_even_as_the_reference()?;
+    }
+}

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Requests in flight are counted, and CPUs learn of those of others.
+
+use super::check::{
+    eventually,
+    skip,
+    without_warnings, //
+};
+use super::driver::TestHead;
+use super::fake::{
+    FakePath,
+    FakePort,
+    GARBAGE,
+    NOT_READY,
+    NO_NODE, //
+};
+use super::select::move_to_cpu;
+use crate::bindings;
+use crate::ffi;
+use crate::pure::policy::{
+    IoPolicy,
+    Path, //
+};
+use crate::pure::state::PortState;
+use kernel::prelude::*;
+
+/// `MPATH_NOT_COUNTED`.
+const NOT_COUNTED: u16 = bindings::MPATH_NOT_COUNTED as u16;
+
+/// Is a path seen to have so many requests in flight, when this CPU has had time to look?
+fn comes_to(path: &FakePath, depth: u32) -> bool {
+    eventually(|| {
+        let counted = path.request_start();
+
+        path.request_done(counted);
+        path.engine().depth() == depth
+    })
+}
+
+#[kunit_tests(mpath_depth)]
+mod tests {
+    use super::*;
+
+    /// Shows L-13.
+    #[test]
+    fn a_request_is_counted_until_it_ends_wherever_it_ends() -> Result {
+        let head = TestHead::following(IoPolicy::QueueDepth)?;
+        let (a, b) = (head.path()?, head.path()?);
+
+        if !move_to_cpu(1) {
+            return skip(c"needs two CPUs");
+        }
+        let there = a.request_start();
+        check_eq!(a.engine().depth(), 1);
+        check!(move_to_cpu(0));
+        let here = [a.request_start(), b.request_start()];
+        check!(a.port().active() == 2 && b.port().active() == 1);
+
+        // It was never counted here.
+        a.request_done(there);
+        check_eq!(a.port().active(), 1);
+        check_eq!(a.engine().depth(), 1);
+        a.request_done(here[0]);
+        b.request_done(here[1]);
+        check!(a.port().active() == 0 && b.port().active() == 0);
+        check!(move_to_cpu(1));
+        check_eq!(a.engine().depth(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn what_was_not_counted_ends_without_a_trace() -> Result {
+        let head = TestHead::following(IoPolicy::QueueDepth)?;
+        let path = head.path()?;
+
+        let counted = path.request_start();
+        check!(counted != NOT_COUNTED);
+        path.request_done(NOT_COUNTED);
+        check_eq!(path.port().active(), 1);
+        path.request_done(counted);
+        check_eq!(path.port().active(), 0);
+        Ok(())
+    }
+
+    /// Shows L-13.
+    #[test]
+    fn a_cpu_learns_what_others_have_in_flight() -> Result {
+        let head = TestHead::following(IoPolicy::QueueDepth)?;
+        let (a, b) = (head.path()?, head.path()?);
+
+        if !move_to_cpu(1) {
+            return skip(c"needs two CPUs");
+        }
+        let there = [a.request_start(), a.request_start(), a.request_start()];
+        check!(move_to_cpu(0));
+        // It is `b` that is used, so `a` is looked at as well.
+        head.write(0)?;
+        check!(eventually(|| {
+            let counted = b.request_start();
+
+            b.request_done(counted);
+            a.engine().depth() == 3
+        }));
+        let before = b.bios();
+        check_eq!(head.write_many(6)?, 6);
+        check_eq!(b.bios(), before + 6);
+
+        there.into_iter().for_each(|counted| a.request_done(counted));
+        check!(comes_to(&b, 0) && eventually(|| comes_to(&a, 0)));
+        Ok(())
+    }
+
+    #[test]
+    fn a_cpu_forgets_what_it_knows_of_others_when_paths_change() -> Result {
+        let head = TestHead::following(IoPolicy::QueueDepth)?;
+        let (a, b) = (head.path()?, head.path()?);
+
+        if !move_to_cpu(1) {
+            return skip(c"needs two CPUs");
+        }
+        let there = a.request_start();
+        check!(move_to_cpu(0));
+        head.write(0)?;
+        check!(comes_to(&a, 1));
+
+        b.disable(NOT_READY);
+        b.enable(NOT_READY);
+        head.write(0)?;
+        check!(comes_to(&a, 0));
+        // And learns it again.
+        check!(comes_to(&a, 1));
+        a.request_done(there);
+        Ok(())
+    }
+
+    #[test]
+    fn a_port_with_requests_in_flight_is_not_freed() -> Result {
+        let head = TestHead::following(IoPolicy::QueueDepth)?;
+        let path = head.path()?;
+        let counted = path.request_start();
+
+        // SAFETY: The port is initialised; it is kept, since it is in use.
+        let ((), warnings) =
+            without_warnings(|| unsafe { ffi::mpath_port_exit(path.port().as_raw()) });
+        check_eq!(warnings, 1);
+        path.request_done(counted);
+        check_eq!(path.port().active(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn a_port_that_is_not_initialised_is_not_used() -> Result {
+        let head = TestHead::following(IoPolicy::QueueDepth)?;
+        let path = head.path()?;
+        let mut port = bindings::mpath_port::default();
+
+        // SAFETY: Nothing but the mark of a port is looked at before that is found; the path is on
+        // the head, and stays there.
+        unsafe {
+            (&raw mut port).write_bytes(GARBAGE, 1);
+            let (result, warnings) = without_warnings(|| {
+                ffi::mpath_add_device(path.dev(), head.as_raw(), path.disk(), &mut port, NO_NODE)
+            });
+            check!(result == EINVAL.to_errno() && warnings == 1);
+            let ((), warnings) = without_warnings(|| ffi::mpath_port_exit(&mut port));
+            check_eq!(warnings, 1);
+        }
+        check_eq!(head.write_many(1)?, 1);
+
+        // One that has been given up is not, either.
+        let port = FakePort::new(PortState::Live)?;
+        // SAFETY: The port is initialised, and no path goes through it. It is initialised again for
+        // its destructor.
+        unsafe {
+            ffi::mpath_port_exit(port.as_raw());
+            let ((), warnings) = without_warnings(|| ffi::mpath_port_exit(port.as_raw()));
+            check_eq!(warnings, 1);
+            check_eq!(ffi::mpath_port_init(port.as_raw()), 0);
+        }
+        Ok(())
+    }
+}
