@@ -277,9 +277,36 @@ impl<'a> Inside<'a> {
     /// The current shortlist. What it names stays until the section ends.
     #[inline(always)]
     pub(crate) fn shortlist(self) -> Listed<'a> {
-        let (inside, places) = shortlist::current(self);
+        let inside = shortlist::current(self);
 
-        Listed { inside, places }
+        Listed {
+            inside,
+            places: inside.places(),
+        }
+    }
+
+    /// The path that the policy in force chooses, if all paths of the current shortlist are
+    /// trusted.
+    #[inline(always)]
+    pub(crate) fn choose_trusted(self) -> Option<&'a MpathDevice> {
+        let inside = shortlist::current(self);
+        let policy = inside.head().shortlist.policy.load(Relaxed);
+
+        // SAFETY: Nothing but the values of policies is stored there.
+        match unsafe { IoPolicy::from_raw(policy).unwrap_unchecked() } {
+            // Without a look at the places, which `numa` has no use for.
+            IoPolicy::Numa => shortlist::nearest_to(inside, numa::current),
+            policy => {
+                let places = inside.places();
+
+                policy.choose(Listed { inside, places }, numa::current)
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn places(self) -> &'a Places {
+        self.head().shortlist.places()
     }
 
     /// Is `path` on the shortlist, if that is current? Any context.
@@ -323,7 +350,6 @@ impl<'a> Inside<'a> {
 
 impl<'a> Keeper<'a> for Inside<'a> {
     type Path = MpathDevice;
-    type Places = &'a Places;
 
     #[inline(always)]
     fn stamp(self) -> &'a Stamp {
@@ -339,11 +365,6 @@ impl<'a> Keeper<'a> for Inside<'a> {
         let _lock = self.head().shortlist.lock.lock();
 
         f()
-    }
-
-    #[inline(always)]
-    fn places(self) -> &'a Places {
-        self.head().shortlist.places()
     }
 
     fn paths(self) -> impl Iterator<Item = &'a MpathDevice> {
@@ -419,15 +440,6 @@ pub(crate) struct Listed<'a> {
 }
 
 impl<'a> Listed<'a> {
-    /// The path that the policy in force chooses.
-    #[inline(always)]
-    pub(crate) fn choose(self) -> Option<&'a MpathDevice> {
-        let policy = self.head().shortlist.policy.load(Relaxed);
-
-        // SAFETY: Nothing but the values of policies is stored there.
-        unsafe { IoPolicy::from_raw(policy).unwrap_unchecked() }.choose(self, numa::current)
-    }
-
     #[inline(always)]
     fn head(self) -> &'a MpathHead {
         self.inside.head()
@@ -457,7 +469,7 @@ impl<'a> Candidates<'a> for Listed<'a> {
 
     #[inline(always)]
     fn nearest(self, node: Node) -> Option<&'a MpathDevice> {
-        shortlist::nearest_to(self.inside, node)
+        shortlist::nearest_to(self.inside, || node)
     }
 
     #[inline(always)]

@@ -82,7 +82,7 @@ impl MpathHead {
             return;
         };
         let section = self.read();
-        let way = match section.inside().shortlist().choose() {
+        let way = match section.inside().choose_trusted() {
             Some(path) => path.way(),
             None => None,
         };

@@ -211,9 +211,6 @@ pub fn change_port(word: &AtomicU32, own: &Changes, of_ports: &Changes, state: P
 pub trait Keeper<'a>: Copy {
     /// The type of a path.
     type Path: Path + 'a;
-    /// The type that leads to the places of a shortlist.
-    type Places;
-
     /// Whether the shortlist is current.
     fn stamp(self) -> &'a Stamp;
 
@@ -222,9 +219,6 @@ pub trait Keeper<'a>: Copy {
 
     /// Runs `f` under the shortlist's lock.
     fn with_lock<R>(self, f: impl FnOnce() -> R) -> R;
-
-    /// Leads to the places now. A thread that has not made the shortlist asks when it is current.
-    fn places(self) -> Self::Places;
 
     /// All paths of the head.
     fn paths(self) -> impl Iterator<Item = &'a Self::Path>;
@@ -261,21 +255,18 @@ pub trait Keeper<'a>: Copy {
     fn remembered(self, node: Node) -> Option<&'a Self::Path>;
 }
 
-/// The current shortlist, made anew if need be: whose it is, and what leads to its places. Inside a
+/// Sees to it that the shortlist is current. What belongs to it is loaded afterwards. Inside a
 /// read-side section.
 ///
 /// The caller goes on with the keeper that it gets back, so that it need not keep its own over the
 /// call that seldom happens.
 #[inline(always)]
-pub fn current<'a, K: Keeper<'a>>(keeper: K) -> (K, K::Places) {
-    let keeper = if keeper.stamp().is_current(keeper.of_ports()) {
+pub fn current<'a, K: Keeper<'a>>(keeper: K) -> K {
+    if keeper.stamp().is_current(keeper.of_ports()) {
         keeper
     } else {
         renewed(keeper)
-    };
-
-    // The places are loaded after the stamp.
-    (keeper, keeper.places())
+    }
 }
 
 #[cold]
@@ -287,8 +278,8 @@ fn renewed<'a, K: Keeper<'a>>(keeper: K) -> K {
 
 /// The path of a current shortlist that is nearest to a node. Inside a read-side section.
 #[inline(always)]
-pub fn nearest_to<'a, K: Keeper<'a>>(keeper: K, node: Node) -> Option<&'a K::Path> {
-    match keeper.remembered(node) {
+pub fn nearest_to<'a, K: Keeper<'a>>(keeper: K, node: impl Fn() -> Node) -> Option<&'a K::Path> {
+    match keeper.remembered(node()) {
         Some(path) => Some(path),
         None => elect(keeper, node),
     }
@@ -339,7 +330,10 @@ fn complete<'a, K: Keeper<'a>>(keeper: K, paths: usize, is_trusted: bool) {
 /// Finds the path that is nearest to a node, and remembers it. Inside a read-side section.
 #[cold]
 #[inline(never)]
-pub fn elect<'a, K: Keeper<'a>>(keeper: K, node: Node) -> Option<&'a K::Path> {
+pub fn elect<'a, K: Keeper<'a>>(keeper: K, node: impl Fn() -> Node) -> Option<&'a K::Path> {
+    // Found out again, so that nobody keeps it over a call that seldom happens.
+    let node = node();
+
     renew(keeper, || {
         let path = nearest(keeper.listed(), node)?;
 

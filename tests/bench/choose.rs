@@ -13,7 +13,7 @@ pub unsafe extern "C" fn mpath_bench_choose(
     // SAFETY: By this function's contract.
     let section = unsafe { MpathHead::from_raw(head) }.read();
 
-    match section.inside().shortlist().choose() {
+    match section.inside().choose_trusted() {
         // SAFETY: By this function's contract; the path stays until the section ends.
         Some(path) => unsafe { cb.unwrap_unchecked()(path.as_raw(), core::ptr::null_mut()) },
         None => EAGAIN.to_errno(),

@@ -214,7 +214,6 @@ impl Submission for Head {
 /// One path needs no places, and has no policy.
 impl<'a> Keeper<'a> for &'a Head {
     type Path = FakePath;
-    type Places = ();
 
     fn stamp(self) -> &'a Stamp {
         &self.stamp
@@ -229,8 +228,6 @@ impl<'a> Keeper<'a> for &'a Head {
 
         f()
     }
-
-    fn places(self) {}
 
     fn paths(self) -> impl Iterator<Item = &'a FakePath> {
         core::iter::once(&self.path)

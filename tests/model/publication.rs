@@ -447,7 +447,6 @@ impl<const READERS: usize> Section<'_, READERS> {
 
 impl<'a, const READERS: usize> Keeper<'a> for &'a Section<'_, READERS> {
     type Path = Seen;
-    type Places = ();
 
     fn stamp(self) -> &'a Stamp {
         &self.head.stamp
@@ -463,8 +462,6 @@ impl<'a, const READERS: usize> Keeper<'a> for &'a Section<'_, READERS> {
 
         f()
     }
-
-    fn places(self) {}
 
     fn paths(self) -> impl Iterator<Item = &'a Seen> {
         self.iter()
@@ -575,7 +572,7 @@ impl<'a, const READERS: usize> Candidates<'a> for &'a Section<'_, READERS> {
 
     fn nearest(self, node: Node) -> Option<&'a Seen> {
         if self.head.mutant != Mutant::ElectsWithoutTheLock {
-            return shortlist::nearest_to(self, node);
+            return shortlist::nearest_to(self, || node);
         }
         self.remembered(node)
             .or_else(|| self.elect_without_the_lock(node))

@@ -385,7 +385,8 @@ impl Head {
     #[inline(never)]
     fn choose(&'static self) -> Option<&'static Disk> {
         let section = self.read();
-        let (inside, places) = shortlist::current(Inside(section.head));
+        let inside = shortlist::current(Inside(section.head));
+        let places = inside.places();
         let policy = IoPolicy::from_raw(self.shortlist.policy.load(Relaxed));
         let node = || Node(CPU.with(|cpu| cpu.node.get()));
         let disk = policy
@@ -422,6 +423,11 @@ impl Head {
 struct Inside<'a>(&'a Head);
 
 impl<'a> Inside<'a> {
+    #[inline(always)]
+    fn places(self) -> &'a Places {
+        self.0.places()
+    }
+
     fn iter(self) -> impl Iterator<Item = &'a Device> + Clone {
         let places = self.places();
 
@@ -434,7 +440,6 @@ impl<'a> Inside<'a> {
 
 impl<'a> Keeper<'a> for Inside<'a> {
     type Path = Device;
-    type Places = &'a Places;
 
     #[inline(always)]
     fn stamp(self) -> &'a Stamp {
@@ -450,11 +455,6 @@ impl<'a> Keeper<'a> for Inside<'a> {
         let _lock = self.0.shortlist.lock.lock();
 
         f()
-    }
-
-    #[inline(always)]
-    fn places(self) -> &'a Places {
-        self.0.places()
     }
 
     fn paths(self) -> impl Iterator<Item = &'a Device> {
@@ -536,7 +536,7 @@ impl<'a> Candidates<'a> for Listed<'a> {
 
     #[inline(always)]
     fn nearest(self, node: Node) -> Option<&'a Device> {
-        shortlist::nearest_to(self.inside, node)
+        shortlist::nearest_to(self.inside, || node)
     }
 
     #[inline(always)]
