@@ -3,9 +3,9 @@
 //! libmultipath: one block device over several that lead to the same storage.
 //!
 //! The pure modules decide (`policy`, `state`, `trust`, `care`, `waiting`, `shortlist`,
-//! `submission`, `removal`, `departure`, `depth`, `life`, `nodes`, `parking`, `fence`, `list`, `alarm`), the
-//! engine carries out, the faces convert. C drivers use `include/linux/multipath.h`, Rust drivers
-//! what is exported here: see [`driver`].
+//! `submission`, `removal`, `departure`, `depth`, `life`, `nodes`, `parking`, `fence`, `list`,
+//! `alarm`), the engine carries out, the faces convert. C drivers use `include/linux/multipath.h`,
+//! Rust drivers what is exported here: see [`driver`].
 
 pub mod alarm;
 mod bindings;
