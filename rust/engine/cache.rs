@@ -59,9 +59,9 @@ impl CurrentPath {
     /// The slot of a node.
     #[inline(always)]
     pub(crate) fn slot(&self, node: Node) -> &AtomicPtr<MpathDevice> {
-        // SAFETY: A slot's index is less than `map.slots()`, since there is one map only, so by the
+        // SAFETY: By the invariant of the map a slot's index is less than `map.slots()`, so by the
         // type invariant the slot is there.
-        unsafe { &*self.slots.as_ptr().add(numa::slot(node)) }
+        unsafe { &*self.slots.as_ptr().add(self.map.slot(node).index()) }
     }
 
     /// All slots.

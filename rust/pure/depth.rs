@@ -5,17 +5,17 @@
 //! A port has a record for each CPU. A request is counted in the record of the CPU that it began
 //! on, until it ends, wherever it ends. So no request writes a line that all CPUs use.
 //!
-//! For a CPU the depth of a port is what its own record counts, which is exact, and what it knows of
-//! the others: how many requests they had in flight when it looked last. It looks at all ports that
-//! a head chooses from at once ([`catch_up`]), and one CPU at a time may do so, each in another
-//! tick. That CPU evens out what all have in flight; the others keep to what they know meanwhile. If
-//! all looked at the same time, all of them would leave the port that is the busiest just then, and
-//! come back to it together.
+//! For a CPU the depth of a port is what its own record counts, which is exact, and what it knows
+//! of the others: how many requests they had in flight when it looked last. It looks at all ports
+//! that a head chooses from at once ([`catch_up`]), and one CPU at a time may do so, each in
+//! another tick. That CPU evens out what all have in flight; the others keep to what they know
+//! meanwhile. If all looked at the same time, all of them would leave the port that is the busiest
+//! just then, and come back to it together.
 //!
-//! When the paths that a head chooses from have changed, what a CPU knows of the others misleads it:
-//! a path that has just come back has nothing in flight, and each CPU would fill it for all of them.
-//! So it forgets that then, and spreads its own requests evenly until it looks again. It does the
-//! same when it could not look for long.
+//! When the paths that a head chooses from have changed, what a CPU knows of the others misleads
+//! it: a path that has just come back has nothing in flight, and each CPU would fill it for all of
+//! them. So it forgets that then, and spreads its own requests evenly until it looks again. It does
+//! the same when it could not look for long.
 
 use crate::pure::sync::AtomicU32;
 
@@ -63,9 +63,9 @@ const RECORDS_PER_TICK: usize = 256;
 const TOO_OLD: u32 = 64;
 
 /// A CPU's chance to learn what other CPUs have in flight through the ports that a head chooses
-/// from. It takes the chance if it is its turn: those that have looked wait until all that were busy
-/// then can have looked, too. Called once in a tick, numbered `now`; ticks may wrap around. Any
-/// context.
+/// from. It takes the chance if it is its turn: those that have looked wait until all that were
+/// busy then can have looked, too. Called once in a tick, numbered `now`; ticks may wrap around.
+/// Any context.
 ///
 /// `has_changed` says that these are not the ports of the CPU's last call.
 pub fn catch_up<P: Port>(

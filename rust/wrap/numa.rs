@@ -8,10 +8,6 @@ use crate::pure::nodes::{
     NodeMap, //
 };
 use kernel::prelude::*;
-use kernel::sync::atomic::{
-    Atomic,
-    Relaxed, //
-};
 use kernel::sync::SetOnce;
 
 /// The map for every id that this kernel can have.
@@ -25,34 +21,18 @@ const LOCAL_DISTANCE: u32 = 10;
 
 static MAP: SetOnce<Map> = SetOnce::new();
 
-/// What the map says, where every bio can look it up without being led there. 0 before there is a
-/// map, and so always an index that the map has.
-static SLOTS: [Atomic<u32>; bindings::MAX_NUMNODES as usize] =
-    [const { Atomic::new(0) }; bindings::MAX_NUMNODES as usize];
-
 /// The map of this machine. Which nodes are possible is settled early in boot and does not change.
 pub(crate) fn map() -> &'static Map {
     loop {
         if let Some(map) = MAP.as_ref() {
             return map;
         }
-        let map = Map::new(|node| {
+        // A false return means that another CPU is at it: look again.
+        MAP.populate(Map::new(|node| {
             // SAFETY: The helper reads a mask; any id up to `MAX_NUMNODES` may be asked for.
             unsafe { bindings::mpath_helper_node_possible(node.0 as i32) }
-        });
-        for (id, slot) in SLOTS.iter().enumerate() {
-            slot.store(map.slot(Node(id as u32)).index() as u32, Relaxed);
-        }
-        // A false return means that another CPU is at it: look again.
-        MAP.populate(map);
+        }));
     }
-}
-
-/// The index of a node's slot, less than that of [`map`] has slots. An id that is too large is
-/// taken for another one.
-#[inline(always)]
-pub(crate) fn slot(node: Node) -> usize {
-    SLOTS[node.0 as usize & (SLOTS.len() - 1)].load(Relaxed) as usize
 }
 
 /// The node of the CPU that we run on; a hint unless preemption is off.

@@ -5,8 +5,8 @@
 //!
 //! Time is virtual, and chance follows from a seed, so a run is the same each time. Each CPU has a
 //! submitter that keeps so many requests in flight. [`Rule::Ours`] is the very code that the kernel
-//! runs, the policy and what it knows; [`Rule::Reference`] counts exactly and takes the first of the
-//! least busy paths, as the kernel's own driver does.
+//! runs, the policy and what it knows; [`Rule::Reference`] counts exactly and takes the first of
+//! the least busy paths, as the kernel's own driver does.
 
 use core::cell::{
     Cell,

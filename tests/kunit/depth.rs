@@ -106,7 +106,9 @@ mod tests {
         check_eq!(head.write_many(6)?, 6);
         check_eq!(b.bios(), before + 6);
 
-        there.into_iter().for_each(|counted| a.request_done(counted));
+        there
+            .into_iter()
+            .for_each(|counted| a.request_done(counted));
         check!(comes_to(&b, 0) && eventually(|| comes_to(&a, 0)));
         Ok(())
     }

@@ -255,6 +255,7 @@ void nvme_mpath_end_request(struct request *rq)
 				 blk_rq_bytes(rq) >> SECTOR_SHIFT,
 				 nr->start_time);
 }
+EXPORT_SYMBOL_GPL(nvme_mpath_end_request);
 
 /*
  * A driver has sent us a bio, or a clone of one, with the mark that its own head
