@@ -669,3 +669,26 @@ fn a_cpu_evens_out_what_it_has_seen_before_the_next_one_looks() {
         );
     }
 }
+
+/// While a path is away, each CPU learns that nothing is in flight there.
+///
+/// Shows L-13.
+#[test]
+fn cpus_do_not_fill_a_path_that_has_come_back_for_all_of_them() {
+    let back = Event::Comes(1);
+    let mut reset = Scenario::steady(equal(4, Service::Parallel(FAST)), vec![39; 16], 1)
+        .after([Event::Goes(1)])
+        .after([back]);
+
+    // From two ticks after it has come back.
+    reset.from = reset.changes[1].0 + 2 * TICK;
+    reset.until = reset.from + 10 * TICK;
+
+    let [ours, reference] = [Rule::Ours, Rule::Reference].map(|rule| reset.run(rule));
+    assert!(
+        ours.mean() <= reference.mean() + 4.0,
+        "{:.2} in flight between paths, {:.2} in the reference",
+        ours.mean(),
+        reference.mean()
+    );
+}
