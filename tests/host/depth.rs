@@ -554,13 +554,13 @@ impl Scenario {
         self
     }
 
-    /// Runs it both ways. What is in flight differs by no more than one request more than in the
+    /// Runs it both ways. What is in flight differs by no more than two requests more than in the
     /// reference on average, and by five more at any moment.
     fn is_as_even_as_the_reference(&self) -> Result<[Outcome; 2], TestCaseError> {
         let [ours, reference] = [Rule::Ours, Rule::Reference].map(|rule| self.run(rule));
 
         prop_assert!(
-            ours.mean() <= reference.mean() + 1.0 && ours.worst() <= reference.worst() + 5,
+            ours.mean() <= reference.mean() + 2.0 && ours.worst() <= reference.worst() + 5,
             "{:.2} on average and {} at most, {:.2} and {} in the reference",
             ours.mean(),
             ours.worst(),
