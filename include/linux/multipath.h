@@ -168,11 +168,13 @@ enum mpath_port_state {
  * @active: private, how many of those that began on this CPU are in flight
  * @others: private, how many the other CPUs had in flight when this one looked
  * @next_look: private, when it may look again
+ * @patience: private, how long others wait until it has evened out what it saw
  */
 struct mpath_port_cpu {
 	atomic_t		active;
 	unsigned int		others;
 	unsigned int		next_look;
+	unsigned int		patience;
 };
 
 /**

@@ -111,6 +111,7 @@ struct PortCpu {
     active: Atomic<i32>,
     others: Atomic<u32>,
     next_look: Atomic<u32>,
+    patience: Atomic<u32>,
 }
 
 const _: () = assert!(size_of::<PortCpu>() == size_of::<bindings::mpath_port_cpu>());
@@ -129,7 +130,7 @@ struct Seen<'a> {
 }
 
 impl Seen<'_> {
-    fn own(&self) -> &PortCpu {
+    fn record(&self) -> &PortCpu {
         self.port.cpu(self.cpu)
     }
 }
@@ -140,7 +141,7 @@ impl depth::Port for Seen<'_> {
     }
 
     fn set_others(self, requests: u32) {
-        self.own().others.store(requests, Relaxed);
+        self.record().others.store(requests, Relaxed);
     }
 
     fn with_last_look<R>(self, f: impl FnOnce(&AtomicU32) -> R) -> R {
@@ -150,11 +151,27 @@ impl depth::Port for Seen<'_> {
     }
 
     fn next_look(self) -> u32 {
-        self.own().next_look.load(Relaxed)
+        self.record().next_look.load(Relaxed)
     }
 
     fn set_next_look(self, tick: u32) {
-        self.own().next_look.store(tick, Relaxed);
+        self.record().next_look.store(tick, Relaxed);
+    }
+
+    fn patience(self) -> u32 {
+        self.record().patience.load(Relaxed)
+    }
+
+    fn set_patience(self, ticks: u32) {
+        self.record().patience.store(ticks, Relaxed);
+    }
+
+    fn own(self) -> u32 {
+        self.record().active()
+    }
+
+    fn depth(self) -> u32 {
+        self.own().wrapping_add(self.record().others.load(Relaxed))
     }
 }
 
@@ -168,7 +185,7 @@ impl MpathHead {
         let turn = self.shortlist.turn_of(cpu);
         let now = now();
 
-        turn.tick.store(now, Relaxed);
+        let ago = now.wrapping_sub(turn.tick.xchg(now, Relaxed));
 
         let section = self.read();
         // Otherwise the next bio makes one, and the next tick brings the next chance.
@@ -184,7 +201,7 @@ impl MpathHead {
 
         turn.list.store(list, Relaxed);
         // SAFETY: Any context.
-        depth::catch_up(ports, has_changed, now, unsafe {
+        depth::catch_up(ports, has_changed, ago, now, unsafe {
             bindings::mpath_helper_possible_cpus()
         });
     }

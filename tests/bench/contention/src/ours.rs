@@ -128,6 +128,7 @@ struct PortCpu {
     active: AtomicU32,
     others: AtomicU32,
     next_look: AtomicU32,
+    patience: AtomicU32,
 }
 
 /// What a CPU has of all ports of a head. In the kernel it is allocated per CPU: what one CPU has of
@@ -173,7 +174,7 @@ struct Seen<'a> {
 }
 
 impl Seen<'_> {
-    fn own(&self) -> &PortCpu {
+    fn record(&self) -> &PortCpu {
         self.port.of_cpu(self.cpu)
     }
 }
@@ -184,7 +185,7 @@ impl depth::Port for Seen<'_> {
     }
 
     fn set_others(self, requests: u32) {
-        self.own().others.store(requests, Relaxed);
+        self.record().others.store(requests, Relaxed);
     }
 
     fn with_last_look<R>(self, f: impl FnOnce(&sync::AtomicU32) -> R) -> R {
@@ -192,11 +193,27 @@ impl depth::Port for Seen<'_> {
     }
 
     fn next_look(self) -> u32 {
-        self.own().next_look.load(Relaxed)
+        self.record().next_look.load(Relaxed)
     }
 
     fn set_next_look(self, tick: u32) {
-        self.own().next_look.store(tick, Relaxed);
+        self.record().next_look.store(tick, Relaxed);
+    }
+
+    fn patience(self) -> u32 {
+        self.record().patience.load(Relaxed)
+    }
+
+    fn set_patience(self, ticks: u32) {
+        self.record().patience.store(ticks, Relaxed);
+    }
+
+    fn own(self) -> u32 {
+        self.record().active.load(Relaxed)
+    }
+
+    fn depth(self) -> u32 {
+        self.own() + self.record().others.load(Relaxed)
     }
 }
 
@@ -412,8 +429,9 @@ impl Head {
         CPU.with(|cpu| {
             let has_changed = cpu.list.replace(list) != list;
 
-            cpu.tick.set(now);
-            catch_up(ports, has_changed, now, CPUS as u32);
+            let ago = now.wrapping_sub(cpu.tick.replace(now));
+
+            catch_up(ports, has_changed, ago, now, CPUS as u32);
         });
     }
 }
