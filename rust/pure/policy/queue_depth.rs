@@ -20,9 +20,9 @@ use crate::pure::nodes::Node;
 /// they are not.
 ///
 /// Of a few paths that are equally busy, or idle, a CPU takes the same one each time: the first
-/// from the place that is its own. Other CPUs hear of its choices at the next sweep only (see
-/// [`depth`](crate::pure::depth)), so what they know is right as long as its choices stay. And CPUs have
-/// different places, so they do not meet on one path before they have heard of each other.
+/// from the place that is its own. Other CPUs hear of its choices only when they look (see
+/// [`depth`](crate::pure::depth)), so what they know is right as long as its choices stay. And CPUs
+/// have different places, so they do not meet on one path before they have heard of each other.
 pub struct QueueDepth;
 
 impl QueueDepth {

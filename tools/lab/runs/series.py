@@ -4,8 +4,8 @@
 build/series/fixes/ has repairs of the kernel's own NVMe driver, which need nothing of the library: each file of
 drivers/nvme/fixes/ is one patch, a subject, a message, and after a line of dashes a diff.
 
-The other series, which comes after it, is the library and NVMe on it. Each tools/series/NN-*.txt is one
-patch: a header with its subject and what goes into it, and its message. A library's file goes to
+The other series, which comes after it, is the library and NVMe on it. It begins with block/lower.patch, which has
+its own message. Each tools/series/NN-*.txt is one patch: a header with its subject and what goes into it, and its message. A library's file goes to
 lib/multipath/, the header to include/linux/; `Patch:` names a diff against files that the tree has. A file
 that several patches claim goes into the last of them.
 
@@ -65,7 +65,7 @@ def run() -> str:
     """Writes the fixes and the series, and tries them as far as BUILD= asks for."""
     tree = source.kernel().tree
     repairs = [_read_fix(file) for file in patterns.files("*.patch", place=modules.FIXES)]
-    plan = [_read(file) for file in patterns.files("[0-9]*.txt", place=PLAN)]
+    plan = [_read_fix(source.BLOCK_PATCH), *(_read(file) for file in patterns.files("[0-9]*.txt", place=PLAN))]
     claims = _claims(plan)
     shutil.rmtree(HOME, ignore_errors=True)
     FIXES.mkdir(parents=True)
