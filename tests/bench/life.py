@@ -167,7 +167,7 @@ def slow_port(target) -> Port:
                     f"tc -n slow qdisc add dev slow0 root netem delay {SLOW_MS}ms limit 10000"):
         subprocess.run(command.split(), check=True)
     port = Port("tcp", 1000, NVMET / "subsystems" / target.nqn)
-    port.address["traddr"] = SLOW_ADDRESS
+    port.address["traddr"] = port.wire.address["traddr"] = SLOW_ADDRESS
     port.directory.mkdir()
     port.configure()
     # A port listens in the network of whoever starts it. Not `ip netns exec`, which hides configfs.
