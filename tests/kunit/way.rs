@@ -4,6 +4,7 @@
 //!
 //! Without `CONFIG_LIBMULTIPATH_ONE_PASS` the block layer does what these tests are about.
 
+use super::check::eventually;
 use super::driver::{
     Setup,
     TestHead, //
@@ -111,8 +112,12 @@ mod tests {
         let frozen = Frozen::new(&path);
         let writer = waiting_write(&head, &path)?;
 
-        // Would not return.
-        head.synchronize();
+        let wait = {
+            let head = head.clone();
+
+            Thread::spawn(move || head.synchronize())?
+        };
+        check!(eventually(|| wait.is_done()));
         check!(!writer.is_done());
         drop(frozen);
         check_eq!(writer.join()??, OK);
