@@ -145,10 +145,13 @@ def set_policy(disk, policy) -> None:
 
 
 def hold(disk, count) -> None:
-    """Sends one read down each path, by queue-depth, and leaves it there."""
-    RUN.write_text(f"{disk.device} 4096 0 {count} {count} {HOLD}")
-    depths = [path.read("queue_depth") for path in disk.paths()]
-    assert set(depths) == {"1"}, f"not every path has an I/O in flight: {depths}"
+    """Sends two reads for each path, by queue-depth, and leaves them there.
+
+    Queue-depth looks at a few of many paths, so not each has two. One it has.
+    """
+    RUN.write_text(f"{disk.device} 4096 0 {2 * count} {2 * count} {HOLD}")
+    depths = [int(path.read("queue_depth")) for path in disk.paths()]
+    assert all(depths), f"not every path has an I/O in flight: {depths}"
 
 
 def release() -> None:
