@@ -29,13 +29,17 @@ use kernel::sync::Arc;
 use kernel::time::delay::fsleep;
 use kernel::time::Delta;
 
-/// The queue of a path is frozen until this is dropped.
+/// The queue of a path is frozen until this is dropped. As by another thread: this one takes locks
+/// meanwhile that a driver does not take while it has frozen a queue.
 struct Frozen(Arc<FakePath>);
 
 impl Frozen {
     fn new(path: &Arc<FakePath>) -> Self {
         // SAFETY: The disk is there as long as the path.
-        unsafe { bindings::blk_mq_freeze_queue_nomemsave((*path.disk()).queue) };
+        unsafe {
+            bindings::blk_freeze_queue_start_non_owner((*path.disk()).queue);
+            bindings::blk_mq_freeze_queue_wait((*path.disk()).queue);
+        }
         Self(path.clone())
     }
 }
@@ -43,7 +47,7 @@ impl Frozen {
 impl Drop for Frozen {
     fn drop(&mut self) {
         // SAFETY: Frozen by `new()`.
-        unsafe { bindings::blk_mq_unfreeze_queue_nomemrestore((*self.0.disk()).queue) };
+        unsafe { bindings::blk_mq_unfreeze_queue_non_owner((*self.0.disk()).queue) };
     }
 }
 
