@@ -105,7 +105,7 @@ impl MpathPort {
     }
 }
 
-/// What a CPU knows of a port: `struct mpath_port_cpu`.
+/// A CPU's record of a port: `struct mpath_port_cpu`.
 #[repr(C)]
 struct PortCpu {
     active: Atomic<i32>,

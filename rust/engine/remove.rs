@@ -52,7 +52,7 @@ use kernel::time::msecs_to_jiffies;
 pub(crate) fn synchronize_submitters() {
     might_sleep();
     if !IS_ONE_PASS {
-        // What has had its time is left to its fate: a removal waits for nobody who does not end.
+        // After its limit a removal goes on: it waits for nobody who does not end.
         tasks::synchronize();
     }
 }

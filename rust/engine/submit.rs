@@ -628,7 +628,7 @@ impl Chosen {
     }
 }
 
-/// What has become of a path whose queue took no bio.
+/// How waiting for the queue of a path has ended.
 enum Opened {
     /// It takes the bio.
     Way(Way),
