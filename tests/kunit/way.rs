@@ -78,6 +78,21 @@ fn waiting_write(head: &Arc<TestHead>, path: &FakePath) -> Result<Thread<Result<
     Ok(writer)
 }
 
+/// A bio waits for the queue of its path, of which `happen` makes something else; then the queue
+/// opens. Another path gets the bio.
+fn goes_to_the_other_path(happen: impl FnOnce(&FakePath)) -> Result {
+    let (head, path, other) = head_with_two_paths()?;
+    let frozen = Frozen::new(&path);
+    let writer = waiting_write(&head, &path)?;
+
+    happen(&path);
+    drop(frozen);
+    check_eq!(writer.join()??, OK);
+    check_eq!(path.bios(), 1);
+    check_eq!(other.bios(), 1);
+    Ok(())
+}
+
 #[kunit_tests(mpath_way)]
 mod tests {
     use super::*;
@@ -130,30 +145,16 @@ mod tests {
 
     #[test]
     fn a_path_that_has_gone_gets_nothing_when_its_queue_opens() -> Result {
-        let (head, path, other) = head_with_two_paths()?;
-        let frozen = Frozen::new(&path);
-        let writer = waiting_write(&head, &path)?;
-
-        path.remove();
-        drop(frozen);
-        check_eq!(writer.join()??, OK);
-        check_eq!(path.bios(), 1);
-        check_eq!(other.bios(), 1);
-        Ok(())
+        goes_to_the_other_path(|path| {
+            path.remove();
+        })
     }
 
     #[test]
     fn a_path_that_is_to_go_gets_nothing_when_its_queue_opens() -> Result {
-        let (head, path, other) = head_with_two_paths()?;
-        let frozen = Frozen::new(&path);
-        let writer = waiting_write(&head, &path)?;
-
-        path.quiesce();
-        drop(frozen);
-        check_eq!(writer.join()??, OK);
-        check_eq!(path.bios(), 1);
-        check_eq!(other.bios(), 1);
-        Ok(())
+        goes_to_the_other_path(|path| {
+            path.quiesce();
+        })
     }
 
     #[test]
