@@ -11,19 +11,19 @@ use super::misuse::{
     mark,
     misuse, //
 };
-use super::path::MpathPort;
+use super::path::{
+    MpathDevice,
+    MpathPort, //
+};
 use crate::bindings;
 use crate::pure::depth::{
     self,
-    Elsewhere, //
+    Record, //
 };
 use crate::pure::state::PortState;
 use crate::pure::sync::AtomicU32;
 use kernel::prelude::*;
-use kernel::sync::atomic::{
-    Atomic,
-    Relaxed, //
-};
+use kernel::sync::atomic::Relaxed;
 
 impl MpathPort {
     /// Fills a driver's structure in, for a port that no path goes through. Allocates, may sleep.
@@ -86,92 +86,42 @@ impl MpathPort {
 
     /// How many requests are in flight. Exact while none begins or ends. Any context.
     pub(crate) fn in_flight(&self) -> u32 {
-        self.in_flight_on(|_| true).requests
+        depth::in_flight(self)
+    }
+}
+
+const _: () = assert!(size_of::<Record>() == size_of::<bindings::mpath_port_cpu>());
+
+impl depth::Port for MpathPort {
+    fn cpus(&self) -> impl Iterator<Item = u32> {
+        // SAFETY: Any context.
+        let ids = unsafe { bindings::mpath_helper_cpu_ids() };
+        let mut last = -1;
+
+        core::iter::from_fn(move || {
+            // SAFETY: Any context; -1 or a CPU comes before the next one.
+            let cpu = unsafe { bindings::mpath_helper_next_cpu(last) };
+
+            last = cpu as i32;
+            (cpu < ids).then_some(cpu)
+        })
     }
 
-    /// What is in flight of these CPUs.
-    fn in_flight_on(&self, is_meant: impl Fn(u32) -> bool) -> Elsewhere {
-        cpus()
-            .filter(|cpu| is_meant(*cpu))
-            .fold(Elsewhere::default(), |all, cpu| {
-                all.and(self.cpu(cpu).active())
-            })
+    fn cpu_count(&self) -> u32 {
+        // SAFETY: Any context.
+        unsafe { bindings::mpath_helper_possible_cpus() }
     }
 
-    fn cpu(&self, cpu: u32) -> &PortCpu {
+    fn record(&self, cpu: u32) -> &Record {
         // SAFETY: The records stay as long as the port, and there is one for each possible CPU,
         // which is only accessed atomically.
         unsafe { &*bindings::mpath_helper_port_cpu((*self.as_raw()).cpus, cpu).cast() }
     }
-}
 
-/// A CPU's record of a port: `struct mpath_port_cpu`.
-#[repr(C)]
-struct PortCpu {
-    active: Atomic<i32>,
-    others: Atomic<u32>,
-    next_look: Atomic<u32>,
-    patience: Atomic<u32>,
-}
-
-const _: () = assert!(size_of::<PortCpu>() == size_of::<bindings::mpath_port_cpu>());
-
-impl PortCpu {
-    fn active(&self) -> u32 {
-        self.active.load(Relaxed) as u32
-    }
-}
-
-/// A port and the CPU that sees it.
-#[derive(Clone, Copy)]
-struct Seen<'a> {
-    port: &'a MpathPort,
-    cpu: u32,
-}
-
-impl Seen<'_> {
-    fn record(&self) -> &PortCpu {
-        self.port.cpu(self.cpu)
-    }
-}
-
-impl depth::Port for Seen<'_> {
-    fn elsewhere(self) -> Elsewhere {
-        self.port.in_flight_on(|cpu| cpu != self.cpu)
-    }
-
-    fn set_others(self, requests: u32) {
-        self.record().others.store(requests, Relaxed);
-    }
-
-    fn with_last_look<R>(self, f: impl FnOnce(&AtomicU32) -> R) -> R {
+    fn last_look(&self) -> &AtomicU32 {
         // SAFETY: `AtomicU32` is a transparent `u32`, valid as long as the port, and only accessed
         // atomically.
-        f(unsafe { &*(&raw const (*self.port.as_raw()).looked).cast() })
-    }
-
-    fn next_look(self) -> u32 {
-        self.record().next_look.load(Relaxed)
-    }
-
-    fn set_next_look(self, tick: u32) {
-        self.record().next_look.store(tick, Relaxed);
-    }
-
-    fn patience(self) -> u32 {
-        self.record().patience.load(Relaxed)
-    }
-
-    fn set_patience(self, ticks: u32) {
-        self.record().patience.store(ticks, Relaxed);
-    }
-
-    fn own(self) -> u32 {
-        self.record().active()
-    }
-
-    fn depth(self) -> u32 {
-        self.own().wrapping_add(self.record().others.load(Relaxed))
+        unsafe { &*(&raw const (*self.as_raw()).looked).cast() }
     }
 }
 
@@ -189,21 +139,13 @@ impl MpathHead {
 
         let section = self.read();
         // Otherwise the next bio makes one, and the next tick brings the next chance.
-        let Some((of, paths)) = section.inside().current() else {
+        let Some((list, paths)) = section.inside().current() else {
             return;
         };
-        let list = of as u32;
         let has_changed = turn.list.load(Relaxed) != list;
-        let ports = paths.map(|path| Seen {
-            port: path.port(),
-            cpu,
-        });
 
         turn.list.store(list, Relaxed);
-        // SAFETY: Any context.
-        depth::catch_up(ports, has_changed, ago, now, unsafe {
-            bindings::mpath_helper_possible_cpus()
-        });
+        depth::catch_up(paths.map(MpathDevice::port), cpu, has_changed, ago, now);
     }
 }
 
@@ -211,19 +153,4 @@ impl MpathHead {
 fn now() -> u32 {
     // SAFETY: Any context.
     unsafe { bindings::mpath_helper_jiffies() as u32 }
-}
-
-/// All CPUs that there can be, also those that are offline.
-fn cpus() -> impl Iterator<Item = u32> {
-    // SAFETY: Any context.
-    let ids = unsafe { bindings::mpath_helper_cpu_ids() };
-    let mut last = -1;
-
-    core::iter::from_fn(move || {
-        // SAFETY: Any context; -1 or a CPU comes before the next one.
-        let cpu = unsafe { bindings::mpath_helper_next_cpu(last) };
-
-        last = cpu as i32;
-        (cpu < ids).then_some(cpu)
-    })
 }

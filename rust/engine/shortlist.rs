@@ -322,20 +322,20 @@ impl<'a> Inside<'a> {
                 .any(|place| core::ptr::eq(place.load(), path))
     }
 
-    /// What the shortlist was made of and the paths on it, if it is current. Any context.
-    pub(crate) fn current(self) -> Option<(u64, impl Iterator<Item = &'a MpathDevice> + Clone)> {
+    /// The number of the shortlist and the paths on it, if it is current. Any context.
+    pub(crate) fn current(self) -> Option<(u32, impl Iterator<Item = &'a MpathDevice> + Clone)> {
         let shortlist = &self.head().shortlist;
 
         if !shortlist.is_current() {
             return None;
         }
-        let of = shortlist.stamp.of();
+        let number = shortlist.stamp.number();
         // The array is loaded after the stamp, as everywhere.
         let used = shortlist.places().used().iter();
 
         // SAFETY: A path on a shortlist that was current stays until the section ends.
         Some((
-            of,
+            number,
             used.filter_map(|place| unsafe { place.load().as_ref() }),
         ))
     }
@@ -365,6 +365,12 @@ impl<'a> Keeper<'a> for Inside<'a> {
         let _lock = self.head().shortlist.lock.lock();
 
         f()
+    }
+
+    fn try_with_lock(self, f: impl FnOnce()) -> bool {
+        let lock = self.head().shortlist.lock.try_lock();
+
+        lock.is_some().then(f).is_some()
     }
 
     fn paths(self) -> impl Iterator<Item = &'a MpathDevice> {

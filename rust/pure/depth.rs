@@ -19,53 +19,95 @@
 
 use crate::pure::sync::AtomicU32;
 
-/// What a CPU sees of the others when it looks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Elsewhere {
-    /// How many requests they have in flight.
-    pub requests: u32,
-    /// How many of them have any.
-    pub cpus: u32,
+/// What a CPU knows of the requests in flight through a port: `struct mpath_port_cpu`.
+#[repr(C)]
+pub struct Record {
+    /// How many that began on this CPU are in flight.
+    active: AtomicU32,
+    /// How many others had in flight when this CPU looked.
+    others: AtomicU32,
+    /// The tick from which on this CPU may look again.
+    next_look: AtomicU32,
+    /// For how many ticks this CPU may still keep others from looking. 0 when it does not.
+    patience: AtomicU32,
 }
 
-impl Elsewhere {
-    /// One more CPU has so many requests in flight.
-    pub fn and(self, requests: u32) -> Self {
+#[cfg(not(CONFIG_RUST))]
+impl Default for Record {
+    fn default() -> Self {
         Self {
-            requests: self.requests.wrapping_add(requests),
-            cpus: self.cpus + u32::from(requests > 0),
+            active: AtomicU32::new(0),
+            others: AtomicU32::new(0),
+            next_look: AtomicU32::new(0),
+            patience: AtomicU32::new(0),
         }
     }
 }
 
-/// A port and the CPU that sees it.
-pub trait Port: Copy {
-    /// What is in flight of other CPUs. Reads the record of each.
-    fn elsewhere(self) -> Elsewhere;
+impl Record {
+    /// How many requests of this CPU are in flight.
+    fn own(&self) -> u32 {
+        self.active.load()
+    }
 
-    /// The CPU takes the others to have so many requests in flight from now on.
-    fn set_others(self, requests: u32);
+    /// How many are in flight as far as this CPU knows.
+    pub fn depth(&self) -> u32 {
+        self.own().wrapping_add(self.others.load())
+    }
+
+    /// A request begins: what `mpath_request_start()` counts.
+    #[cfg(not(CONFIG_RUST))]
+    pub fn start(&self) {
+        self.active.add(1);
+    }
+
+    /// It ends: what `mpath_request_done()` counts.
+    #[cfg(not(CONFIG_RUST))]
+    pub fn done(&self) {
+        self.active.sub(1);
+    }
+}
+
+/// A port, and what CPUs know of it.
+pub trait Port {
+    /// All CPUs that there can be, also those that are offline.
+    fn cpus(&self) -> impl Iterator<Item = u32>;
+
+    /// How many these are.
+    fn cpu_count(&self) -> u32;
+
+    /// The record of one of them.
+    fn record(&self, cpu: u32) -> &Record;
 
     /// The tick in which some CPU has looked last.
-    fn with_last_look<R>(self, f: impl FnOnce(&AtomicU32) -> R) -> R;
+    fn last_look(&self) -> &AtomicU32;
+}
 
-    /// The tick from which on the CPU may look again.
-    fn next_look(self) -> u32;
+/// How many requests are in flight through a port. Exact while none begins or ends. Any context.
+pub fn in_flight(port: &impl Port) -> u32 {
+    InFlight::on(port, |_| true).requests
+}
 
-    /// Sets that tick.
-    fn set_next_look(self, tick: u32);
+/// The requests that some CPUs have in flight through a port.
+#[derive(Clone, Copy, Default)]
+struct InFlight {
+    /// How many these are.
+    requests: u32,
+    /// How many of the CPUs have any.
+    cpus: u32,
+}
 
-    /// For how many ticks the CPU may still keep others from looking. 0 when it does not.
-    fn patience(self) -> u32;
-
-    /// Sets that number.
-    fn set_patience(self, ticks: u32);
-
-    /// How many requests of the CPU itself are in flight.
-    fn own(self) -> u32;
-
-    /// How many are in flight as far as the CPU knows.
-    fn depth(self) -> u32;
+impl InFlight {
+    /// Those of the CPUs that are meant. Reads the record of each.
+    fn on(port: &impl Port, is_meant: impl Fn(u32) -> bool) -> Self {
+        port.cpus()
+            .filter(|cpu| is_meant(*cpu))
+            .map(|cpu| port.record(cpu).own())
+            .fold(Self::default(), |all, requests| Self {
+                requests: all.requests.wrapping_add(requests),
+                cpus: all.cpus + u32::from(requests > 0),
+            })
+    }
 }
 
 /// How many records are read in a tick, on average. More ports and CPUs are looked at less often.
@@ -83,58 +125,61 @@ const LONG: u32 = 64;
 ///
 /// `has_changed` says that these are not the ports of the CPU's last call, which was so many ticks
 /// ago.
-pub fn catch_up<P: Port>(
-    ports: impl Iterator<Item = P> + Clone,
+pub fn catch_up<'a, P: Port + 'a>(
+    ports: impl Iterator<Item = &'a P> + Clone,
+    cpu: u32,
     has_changed: bool,
     ago: u32,
     now: u32,
-    cpus: u32,
 ) {
+    let records = || ports.clone().map(|port| port.record(cpu));
     // Heads with the same ports take turns with each other as well.
     let Some(first) = ports.clone().next() else {
         return;
     };
+    let own = first.record(cpu);
 
     if has_changed || ago > LONG {
-        first.set_patience(0);
-        first.set_next_look(now.wrapping_add(1));
-        return ports.for_each(|port| port.set_others(0));
+        own.patience.store(0);
+        own.next_look.store(now.wrapping_add(1));
+        return records().for_each(|record| record.others.store(0));
     }
-    let patience = first.patience();
+    let patience = own.patience.load();
 
     if patience > 0 {
-        if is_even(ports) {
-            return first.set_patience(0);
+        if is_even(records()) {
+            return own.patience.store(0);
         }
-        first.set_patience(patience - 1);
-        first.with_last_look(|tick| tick.update(|_| now));
+        own.patience.store(patience - 1);
+        first.last_look().update(|_| now);
         return;
     }
-    if (now.wrapping_sub(first.next_look()) as i32) < 0 {
+    if (now.wrapping_sub(own.next_look.load()) as i32) < 0 {
         return;
     }
 
-    let records = ports.clone().count() * cpus as usize;
-    let interval = records.div_ceil(RECORDS_PER_TICK).max(1) as u32;
+    let looked_at = records().count() * first.cpu_count() as usize;
+    let interval = looked_at.div_ceil(RECORDS_PER_TICK).max(1) as u32;
 
-    if first.with_last_look(|tick| claim(tick, now, interval)) {
-        let busy = ports.fold(0, |most: u32, port| {
-            let elsewhere = port.elsewhere();
+    if claim(first.last_look(), now, interval) {
+        let busy = ports.clone().fold(0, |most: u32, port| {
+            let elsewhere = InFlight::on(port, |other| other != cpu);
 
-            port.set_others(elsewhere.requests);
+            port.record(cpu).others.store(elsewhere.requests);
             most.max(elsewhere.cpus)
         });
 
-        first.set_next_look(now.wrapping_add(interval * (busy + 1)));
-        first.set_patience(PATIENCE);
+        own.next_look.store(now.wrapping_add(interval * (busy + 1)));
+        own.patience.store(PATIENCE);
     }
 }
 
-/// Is there nothing left to be evened out by the CPU? It can take requests from where it has some.
-fn is_even<P: Port>(ports: impl Iterator<Item = P> + Clone) -> bool {
-    let used = ports.clone().filter(|port| port.own() > 0);
-    let most = used.map(Port::depth).max().unwrap_or(0);
-    let least = ports.map(Port::depth).min().unwrap_or(0);
+/// Is there nothing left to be evened out by the CPU whose records these are? It can take requests
+/// from where it has some.
+fn is_even<'a>(records: impl Iterator<Item = &'a Record> + Clone) -> bool {
+    let used = records.clone().filter(|record| record.own() > 0);
+    let most = used.map(Record::depth).max().unwrap_or(0);
+    let least = records.map(Record::depth).min().unwrap_or(0);
 
     most <= least + 1
 }

@@ -12,9 +12,10 @@
 //! Each port counts its own changes as well. So a head finds out that only ports have changed that
 //! none of its paths goes through, and then its shortlist bears the new sum and stays as it is.
 //!
-//! Shortlists are made anew by those who need one, under a lock that no interrupt takes. Meanwhile
-//! others may read the old one, the new one, or some of both: every place names a path that stays
-//! until their read-side section ends, and that was usable a moment ago.
+//! Shortlists are made anew by those who need one, under a lock that no interrupt takes. Of those
+//! who need the same one at the same time, one makes it, and the others see that without having had
+//! the lock. Meanwhile others may read the old one, the new one, or some of both: every place names
+//! a path that stays until their read-side section ends, and that was usable a moment ago.
 //!
 //! A path goes in this order: it is made unusable, the change is counted, a grace period passes,
 //! and its memory goes. A section that the grace period did not wait for sees the count, so it
@@ -22,7 +23,10 @@
 //! path. What older places still name is not read any more.
 
 use core::cell::Cell;
-use core::hint::black_box;
+use core::hint::{
+    black_box,
+    spin_loop, //
+};
 
 use crate::pure::nodes::Node;
 use crate::pure::policy::Path;
@@ -74,7 +78,7 @@ impl Default for Changes {
     }
 }
 
-/// What a shortlist was made of, and whether that is still so.
+/// The changes that a shortlist follows from, and whether there have been others since.
 #[repr(C)]
 pub struct Stamp {
     /// The sum of all changes before the shortlist was made, or was found to be as it would be
@@ -85,6 +89,8 @@ pub struct Stamp {
     /// The changes of the head, and of the ports of its paths, before the shortlist was made. Under
     /// the lock.
     made_of: [AtomicU64; 2],
+    /// How many shortlists have been made. Under the lock.
+    made: AtomicU32,
 }
 
 /// How often a shortlist is made again at once, because something changed while it was made.
@@ -100,12 +106,14 @@ impl Stamp {
             of: AtomicU64::new(0),
             changes,
             made_of: [AtomicU64::new(0), AtomicU64::new(0)],
+            made: AtomicU32::new(0),
         }
     }
 
-    /// What the shortlist was made of: another number for each that is made of something else.
-    pub fn of(&self) -> u64 {
-        self.of.load()
+    /// The number of the shortlist that is there: another one once it has been made anew. Inside a
+    /// read-side section in which the shortlist is current.
+    pub fn number(&self) -> u32 {
+        self.made.load()
     }
 
     /// The changes of the head.
@@ -155,6 +163,7 @@ impl Stamp {
             if self.differs(counts) {
                 make();
                 self.set_made_of(counts);
+                self.made.update(|made| made.wrapping_add(1));
             }
             self.of.store(sum);
         }
@@ -212,6 +221,7 @@ pub fn change_port(word: &AtomicU32, own: &Changes, of_ports: &Changes, state: P
 pub trait Keeper<'a>: Copy {
     /// The type of a path.
     type Path: Path + 'a;
+
     /// Whether the shortlist is current.
     fn stamp(self) -> &'a Stamp;
 
@@ -220,6 +230,9 @@ pub trait Keeper<'a>: Copy {
 
     /// Runs `f` under the shortlist's lock.
     fn with_lock<R>(self, f: impl FnOnce() -> R) -> R;
+
+    /// The same, if nobody else has the lock. Returns whether that was so.
+    fn try_with_lock(self, f: impl FnOnce()) -> bool;
 
     /// All paths of the head.
     fn paths(self) -> impl Iterator<Item = &'a Self::Path>;
@@ -273,9 +286,32 @@ pub fn current<'a, K: Keeper<'a>>(keeper: K) -> K {
 #[cold]
 #[inline(never)]
 fn renewed<'a, K: Keeper<'a>>(keeper: K) -> K {
-    renew(keeper, || ());
+    let is_made = keeper.try_with_lock(|| make(keeper)) || is_made_by_another(keeper);
+
+    if !is_made {
+        keeper.with_lock(|| make(keeper));
+    }
     // Hidden, or the caller would see that it is its own, and keep that.
     black_box(keeper)
+}
+
+/// How often a CPU looks whether the one that has the lock has made the shortlist, before it waits
+/// for the lock itself.
+#[cfg(not(loom))]
+const LOOKS: u32 = 256;
+#[cfg(loom)]
+const LOOKS: u32 = 1;
+
+/// Somebody has the lock. Makes that one the shortlist current soon?
+///
+/// After a change all CPUs find the shortlist not current at the same time. One of them makes it,
+/// and the others go on together when they see it. If each took the lock to find that out, the last
+/// one would have to wait for all.
+fn is_made_by_another<'a, K: Keeper<'a>>(keeper: K) -> bool {
+    (0..LOOKS).any(|_| {
+        spin_loop();
+        keeper.stamp().is_current(keeper.of_ports())
+    })
 }
 
 /// The path of a current shortlist that is nearest to a node. Inside a read-side section.
@@ -290,30 +326,35 @@ pub fn nearest_to<'a, K: Keeper<'a>>(keeper: K, node: impl Fn() -> Node) -> Opti
 /// Sees to it that the shortlist is current, and does something with it before anybody makes it
 /// anew. Inside a read-side section.
 pub fn renew<'a, K: Keeper<'a>, R>(keeper: K, then: impl FnOnce() -> R) -> R {
+    keeper.with_lock(|| {
+        make(keeper);
+        then()
+    })
+}
+
+/// Makes the shortlist unless it is current. Under the lock, inside a read-side section.
+fn make<'a, K: Keeper<'a>>(keeper: K) {
     let of_own = || {
         keeper
             .paths()
             .fold(0, |sum: u64, path| sum.wrapping_add(K::port_changes(path)))
     };
 
-    keeper.with_lock(|| {
-        keeper.stamp().renew(keeper.of_ports(), of_own, || {
-            let place = Cell::new(0);
-            let is_trusted = Cell::new(true);
+    keeper.stamp().renew(keeper.of_ports(), of_own, || {
+        let place = Cell::new(0);
+        let is_trusted = Cell::new(true);
 
-            usable(
-                || keeper.paths(),
-                |path| {
-                    is_trusted.set(is_trusted.get() && K::is_trusted(path));
-                    if keeper.put(place.get(), path) {
-                        place.set(place.get() + 1);
-                    }
-                },
-            );
-            complete(keeper, place.get(), is_trusted.get());
-        });
-        then()
-    })
+        usable(
+            || keeper.paths(),
+            |path| {
+                is_trusted.set(is_trusted.get() && K::is_trusted(path));
+                if keeper.put(place.get(), path) {
+                    place.set(place.get() + 1);
+                }
+            },
+        );
+        complete(keeper, place.get(), is_trusted.get());
+    });
 }
 
 /// All paths are in their places: the shortlist has this many, all of which are trusted or not.

@@ -39,6 +39,12 @@ mod imp {
             self.0.load(Relaxed)
         }
 
+        /// `WRITE_ONCE()`.
+        #[inline]
+        pub fn store(&self, value: u32) {
+            self.0.store(value, Relaxed)
+        }
+
         /// One fully ordered attempt to replace `old` by `new`.
         #[inline]
         pub fn cmpxchg(&self, old: u32, new: u32) -> Result<u32, u32> {
@@ -227,6 +233,21 @@ mod imp {
         /// `READ_ONCE()`.
         pub fn load(&self) -> u32 {
             self.0.load(Relaxed)
+        }
+
+        /// `WRITE_ONCE()`.
+        pub fn store(&self, value: u32) {
+            self.0.store(value, Relaxed)
+        }
+
+        /// Adds to the word; see [`AtomicU32::cmpxchg`] on the ordering.
+        pub fn add(&self, value: u32) {
+            self.0.fetch_add(value, AcqRel);
+        }
+
+        /// Subtracts from the word; see [`AtomicU32::cmpxchg`] on the ordering.
+        pub fn sub(&self, value: u32) {
+            self.0.fetch_sub(value, AcqRel);
         }
 
         /// One attempt to replace `old` by `new`. The kernel's is fully ordered; a model that

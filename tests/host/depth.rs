@@ -15,7 +15,9 @@ use core::cell::{
 use libmultipath::depth::{
     self,
     catch_up,
-    Elsewhere, //
+    in_flight,
+    Port as _,
+    Record, //
 };
 use libmultipath::nodes::Node;
 use libmultipath::policy::{
@@ -58,15 +60,6 @@ enum Service {
     Serial(Time),
 }
 
-/// What a CPU has of a path's port.
-#[derive(Default)]
-struct Record {
-    active: Cell<u32>,
-    others: Cell<u32>,
-    next_look: Cell<u32>,
-    patience: Cell<u32>,
-}
-
 struct Port {
     records: Vec<Record>,
     looked: AtomicU32,
@@ -87,22 +80,28 @@ impl Port {
     }
 }
 
-impl Port {
-    fn in_flight(&self) -> u32 {
-        self.records.iter().map(|record| record.active.get()).sum()
+impl depth::Port for Port {
+    fn cpus(&self) -> impl Iterator<Item = u32> {
+        0..self.cpu_count()
+    }
+
+    fn cpu_count(&self) -> u32 {
+        self.records.len() as u32
+    }
+
+    fn record(&self, cpu: u32) -> &Record {
+        &self.records[cpu as usize]
+    }
+
+    fn last_look(&self) -> &AtomicU32 {
+        &self.looked
     }
 }
 
 /// A path, as one CPU sees it.
 struct Seen<'m> {
     port: &'m Port,
-    cpu: usize,
-}
-
-impl Seen<'_> {
-    fn record(&self) -> &Record {
-        &self.port.records[self.cpu]
-    }
+    cpu: u32,
 }
 
 impl Path for Seen<'_> {
@@ -115,51 +114,7 @@ impl Path for Seen<'_> {
     }
 
     fn depth(&self) -> u32 {
-        self.record().active.get() + self.record().others.get()
-    }
-}
-
-impl depth::Port for &Seen<'_> {
-    fn elsewhere(self) -> Elsewhere {
-        let others = self.port.records.iter().enumerate();
-
-        others
-            .filter(|(cpu, _)| *cpu != self.cpu)
-            .fold(Elsewhere::default(), |all, (_, record)| {
-                all.and(record.active.get())
-            })
-    }
-
-    fn set_others(self, requests: u32) {
-        self.record().others.set(requests);
-    }
-
-    fn with_last_look<R>(self, f: impl FnOnce(&AtomicU32) -> R) -> R {
-        f(&self.port.looked)
-    }
-
-    fn next_look(self) -> u32 {
-        self.record().next_look.get()
-    }
-
-    fn set_next_look(self, tick: u32) {
-        self.record().next_look.set(tick);
-    }
-
-    fn patience(self) -> u32 {
-        self.record().patience.get()
-    }
-
-    fn set_patience(self, ticks: u32) {
-        self.record().patience.set(ticks);
-    }
-
-    fn own(self) -> u32 {
-        self.record().active.get()
-    }
-
-    fn depth(self) -> u32 {
-        Path::depth(self)
+        self.port.record(self.cpu).depth()
     }
 }
 
@@ -316,7 +271,7 @@ impl Run<'_> {
         match self.rule {
             Rule::Reference => *listed
                 .iter()
-                .min_by_key(|path| self.ports[**path].in_flight())
+                .min_by_key(|path| in_flight(&self.ports[**path]))
                 .unwrap(),
             Rule::Ours => {
                 let chosen = IoPolicy::QueueDepth
@@ -350,11 +305,11 @@ impl Run<'_> {
             let has_changed = cpu.list.replace(self.changes.get()) != self.changes.get();
 
             catch_up(
-                listed.iter().map(|path| &cpu.paths[*path]),
+                listed.iter().map(|path| &self.ports[*path]),
+                number as u32,
                 has_changed,
                 now - before,
                 now,
-                self.cpus.len() as u32,
             );
         }
     }
@@ -363,9 +318,8 @@ impl Run<'_> {
         let cpu = &self.cpus[number];
         let path = self.choose(number);
         let port = &self.ports[path];
-        let active = &port.records[number].active;
 
-        active.set(active.get() + 1);
+        port.records[number].start();
         cpu.active.set(cpu.active.get() + 1);
         self.catch_up(number);
         let ends = match port.service {
@@ -387,12 +341,11 @@ impl Run<'_> {
 
     fn end(&self, number: usize, path: usize) {
         let cpu = &self.cpus[number];
-        let active = &self.ports[path].records[number].active;
-        let ended = &self.ports[path].ended;
+        let port = &self.ports[path];
 
-        active.set(active.get() - 1);
+        port.records[number].done();
         cpu.active.set(cpu.active.get() - 1);
-        ended.set(ended.get() + 1);
+        port.ended.set(port.ended.get() + 1);
         if let Some(place) = self
             .listed_for(number)
             .iter()
@@ -405,7 +358,7 @@ impl Run<'_> {
 
     fn spread(&self) -> u32 {
         let listed = self.listed.borrow();
-        let depths = || listed.iter().map(|path| self.ports[*path].in_flight());
+        let depths = || listed.iter().map(|path| in_flight(&self.ports[*path]));
 
         depths().max().unwrap() - depths().min().unwrap()
     }
@@ -464,7 +417,13 @@ impl Scenario {
             ports: &ports,
             cpus: (0..cpus)
                 .map(|cpu| Cpu {
-                    paths: ports.iter().map(|port| Seen { port, cpu }).collect(),
+                    paths: ports
+                        .iter()
+                        .map(|port| Seen {
+                            port,
+                            cpu: cpu as u32,
+                        })
+                        .collect(),
                     turn: Cell::new(cpu + cpu / 2),
                     done: Cell::new(cpu + cpu / 2),
                     tick: Cell::new(0),

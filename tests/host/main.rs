@@ -13,6 +13,7 @@ mod names;
 mod nodes;
 mod policies;
 mod removal;
+mod shortlists;
 mod states;
 mod trust;
 mod waiting;

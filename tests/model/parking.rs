@@ -229,6 +229,12 @@ impl<'a> Keeper<'a> for &'a Head {
         f()
     }
 
+    fn try_with_lock(self, f: impl FnOnce()) -> bool {
+        let lock = self.lock.try_lock();
+
+        lock.is_ok().then(f).is_some()
+    }
+
     fn paths(self) -> impl Iterator<Item = &'a FakePath> {
         core::iter::once(&self.path)
     }

@@ -131,6 +131,8 @@ pub enum Mutant {
     ElectsWithoutTheLock,
     /// Shortlists are made without the lock.
     RenewsWithoutTheLock,
+    /// Whoever finds that somebody makes the shortlist takes it to be made.
+    TrustsWhoeverMakes,
     /// The number of paths that need care survives that the shortlist is made anew.
     StaysCareful,
     /// A shortlist that is made anew keeps the policy.
@@ -461,6 +463,15 @@ impl<'a, const READERS: usize> Keeper<'a> for &'a Section<'_, READERS> {
         let _lock = needs_lock.then(|| self.head.lock.lock().unwrap());
 
         f()
+    }
+
+    fn try_with_lock(self, f: impl FnOnce()) -> bool {
+        let needs_lock = self.head.mutant != Mutant::RenewsWithoutTheLock;
+        let lock = needs_lock.then(|| self.head.lock.try_lock());
+
+        let is_made = lock.as_ref().is_none_or(|lock| lock.is_ok());
+
+        is_made.then(f).is_some() || self.head.mutant == Mutant::TrustsWhoeverMakes
     }
 
     fn paths(self) -> impl Iterator<Item = &'a Seen> {
@@ -841,6 +852,7 @@ fn a_path_is_touched_if_a_step_of_making_a_shortlist_is_wrong() {
         (Mutant::KeepsSlots, IoPolicy::Numa, true),
         (Mutant::ElectsWithoutTheLock, IoPolicy::Numa, false),
         (Mutant::RenewsWithoutTheLock, IoPolicy::RoundRobin, false),
+        (Mutant::TrustsWhoeverMakes, IoPolicy::RoundRobin, true),
     ] {
         is_caught(mutant, TOUCHED, AtMost(3), one_goes(policy, chosen, mutant));
     }

@@ -27,7 +27,7 @@ _KERNEL_TREE = "linux/"
 KINDS = {"load": "load", "load_relaxed": "load", "store": "store", "store_relaxed": "store", "swap": "change",
          "xchg": "change", "cmpxchg": "change", "try_cmpxchg": "change", "fetch_add": "change", "fetch_sub": "change",
          "add": "change", "inc": "change", "dec_and_test": "change", "full_barrier": "barrier", "smp_mb": "barrier",
-         "smp_rmb": "barrier", "smp_wmb": "barrier", "lock": "lock"}
+         "smp_rmb": "barrier", "smp_wmb": "barrier", "lock": "lock", "try_lock": "lock"}
 #: Names that much else has, too: calls that count only if their receiver is known to be atomic.
 _AMBIGUOUS = {"add", "inc", "swap"}
 #: What the kernel says of its `refcount_t`, which rust/pure/sync.rs uses: a release, with an acquire after the last.
@@ -250,7 +250,7 @@ class _Reader:
             return ""
         if arguments and (said := _ORDERING.search(arguments[-1])):
             return said[1].lower()
-        if method == "lock":
+        if method in ("lock", "try_lock"):
             return "lock"
         if method == "full_barrier":
             return _wrapper("full_barrier")

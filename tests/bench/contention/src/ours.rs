@@ -21,7 +21,9 @@ use core::ptr::null_mut;
 use libmultipath::depth::{
     self,
     catch_up,
-    Elsewhere, //
+    in_flight,
+    Port as _,
+    Record, //
 };
 use libmultipath::nodes::{
     Node,
@@ -52,8 +54,7 @@ use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{
     Acquire,
     Relaxed,
-    Release,
-    SeqCst, //
+    Release, //
 };
 use std::sync::Mutex;
 
@@ -122,20 +123,11 @@ struct OwnLine<T>(T);
 /// `jiffies`, which a thread that measures advances.
 static TICK: OwnLine<AtomicU32> = OwnLine(AtomicU32::new(0));
 
-/// `struct mpath_port_cpu`.
-#[derive(Default)]
-struct PortCpu {
-    active: AtomicU32,
-    others: AtomicU32,
-    next_look: AtomicU32,
-    patience: AtomicU32,
-}
-
 /// What a CPU has of all ports of a head. In the kernel it is allocated per CPU: what one CPU has of
 /// several ports is side by side, and far from what another one has. Side by side, a CPU that reads
 /// its own ahead would take it from its neighbour.
 #[repr(align(4096))]
-struct PortsOfCpu([PortCpu; MOST]);
+struct PortsOfCpu([Record; MOST]);
 
 /// `struct mpath_port`.
 struct Port {
@@ -145,9 +137,17 @@ struct Port {
     number: usize,
 }
 
-impl Port {
+impl depth::Port for Port {
+    fn cpus(&self) -> impl Iterator<Item = u32> {
+        0..CPUS as u32
+    }
+
+    fn cpu_count(&self) -> u32 {
+        CPUS as u32
+    }
+
     #[inline(always)]
-    fn of_cpu(&self, cpu: u32) -> &PortCpu {
+    fn record(&self, cpu: u32) -> &Record {
         // SAFETY: There are as many as CPUs can be and ports can be.
         unsafe {
             self.cpus
@@ -157,63 +157,8 @@ impl Port {
         }
     }
 
-    fn in_flight_on(&self, is_meant: impl Fn(u32) -> bool) -> Elsewhere {
-        (0..CPUS as u32)
-            .filter(|cpu| is_meant(*cpu))
-            .fold(Elsewhere::default(), |all, cpu| {
-                all.and(self.of_cpu(cpu).active.load(Relaxed))
-            })
-    }
-}
-
-/// A port and the CPU that sees it.
-#[derive(Clone, Copy)]
-struct Seen<'a> {
-    port: &'a Port,
-    cpu: u32,
-}
-
-impl Seen<'_> {
-    fn record(&self) -> &PortCpu {
-        self.port.of_cpu(self.cpu)
-    }
-}
-
-impl depth::Port for Seen<'_> {
-    fn elsewhere(self) -> Elsewhere {
-        self.port.in_flight_on(|cpu| cpu != self.cpu)
-    }
-
-    fn set_others(self, requests: u32) {
-        self.record().others.store(requests, Relaxed);
-    }
-
-    fn with_last_look<R>(self, f: impl FnOnce(&sync::AtomicU32) -> R) -> R {
-        f(&self.port.looked)
-    }
-
-    fn next_look(self) -> u32 {
-        self.record().next_look.load(Relaxed)
-    }
-
-    fn set_next_look(self, tick: u32) {
-        self.record().next_look.store(tick, Relaxed);
-    }
-
-    fn patience(self) -> u32 {
-        self.record().patience.load(Relaxed)
-    }
-
-    fn set_patience(self, ticks: u32) {
-        self.record().patience.store(ticks, Relaxed);
-    }
-
-    fn own(self) -> u32 {
-        self.record().active.load(Relaxed)
-    }
-
-    fn depth(self) -> u32 {
-        self.own() + self.record().others.load(Relaxed)
+    fn last_look(&self) -> &sync::AtomicU32 {
+        &self.looked
     }
 }
 
@@ -281,9 +226,7 @@ impl Path for Device {
 
     #[inline(always)]
     fn depth(&self) -> u32 {
-        let own = self.port.of_cpu(this_cpu());
-
-        own.active.load(Relaxed) + own.others.load(Relaxed)
+        self.port.record(this_cpu()).depth()
     }
 }
 
@@ -350,7 +293,7 @@ impl Head {
             len: AtomicU32::new(0),
             places: core::array::from_fn(|_| AtomicPtr::new(null_mut())),
         });
-        let cpus = (0..CPUS).map(|_| PortsOfCpu(core::array::from_fn(|_| PortCpu::default())));
+        let cpus = (0..CPUS).map(|_| PortsOfCpu(core::array::from_fn(|_| Record::default())));
         let cpus: &'static [PortsOfCpu] = Box::leak(cpus.collect());
         let head = Box::leak(Box::new(Self {
             group: &Box::leak(Box::new(OwnLine(AtomicU32::new(policy as u32)))).0,
@@ -420,18 +363,15 @@ impl Head {
     fn catch_up(&self, now: u32) {
         let section = self.read();
         let inside = Inside(section.head);
-        let list = self.shortlist.stamp.of() as u32;
-        let ports = inside.iter().map(|path| Seen {
-            port: &path.port,
-            cpu: this_cpu(),
-        });
+        let list = self.shortlist.stamp.number();
+        let ports = inside.iter().map(|path| &*path.port);
 
         CPU.with(|cpu| {
             let has_changed = cpu.list.replace(list) != list;
 
             let ago = now.wrapping_sub(cpu.tick.replace(now));
 
-            catch_up(ports, has_changed, ago, now, CPUS as u32);
+            catch_up(ports, this_cpu(), has_changed, ago, now);
         });
     }
 }
@@ -473,6 +413,12 @@ impl<'a> Keeper<'a> for Inside<'a> {
         let _lock = self.0.shortlist.lock.lock();
 
         f()
+    }
+
+    fn try_with_lock(self, f: impl FnOnce()) -> bool {
+        let lock = self.0.shortlist.lock.try_lock();
+
+        lock.is_ok().then(f).is_some()
     }
 
     fn paths(self) -> impl Iterator<Item = &'a Device> {
@@ -609,11 +555,7 @@ impl Side for Ours {
         let now = TICK.0.load(Relaxed);
 
         // `mpath_request_start()`
-        Device::of(disk)
-            .port
-            .of_cpu(cpu)
-            .active
-            .fetch_add(1, SeqCst);
+        Device::of(disk).port.record(cpu).start();
         if CPU.with(|cpu| cpu.tick.get()) != now {
             // SAFETY: `new()` made the disk, so it names its head, which stays.
             unsafe { &*disk.head.cast::<Head>() }.catch_up(now);
@@ -624,15 +566,14 @@ impl Side for Ours {
     #[inline(never)]
     fn end(disk: &'static Disk, counted: Counted) {
         let path = Device::of(disk);
-        let active = &path.port.of_cpu(u32::from(counted) - 1).active;
 
         // `mpath_request_done()`, of a request that ends where it began
-        active.fetch_sub(1, SeqCst);
+        path.port.record(u32::from(counted) - 1).done();
         CPU.with(|cpu| cpu.done.set(path.place.load(Relaxed)));
     }
 
     fn depth(disk: &'static Disk) -> i32 {
-        Device::of(disk).port.in_flight_on(|_| true).requests as i32
+        in_flight(&*Device::of(disk).port) as i32
     }
 
     fn tick() {

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! When a head's shortlist is made anew.
+
+use libmultipath::shortlist::{
+    change_port,
+    Changes,
+    Stamp, //
+};
+use libmultipath::state::PortState;
+use libmultipath::sync::AtomicU32;
+use std::cell::Cell;
+
+/// A port.
+struct Port {
+    state: AtomicU32,
+    changes: Changes,
+}
+
+impl Port {
+    fn new() -> Self {
+        Self {
+            state: AtomicU32::new(PortState::Live as u32),
+            changes: Changes::new(),
+        }
+    }
+}
+
+/// A port that no path of the head goes through goes, and the head stays as it is: CPUs keep what
+/// they know of the requests in flight. One of the head's own goes, and they forget.
+///
+/// Shows L-13.
+#[test]
+fn a_port_that_a_head_does_not_use_leaves_its_shortlist_as_it_is() {
+    let of_ports = Changes::new();
+    let [own, foreign] = [Port::new(), Port::new()];
+    let stamp = Stamp::new();
+    let made = Cell::new(0);
+    let number_after = |port: Option<&Port>| {
+        if let Some(port) = port {
+            change_port(&port.state, &port.changes, &of_ports, PortState::Dead);
+            assert!(!stamp.is_current(&of_ports));
+        }
+        stamp.renew(
+            &of_ports,
+            || own.changes.count(),
+            || made.set(made.get() + 1),
+        );
+        assert!(stamp.is_current(&of_ports));
+        (made.get(), stamp.number())
+    };
+
+    let first = number_after(None);
+
+    assert_eq!(first.0, 1, "it is made once");
+    assert_eq!(
+        number_after(Some(&foreign)),
+        first,
+        "a port of others has gone"
+    );
+    let second = number_after(Some(&own));
+
+    assert_eq!(second.0, 2, "it is made anew");
+    assert_ne!(second.1, first.1, "the new one has another number");
+}
