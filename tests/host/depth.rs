@@ -530,6 +530,19 @@ impl Scenario {
     }
 }
 
+/// Many CPUs, and more paths than a choice looks at. If the CPUs looked at the same time, all of them
+/// would leave the path that is the busiest, and come back to it together.
+///
+/// Shows L-13.
+#[test]
+fn one_cpu_at_a_time_looks_at_what_others_have_in_flight() {
+    for seed in 0..4 {
+        Scenario::steady(equal(6, Service::Parallel(FAST)), vec![39; 16], seed)
+            .is_as_even_as_the_reference()
+            .unwrap();
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, max_shrink_iters: 0, ..Default::default() })]
 
