@@ -6,6 +6,7 @@
 #   KDIR=/path/to/build        a configured and built kernel, for `make modules` and its users
 #   STOCK=1                    the kernel's own NVMe instead of ours
 #   STOCK=fixed                the same with drivers/nvme/fixes/, for `make e2e` and `make modules`
+#   ONE_PASS=n                 a library that submits bios to paths as to any other disk, for `make e2e` and `make modules`
 #   LONG=1                     also the tests of `make e2e` that take minutes
 #   SAMPLE=name                a driver of samples/ instead of NVMe
 #   SECONDS=n SEED=n           how long `make storm` takes, and which chance it follows
@@ -19,7 +20,7 @@
 #   CASES=n                    how many cases each parser gets from `make fuzz`
 #   BUILD=1                    `make series` builds and boots every patch
 
-export KSRC KDIR STOCK LONG SAMPLE BUILD MINUTES SECONDS SEED KERNEL QUICK CASES PATCHES DAY ACCEL AGAIN
+export KSRC KDIR STOCK ONE_PASS LONG SAMPLE BUILD MINUTES SECONDS SEED KERNEL QUICK CASES PATCHES DAY ACCEL AGAIN
 
 COMMANDS := setup demo test long lab model litmus fuzz misuse kunit e2e parity sanitize faults storm soak bench errors mutants modules samples kernel check doc series rust-analyzer clean distclean
 .PHONY: help python $(COMMANDS)

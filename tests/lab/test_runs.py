@@ -13,11 +13,13 @@ import pytest
 
 from conftest import ROOT
 from lab.builds import kernel
+from lab.builds import modules
 from lab.builds import source
 from lab.host import log
 from lab.host import process
 from lab.host import vm
 from lab.host.reports import Report
+from lab.suites import around
 from lab.suites import e2e
 from lab.suites import judges
 from lab.suites import kunit
@@ -579,6 +581,73 @@ def test_a_sample_has_every_test_in_one_form_and_what_has_failed(monkeypatch):
     assert set(forms) <= set(chosen)
     assert all(not set(forms).isdisjoint(chosen) for forms in suite.VARIANTS.values())
     assert len(chosen) < len(suite.SHORT)
+
+
+@pytest.mark.parametrize("stock,one_pass,variant", (
+    ("", "", "ours"), ("", "y", "ours"), ("", "n", "around"), ("1", "", "stock"), ("1", "y", "stock"),
+    ("fixed", "", "fixed")))
+def test_the_variant_is_the_one_that_was_asked_for(monkeypatch, stock, one_pass, variant):
+    monkeypatch.setenv("STOCK", stock)
+    monkeypatch.setenv("ONE_PASS", one_pass)
+    assert modules.chosen() == variant
+
+
+@pytest.mark.parametrize("stock,one_pass", (("", "no"), ("1", "n"), ("fixed", "n")))
+def test_a_variant_that_there_is_not_is_refused(monkeypatch, stock, one_pass):
+    monkeypatch.setenv("STOCK", stock)
+    monkeypatch.setenv("ONE_PASS", one_pass)
+    with pytest.raises(log.Failure, match=f"ONE_PASS={one_pass}"):
+        modules.chosen()
+
+
+def test_the_library_without_one_pass_has_tests_of_its_own_each_day(monkeypatch):
+    ran = []
+    monkeypatch.setattr(e2e, "run_cases", lambda names, which, part, most: ran.append((names, which, most)) or Counts())
+    for number in range(30):
+        monkeypatch.setenv("DAY", str(datetime.date.fromordinal(739900 + number)))
+        around.check()
+    assert {(which, most) for _, which, most in ran} == {("around", 1)}
+    assert all(0 < len(names) <= around.SAMPLE for names, *_ in ran)
+    assert {name for names, *_ in ran for name in names} == set(around.IN_TURNS)
+
+
+def test_the_library_without_one_pass_has_tests_on_one_machine():
+    assert set(around.IN_TURNS) <= set(suite.SHORT)
+    assert {suite.CASES[name].machine for name in around.IN_TURNS} == {""}
+
+
+class Built:
+    """What e2e.run_cases() asks for before it boots a guest that does not hold anybody up."""
+
+    def __init__(self, monkeypatch, tmp_path, verdict):
+        self._verdict = verdict
+        for module, name, value in ((e2e.setup, "ensure", lambda: None), (e2e.kernel, "ensure", lambda name: None),
+                                    (e2e.modules, "ensure", lambda which, name: None), (log, "step", self._step),
+                                    (e2e._Guest, "run", lambda guest, built, directory: self._run(guest._queue))):
+            monkeypatch.setattr(module, name, value)
+        self._log = tmp_path / "e2e.log"
+
+    @contextmanager
+    def _step(self, name, doing):
+        yield type("Step", (), {"log": self._log, "name": name, "progress": lambda self, text: None})()
+
+    def _run(self, queue):
+        while name := queue.take():
+            queue.done(e2e.Outcome(name, self._verdict, "why"))
+
+
+@pytest.mark.parametrize("which", ("ours", "around"))
+def test_the_record_is_of_the_library_in_one_pass(monkeypatch, tmp_path, reports, which):
+    Built(monkeypatch, tmp_path, "passed")
+    assert e2e.run_cases(NAMES, which).passed == len(NAMES)
+    assert set(record.read("e2e", reports).outcomes) == (set(NAMES) if which == "ours" else set())
+
+
+@pytest.mark.parametrize("which", ("ours", "around"))
+def test_a_whole_run_in_which_every_test_was_skipped_fails(monkeypatch, tmp_path, which):
+    Built(monkeypatch, tmp_path, "skipped")
+    assert e2e.run_cases(suite.SHORT, which).failed
+    assert e2e.run_cases(suite.SHORT, "stock").failed == 0
 
 
 def test_a_form_that_has_not_run_now_keeps_what_became_of_it(reports):

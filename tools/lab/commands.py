@@ -38,8 +38,10 @@ def _modules() -> str:
         return modules.ensure_for_users_kernel()
     ours = modules.ensure("ours")
     other = modules.chosen()
-    extra = f", the kernel's own in {modules.ensure(other)}" if other != "ours" else ""
-    return f"modules are in {ours}{extra}"
+    if other == "ours":
+        return f"modules are in {ours}"
+    what = "those without one pass" if other == "around" else "the kernel's own"
+    return f"modules are in {ours}, {what} in {modules.ensure(other)}"
 
 
 def _samples() -> str:

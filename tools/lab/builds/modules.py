@@ -3,7 +3,8 @@
 
 NVMe is built outside the kernel tree from a copy of the tree's sources: "stock" as it is, "fixed" with the
 patches of drivers/nvme/fixes/, and "ours" with these and the rest of the project's drivers/nvme/ on top.
-All of it goes to build/, and only what changed is built again.
+"around" is "ours" on a library that does not hand bios to paths in one pass, but submits them as to any
+other disk, as it has to in a kernel without block/lower.patch. All of it goes to build/, and only what changed is built again.
 """
 
 import os
@@ -16,7 +17,9 @@ from lab.host import log
 from lab.host import paths
 from lab.host import patterns
 
-VARIANTS = ("ours", "stock", "fixed", "samples")
+VARIANTS = ("ours", "around", "stock", "fixed", "samples")
+#: What builds a library that submits bios to paths as to any other disk.
+AROUND = ("CONFIG_LIBMULTIPATH_ONE_PASS=n",)
 _SAMPLES = ("CONFIG_SAMPLE_MULTIPATH_C=m", "CONFIG_SAMPLE_MULTIPATH_RUST=m")
 FIXES = paths.ROOT / "drivers" / "nvme" / "fixes"
 _PATCH = paths.ROOT / "drivers" / "nvme" / "in-tree.patch"
@@ -36,14 +39,20 @@ _NVME_OPTIONS = ("CONFIG_NVME_CORE", "CONFIG_BLK_DEV_NVME", "CONFIG_NVME_FABRICS
 
 
 def chosen() -> str:
-    """The variant of NVMe that STOCK= asks for."""
-    asked = os.environ.get("STOCK")
-    return asked if asked == "fixed" else "stock" if asked else "ours"
+    """The variant of NVMe that STOCK= and ONE_PASS= ask for."""
+    stock, one_pass = os.environ.get("STOCK"), os.environ.get("ONE_PASS") or "y"
+    if one_pass not in ("y", "n"):
+        log.fail(f"ONE_PASS={one_pass} is none of y, n")
+    if not stock:
+        return "ours" if one_pass == "y" else "around"
+    if one_pass == "n":
+        log.fail("ONE_PASS=n is about the library, which the kernel's own NVMe does without")
+    return "fixed" if stock == "fixed" else "stock"
 
 
 def ensure(which: str, name: str = kernel.PLAIN) -> Path:
-    """The directory with the .ko files of "ours" (libmultipath.ko and those of "samples" included), of "stock",
-    of "fixed", or of "samples" alone.
+    """The directory with the .ko files of "ours" or "around" (libmultipath.ko and those of "samples" included), of
+    "stock", of "fixed", or of "samples" alone.
 
     `name` is the kernel configuration that they are for.
     """
@@ -53,6 +62,8 @@ def ensure(which: str, name: str = kernel.PLAIN) -> Path:
     if which == "samples" and not _has_configfs(built):
         log.fail(f"{built.release} has no CONFIG_CONFIGFS_FS, which the samples need")
     home = _home(name, built)
+    if which == "around":
+        return _around(ensure("ours", name), name, built, "lib")
     with cache.lock(home / which, f"modules {which}"):
         objects = []
         if which in ("ours", "samples"):
@@ -66,6 +77,13 @@ def ensure(which: str, name: str = kernel.PLAIN) -> Path:
         return _collect(home / "modules" / which, objects)
 
 
+def _around(ours: Path, name: str, built: kernel.KernelBuild, label: str, source: Path = paths.ROOT) -> Path:
+    """The same modules as in `ours`, but for the library and the samples, which are built without one pass."""
+    directory = ours.with_name(ours.name.replace("ours", "around"))
+    with cache.lock(kernel.place(name) / directory.name, f"modules {directory.name}"):
+        return _collect(directory, [ours, _library(name, built, f"{label}-around", AROUND, source)])
+
+
 def ensure_library(name: str = kernel.PLAIN, variables: tuple = ()) -> Path:
     """The directory with libmultipath.ko alone, built with further make variables, as with its tests."""
     built = kernel.ensure(name)
@@ -76,9 +94,11 @@ def ensure_library(name: str = kernel.PLAIN, variables: tuple = ()) -> Path:
 
 
 def ensure_bench(which: str) -> Path:
-    """The directory with the modules of "ours" or "stock", to both of which the same code for `make bench` was added."""
+    """The directory with the modules of "ours", "around" or "stock", to which the same code for `make bench` was added."""
     built = kernel.ensure()
     home = _home(kernel.PLAIN, built)
+    if which == "around":
+        return _around(ensure_bench("ours"), kernel.PLAIN, built, _BENCH_LIBRARY, _bench_library(home))
     with cache.lock(home / f"bench-{which}", f"modules bench-{which}"):
         objects = [_bench_load(home, built)]
         flags = []
@@ -163,10 +183,10 @@ def _home(name: str, built: kernel.KernelBuild) -> Path:
 
 def _library(name: str, built: kernel.KernelBuild, label: str = "lib", variables: tuple = (),
              source: Path = paths.ROOT) -> Path:
-    """Builds libmultipath.ko and its Module.symvers; without special variables also the samples."""
+    """Builds libmultipath.ko and its Module.symvers; for the variants of NVMe also the samples."""
     output = kernel.place(name) / "modules" / label
-    if label == "lib" and _has_configfs(built):
-        variables = _SAMPLES
+    if label in ("lib", "lib-around") and _has_configfs(built):
+        variables += _SAMPLES
     with log.step(f"modules-{label}{kernel.suffix(name)}", "building libmultipath") as step:
         step.run([*built.make(), f"M={source}", f"MO={output}", "CONFIG_LIBMULTIPATH=m", *variables, "modules"],
                  env=kernel.environment(), show=kernel.show)

@@ -32,7 +32,7 @@ from lab.verdicts.result import Result
 #: After so long a part is stopped, and has failed.
 LIMIT_SECONDS = 6 * 3600
 #: Variables with which a user chooses less, or something else.
-_CHOICES = ("CASES", "BUILD", "KERNEL", "LONG", "MINUTES", "QUICK", "SAMPLE", "SECONDS", "SEED", "STOCK")
+_CHOICES = ("CASES", "BUILD", "KERNEL", "LONG", "MINUTES", "ONE_PASS", "QUICK", "SAMPLE", "SECONDS", "SEED", "STOCK")
 #: The last: it asks what became of the others.
 _LAST = "defects"
 #: The states of the sources whose results are kept.
@@ -59,6 +59,7 @@ class Part:
 #: The parts that are more than `make test` runs, which has samples of some.
 WHOLE = {
     "e2e": Part(("e2e", "--long"), contains="e2e"),
+    "e2e around": Part(("e2e", "--long"), {"ONE_PASS": "n"}, contains="e2e around"),
     "parity": Part(("parity",), contains="parity"),
     "sanitize": Part(("sanitize",), contains="sanitize"),
     "mutants": Part(("mutants",), contains="mutants"),

@@ -10,6 +10,7 @@ from lab.checks import check
 from lab.host import log
 from lab.host import process
 from lab.runs import series
+from lab.suites import around
 from lab.suites import e2e
 from lab.suites import judges
 from lab.suites import kunit
@@ -54,6 +55,7 @@ PARTS = {
     "not multipathed": unpaid.check,
     "kunit": kunit.run_both,
     "e2e": lambda: e2e.run_sample(may_help=lambda: parts.have_ended(("sanitize",))),
+    "e2e around": around.check,
     "parity": parity.check,
     "storm": storm.check,
     "sanitize": sanitize.check_in_time,

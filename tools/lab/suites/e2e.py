@@ -67,7 +67,7 @@ class Outcome:
 
 
 def run(which="", only=None, name: str = kernel.PLAIN, long=False) -> Counts:
-    """Runs the tests whose name matches `only`, on the modules "ours", "stock" or "fixed" and the kernel `name`.
+    """Runs the tests whose name matches `only`, on the modules "ours", "around", "stock" or "fixed" and the kernel `name`.
 
     With `long`, or LONG=1, those are among them that `make test` has no time for.
     """
@@ -90,10 +90,10 @@ def run_sample(may_help=None) -> Counts:
     return run_cases(names, "ours", may_help=may_help)
 
 
-def run_cases(names, which="", name: str = kernel.PLAIN, part="", leaks=True, may_help=None) -> Counts:
+def run_cases(names, which="", name: str = kernel.PLAIN, part="", leaks=True, may_help=None, most=GUESTS) -> Counts:
     """Runs just these tests; `part` is how they are called together. `leaks` as in vm.run().
 
-    All guests but one begin when `may_help()` says so, if it is given.
+    There are `most` guests at most; all but one begin when `may_help()` says so, if it is given.
     """
     which = which or modules.chosen()
     setup.ensure()
@@ -102,7 +102,7 @@ def run_cases(names, which="", name: str = kernel.PLAIN, part="", leaks=True, ma
     with log.step(f"e2e-{which}{kernel.suffix(name)}{part and f'-{part}'}", f"{len(names)} tests") as step:
         queue = _Queue(names, step)
         guests = [_Guest(number, kernel.place(name), queue, step, leaks)
-                  for number in range(1, min(GUESTS, len(names)) + 1)]
+                  for number in range(1, min(most, len(names)) + 1)]
         process.all_at_once([lambda: guests[0].run(built, directory),
                              *(lambda guest=guest: guest.help(built, directory, may_help) for guest in guests[1:])])
     for case in names:
@@ -114,7 +114,7 @@ def run_cases(names, which="", name: str = kernel.PLAIN, part="", leaks=True, ma
     if which == "ours":
         _record(record.name("e2e", name), outcomes, whole)
     counts = _count(outcomes)
-    if which == "ours" and whole:
+    if which in ("ours", "around") and whole:
         counts += _count_hidden(queue.outcomes)
     counts.under = queue.under
     return counts
@@ -217,7 +217,8 @@ class _Guest:
             self._machine = suite.CASES[self._first].machine
             limits = [suite.CASES[self._first].limit, *self._queue.limits()]
             console = paths.LOGS / f"{self._name}-console-{self._number}.{boot}.log"
-            lent = self._place / f"e2e-{self._number}"
+            # Those of two variants may run side by side.
+            lent = self._place / f"{self._name}-{self._number}"
             shutil.rmtree(lent, ignore_errors=True)
             result = vm.run(built, ["python3", "-m", "tests.e2e.run"], directory, MACHINES[self._machine],
                             sum(limits) + GRACE_SECONDS, console, lent, smp=CPUS, output=self._take,

@@ -30,8 +30,6 @@ from lab.verdicts.counts import Counts
 TIMEOUT_SECONDS = 600
 TIMEOUT_OF_ONE_SECONDS = 90
 _VARIABLES = ("CONFIG_LIBMULTIPATH_KUNIT_TEST=y",)
-#: What builds a library that submits bios to paths as to any other disk.
-_AROUND = ("CONFIG_LIBMULTIPATH_ONE_PASS=n",)
 #: Suites of a library that hands bios to paths in one pass, or of one that does not.
 _OF_ONE_PASS = {"mpath_way": True, "mpath_around": False}
 
@@ -68,7 +66,7 @@ def run(only: str = "", name: str = kernel.PLAIN, leaks=True, one_pass=True) -> 
     built = kernel.ensure(name)
     kernel.check_bootable(built)
     one_pass = one_pass and _OF_ONE_PASS.get(only.partition(":")[0], True) and "CONFIG_BLK_LOWER" in built.options()
-    library = modules.ensure_library(name, _VARIABLES + (() if one_pass else _AROUND))
+    library = modules.ensure_library(name, _VARIABLES + (() if one_pass else modules.AROUND))
     examples = doctest.ensure(name) if not only or only.startswith(doctest.MODULE) else ""
     label = f"kunit{'' if one_pass else '-around'}{kernel.suffix(name)}"
     shared = kernel.place(name) / label
