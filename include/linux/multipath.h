@@ -883,8 +883,8 @@ void mpath_revalidate_paths(struct mpath_head *head);
  * mpath_catch_up() - a CPU may learn what others have in flight
  * @dev: a path; on a head
  *
- * For mpath_request_start() only, which calls it for the first request in a tick.
- * Takes no lock.
+ * For mpath_request_start(), which calls it for the first request in a tick, and
+ * for those who call mpath_request_count() instead. Takes no lock.
  *
  * Context: any.
  */
@@ -893,6 +893,27 @@ void mpath_catch_up(struct mpath_device *dev);
 /* What counts a request: the CPU that it began on and one, or this */
 #define MPATH_NOT_COUNTED	0
 static_assert(CONFIG_NR_CPUS < U16_MAX);
+
+/**
+ * mpath_request_count() - count a request, and do not catch up
+ * @dev: the path that it was sent to; on a head
+ * @counted: what mpath_request_start() would have returned
+ *
+ * mpath_request_start() without its call, for a driver that saves no registers
+ * where there is no call.
+ *
+ * Return: whether mpath_catch_up() has to be called for @dev.
+ *
+ * Context: any.
+ */
+static inline bool mpath_request_count(struct mpath_device *dev, u16 *counted)
+{
+	unsigned int cpu = raw_smp_processor_id();
+
+	atomic_inc(&per_cpu_ptr(dev->cpus, cpu)->active);
+	*counted = cpu + 1;
+	return raw_cpu_read(dev->turns->tick) != (unsigned int)jiffies;
+}
 
 /**
  * mpath_request_start() - count a request as in flight
@@ -911,12 +932,11 @@ static_assert(CONFIG_NR_CPUS < U16_MAX);
  */
 static inline u16 mpath_request_start(struct mpath_device *dev)
 {
-	unsigned int cpu = raw_smp_processor_id();
+	u16 counted;
 
-	atomic_inc(&per_cpu_ptr(dev->cpus, cpu)->active);
-	if (unlikely(raw_cpu_read(dev->turns->tick) != (unsigned int)jiffies))
+	if (unlikely(mpath_request_count(dev, &counted)))
 		mpath_catch_up(dev);
-	return cpu + 1;
+	return counted;
 }
 
 /**
@@ -935,11 +955,13 @@ static inline u16 mpath_request_start(struct mpath_device *dev)
 static inline void mpath_request_done(struct mpath_device *dev, u16 counted)
 {
 	unsigned int cpu = counted - 1;
+	struct mpath_turn *turn;
 
 	if (counted == MPATH_NOT_COUNTED)
 		return;
+	turn = per_cpu_ptr(dev->turns, cpu);
 	atomic_dec(&per_cpu_ptr(dev->cpus, cpu)->active);
-	WRITE_ONCE(per_cpu_ptr(dev->turns, cpu)->done, READ_ONCE(dev->place));
+	WRITE_ONCE(turn->done, READ_ONCE(dev->place));
 }
 
 /**

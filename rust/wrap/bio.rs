@@ -317,7 +317,7 @@ impl Bio {
     }
 
     /// `bio_set_dev()` for another disk than the bio's, and whether the check against its end has
-    /// been done.
+    /// been done: then the disk that it had is there.
     #[inline(always)]
     fn set_dev(&mut self, part0: *mut bindings::block_device, is_remapped: bool) {
         let bio = self.0.as_ptr();
@@ -326,11 +326,20 @@ impl Bio {
         // SAFETY: By the type invariant; `part0` lives as long as the disk, which those who send
         // bios to it keep.
         unsafe {
+            let had = (*bio).bi_bdev;
+
             (*bio).bi_flags = (*bio).bi_flags & !(Self::REMAPPED | Self::BPS_THROTTLED) | remapped;
             (*bio).bi_bdev = part0;
-            // A bio that has been submitted to one disk is associated already.
+            // A bio that has been submitted to one disk is associated already. Null is the root
+            // cgroup, which most bios are in: the disk that they had knows that without a call.
             #[cfg(CONFIG_BLK_CGROUP)]
-            bindings::bio_associate_blkg_from_css(bio, bindings::bio_blkcg_css(bio));
+            bindings::bio_associate_blkg_from_css(
+                bio,
+                match is_remapped && (*bio).bi_blkg == (*(*had).bd_queue).root_blkg {
+                    true => core::ptr::null_mut(),
+                    false => bindings::bio_blkcg_css(bio),
+                },
+            );
         }
     }
 

@@ -108,6 +108,9 @@ def test_a_command_that_does_not_exist_is_told():
     assert claims._commands(README, {"test": None, "storm": None}) == []
     assert claims._commands(README, {"storm": None}) == ["`make test` does not exist"]
     assert claims._commands(README, {"test": None}) == ["`make storm` does not exist"]
+    longer = f"{README}\n`make e2e ONE_PASS=n`"
+    assert claims._commands(longer, {"test": None, "storm": None, "e2e": None}) == []
+    assert claims._commands(longer, {"test": None, "storm": None, "e": None}) == ["`make e2e` does not exist"]
 
 
 @pytest.mark.parametrize("figures,wrong", (

@@ -185,18 +185,25 @@ static inline bool nvme_jiffy_is_accounted(struct block_device *bdev,
 	return !time_after(now, READ_ONCE(bdev->bd_stamp));
 }
 
-static inline unsigned long nvme_start_io_acct(struct block_device *bdev,
-					       enum req_op op)
+static noinline void nvme_start_io_acct_of_jiffy(struct request *rq,
+						 struct block_device *bdev)
+{
+	nvme_req(rq)->start_time = bdev_start_io_acct(bdev, req_op(rq), jiffies);
+}
+
+static inline void nvme_start_io_acct(struct request *rq,
+				      struct block_device *bdev)
 {
 	unsigned long now = jiffies;
 
-	if (!nvme_jiffy_is_accounted(bdev, now))
-		return bdev_start_io_acct(bdev, op, now);
-
+	if (!nvme_jiffy_is_accounted(bdev, now)) {
+		nvme_start_io_acct_of_jiffy(rq, bdev);
+		return;
+	}
+	nvme_req(rq)->start_time = now;
 	part_stat_lock();
-	part_stat_local_inc(bdev, in_flight[op_is_write(op)]);
+	part_stat_local_inc(bdev, in_flight[op_is_write(req_op(rq))]);
 	part_stat_unlock();
-	return now;
 }
 
 static inline void nvme_end_io_acct(struct block_device *bdev, enum req_op op,
@@ -218,17 +225,11 @@ static inline void nvme_end_io_acct(struct block_device *bdev, enum req_op op,
 	part_stat_unlock();
 }
 
-void nvme_mpath_start_request(struct request *rq)
+static __always_inline void nvme_start_stats(struct request *rq,
+					     struct nvme_ns_head *head)
 {
-	struct nvme_ns *ns = rq->q->queuedata;
-	struct gendisk *disk = ns->head->account_disk;
+	struct gendisk *disk = head->account_disk;
 	struct nvme_request *nr = nvme_req(rq);
-
-	if (mpath_iopolicy_is_qd(&ns->head->subsys->iopolicy) &&
-	    !(nr->flags & NVME_MPATH_CNT_ACTIVE)) {
-		nr->flags |= NVME_MPATH_CNT_ACTIVE;
-		nr->mpath_counted = mpath_request_start(&ns->mpath_device);
-	}
 
 	/* A retried request goes on from where its first start left off */
 	if (nr->flags & NVME_MPATH_IO_STATS || !blk_queue_io_stat(disk->queue))
@@ -238,7 +239,34 @@ void nvme_mpath_start_request(struct request *rq)
 		return;
 
 	nr->flags |= NVME_MPATH_IO_STATS;
-	nr->start_time = nvme_start_io_acct(disk->part0, req_op(rq));
+	nvme_start_io_acct(rq, disk->part0);
+}
+
+static noinline void nvme_start_first_of_tick(struct request *rq)
+{
+	struct nvme_ns *ns = rq->q->queuedata;
+
+	mpath_catch_up(&ns->mpath_device);
+	nvme_start_stats(rq, ns->head);
+}
+
+/* Whatever this calls, it does not come back from: so it saves no registers */
+void nvme_mpath_start_request(struct request *rq)
+{
+	struct nvme_ns *ns = rq->q->queuedata;
+	struct nvme_ns_head *head = ns->head;
+	struct nvme_request *nr = nvme_req(rq);
+
+	if (mpath_iopolicy_is_qd(&head->subsys->iopolicy) &&
+	    !(nr->flags & NVME_MPATH_CNT_ACTIVE)) {
+		nr->flags |= NVME_MPATH_CNT_ACTIVE;
+		if (unlikely(mpath_request_count(&ns->mpath_device,
+						 &nr->mpath_counted))) {
+			nvme_start_first_of_tick(rq);
+			return;
+		}
+	}
+	nvme_start_stats(rq, head);
 }
 EXPORT_SYMBOL_GPL(nvme_mpath_start_request);
 

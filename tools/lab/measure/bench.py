@@ -4,7 +4,8 @@
 Two guests that differ in their modules only, each with one emulated CPU whose clock counts
 instructions, do the same (tests/bench/). What they say becomes figures, most of them with a target:
 build/reports/bench.json, bench.md and bench.svg, and bench-profile.md, which says function by function
-where the instructions of a read go.
+where the instructions of a read go. A third guest, with two paths only, has our NVMe on a library that does
+without block/lower.patch, and is compared with stock, too.
 """
 
 import collections
@@ -27,6 +28,8 @@ from lab.measure import profile
 
 TIMEOUT_SECONDS = 1200
 VARIANTS = ("stock", "ours")
+#: Ours without block/lower.patch, of which little is measured.
+AROUND = "around"
 POLICIES = ("numa", "round-robin", "queue-depth")
 #: Without this the kernel takes the lock prefixes out of the code when there is one CPU only.
 APPEND = "noreplace-smp"
@@ -39,6 +42,20 @@ WORTH_A_LINE_OF_A_WAIT = 200
 DRIVER = ("nvme_core", "nvme_loop", "nvme_fabrics", "libmultipath")
 #: What happens less often in a read than this is not its steady state.
 STEADY = 0.1
+
+#: Instructions that the layer added to a read at 60667ee, when the library knew of no patch: stock's and ours, by policy
+#: and load.
+EARLIER = {
+    ("numa", "4 KiB"): (553.7, 438.3),
+    ("numa", "128 KiB"): (752.9, 504.8),
+    ("numa", "128 KiB, split in two"): (1531.7, 1217.4),
+    ("round-robin", "4 KiB"): (575.8, 443.2),
+    ("round-robin", "128 KiB"): (782.9, 510.1),
+    ("round-robin", "128 KiB, split in two"): (1571.8, 1214.4),
+    ("queue-depth", "4 KiB"): (606.4, 468.4),
+    ("queue-depth", "128 KiB"): (813.8, 535.5),
+    ("queue-depth", "128 KiB, split in two"): (1632.7, 1264.9),
+}
 
 #: How many digits behind the point are shown of some units.
 DIGITS = {"ms": 3}
@@ -55,7 +72,7 @@ class Target:
     how: str = "<="
 
     def __str__(self) -> str:
-        return f"{self.of} {self.how} {self.limit:g}"
+        return f"{self.of} {self.how} {self.limit:.4g}"
 
     def met(self, figure) -> bool:
         compare = {"<=": operator.le, "=": operator.eq, ">=": operator.ge, "<": operator.lt}[self.how]
@@ -91,7 +108,8 @@ def run() -> tuple:
     setup.ensure()
     built = kernel.ensure()
     quick = bool(os.environ.get("QUICK"))
-    return _report(built, {which: _measure(built, which, quick) for which in VARIANTS})
+    seen = {which: _measure(built, which, quick) for which in VARIANTS}
+    return _report(built, seen | {AROUND: _measure(built, AROUND, quick=True)})
 
 
 def _report(built, seen) -> tuple:
@@ -101,6 +119,7 @@ def _report(built, seen) -> tuple:
     figures = [figure for part in (_choosing, _growth, _layers, _unlayered, _costly, _memory, _lives,
                                 _balances)
                for figure in part(*(seen[which] for which in VARIANTS))]
+    figures += _layers_without_patch(seen["stock"], seen[AROUND])
     figures += [Figure(*row, target and Target(*target)) for *row, target in contention.figures()]
     _write(built, figures, seen)
     return _last_line(figures), int(any(figure.met is False for figure in figures))
@@ -292,6 +311,20 @@ def _layer_target(policy, load) -> Target:
     return Target("ratio", 0.65 if "split" in load else 0.45)
 
 
+def _layers_without_patch(stock, ours):
+    """What a library does that submits bios to paths as to any other disk: no worse than it once was."""
+    for policy, load in EARLIER:
+        yield Figure(f"layer without the patch: {policy}, {FEW} paths, {load}", "instructions per I/O",
+                     stock.layer(policy, FEW, load), ours.layer(policy, FEW, load),
+                     Target("ratio", _ratio_of_earlier(policy, load)))
+
+
+def _ratio_of_earlier(policy, load) -> float:
+    """Stock costs more in a kernel of another configuration, and so does ours."""
+    stock, ours = EARLIER[policy, load]
+    return ours / stock
+
+
 def _unlayered(stock, ours):
     for policy, count, load in ours.reads:
         if not policy:
@@ -359,32 +392,39 @@ def _write(built, figures, seen) -> None:
     REPORT.with_suffix(".md").write_text(title + _table(figures))
     print(_table([figure for figure in figures if figure.target]), flush=True)
     file = paths.REPORTS / "bench-profile.md"
-    file.write_text(title + _profiles(*(seen[which] for which in VARIANTS)))
+    file.write_text(title + _profiles(*(seen[which] for which in (*VARIANTS, AROUND))))
     log.info(f"bench: the profile is {file.relative_to(paths.ROOT)}")
     with log.step("bench plot", f"drawing {REPORT.with_suffix('.svg').name}") as step:
         step.run([setup.venv() / "bin" / "python3", paths.ROOT / "tools" / "lab" / "measure" / "plot_bench.py", REPORT,
                   REPORT.with_suffix(".svg")])
 
 
-def _profiles(stock, ours) -> str:
+def _profiles(stock, ours, around) -> str:
     """Where the instructions go: of a read without a head, what one with a head has more, and of a choice."""
     pair = [seen.without_head(LOAD) for seen in (stock, ours)]
     texts = [profile.title(f"A read of {LOAD} without a head", pair), profile.compare(pair)]
     for policy in POLICIES:
-        pair = [seen.profiles[policy, FEW, LOAD] for seen in (stock, ours)]
-        texts += [profile.title(f"A read of {LOAD} by {policy}, {FEW} paths", pair),
-                  profile.compare(pair, [seen.without_head(LOAD) for seen in (stock, ours)])]
+        texts += _profile_of_reads(policy, stock, ours)
         for which, seen in zip(VARIANTS, (stock, ours), strict=True):
             texts.append(f"\nStores to lines that all CPUs use, {which}: " + (", ".join(
                 f"{count:.2f} to the {what} in {profile.readable(function)}"
                 for (what, function), count in seen.shared_stores(policy).items()) or "none") + "\n")
         chosen = [seen.chosen[policy] for seen in (stock, ours)]
         texts += [profile.title(f"A choice by {policy}, {FEW} paths", chosen), profile.compare(chosen)]
+    for policy in POLICIES:
+        texts += _profile_of_reads(policy, stock, around, ", without the patch")
     if ours.losses:
         waits = [seen.longest_wait() for seen in (stock, ours)]
         texts += [profile.title("The longest read while a path is lost, but for the time when the disk has it", waits),
                   profile.compare(waits, worth=WORTH_A_LINE_OF_A_WAIT)]
     return "\n".join(texts)
+
+
+def _profile_of_reads(policy, stock, ours, how="") -> list:
+    """What a read with a head has more than one without, under a title."""
+    pair = [seen.profiles[policy, FEW, LOAD] for seen in (stock, ours)]
+    return [profile.title(f"A read of {LOAD} by {policy}, {FEW} paths{how}", pair),
+            profile.compare(pair, [seen.without_head(LOAD) for seen in (stock, ours)])]
 
 
 def _table(figures) -> str:

@@ -152,7 +152,7 @@ def _targets() -> list:
 
 def _commands(text: str, commands) -> list:
     """Each `make` that README has is a command."""
-    called = set(re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE))
+    called = set(re.findall(r"(?:^|`)make ([a-z0-9-]+)", text, re.MULTILINE))
     called |= {words.split()[1] for first, *_ in table(text, COMMANDS) for words in _QUOTED.findall(first)}
     return [f"`make {name}` does not exist" for name in sorted(called - set(commands) - {"help"})]
 
