@@ -14,7 +14,23 @@
  *
  * says where the head and its paths are in memory, and how large they are: what
  * it is, the address, the bytes.
+ *
+ *	echo /dev/nvme0n1 >/sys/module/nvme_core/parameters/bench_change
+ *
+ * has the first controller of the head's subsystem change its state, to the next
+ * of those that a reset goes through; reading says how many changes there were.
+ *
+ *	echo /dev/nvme0n1 >/sys/module/nvme_core/parameters/bench_flight
+ *	echo stop >/sys/module/nvme_core/parameters/bench_flight
+ *	cat /sys/module/nvme_core/parameters/bench_flight
+ *
+ * looks from a timer, between the two writes, what is in flight on the paths
+ * whose controllers are live. Reading says how many looks there were, the sum of
+ * the differences of the most and the least on a path, that of their squares, and
+ * the sums for each path. The paths must stay meanwhile.
  */
+#include <linux/hrtimer.h>
+#include <linux/part_stat.h>
 #include <linux/timex.h>
 
 #include "marks.h"
@@ -252,3 +268,164 @@ static const struct kernel_param_ops bench_objects_ops = {
 };
 module_param_cb(bench_objects, &bench_objects_ops, NULL, 0400);
 MODULE_PARM_DESC(bench_objects, "address, size and name of a head and its paths");
+
+/* The head of a disk, which is open until bdev_fput() */
+static struct nvme_ns_head *bench_open(const char *val, struct file **file)
+{
+	char path[64];
+
+	if (sscanf(val, "%63s", path) != 1)
+		return ERR_PTR(-EINVAL);
+	*file = bdev_file_open_by_path(path, BLK_OPEN_READ, NULL, NULL);
+	if (IS_ERR(*file))
+		return ERR_CAST(*file);
+	return bench_head(file_bdev(*file)->bd_disk);
+}
+
+static unsigned int bench_changes;
+
+static int bench_change(struct nvme_ctrl *ctrl)
+{
+	enum nvme_ctrl_state next;
+
+	switch (nvme_ctrl_state(ctrl)) {
+	case NVME_CTRL_LIVE:
+		next = NVME_CTRL_RESETTING;
+		break;
+	case NVME_CTRL_RESETTING:
+		next = NVME_CTRL_CONNECTING;
+		break;
+	default:
+		next = NVME_CTRL_LIVE;
+	}
+	if (!nvme_change_ctrl_state(ctrl, next))
+		return -EBUSY;
+	bench_changes++;
+	return 0;
+}
+
+static int bench_change_set(const char *val, const struct kernel_param *kp)
+{
+	struct nvme_ns_head *head;
+	struct file *file;
+	int ret;
+
+	head = bench_open(val, &file);
+	if (IS_ERR(head))
+		return PTR_ERR(head);
+	ret = bench_change(list_first_entry(&head->subsys->ctrls,
+					    struct nvme_ctrl, subsys_entry));
+	bdev_fput(file);
+	return ret;
+}
+
+static int bench_change_get(char *buffer, const struct kernel_param *kp)
+{
+	return sysfs_emit(buffer, "%u\n", bench_changes);
+}
+
+static const struct kernel_param_ops bench_change_ops = {
+	.set = bench_change_set,
+	.get = bench_change_get,
+};
+module_param_cb(bench_change, &bench_change_ops, NULL, 0600);
+MODULE_PARM_DESC(bench_change, "path of a head");
+
+/* No divisor of the time that disks take */
+#define BENCH_LOOK_NSEC		47000
+
+static struct bench_flight {
+	struct hrtimer timer;
+	bool looking;
+	u64 looks;
+	u64 spread;
+	u64 squares;
+	unsigned int nr_paths;
+	struct nvme_ns *paths[BENCH_OBJECTS];
+	u64 on_path[BENCH_OBJECTS];
+} bench_flight;
+
+static void bench_look(void)
+{
+	unsigned int i, now, most = 0, least = UINT_MAX, live = 0;
+	struct nvme_ns *ns;
+
+	for (i = 0; i < bench_flight.nr_paths; i++) {
+		ns = bench_flight.paths[i];
+		if (nvme_ctrl_state(ns->ctrl) != NVME_CTRL_LIVE)
+			continue;
+		now = bdev_count_inflight(ns->disk->part0);
+		bench_flight.on_path[i] += now;
+		most = max(most, now);
+		least = min(least, now);
+		live++;
+	}
+	if (!live)
+		return;
+	bench_flight.looks++;
+	bench_flight.spread += most - least;
+	bench_flight.squares += (most - least) * (most - least);
+}
+
+static enum hrtimer_restart bench_flight_timer(struct hrtimer *timer)
+{
+	bench_look();
+	hrtimer_forward_now(timer, ns_to_ktime(BENCH_LOOK_NSEC));
+	return HRTIMER_RESTART;
+}
+
+static int bench_flight_begin(const char *val)
+{
+	struct nvme_ns_head *head;
+	struct file *file;
+	unsigned int i;
+	int ret;
+
+	head = bench_open(val, &file);
+	if (IS_ERR(head))
+		return PTR_ERR(head);
+	ret = bench_note_all(head);
+	bdev_fput(file);
+	if (ret)
+		return ret;
+	memset(&bench_flight, 0, sizeof(bench_flight));
+	for (i = 0; i < bench_nr_objects; i++) {
+		if (!strcmp(bench_objects[i].what, "path"))
+			bench_flight.paths[bench_flight.nr_paths++] =
+				bench_objects[i].at;
+	}
+	hrtimer_setup(&bench_flight.timer, bench_flight_timer, CLOCK_MONOTONIC,
+		      HRTIMER_MODE_REL_PINNED_HARD);
+	bench_flight.looking = true;
+	hrtimer_start(&bench_flight.timer, ns_to_ktime(BENCH_LOOK_NSEC),
+		      HRTIMER_MODE_REL_PINNED_HARD);
+	return 0;
+}
+
+static int bench_flight_set(const char *val, const struct kernel_param *kp)
+{
+	if (bench_flight.looking)
+		hrtimer_cancel(&bench_flight.timer);
+	bench_flight.looking = false;
+	return sysfs_streq(val, "stop") ? 0 : bench_flight_begin(val);
+}
+
+static int bench_flight_get(char *buffer, const struct kernel_param *kp)
+{
+	unsigned int i;
+	int at;
+
+	at = sysfs_emit(buffer, "%llu %llu %llu", bench_flight.looks,
+			bench_flight.spread, bench_flight.squares);
+	for (i = 0; i < bench_flight.nr_paths; i++)
+		at += sysfs_emit_at(buffer, at, " %llu",
+				    bench_flight.on_path[i]);
+	return at + sysfs_emit_at(buffer, at, "\n");
+}
+
+static const struct kernel_param_ops bench_flight_ops = {
+	.set = bench_flight_set,
+	.get = bench_flight_get,
+};
+module_param_cb(bench_flight, &bench_flight_ops, NULL, 0600);
+MODULE_PARM_DESC(bench_flight, "path of a head, or stop");

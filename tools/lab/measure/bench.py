@@ -33,6 +33,8 @@ AROUND = "around"
 POLICIES = ("numa", "round-robin", "queue-depth")
 #: Without this the kernel takes the lock prefixes out of the code when there is one CPU only.
 APPEND = "noreplace-smp"
+#: How many CPUs the guest has in which several submit, and what the kernel needs there to find a timer for each of them.
+CPUS, APPEND_OF_CPUS = 4, f"{APPEND} hpet=disable"
 
 #: The number of paths and the load for which most is looked at.
 FEW, LOAD = 2, "4 KiB"
@@ -58,7 +60,7 @@ EARLIER = {
 }
 
 #: How many digits behind the point are shown of some units.
-DIGITS = {"ms": 3}
+DIGITS = {"ms": 3, "reads": 2, "times": 3}
 
 REPORT = paths.REPORTS / "bench.json"
 
@@ -117,7 +119,7 @@ def _report(built, seen) -> tuple:
     missed.
     """
     figures = [figure for part in (_choosing, _growth, _layers, _unlayered, _costly, _memory, _lives,
-                                _balances)
+                                _balances, _flights, _flapping)
                for figure in part(*(seen[which] for which in VARIANTS))]
     figures += _layers_without_patch(seen["stock"], seen[AROUND])
     figures += [Figure(*row, target and Target(*target)) for *row, target in contention.figures()]
@@ -135,10 +137,12 @@ def _measure(built, which, quick) -> "Seen":
     if not quick:
         _boot(built, which, "life", [], shared, seen)
         _boot(built, which, "loss", [shared], shared, seen, plugin="longest")
+        _boot(built, which, "flap", [], shared, seen)
+        _boot(built, which, "flight", [], shared, seen, cpus=CPUS)
     return seen
 
 
-def _boot(built, which, act, arguments, shared, seen, plugin="") -> None:
+def _boot(built, which, act, arguments, shared, seen, plugin="", cpus=1) -> None:
     directory = modules.ensure_bench(which)
     with log.step(f"bench {act} {which}", "counting") as step:
         def take(line):
@@ -148,7 +152,7 @@ def _boot(built, which, act, arguments, shared, seen, plugin="") -> None:
             seen.take(line)
         result = vm.run(built, ["python3", "-m", f"tests.bench.{act}", *arguments], directory, vm.Topology(),
                         TIMEOUT_SECONDS, paths.LOGS / f"bench-{act}-{which}-console.log", shared,
-                        append=APPEND, smp=1, icount=True, output=take,
+                        append=APPEND if cpus == 1 else APPEND_OF_CPUS, smp=cpus, icount=True, output=take,
                         plugin=f"{_plugin(plugin)},out={shared / plugin}" if plugin else "")
         if not result.ok:
             step.failed(f"the guest: {result}")
@@ -188,6 +192,15 @@ class Seen:
         #: Of each run by policy and paths: reads per second, by how much the most in flight on a path exceeded the
         #: least, and how many were in flight on a path by its kind, "slow" or "equal".
         self.balances = {}
+        #: The same of the runs with several submitters, by policy and case: how many reads per second there were, and
+        #: by how much the most in flight on a path exceeded the least.
+        self.flights = {}
+        #: What a read costs while a controller flaps that its head does not use, and while none does, by policy and
+        #: whether it flaps, and how often it changed its state in a second.
+        self.flapping = {}
+        self.changes = {}
+        #: By how much the first read of a head after such a change costs more than the next one, by policy and change.
+        self.first = {}
         self._symbols = {}
         self._files = 0
 
@@ -224,6 +237,19 @@ class Seen:
         runs = self.balances.setdefault((policy, paths), collections.defaultdict(list))
         for what, value in {"per_second": per_second, "spread": spread, **flight}.items():
             runs[what].append(value)
+
+    def _take_flight(self, policy, case, per_second, spread, **rest) -> None:
+        runs = self.flights.setdefault((policy, case), collections.defaultdict(list))
+        runs["per_second"].append(per_second)
+        runs["spread"].append(spread)
+
+    def _take_busy(self, policy, flaps, count, per_second) -> None:
+        self.flapping[policy, flaps] = count
+        if flaps:
+            self.changes[policy] = per_second
+
+    def _take_first(self, policy, what, more, **rest) -> None:
+        self.first[policy, what] = more
 
     def _profile(self, count, times, head) -> profile.Profile:
         """That of the files that come next: the plugin numbers them."""
@@ -383,6 +409,29 @@ def _balances(stock, ours):
         if slow:
             yield figure(f"in flight on the slow path, {which}: {policy}", "reads", "slow")
         yield figure(f"in flight on each {'other' if slow else 'path'}, {which}: {policy}", "reads", "equal")
+
+
+def _flights(stock, ours):
+    for policy, case in ours.flights:
+        def figure(name, unit, what, target=None):
+            return Figure(f"{name}: {policy}, {case}", unit,
+                          *(statistics.mean(seen.flights[policy, case][what]) for seen in (stock, ours)), target)
+
+        yield figure("in flight of several CPUs, the most less the least", "reads", "spread",
+                     Target("ratio", 1) if policy == "queue-depth" else None)
+        yield figure("throughput of several CPUs", "reads/s", "per_second")
+
+
+def _flapping(stock, ours):
+    for policy in ours.changes:
+        yield Figure(f"heads beside a controller that flaps, against without: {policy}", "times",
+                     *(seen.flapping[policy, True] / seen.flapping[policy, False] for seen in (stock, ours)),
+                     Target("ours", 1.02))
+        yield Figure(f"changes of state of that controller: {policy}", "per second",
+                     stock.changes[policy], ours.changes[policy])
+    for policy, what in ours.first:
+        yield Figure(f"first read of a head after a {what} of a controller of others, more than the next: {policy}",
+                     "instructions", stock.first[policy, what], ours.first[policy, what])
 
 
 def _write(built, figures, seen) -> None:
