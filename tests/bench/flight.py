@@ -23,11 +23,12 @@ from tests.guest import modules
 from tests.guest import wait
 from tests.guest.target import Target
 
-POLICIES = ("queue-depth", "round-robin")
 PATHS = 4
+#: Disks that take so long that the emulated CPUs have time left.
+DISKS = {"loop": DISK, "tcp": {**DISK, "completion_nsec": 10_000_000}}
 CPUS = 4
-#: How often each case is run, how long it is left alone before somebody looks, and how long then.
-TIMES = 3
+#: How often each case is run, by policy, how long it is left alone before somebody looks, and how long then.
+TIMES = {"queue-depth": 6, "round-robin": 3}
 SETTLING_SECONDS = 0.1
 SECONDS = 0.5
 #: How long it is left alone after each thing that happens beside the load.
@@ -52,7 +53,7 @@ class Case:
     ends: int = AT_HOME
 
 
-#: No CPU can spread its own reads evenly, but for the first case; all together can.
+#: Where submitters are alike, none can spread its own reads evenly, but for the first case; all together can.
 CASES = (
     Case("1 submitter of 32", (32,)),
     Case("2 submitters of 18", (18,) * 2),
@@ -71,12 +72,12 @@ def main() -> int:
     subprocess.run("ip link set lo up".split(), check=True)
     modules.load("mpath_crowd")
     modules.load("nvme-core")
-    for transport in ("loop", "tcp"):
+    for transport, disk in DISKS.items():
         with Target("other", ports=("loop", "loop"), disk=DISK) as other, \
-             Target("flight", ports=(transport,) * PATHS, disk=DISK) as target:
+             Target("flight", ports=(transport,) * PATHS, disk=disk) as target:
             # A controller that seems to be in a reset for long keeps nobody alive.
             connect(other, keep_alive_tmo=0)
-            # With a queue for all CPUs a request of nvme-tcp ends on the CPU that serves the connection.
+            # With one queue for all CPUs a request of nvme-tcp ends on the CPU of the queue.
             connect(target, **({"nr_io_queues": 1} if transport == "tcp" else {}))
             for case in CASES:
                 if case.transport == transport:
@@ -98,8 +99,8 @@ def measure(stage, case) -> None:
     disk = stage.target.head
     for path in disk.paths():
         path.write("queue/rq_affinity", case.ends)
-    for _ in range(TIMES):
-        for policy in POLICIES:
+    for policy, times in TIMES.items():
+        for _ in range(times):
             set_policy(disk, policy)
             measure_once(stage, case, policy)
 
