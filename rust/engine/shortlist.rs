@@ -215,7 +215,7 @@ impl Shortlist {
     #[inline(always)]
     fn places(&self) -> &Places {
         // SAFETY: By the type invariant.
-        unsafe { &*self.places.load() }
+        unsafe { &*self.places.dereference() }
     }
 
     /// Makes room for so many paths. Sleeps.
@@ -434,7 +434,7 @@ impl<'a> Keeper<'a> for Inside<'a> {
     #[inline(always)]
     fn remembered(self, node: Node) -> Option<&'a MpathDevice> {
         // SAFETY: A path that a slot of a current shortlist names stays until the section ends.
-        unsafe { self.head().current_path.slot(node).load().as_ref() }
+        unsafe { self.head().current_path.slot(node).dereference().as_ref() }
     }
 }
 
@@ -470,7 +470,7 @@ impl<'a> Candidates<'a> for Listed<'a> {
         // SAFETY: `place` is less than a length that the array has had: at most its capacity, and
         // what is there was stored before, and is not null. It stays until the section ends, by
         // the protocol in `shortlist`.
-        Some(unsafe { &*(*self.places.first.as_ptr().add(place)).load() })
+        Some(unsafe { &*(*self.places.first.as_ptr().add(place)).dereference() })
     }
 
     #[inline(always)]

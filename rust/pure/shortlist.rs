@@ -64,6 +64,12 @@ impl Changes {
         self.0.load()
     }
 
+    /// How often, for whoever has loaded a stamp, which orders it.
+    #[inline(always)]
+    fn seen(&self) -> u64 {
+        self.0.load_relaxed()
+    }
+
     /// Once more. Called after the change, which those see who see the count. Fully ordered. Any
     /// context.
     pub fn add(&self) {
@@ -123,7 +129,7 @@ impl Stamp {
 
     #[inline(always)]
     fn sum(&self, of_ports: &Changes) -> u64 {
-        self.changes.count().wrapping_add(of_ports.count())
+        self.changes.seen().wrapping_add(of_ports.seen())
     }
 
     /// Was the shortlist made of other counts than these? Under the lock.

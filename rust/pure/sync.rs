@@ -68,6 +68,12 @@ mod imp {
             self.0.load(Acquire)
         }
 
+        /// `READ_ONCE()`: what was done before the value was stored may not be seen.
+        #[inline(always)]
+        pub fn load_relaxed(&self) -> u64 {
+            self.0.load(Relaxed)
+        }
+
         /// `smp_store_release()`.
         #[inline(always)]
         pub fn store(&self, value: u64) {
@@ -100,6 +106,13 @@ mod imp {
         #[inline(always)]
         pub fn load(&self) -> *mut T {
             self.0.load(Acquire)
+        }
+
+        /// `rcu_dereference()`: what the pointer leads to is seen as it was published, and nothing
+        /// else. The address dependency does that, at no cost.
+        #[inline(always)]
+        pub fn dereference(&self) -> *mut T {
+            self.0.load(Relaxed)
         }
 
         /// `READ_ONCE()`: what the pointer leads to is not looked at.
@@ -271,6 +284,11 @@ mod imp {
             self.0.load(Acquire)
         }
 
+        /// `READ_ONCE()`.
+        pub fn load_relaxed(&self) -> u64 {
+            self.0.load(Relaxed)
+        }
+
         /// `smp_store_release()`.
         pub fn store(&self, value: u64) {
             self.0.store(value, Release)
@@ -298,6 +316,12 @@ mod imp {
 
         /// `smp_load_acquire()`.
         pub fn load(&self) -> *mut T {
+            self.0.load(Acquire)
+        }
+
+        /// `rcu_dereference()`. C11 has no order by dependencies, so that this is more than the
+        /// kernel has.
+        pub fn dereference(&self) -> *mut T {
             self.0.load(Acquire)
         }
 

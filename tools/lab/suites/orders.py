@@ -24,10 +24,11 @@ _SYNC = "rust/pure/sync.rs"
 _KERNEL_TREE = "linux/"
 
 #: What calls of these names do, in the words for an access. Found wherever they are made in a listed function.
-KINDS = {"load": "load", "load_relaxed": "load", "store": "store", "store_relaxed": "store", "swap": "change",
-         "xchg": "change", "cmpxchg": "change", "try_cmpxchg": "change", "fetch_add": "change", "fetch_sub": "change",
-         "add": "change", "inc": "change", "dec_and_test": "change", "full_barrier": "barrier", "smp_mb": "barrier",
-         "smp_rmb": "barrier", "smp_wmb": "barrier", "lock": "lock", "try_lock": "lock"}
+KINDS = {"load": "load", "load_relaxed": "load", "dereference": "load", "store": "store", "store_relaxed": "store",
+         "swap": "change", "xchg": "change", "cmpxchg": "change", "try_cmpxchg": "change", "fetch_add": "change",
+         "fetch_sub": "change", "add": "change", "inc": "change", "dec_and_test": "change", "full_barrier": "barrier",
+         "smp_mb": "barrier", "smp_rmb": "barrier", "smp_wmb": "barrier", "lock": "lock",
+         "try_lock": "lock"}
 #: Names that much else has, too: calls that count only if their receiver is known to be atomic.
 _AMBIGUOUS = {"add", "inc", "swap"}
 #: What the kernel says of its `refcount_t`, which rust/pure/sync.rs uses: a release, with an acquire after the last.
