@@ -47,14 +47,30 @@ fn limits(chance: &mut Chance) -> bindings::queue_limits {
     limits
 }
 
+/// The first of all frames, of which all follow one another in a kernel whose memory map is virtual.
+fn frames() -> Result<*mut bindings::page> {
+    let mapped = VVec::<u8>::from_elem(0, 1, GFP_KERNEL)?;
+    let address = mapped.as_ptr().cast();
+    // SAFETY: An address that is mapped.
+    let (page, frame) = unsafe {
+        (
+            bindings::vmalloc_to_page(address),
+            bindings::vmalloc_to_pfn(address),
+        )
+    };
+
+    Ok(page.wrapping_sub(frame as usize))
+}
+
 /// Segments of anything, most of them whole pages, none of which anybody accesses.
-fn segments(chance: &mut Chance) -> [bindings::bio_vec; MOST_SEGMENTS] {
+fn segments(
+    chance: &mut Chance,
+    frames: *mut bindings::page,
+) -> [bindings::bio_vec; MOST_SEGMENTS] {
     core::array::from_fn(|_| {
         let whole = chance.below(8) != 0;
         let pages = chance.of(&[1, 1, 1, 2, 4, 20]);
         let frame = AT / u64::from(PAGE) + u64::from(chance.below(12));
-        // SAFETY: Set when the kernel booted.
-        let frames = unsafe { bindings::vmemmap_base } as *mut bindings::page;
 
         bindings::bio_vec {
             bv_page: frames.wrapping_add(frame as usize),
@@ -111,7 +127,7 @@ fn most_bytes(bio: &bindings::bio, limits: &bindings::queue_limits) -> u32 {
     512 * (end - begin)
 }
 
-#[cfg(CONFIG_X86_64)]
+#[cfg(CONFIG_SPARSEMEM_VMEMMAP)]
 #[kunit_tests(mpath_split)]
 mod tests {
     use super::*;
@@ -120,10 +136,11 @@ mod tests {
     fn what_is_passed_on_whole_need_not_be_split() -> Result {
         let mut chance = Chance(1);
         let (mut whole, mut split) = (0, 0);
+        let frames = frames()?;
 
         for _ in 0..CASES {
             let limits = limits(&mut chance);
-            let mut segments = segments(&mut chance);
+            let mut segments = segments(&mut chance, frames);
             let count = 1 + chance.below(MOST_SEGMENTS as u32) as usize;
             let mut bio = bio(&mut chance, &mut segments[..count]);
             let mut found = 0;
