@@ -11,6 +11,7 @@
 #   SAMPLE=name                a driver of samples/ instead of NVMe
 #   SECONDS=n SEED=n           how long `make storm` takes, and which chance it follows
 #   KERNEL=plain|sanitize      one of the two kernels of `make storm` instead of both
+#   ARCH=arm64                 `make kernel`, `kunit` and `e2e` for another architecture, which is emulated
 #   ACCEL=kvm                  guests on the host's own CPU instead of an emulated one
 #   DAY=2026-11-27             whose turn it is among what `make test` takes in turns, instead of today's
 #   MINUTES=n SEED=n           the same of `make soak`
@@ -20,7 +21,7 @@
 #   CASES=n                    how many cases each parser gets from `make fuzz`
 #   BUILD=1                    `make series` builds and boots every patch
 
-export KSRC KDIR STOCK ONE_PASS LONG SAMPLE BUILD MINUTES SECONDS SEED KERNEL QUICK CASES PATCHES DAY ACCEL AGAIN
+export KSRC KDIR STOCK ONE_PASS LONG SAMPLE BUILD MINUTES SECONDS SEED KERNEL QUICK CASES PATCHES DAY ACCEL ARCH AGAIN
 
 COMMANDS := setup demo test long lab model litmus fuzz misuse kunit e2e parity sanitize faults storm soak bench errors mutants modules samples kernel check doc series rust-analyzer clean distclean
 .PHONY: help python $(COMMANDS)

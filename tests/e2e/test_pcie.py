@@ -69,6 +69,8 @@ def a_controller_pulled_in_order_costs_no_io():
 
 @test
 def a_controller_unplugged_in_software_costs_no_io():
+    if os.uname().machine == "aarch64":
+        raise Skip("here a scan of the bus costs other controllers interrupts, and I/O stops with stock, too")
     with pcie_head() as head:
         with fio.Load(head.device) as load:
             load.wait_for_io(head)

@@ -15,6 +15,7 @@ from conftest import ROOT
 from lab.builds import kernel
 from lab.builds import modules
 from lab.builds import source
+from lab.host import arch
 from lab.host import log
 from lab.host import process
 from lab.host import vm
@@ -350,27 +351,35 @@ def test_a_file_of_which_one_test_runs_may_skip_the_others():
 
 def test_guests_are_emulated_unless_one_asks(monkeypatch):
     monkeypatch.delenv("ACCEL", raising=False)
-    assert vm._accelerator(False) == ["-cpu", "max", "-accel", "tcg,thread=multi"]
+    assert vm._accelerator(arch.HOSTS, False) == ["-cpu", "max", "-accel", "tcg,thread=multi"]
 
 
 def test_no_accelerator_that_there_is_not(monkeypatch):
     monkeypatch.setenv("ACCEL", "xen")
     with pytest.raises(log.Failure, match="ACCEL=xen is none of tcg, kvm"):
-        vm._accelerator(False)
+        vm._accelerator(arch.HOSTS, False)
 
 
 def test_the_hosts_cpu_needs_its_device(monkeypatch):
     monkeypatch.setenv("ACCEL", "kvm")
     monkeypatch.setattr(vm.os, "access", lambda file, mode: False)
     with pytest.raises(log.Failure, match="/dev/kvm"):
-        vm._accelerator(False)
+        vm._accelerator(arch.HOSTS, False)
 
 
 def test_instructions_are_counted_where_the_cpu_is_emulated(monkeypatch):
     monkeypatch.setenv("ACCEL", "kvm")
     monkeypatch.setattr(vm.os, "access", lambda file, mode: True)
-    assert vm._accelerator(False) == ["-cpu", "host", "-accel", "kvm"]
-    assert vm._accelerator(True) == ["-cpu", "max", "-accel", "tcg,thread=single"]
+    assert vm._accelerator(arch.HOSTS, False) == ["-cpu", "host", "-accel", "kvm"]
+    assert vm._accelerator(arch.HOSTS, True) == ["-cpu", "max", "-accel", "tcg,thread=single"]
+
+
+def test_another_architecture_is_always_emulated(monkeypatch):
+    monkeypatch.delenv("ACCEL", raising=False)
+    assert vm._accelerator(arch.ARM64, False) == ["-cpu", arch.ARM64.cpu, "-accel", "tcg,thread=multi"]
+    monkeypatch.setenv("ACCEL", "kvm")
+    with pytest.raises(log.Failure, match="not arm64"):
+        vm._accelerator(arch.ARM64, False)
 
 
 # Guests with sanitizers

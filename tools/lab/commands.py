@@ -29,7 +29,7 @@ def _setup() -> str:
 
 
 def _kernel() -> str:
-    built = kernel.ensure()
+    built = kernel.ensure(kernel.asked())
     return f"kernel {built.release} is {built.image}"
 
 
@@ -69,13 +69,16 @@ def _misuse():
 
 
 def _kunit(only: str | None, sanitize: bool):
+    from lab.suites import acquires
     from lab.suites import kunit
-    return kunit.run(only or "", kernel.SANITIZE if sanitize else kernel.PLAIN)
+    name = kernel.asked(sanitize)
+    counts = kunit.run(only or "", name)
+    return counts + acquires.check() if name == kernel.ARM64 and not only else counts
 
 
 def _e2e(stock: str, only: str | None, long: bool, sanitize: bool):
     from lab.suites import e2e
-    return e2e.run(stock, only, kernel.SANITIZE if sanitize else kernel.PLAIN, long)
+    return e2e.run(stock, only, kernel.asked(sanitize), long)
 
 
 def _parity(acts: list):
@@ -195,15 +198,22 @@ COMMANDS = {
 }
 
 
+#: Those that ARCH= is for.
+_OF_ANY_ARCH = ("kernel", "kunit", "e2e")
+
+
 def main(arguments: list) -> int:
     """Runs one command; whatever happens, no process of it is left behind."""
     options = vars(_parser().parse_args(arguments))
-    command = COMMANDS[options.pop("command")]
+    name = options.pop("command")
+    command = COMMANDS[name]
     process.bind_to_make()
     process.adopt_orphans()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:
+        if name not in _OF_ANY_ARCH and kernel.asked() != kernel.PLAIN:
+            log.fail(f"ARCH= is for {', '.join(_OF_ANY_ARCH)}, and not for {name}")
         last, status, counts = _outcome(command(**options))
         result.write(last, status, counts)
         print(last, flush=True)

@@ -66,6 +66,18 @@ def fetch(package: str, version: str, into: Path, step, beside: tuple = ()) -> s
     return None
 
 
+def unpack_for(architecture: str, suite: str, packages: list, into: Path, step) -> bool:
+    """Unpacks packages and all that they depend on, for an architecture that need not be the machine's.
+
+    None of them is configured. Returns whether some mirror has them.
+    """
+    for mirror in _mirrors():
+        private = _PrivateApt(suite, mirror, architecture)
+        if private.unpack_all(packages, into, step):
+            return True
+    return False
+
+
 def _mirrors() -> list:
     """The base URIs of the Debian repositories that the machine's apt uses, however they are written down."""
     try:
@@ -80,10 +92,12 @@ def _mirrors() -> list:
 
 
 class _PrivateApt:
-    """An apt of one suite of one mirror, with its state in the cache."""
+    """An apt of one suite of one mirror, with its state in the cache. For another architecture, it knows of no package
+    that is installed.
+    """
 
-    def __init__(self, suite: str, mirror: str):
-        self.home = paths.CACHE / "apt" / suite
+    def __init__(self, suite: str, mirror: str, architecture: str = ""):
+        self.home = paths.CACHE / "apt" / (f"{suite}-{architecture}" if architecture else suite)
         for place in ("lists/partial", "cache/archives/partial", "preferences.d"):
             (self.home / place).mkdir(parents=True, exist_ok=True)
         signed = f"[signed-by={KEYRING}] " if KEYRING.exists() else ""
@@ -94,6 +108,10 @@ class _PrivateApt:
             f"-oDir::State::Lists={self.home}/lists", f"-oDir::Cache={self.home}/cache",
             "-oAPT::Sandbox::User=root",
         ]
+        if architecture:
+            (self.home / "status").touch()
+            self.options += [f"-oAPT::Architecture={architecture}", f"-oAPT::Architectures={architecture}",
+                             f"-oDir::State::status={self.home}/status"]
 
     def version(self, package: str, pattern: str, step) -> str | None:
         """The newest version of `package` that matches `pattern`."""
@@ -102,6 +120,18 @@ class _PrivateApt:
         table = process.output(["apt-cache", *self.options, "madison", package])
         versions = [line.split("|")[1].strip() for line in table.splitlines() if line.count("|") == 2]
         return next((version for version in versions if re.match(pattern, version)), None)
+
+    def unpack_all(self, packages: list, into: Path, step) -> bool:
+        """Unpacks packages and what they depend on; False where that cannot be had."""
+        get = ["apt-get", *self.options, "-q"]
+        if process.logged(step, [*get, "update"]) or process.logged(
+                step, [*get, "install", "-y", "--download-only", "--no-install-recommends", *packages]):
+            return False
+        archives = self.home / "cache" / "archives"
+        for file in sorted(archives.glob("*.deb")):
+            step.run(["dpkg", "-x", file, into])
+            file.unlink()
+        return True
 
     def unpack(self, package: str, version: str, into: Path, step) -> None:
         download = self.home / "download"

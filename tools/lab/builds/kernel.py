@@ -2,9 +2,9 @@
 """The kernel that the lab boots and builds modules against.
 
 A configuration is a name: `x86_64` is `allnoconfig` with tools/kernel/x86_64.config on top, and
-`x86_64+sanitize` lays tools/kernel/sanitize.config over that. A build is kept in the cache under
-a key of everything that went into it: source, options, compilers. KDIR= gives a kernel that the user
-configured and built; it is used as it is.
+`x86_64+sanitize` lays tools/kernel/sanitize.config over that; the first layer is the architecture's. A
+build is kept in the cache under a key of everything that went into it: source, options, compilers. KDIR=
+gives a kernel that the user configured and built; it is used as it is.
 """
 
 import hashlib
@@ -18,9 +18,11 @@ from functools import cache as once
 from pathlib import Path
 
 from lab.builds import cache
+from lab.builds import root
 from lab.builds import setup
 from lab.builds import source
 from lab.builds import toolchain
+from lab.host import arch
 from lab.host import log
 from lab.host import paths
 from lab.host import process
@@ -30,15 +32,15 @@ INLINE_HELPERS = "CONFIG_RUST_INLINE_HELPERS"
 #: The configuration that everything is for unless something else is said, and the one that finds wrong accesses.
 PLAIN = "x86_64"
 SANITIZE = "x86_64+sanitize"
+#: The one of another architecture, of which only some suites can make use.
+ARM64 = "arm64"
 #: By what factor a guest may be slower on a kernel with KASAN and lockdep than on one without.
 SLOWNESS = 4
 SPACE_GIB = 3
 #: What must be built in for a kernel to find its root in the guest, and to be heard.
 GUEST_OPTIONS = (
-    "CONFIG_9P_FS", "CONFIG_NET_9P_VIRTIO", "CONFIG_OVERLAY_FS", "CONFIG_SERIAL_8250_CONSOLE", "CONFIG_VIRTIO_CONSOLE",
-    "CONFIG_VIRTIO_PCI",
+    "CONFIG_9P_FS", "CONFIG_NET_9P_VIRTIO", "CONFIG_OVERLAY_FS", "CONFIG_VIRTIO_CONSOLE", "CONFIG_VIRTIO_PCI",
 )
-_IMAGE = Path("arch/x86/boot/bzImage")
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,16 @@ class KernelBuild:
         return _options((self.build_dir / ".config").read_text())
 
     @property
+    def arch(self) -> arch.Arch:
+        """What its CPUs are."""
+        return arch.ARM64 if self.options().get("CONFIG_ARM64") == "y" else arch.X86_64
+
+    @property
+    def root(self) -> Path:
+        """The root of its guests: the host's, if that has programs for its CPUs."""
+        return Path("/") if self.arch == arch.HOSTS else root.ensure(self.arch.name)
+
+    @property
     def sanitizes(self) -> bool:
         """Does it look for wrong accesses, locks and objects while it runs?"""
         return self.options().get("CONFIG_KASAN") == "y"
@@ -65,14 +77,14 @@ class KernelBuild:
         return SLOWNESS if self.sanitizes else 1
 
     @property
-    def has_slow_firmware(self) -> bool:
+    def is_flat(self) -> bool:
         """Must its guests do without host bridges of their own for each node?
 
-        What such a bridge's firmware says of interrupt lines is asked for each time a device is enabled, and takes a
-        kernel with KASAN half a minute to interpret. So all controllers are on the first bus, and the guest tells the
-        kernel which nodes they are on (tests/guest/pci.py).
+        Not every machine has such bridges (host/arch.py). And what the firmware says of a bridge's interrupt lines is
+        asked for each time a device is enabled, and takes a kernel with KASAN half a minute to interpret. So all
+        controllers are on the first bus, and the guest tells the kernel which nodes they are on (tests/guest/pci.py).
         """
-        return self.sanitizes
+        return self.sanitizes or not self.arch.has_bridges
 
     @property
     def parameters(self) -> str:
@@ -90,7 +102,7 @@ class KernelBuild:
         if options.get("CONFIG_CC_IS_CLANG") == "y":
             same = toolchain.Llvm(int(options["CONFIG_CLANG_VERSION"]) // 10000)
             llvm = [f"LLVM={same.bin}/" if same.complete else "LLVM=1"]
-        return ["make", "-C", self.build_dir, f"-j{os.cpu_count()}", *llvm]
+        return ["make", "-C", self.build_dir, f"-j{os.cpu_count()}", *llvm, *_foreign(self.arch)]
 
 
 @once
@@ -108,6 +120,14 @@ def ensure(name: str = PLAIN) -> KernelBuild:
     return _built(home, tree.tree)
 
 
+def asked(sanitize: bool = False) -> str:
+    """The configuration of the architecture that ARCH= asks for, with sanitizers or without."""
+    its = arch.named(os.environ.get("ARCH") or arch.HOSTS.name)
+    if sanitize and its != arch.HOSTS:
+        log.fail(f"there is no kernel with sanitizers for ARCH={its.name}")
+    return SANITIZE if sanitize else its.name
+
+
 def is_built(name: str) -> bool:
     """Is the kernel of this configuration in the cache?"""
     tree = source.patched()
@@ -118,6 +138,16 @@ def _home(name: str, tree: source.Source, options: dict) -> Path:
     return paths.CACHE / "kernel" / f"{name}-{_key(tree, options)}"
 
 
+def arch_of(name: str) -> arch.Arch:
+    """The architecture of a configuration."""
+    return arch.named(name.split("+")[0])
+
+
+def _foreign(its: arch.Arch) -> list:
+    """What make is told of an architecture that is not the host's."""
+    return [] if its == arch.HOSTS else [f"ARCH={its.name}"]
+
+
 def place(name: str) -> Path:
     """Where what is built for a configuration goes."""
     return paths.BUILD if name == PLAIN else paths.BUILD / name
@@ -125,7 +155,7 @@ def place(name: str) -> Path:
 
 def suffix(name: str) -> str:
     """What the names of steps, logs and reports end with: nothing for the plain configuration."""
-    return name.removeprefix(PLAIN).replace("+", "-")
+    return "" if name == PLAIN else "-" + name.removeprefix(f"{PLAIN}+").replace("+", "-")
 
 
 def build_tree(step, tree: Path, home: Path, options: dict) -> KernelBuild:
@@ -134,16 +164,16 @@ def build_tree(step, tree: Path, home: Path, options: dict) -> KernelBuild:
     make = ["make", "-C", tree, f"O={home}", "LLVM=1", f"-j{os.cpu_count()}"]
     (home / "fragment").unlink(missing_ok=True)
     _configure(step, make, home, options, variables)
-    step.run([*make, "bzImage", "modules"], env=variables, show=_Progress(home))
+    step.run([*make, arch.X86_64.image.name, "modules"], env=variables, show=_Progress(home))
     return _built(home, tree)
 
 
 def check_bootable(built: KernelBuild) -> None:
     """Fails when a guest could not run this kernel, which is possible of a kernel that KDIR= names."""
     if not built.image.exists():
-        log.fail(f"{built.build_dir} has no {_IMAGE} to boot")
+        log.fail(f"{built.build_dir} has no {built.arch.image} to boot")
     options = built.options()
-    if missing := [option for option in GUEST_OPTIONS if options.get(option) != "y"]:
+    if missing := [option for option in GUEST_OPTIONS + built.arch.options if options.get(option) != "y"]:
         log.fail(f"{built.build_dir} cannot be booted in a guest: it was configured without {' '.join(missing)}")
 
 
@@ -182,10 +212,11 @@ def _build(name: str, home: Path, tree: source.Source, fragment: dict) -> None:
     home.mkdir(parents=True, exist_ok=True)
     variables = environment(RUST_LIB_SRC=str(source.rust_library()))
     # Guests of another kernel may run beside this.
-    make = ["nice", "make", "-C", tree.tree, f"O={home}", "LLVM=1", f"-j{os.cpu_count()}"]
+    its = arch_of(name)
+    make = ["nice", "make", "-C", tree.tree, f"O={home}", "LLVM=1", f"-j{os.cpu_count()}", *_foreign(its)]
     with log.step(f"kernel-{name}", f"building Linux {tree.identity}") as step:
         _configure(step, make, home, fragment, variables)
-        step.run([*make, "bzImage", "modules_prepare"], env=variables, show=_Progress(home))
+        step.run([*make, its.image.name, "modules_prepare"], env=variables, show=_Progress(home))
         # No module of the tree is built, so vmlinux has all the symbols there are.
         shutil.copy(home / "vmlinux.symvers", home / "Module.symvers")
     cache.finish(home)
@@ -241,7 +272,8 @@ class _Progress:
 
 def _built(build_dir: Path, tree: Path) -> KernelBuild:
     release = (build_dir / "include" / "config" / "kernel.release").read_text().strip()
-    return KernelBuild(build_dir / _IMAGE, build_dir, tree, release)
+    its = KernelBuild(build_dir, build_dir, tree, release).arch
+    return KernelBuild(build_dir / its.image, build_dir, tree, release)
 
 
 def _users(build_dir: Path) -> KernelBuild:

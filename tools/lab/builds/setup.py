@@ -15,6 +15,7 @@ from pathlib import Path
 from lab.builds import apt
 from lab.builds import cache
 from lab.builds import toolchain
+from lab.host import arch
 from lab.host import log
 from lab.host import paths
 from lab.host import process
@@ -49,7 +50,7 @@ BOOT_PACKAGES = {
     "iproute2": "rdma",
     "mdadm": "mdadm",
     "nvme-cli": "nvme",
-    "qemu-system-x86": "qemu-system-x86_64",
+    arch.HOSTS.package: arch.HOSTS.emulator,
     "sysstat": "iostat",
     "udev": "udevadm",
 }
@@ -59,13 +60,13 @@ RUST_WEB_PACKAGES = ("rustc-web", "cargo-web", "rust-web-src", "rustfmt-web", "r
 
 
 @once
-def ensure(booting: bool = True) -> None:
+def ensure(booting: bool = True, its: arch.Arch = arch.HOSTS) -> None:
     """Makes every tool available, or fails with one line that names what is missing.
 
-    Who builds and does not boot says so, and needs less.
+    Who builds and does not boot says so, and needs less; guests of another architecture need its machine, too.
     """
     with cache.lock(paths.CACHE / "setup", "setup"):
-        _ensure_packages(booting)
+        _ensure_packages(booting, its)
         _ensure_bindgen()
     if booting:
         ensure_python()
@@ -86,8 +87,8 @@ def venv() -> Path:
     return paths.CACHE / f"venv-{version}"
 
 
-def _ensure_packages(booting: bool) -> None:
-    wanted = BUILD_PACKAGES | (BOOT_PACKAGES if booting else {})
+def _ensure_packages(booting: bool, its: arch.Arch) -> None:
+    wanted = BUILD_PACKAGES | (BOOT_PACKAGES | {its.package: its.emulator} if booting else {})
     missing = [package for package, sign in wanted.items() if not _has(sign)]
     if booting and importlib.util.find_spec("ensurepip") is None:
         missing.append("python3-venv")

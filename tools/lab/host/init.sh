@@ -3,16 +3,26 @@
 #
 # The first process of a guest (see vm.py). The root is the host's, read-only; this puts a tmpfs
 # over it, mounts the one directory that the host lends for writing, runs the script `command`
-# of that directory and tells the host its exit status.
+# of that directory and tells the host its exit status. A root that is not the host's has the
+# project's tree in /srv, which has to be where the host has it, and can be written to as well.
 
 lent=$1
+tree=$2
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
-if [ "$2" != inside ]; then
+if [ -z "$inside" ]; then
 	mount -t tmpfs tmpfs /mnt
 	mkdir /mnt/upper /mnt/work /mnt/root
 	mount -t overlay overlay -o lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work /mnt/root
-	exec chroot /mnt/root /bin/sh "$0" "$lent" inside
+	if [ -n "$tree" ]; then
+		mkdir -p /mnt/upper-tree /mnt/work-tree "/mnt/root$tree"
+		mount -t overlay overlay -o lowerdir=/srv,upperdir=/mnt/upper-tree,workdir=/mnt/work-tree "/mnt/root$tree"
+		set -- "$tree${0#/srv}"
+	else
+		set -- "$0"
+	fi
+	export inside=1
+	exec chroot /mnt/root /bin/sh "$1" "$lent"
 fi
 
 mount -t proc proc /proc

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """A guest: boots a kernel on the host's root, runs one command, returns its exit status.
 
-This is plain QEMU with the host's root over 9p and `init.sh` as the first process. virtme-ng
+This is plain QEMU with the host's root over 9p and `init.sh` as the first process; a guest of another architecture has
+a root of its own, and the project's tree over that. virtme-ng
 would do the same through its own init, which takes about 15 s to boot where this takes 3 s when
 the CPU is emulated, and it owns the QEMU process, its monitor and its signals, which are needed
 here to pull controllers out and to leave nothing behind.
@@ -27,6 +28,7 @@ from dataclasses import dataclass
 from dataclasses import field
 from pathlib import Path
 
+from lab.host import arch
 from lab.host import log
 from lab.host import paths
 from lab.host.reports import Report
@@ -50,12 +52,12 @@ MONITOR_LIMIT = 60
 #: How much of the kernel's log is shown when a guest fails.
 TAIL_LINES = 40
 
-#: On a busy host an emulated timer may come too late for the check of whether it works, which then ends the boot.
 KERNEL_PARAMETERS = (
     "root=host rootfstype=9p rootflags=trans=virtio,version=9p2000.L,msize=262144,cache=loose ro "
-    "console=ttyS0 tsc=reliable no_timer_check pcie_ports=native panic=-1 oops=panic hung_task_panic=1 "
-    "null_blk.nr_devices=0"
+    "pcie_ports=native panic=-1 oops=panic hung_task_panic=1 null_blk.nr_devices=0"
 )
+#: Where a root that is not the host's has the project's tree at first.
+TREE = "/srv"
 #: The slab allocator's stocks for each CPU go on naming what was taken from them, which kmemleak then takes for in use.
 #: What is checked by the allocator has none.
 KEEPING_NO_STOCK = "slab_debug=F,kmalloc-*,mpath_*"
@@ -147,21 +149,21 @@ def run(kernel, command, modules_dir, topology, timeout, console_log, rwdir,
     if kernel.sanitizes:
         command = ["python3", "-m", guest.__name__, rwdir, *command]
     console_log.parent.mkdir(parents=True, exist_ok=True)
-    pci_nodes = _nodes_of_ports(topology) if kernel.has_slow_firmware else ""
+    pci_nodes = _nodes_of_ports(topology) if kernel.is_flat else ""
     (rwdir / "command").write_text(
         f"export MODULES={shlex.quote(str(modules_dir))} SLOWNESS={kernel.slowness} PCI_NODES={shlex.quote(pci_nodes)}\n"
         f"cd {shlex.quote(str(paths.ROOT))} && exec {shlex.join(map(str, command))}\n")
 
     if kernel.sanitizes:
         append += f" {KEEPING_NO_STOCK}" if leaks else " kmemleak=off"
-    parameters = (f"{KERNEL_PARAMETERS} {kernel.parameters} {append} init=/bin/sh -- "
-                  f"\"{Path(__file__).with_name('init.sh')}\" \"{rwdir}\"")
+    parameters = (f"{KERNEL_PARAMETERS} console={kernel.arch.console} {kernel.arch.parameters} {kernel.parameters} "
+                  f"{append} init=/bin/sh -- {_init(kernel, rwdir)}")
     for _ in range(BOOT_ATTEMPTS):
         with ExitStack() as stack:
             stack.enter_context(_a_place())
-            machine = _Machine(stack, topology, smp, icount, plugin, flat=kernel.has_slow_firmware)
+            machine = _Machine(stack, kernel, topology, smp, icount, plugin)
             machine.lend(rwdir)
-            machine.boot(kernel.image, parameters, console_log)
+            machine.boot(parameters, console_log)
             result = _Session(machine, output, answer, kernel.slowness).follow(timeout, silence or timeout)
         if not result.qemu or result.boot is not None:
             break
@@ -169,6 +171,15 @@ def run(kernel, command, modules_dir, topology, timeout, console_log, rwdir,
     if result.status is None:
         _show_tail(console_log, result)
     return _judged(kernel, result, console_log, rwdir / guest.FILE, leaks) if kernel.sanitizes else result
+
+
+def _init(kernel, rwdir) -> str:
+    """What the first shell of a guest is told to do."""
+    script = Path(__file__).with_name("init.sh")
+    if kernel.arch == arch.HOSTS:
+        return f'"{script}" "{rwdir}"'
+    return (f'-c "mount -t 9p -o trans=virtio,version=9p2000.L,msize=262144,cache=loose tree {TREE} && '
+            f'exec /bin/sh {TREE}/{script.relative_to(paths.ROOT)} {rwdir} {paths.ROOT}"')
 
 
 @contextmanager
@@ -222,25 +233,30 @@ def _show_tail(console_log, result) -> None:
 class _Machine:
     """A QEMU process and the sockets to it; all of it ends with `stack`."""
 
-    def __init__(self, stack, topology, smp, icount, plugin, flat):
+    def __init__(self, stack, kernel, topology, smp, icount, plugin):
         self._stack = stack
+        self._kernel = kernel
         self._fds = []
         self._arguments = [
             "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
-            "-M", "q35", "-smp", _cpus(topology, smp), "-m", _memory(topology), *_accelerator(icount or plugin),
-            "-fsdev", "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap",
+            "-M", kernel.arch.machine, "-smp", _cpus(topology, smp), "-m", _memory(topology),
+            *_accelerator(kernel.arch, icount or plugin),
+            "-fsdev", f"local,id=host,path={kernel.root},security_model=none,readonly=on,multidevs=remap",
             "-device", "virtio-9p-pci,bus=pcie.0,fsdev=host,mount_tag=host",
             "-device", "virtio-rng-pci,bus=pcie.0",
             "-device", "virtio-serial-pci,bus=pcie.0",
         ]
-        if flat:
+        if kernel.arch != arch.HOSTS:
+            self._add("-fsdev", f"local,id=tree,path={paths.ROOT},security_model=none,readonly=on,multidevs=remap",
+                      "-device", "virtio-9p-pci,bus=pcie.0,fsdev=tree,mount_tag=tree")
+        elif kernel.is_flat:
             # Else slots on the first bus are hot-plugged by the firmware, which leaves no work for pciehp.
             self._arguments += ["-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off"]
         if icount:
             self._arguments += ["-icount", "shift=0,sleep=off"]
         if plugin:
             self._arguments += ["-plugin", plugin]
-        self._is_flat = flat
+        self._is_flat = kernel.is_flat
         self._add_nodes(topology, smp)
         self._pluggable = _pluggable(topology)
         self._controllers = {}
@@ -254,12 +270,12 @@ class _Machine:
         self._add("-fsdev", f"local,id=lent,path={directory},security_model=none",
                   "-device", "virtio-9p-pci,bus=pcie.0,fsdev=lent,mount_tag=lent")
 
-    def boot(self, image, parameters, console_log) -> None:
+    def boot(self, parameters, console_log) -> None:
         self._add("-chardev", f"file,id=console,path={console_log}", "-serial", "chardev:console",
-                  "-kernel", str(image), "-append", parameters)
+                  "-kernel", str(self._kernel.image), "-append", parameters)
         # A guest must not outlive whoever waits for it, however that one ends.
         self._qemu = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", *self._arguments],
+            ["setpriv", "--pdeathsig", "KILL", self._kernel.arch.emulator, *self._arguments],
             stdin=subprocess.DEVNULL, pass_fds=self._fds, start_new_session=True)
         self._stack.callback(self._kill)
         for fd in self._fds:
@@ -374,13 +390,15 @@ class _Machine:
         return "QEMU is gone"
 
 
-def _accelerator(counts) -> list:
+def _accelerator(its, counts) -> list:
     """The CPU, emulated or, with ACCEL=kvm, the host's own. Instructions can only be counted where it is emulated."""
     asked = os.environ.get("ACCEL") or "tcg"
     if asked not in ACCELERATORS:
         log.fail(f"ACCEL={asked} is none of {', '.join(ACCELERATORS)}")
     if counts or asked == "tcg":
-        return ["-cpu", "max", "-accel", "tcg,thread=single" if counts else "tcg,thread=multi"]
+        return ["-cpu", its.cpu, "-accel", "tcg,thread=single" if counts else "tcg,thread=multi"]
+    if its != arch.HOSTS:
+        log.fail(f"ACCEL=kvm has only the host's own CPU, which is not {its.name}")
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         log.fail("ACCEL=kvm needs /dev/kvm, which is not there, or not for this user to write to")
     return ["-cpu", "host", "-accel", "kvm"]

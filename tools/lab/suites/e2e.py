@@ -96,7 +96,7 @@ def run_cases(names, which="", name: str = kernel.PLAIN, part="", leaks=True, ma
     There are `most` guests at most; all but one begin when `may_help()` says so, if it is given.
     """
     which = which or modules.chosen()
-    setup.ensure()
+    setup.ensure(its=kernel.arch_of(name))
     built, directory = kernel.ensure(name), modules.ensure(which, name)
     variant = ("" if which == "ours" else f"-{which}") + kernel.suffix(name) + (part and f"-{part}")
     with log.step(f"e2e-{which}{kernel.suffix(name)}{part and f'-{part}'}", f"{len(names)} tests") as step:

@@ -62,7 +62,7 @@ def run(only: str = "", name: str = kernel.PLAIN, leaks=True, one_pass=True) -> 
     All suites are run, or the test `only`, "suite: case", which is to blame for what happens to the guest. `leaks` as
     in vm.run(). Without `one_pass`, or in a kernel that does not know of it, the library does without.
     """
-    setup.ensure()
+    setup.ensure(its=kernel.arch_of(name))
     built = kernel.ensure(name)
     kernel.check_bootable(built)
     one_pass = one_pass and _OF_ONE_PASS.get(only.partition(":")[0], True) and "CONFIG_BLK_LOWER" in built.options()

@@ -27,8 +27,8 @@ class Record:
 
 
 def name(part: str, configuration: str = USUAL) -> str:
-    """What a part is called that runs in a kernel of this configuration: "kunit", "kunit+sanitize"."""
-    return part + configuration.removeprefix(USUAL)
+    """What a part is called that runs in a kernel of this configuration: "kunit", "kunit+sanitize", "kunit+arm64"."""
+    return part if configuration == USUAL else f"{part}+{configuration.removeprefix(f'{USUAL}+')}"
 
 
 def write(part: str, outcomes: dict, whole: bool) -> None:
