@@ -58,7 +58,8 @@ __mpath_inline bool mpath_helper_enter_lower(struct block_device *bdev)
 
 __mpath_inline u32 mpath_helper_depth(struct mpath_port_cpu __percpu *cpus)
 {
-	return raw_cpu_read(cpus->active.counter) + raw_cpu_read(cpus->others);
+	return (raw_cpu_read(cpus->active.counter) << MPATH_FRACTION_BITS) +
+	       raw_cpu_read(cpus->others);
 }
 
 __mpath_inline

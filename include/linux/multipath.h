@@ -163,18 +163,19 @@ enum mpath_port_state {
 	MPATH_PORT_LIVE,
 };
 
+#define MPATH_FRACTION_BITS	3
+
 /**
  * struct mpath_port_cpu - what a CPU knows of the requests in flight on a port
  * @active: private, how many of those that began on this CPU are in flight
- * @others: private, how many the other CPUs had in flight when this one looked
+ * @others: private, how many the other CPUs had in flight when this one looked, on
+ *	average, in units of 1 / 2^MPATH_FRACTION_BITS
  * @next_look: private, when it may look again
- * @patience: private, how long others wait until it has evened out what it saw
  */
 struct mpath_port_cpu {
 	atomic_t		active;
 	unsigned int		others;
 	unsigned int		next_look;
-	unsigned int		patience;
 };
 
 /**

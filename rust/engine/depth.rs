@@ -91,6 +91,7 @@ impl MpathPort {
 }
 
 const _: () = assert!(size_of::<Record>() == size_of::<bindings::mpath_port_cpu>());
+const _: () = assert!(depth::FRACTION_BITS == bindings::MPATH_FRACTION_BITS);
 
 impl depth::Port for MpathPort {
     fn cpus(&self) -> impl Iterator<Item = u32> {

@@ -6,11 +6,15 @@
 //! on, until it ends, wherever it ends. So no request writes a line that all CPUs use.
 //!
 //! For a CPU the depth of a port is what its own record counts, which is exact, and what it knows
-//! of the others: how many requests they had in flight when it looked last. It looks at all ports
-//! that a head chooses from at once ([`catch_up`]), and one CPU at a time may do so. That CPU evens
-//! out what all have in flight, and the next one looks when it has done so; the others keep to what
-//! they know meanwhile. If all looked at the same time, all of them would leave the port that is
-//! the busiest just then, and come back to it together.
+//! of the others. It looks at all ports that a head chooses from at once ([`catch_up`]), and one CPU
+//! may do so in a tick.
+//!
+//! A CPU does not believe what it sees at once: it moves an eighth of the way from what it knows to
+//! what it sees, in eighths of a request. For a request that has ended makes no room. Its submitter
+//! replaces it as soon as it runs, and CPUs look when they begin the first request of a tick, so when
+//! some have just ended. And other CPUs see the same difference, and answer to it as well, before
+//! the requests of the first one have ended. If each believed it, all of them would leave the port
+//! that is the busiest just then, and come back to it together.
 //!
 //! When the paths that a head chooses from have changed, what a CPU knows of the others misleads
 //! it: a path that has just come back has nothing in flight, and each CPU would fill it for all of
@@ -24,12 +28,11 @@ use crate::pure::sync::AtomicU32;
 pub struct Record {
     /// How many that began on this CPU are in flight.
     active: AtomicU32,
-    /// How many others had in flight when this CPU looked.
+    /// How many others had in flight when this CPU looked, on average, as a depth; 0 when it has not
+    /// looked yet.
     others: AtomicU32,
     /// The tick from which on this CPU may look again.
     next_look: AtomicU32,
-    /// For how many ticks this CPU may still keep others from looking. 0 when it does not.
-    patience: AtomicU32,
 }
 
 #[cfg(not(CONFIG_RUST))]
@@ -39,7 +42,6 @@ impl Default for Record {
             active: AtomicU32::new(0),
             others: AtomicU32::new(0),
             next_look: AtomicU32::new(0),
-            patience: AtomicU32::new(0),
         }
     }
 }
@@ -50,9 +52,22 @@ impl Record {
         self.active.load()
     }
 
-    /// How many are in flight as far as this CPU knows.
+    /// How many are in flight as far as this CPU knows, in fractions of a request.
     pub fn depth(&self) -> u32 {
-        self.own().wrapping_add(self.others.load())
+        (self.own() << FRACTION_BITS).wrapping_add(self.others.load())
+    }
+
+    /// Others have been seen to have so many requests in flight.
+    fn learn(&self, requests: u32) {
+        let seen = requests << FRACTION_BITS;
+        let known = self.others.load();
+        let step = known.abs_diff(seen).div_ceil(WEIGHT);
+
+        self.others.store(match known {
+            0 => seen,
+            _ if known < seen => known + step,
+            _ => known - step,
+        });
     }
 
     /// A request begins: what `mpath_request_start()` counts.
@@ -110,18 +125,19 @@ impl InFlight {
     }
 }
 
+/// A depth is a number of requests in fractions: its unit is one of these to the power of two.
+pub const FRACTION_BITS: u32 = 3;
+/// One in so many parts of the way to what it sees is what a CPU moves.
+const WEIGHT: u32 = 8;
 /// How many records are read in a tick, on average. More ports and CPUs are looked at less often.
 const RECORDS_PER_TICK: usize = 256;
-/// For how many ticks at most a CPU that has looked keeps others from looking, while it evens out
-/// what it has seen.
-const PATIENCE: u32 = 64;
 /// After how many ticks without a request a CPU forgets what it knew.
 const LONG: u32 = 64;
 
 /// A CPU's chance to learn what other CPUs have in flight through the ports that a head chooses
-/// from. It takes the chance if it is its turn: those that have looked wait until all that were
-/// busy then can have looked, too. Called at most once in a tick, numbered `now`; ticks may wrap
-/// around. Any context.
+/// from. It takes the chance if no other CPU has, and all that were busy when it looked last can
+/// have looked since. Called at most once in a tick, numbered `now`; ticks may wrap around. Any
+/// context.
 ///
 /// `has_changed` says that these are not the ports of the CPU's last call, which was so many ticks
 /// ago.
@@ -140,19 +156,8 @@ pub fn catch_up<'a, P: Port + 'a>(
     let own = first.record(cpu);
 
     if has_changed || ago > LONG {
-        own.patience.store(0);
         own.next_look.store(now.wrapping_add(1));
         return records().for_each(|record| record.others.store(0));
-    }
-    let patience = own.patience.load();
-
-    if patience > 0 {
-        if is_even(records()) {
-            return own.patience.store(0);
-        }
-        own.patience.store(patience - 1);
-        first.last_look().update(|_| now);
-        return;
     }
     if (now.wrapping_sub(own.next_look.load()) as i32) < 0 {
         return;
@@ -165,23 +170,12 @@ pub fn catch_up<'a, P: Port + 'a>(
         let busy = ports.clone().fold(0, |most: u32, port| {
             let elsewhere = InFlight::on(port, |other| other != cpu);
 
-            port.record(cpu).others.store(elsewhere.requests);
+            port.record(cpu).learn(elsewhere.requests);
             most.max(elsewhere.cpus)
         });
 
         own.next_look.store(now.wrapping_add(interval * (busy + 1)));
-        own.patience.store(PATIENCE);
     }
-}
-
-/// Is there nothing left to be evened out by the CPU whose records these are? It can take requests
-/// from where it has some.
-fn is_even<'a>(records: impl Iterator<Item = &'a Record> + Clone) -> bool {
-    let used = records.clone().filter(|record| record.own() > 0);
-    let most = used.map(Record::depth).max().unwrap_or(0);
-    let least = records.map(Record::depth).min().unwrap_or(0);
-
-    most <= least + 1
 }
 
 /// May the caller look now? One of those who ask in the same interval may.
