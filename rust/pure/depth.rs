@@ -6,15 +6,15 @@
 //! on, until it ends, wherever it ends. So no request writes a line that all CPUs use.
 //!
 //! For a CPU the depth of a port is what its own record counts, which is exact, and what it knows
-//! of the others. It looks at all ports that a head chooses from at once ([`catch_up`]), and one CPU
-//! may do so in a tick.
+//! of the others. It looks at all ports that a head chooses from at once ([`catch_up`]), and one
+//! CPU may do so in a tick.
 //!
-//! A CPU does not believe what it sees at once: it moves an eighth of the way from what it knows to
-//! what it sees, in eighths of a request. For a request that has ended makes no room. Its submitter
-//! replaces it as soon as it runs, and CPUs look when they begin the first request of a tick, so when
-//! some have just ended. And other CPUs see the same difference, and answer to it as well, before
-//! the requests of the first one have ended. If each believed it, all of them would leave the port
-//! that is the busiest just then, and come back to it together.
+//! A CPU does not believe what it sees at once: it moves an eighth of the way from what it knows
+//! to what it sees, in eighths of a request. For a request that has ended makes no room. Its
+//! submitter replaces it as soon as it runs, and CPUs look when they begin the first request of a
+//! tick, so when some have just ended. And other CPUs see the same difference, and answer to it as
+//! well, before the requests of the first one have ended. If each believed it, all of them would
+//! leave the port that is the busiest just then, and come back to it together.
 //!
 //! When the paths that a head chooses from have changed, what a CPU knows of the others misleads
 //! it: a path that has just come back has nothing in flight, and each CPU would fill it for all of
@@ -28,8 +28,8 @@ use crate::pure::sync::AtomicU32;
 pub struct Record {
     /// How many that began on this CPU are in flight.
     active: AtomicU32,
-    /// How many others had in flight when this CPU looked, on average, as a depth; 0 when it has not
-    /// looked yet.
+    /// How many others had in flight when this CPU looked, on average, as a depth; 0 when it has
+    /// not looked yet.
     others: AtomicU32,
     /// The tick from which on this CPU may look again.
     next_look: AtomicU32,

@@ -558,8 +558,8 @@ impl Scenario {
     }
 }
 
-/// Many CPUs, and more paths than a choice looks at. If the CPUs looked at the same time, all of them
-/// would leave the path that is the busiest, and come back to it together.
+/// Many CPUs, and more paths than a choice looks at. If the CPUs looked at the same time, all of
+/// them would leave the path that is the busiest, and come back to it together.
 ///
 /// Shows L-13.
 #[test]
