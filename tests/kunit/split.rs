@@ -47,7 +47,8 @@ fn limits(chance: &mut Chance) -> bindings::queue_limits {
     limits
 }
 
-/// The first of all frames, of which all follow one another in a kernel whose memory map is virtual.
+/// The first of all frames, of which all follow one another in a kernel whose memory map is
+/// virtual.
 fn frames() -> Result<*mut bindings::page> {
     let mapped = VVec::<u8>::from_elem(0, 1, GFP_KERNEL)?;
     let address = mapped.as_ptr().cast();
