@@ -5,6 +5,7 @@ A test that fails ends the run with status 2, as nobody knows what state it left
 host goes on with the others in a new boot. One that hangs past its limit does too.
 """
 
+import contextlib
 import faulthandler
 import itertools
 import os
@@ -14,6 +15,7 @@ import sys
 import time
 import traceback
 from contextlib import ExitStack
+from pathlib import Path
 
 from tests.e2e import suite
 from tests.guest import head
@@ -129,11 +131,26 @@ def _give_up(number, case, log) -> None:
     """Shows what hangs, and leaves the kernel that it hangs in."""
     print(f"# still not done after {case.limit * wait.SLOWNESS:g} s, here:", flush=True)
     os.kill(os.getppid(), signal.SIGUSR1)
-    with open("/proc/sysrq-trigger", "w") as trigger:
-        trigger.write("w")
+    for line in _processes():
+        print(f"# {line}", flush=True)
+    # Tasks that wait, then what CPUs do.
+    for key in "wl":
+        Path("/proc/sysrq-trigger").write_text(key)
     time.sleep(1)
     _fail(number, case, "time is up", log.new_lines())
     host.leave(FAILED)
+
+
+def _processes() -> list:
+    """Of each process that is not the kernel's: its number, name, state, and where in the kernel it waits."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (process / "cmdline").read_bytes():
+                state = (process / "stat").read_text().rpartition(")")[2].split()[0]
+                name, waits = ((process / file).read_text().strip() for file in ("comm", "wchan"))
+                found.append(f"process {process.name} {name} {state} {waits}")
+    return found
 
 
 if __name__ == "__main__":
