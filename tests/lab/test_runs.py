@@ -630,7 +630,7 @@ class Built:
 
     def __init__(self, monkeypatch, tmp_path, verdict):
         self._verdict = verdict
-        for module, name, value in ((e2e.setup, "ensure", lambda: None), (e2e.kernel, "ensure", lambda name: None),
+        for module, name, value in ((e2e.setup, "ensure", lambda its: None), (e2e.kernel, "ensure", lambda name: None),
                                     (e2e.modules, "ensure", lambda which, name: None), (log, "step", self._step),
                                     (e2e._Guest, "run", lambda guest, built, directory: self._run(guest._queue))):
             monkeypatch.setattr(module, name, value)
