@@ -163,10 +163,11 @@ enum mpath_port_state {
 	MPATH_PORT_LIVE,
 };
 
+/* private: CPUs know of each other's requests in fractions of so many bits */
 #define MPATH_FRACTION_BITS	3
 
 /**
- * struct mpath_port_cpu - what a CPU knows of the requests in flight on a port
+ * struct mpath_port_cpu - a CPU's record of the requests in flight on a port
  * @active: private, how many of those that began on this CPU are in flight
  * @others: private, how many the other CPUs had in flight when this one looked, on
  *	average, in units of 1 / 2^MPATH_FRACTION_BITS

@@ -23,7 +23,7 @@
 
 use crate::pure::sync::AtomicU32;
 
-/// What a CPU knows of the requests in flight through a port: `struct mpath_port_cpu`.
+/// A CPU's record of the requests in flight through a port: `struct mpath_port_cpu`.
 #[repr(C)]
 pub struct Record {
     /// How many that began on this CPU are in flight.

@@ -31,7 +31,7 @@ pub trait Path {
     /// that is near to no node is local everywhere.
     fn distance(&self, node: Node) -> u32;
 
-    /// The number of requests in flight through the path's port, as far as this CPU knows.
+    /// How busy the path's port is, as far as this CPU knows: requests in flight, in any unit.
     fn depth(&self) -> u32;
 }
 

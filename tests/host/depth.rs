@@ -541,6 +541,17 @@ impl Scenario {
         self
     }
 
+    /// Runs it both ways. What is in flight differs by no more than so many requests more than in
+    /// the reference, on average.
+    fn differs_by_at_most(&self, more: f64) {
+        let [ours, reference] = [Rule::Ours, Rule::Reference].map(|rule| self.run(rule).mean());
+
+        assert!(
+            ours <= reference + more,
+            "{ours:.2} in flight between paths, {reference:.2} in the reference"
+        );
+    }
+
     /// Runs it both ways. What is in flight differs by no more than two requests more than in the
     /// reference on average, and by five more at any moment.
     fn is_as_even_as_the_reference(&self) -> Result<[Outcome; 2], TestCaseError> {
@@ -663,13 +674,7 @@ fn cpus_that_see_the_same_difference_do_not_all_make_up_for_it() {
         slow.from += 1000 * MS;
         slow.until = slow.from + 1000 * MS;
 
-        let [ours, reference] = [Rule::Ours, Rule::Reference].map(|rule| slow.run(rule));
-        assert!(
-            ours.mean() <= reference.mean() + 4.0,
-            "{:.2} in flight between paths, {:.2} in the reference",
-            ours.mean(),
-            reference.mean()
-        );
+        slow.differs_by_at_most(4.0);
     }
 }
 
@@ -687,13 +692,7 @@ fn cpus_do_not_fill_a_path_that_has_come_back_for_all_of_them() {
     reset.from = reset.changes[1].0 + 2 * TICK;
     reset.until = reset.from + 10 * TICK;
 
-    let [ours, reference] = [Rule::Ours, Rule::Reference].map(|rule| reset.run(rule));
-    assert!(
-        ours.mean() <= reference.mean() + 4.0,
-        "{:.2} in flight between paths, {:.2} in the reference",
-        ours.mean(),
-        reference.mean()
-    );
+    reset.differs_by_at_most(4.0);
 }
 
 /// When a request has ended, its submitter has to run before it begins the next one. CPUs that look
@@ -736,11 +735,5 @@ fn a_cpu_that_has_stopped_is_not_taken_to_go_on() {
         .after([Event::Depth { cpu: 0, depth: 0 }]);
 
     stop.reach = vec![2, 4];
-    let [ours, reference] = [Rule::Ours, Rule::Reference].map(|rule| stop.run(rule));
-    assert!(
-        ours.mean() <= reference.mean() + 2.0,
-        "{:.2} in flight between paths, {:.2} in the reference",
-        ours.mean(),
-        reference.mean()
-    );
+    stop.differs_by_at_most(2.0);
 }

@@ -131,7 +131,7 @@ pub enum Mutant {
     ElectsWithoutTheLock,
     /// Shortlists are made without the lock.
     RenewsWithoutTheLock,
-    /// Whoever finds that somebody makes the shortlist takes it to be made.
+    /// A reader that finds the lock taken takes the shortlist to be made.
     TrustsWhoeverMakes,
     /// The number of paths that need care survives that the shortlist is made anew.
     StaysCareful,

@@ -15,6 +15,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from functools import cache as once
+from functools import cached_property
 from pathlib import Path
 
 from lab.builds import cache
@@ -56,7 +57,7 @@ class KernelBuild:
         """The options of its configuration: name to value, without those that are not set."""
         return _options((self.build_dir / ".config").read_text())
 
-    @property
+    @cached_property
     def arch(self) -> arch.Arch:
         """What its CPUs are."""
         return arch.ARM64 if self.options().get("CONFIG_ARM64") == "y" else arch.X86_64

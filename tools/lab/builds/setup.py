@@ -63,7 +63,7 @@ RUST_WEB_PACKAGES = ("rustc-web", "cargo-web", "rust-web-src", "rustfmt-web", "r
 def ensure(booting: bool = True, its: arch.Arch = arch.HOSTS) -> None:
     """Makes every tool available, or fails with one line that names what is missing.
 
-    Who builds and does not boot says so, and needs less; guests of another architecture need its machine, too.
+    A caller that boots nothing says so, and needs less; guests of another architecture need its machine, too.
     """
     with cache.lock(paths.CACHE / "setup", "setup"):
         _ensure_packages(booting, its)
