@@ -369,9 +369,9 @@ export! {
         unsafe { MpathHead::from_raw(head) }.revalidate()
     }
 
-    unsafe fn mpath_catch_up(dev: *mut mpath_device) {
+    unsafe fn mpath_catch_up(dev: *mut mpath_device, counted: u16) {
         // SAFETY: By the header the path has been added, and is on its head.
-        unsafe { MpathDevice::from_raw(dev) }.head().catch_up()
+        unsafe { MpathDevice::from_raw(dev) }.head().catch_up(counted)
     }
 
     unsafe fn mpath_failover(dev: *mut mpath_device, bios: *mut bindings::bio_list) {

@@ -164,7 +164,7 @@ enum mpath_port_state {
 };
 
 /* private: CPUs know of each other's requests in fractions of so many bits */
-#define MPATH_FRACTION_BITS	3
+#define MPATH_FRACTION_BITS	8
 
 /**
  * struct mpath_port_cpu - a CPU's record of the requests in flight on a port
@@ -172,17 +172,18 @@ enum mpath_port_state {
  * @others: private, how many the other CPUs had in flight when this one looked, on
  *	average, in units of 1 / 2^MPATH_FRACTION_BITS
  * @next_look: private, when it may look again
+ * @looks: private, how often it has looked
  */
 struct mpath_port_cpu {
 	atomic_t		active;
 	unsigned int		others;
 	unsigned int		next_look;
+	unsigned int		looks;
 };
 
 /**
  * struct mpath_port - what all paths through one controller share
  * @state: private, an enum mpath_port_state; see mpath_port_set_state()
- * @looked: private, when a CPU has last looked what others have in flight
  * @cpus: private, what each CPU knows; see mpath_request_start()
  * @changes: private, how often @state has been set
  * @mark: private, tells an initialised port from other memory
@@ -192,7 +193,6 @@ struct mpath_port_cpu {
  */
 struct mpath_port {
 	unsigned int			state;
-	unsigned int			looked;
 	struct mpath_port_cpu __percpu	*cpus;
 	u64				changes;
 	unsigned long			mark;
@@ -884,38 +884,19 @@ void mpath_revalidate_paths(struct mpath_head *head);
 /**
  * mpath_catch_up() - a CPU may learn what others have in flight
  * @dev: a path; on a head
+ * @counted: a request of the CPU, which has ended
  *
- * For mpath_request_start(), which calls it for the first request in a tick, and
- * for those who call mpath_request_count() instead. Takes no lock.
+ * For mpath_request_done(), which calls it for the first request of a CPU that
+ * ends in a tick, and for those who call mpath_request_uncount() instead. Takes no
+ * lock.
  *
  * Context: any.
  */
-void mpath_catch_up(struct mpath_device *dev);
+void mpath_catch_up(struct mpath_device *dev, u16 counted);
 
 /* What counts a request: the CPU that it began on and one, or this */
 #define MPATH_NOT_COUNTED	0
 static_assert(CONFIG_NR_CPUS < U16_MAX);
-
-/**
- * mpath_request_count() - count a request, and do not catch up
- * @dev: the path that it was sent to; on a head
- * @counted: what mpath_request_start() would have returned
- *
- * mpath_request_start() without its call, for a driver that saves no registers
- * where there is no call.
- *
- * Return: whether mpath_catch_up() has to be called for @dev.
- *
- * Context: any.
- */
-static inline bool mpath_request_count(struct mpath_device *dev, u16 *counted)
-{
-	unsigned int cpu = raw_smp_processor_id();
-
-	atomic_inc(&per_cpu_ptr(dev->cpus, cpu)->active);
-	*counted = cpu + 1;
-	return raw_cpu_read(dev->turns->tick) != (unsigned int)jiffies;
-}
 
 /**
  * mpath_request_start() - count a request as in flight
@@ -934,11 +915,32 @@ static inline bool mpath_request_count(struct mpath_device *dev, u16 *counted)
  */
 static inline u16 mpath_request_start(struct mpath_device *dev)
 {
-	u16 counted;
+	unsigned int cpu = raw_smp_processor_id();
 
-	if (unlikely(mpath_request_count(dev, &counted)))
-		mpath_catch_up(dev);
-	return counted;
+	atomic_inc(&per_cpu_ptr(dev->cpus, cpu)->active);
+	return cpu + 1;
+}
+
+/**
+ * mpath_request_uncount() - a request has ended, and do not catch up
+ * @dev: the path that it was sent to
+ * @counted: what mpath_request_start() returned for it, not MPATH_NOT_COUNTED
+ *
+ * mpath_request_done() without its call, for a driver that saves no registers
+ * where there is no call.
+ *
+ * Return: whether mpath_catch_up() has to be called.
+ *
+ * Context: any.
+ */
+static inline bool mpath_request_uncount(struct mpath_device *dev, u16 counted)
+{
+	unsigned int cpu = counted - 1;
+	struct mpath_turn *turn = per_cpu_ptr(dev->turns, cpu);
+
+	atomic_dec(&per_cpu_ptr(dev->cpus, cpu)->active);
+	WRITE_ONCE(turn->done, READ_ONCE(dev->place));
+	return READ_ONCE(turn->tick) != (unsigned int)jiffies;
 }
 
 /**
@@ -956,14 +958,10 @@ static inline u16 mpath_request_start(struct mpath_device *dev)
  */
 static inline void mpath_request_done(struct mpath_device *dev, u16 counted)
 {
-	unsigned int cpu = counted - 1;
-	struct mpath_turn *turn;
-
 	if (counted == MPATH_NOT_COUNTED)
 		return;
-	turn = per_cpu_ptr(dev->turns, cpu);
-	atomic_dec(&per_cpu_ptr(dev->cpus, cpu)->active);
-	WRITE_ONCE(turn->done, READ_ONCE(dev->place));
+	if (unlikely(mpath_request_uncount(dev, counted)))
+		mpath_catch_up(dev, counted);
 }
 
 /**

@@ -21,7 +21,6 @@ use crate::pure::depth::{
     Record, //
 };
 use crate::pure::state::PortState;
-use crate::pure::sync::AtomicU32;
 use kernel::prelude::*;
 use kernel::sync::atomic::Relaxed;
 
@@ -43,7 +42,6 @@ impl MpathPort {
             raw.write(bindings::mpath_port {
                 changes: 0,
                 state: PortState::Dead as u32,
-                looked: now(),
                 cpus,
                 mark: mark(raw, 0),
             });
@@ -118,26 +116,23 @@ impl depth::Port for MpathPort {
         // which is only accessed atomically.
         unsafe { &*bindings::mpath_helper_port_cpu((*self.as_raw()).cpus, cpu).cast() }
     }
-
-    fn last_look(&self) -> &AtomicU32 {
-        // SAFETY: `AtomicU32` is a transparent `u32`, valid as long as the port, and only accessed
-        // atomically.
-        unsafe { &*(&raw const (*self.as_raw()).looked).cast() }
-    }
 }
 
 impl MpathHead {
-    /// This CPU's chance to learn what other CPUs have in flight, once in a tick. Any context.
+    /// A CPU's chance to learn what other CPUs have in flight, once in a tick: that of which a
+    /// request was counted as `counted`. Any context.
     #[cold]
-    pub(crate) fn catch_up(&self) {
-        // The task may move to another CPU meanwhile: then that one has been helped.
-        // SAFETY: Any context.
-        let cpu = unsafe { bindings::mpath_helper_cpu() };
+    pub(crate) fn catch_up(&self, counted: u16) {
+        let cpu = u32::from(counted - 1);
         let turn = self.shortlist.turn_of(cpu);
         let now = now();
 
         let ago = now.wrapping_sub(turn.tick.xchg(now, Relaxed));
 
+        // Its requests may end on several CPUs, of which one takes the chance.
+        if ago == 0 {
+            return;
+        }
         let section = self.read();
         // Otherwise the next bio makes one, and the next tick brings the next chance.
         let Some((list, paths)) = section.inside().current() else {

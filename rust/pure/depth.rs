@@ -6,20 +6,27 @@
 //! on, until it ends, wherever it ends. So no request writes a line that all CPUs use.
 //!
 //! For a CPU the depth of a port is what its own record counts, which is exact, and what it knows
-//! of the others. It looks at all ports that a head chooses from at once ([`catch_up`]), and one
-//! CPU may do so in a tick.
+//! of the others. Once in a tick it looks at what they have in flight through all ports that a head
+//! chooses from ([`catch_up`]).
 //!
-//! A CPU does not believe what it sees at once: it moves an eighth of the way from what it knows
-//! to what it sees, in eighths of a request. For a request that has ended makes no room. Its
-//! submitter replaces it as soon as it runs, and CPUs look when they begin the first request of a
-//! tick, so when some have just ended. And other CPUs see the same difference, and answer to it as
-//! well, before the requests of the first one have ended. If each believed it, all of them would
-//! leave the port that is the busiest just then, and come back to it together.
+//! A CPU looks when the first of its requests in a tick ends, not when one begins. For a request
+//! that has ended makes no room: its submitter replaces it as soon as it runs. Requests of a port
+//! often end together, and a submitter runs when some have. It would see just that port short of
+//! them. Before the first of them ends, none is missing.
+//!
+//! All CPUs see the same difference between two ports, and each can make up for it. If each did,
+//! all of them would leave the port that is the busiest just then, and come back to it together. So
+//! a CPU moves only a part of the way from what it knows to what it sees: its share, one in as many
+//! as there are busy CPUs, when it looks for the first time. Then it moves half of that, a third,
+//! and so on, down to an eighth: what it knows becomes an average, in which chance counts for
+//! little.
 //!
 //! When the paths that a head chooses from have changed, what a CPU knows of the others misleads
 //! it: a path that has just come back has nothing in flight, and each CPU would fill it for all of
 //! them. So it forgets that then, and spreads its own requests evenly until it looks again. It does
-//! the same when it has not submitted anything for long.
+//! the same when none of its requests has ended for long. To forget is to take all ports for equal,
+//! but for a part of a request that differs from CPU to CPU. Otherwise all of them would have the
+//! same path for their first request too many, and come to prefer another one at the same moment.
 
 use crate::pure::sync::AtomicU32;
 
@@ -28,11 +35,12 @@ use crate::pure::sync::AtomicU32;
 pub struct Record {
     /// How many that began on this CPU are in flight.
     active: AtomicU32,
-    /// How many others had in flight when this CPU looked, on average, as a depth; 0 when it has
-    /// not looked yet.
+    /// How many others had in flight when this CPU looked, on average, as a depth.
     others: AtomicU32,
     /// The tick from which on this CPU may look again.
     next_look: AtomicU32,
+    /// How often it has looked since it forgot; no more than [`PATIENCE`].
+    looks: AtomicU32,
 }
 
 #[cfg(not(CONFIG_RUST))]
@@ -42,6 +50,7 @@ impl Default for Record {
             active: AtomicU32::new(0),
             others: AtomicU32::new(0),
             next_look: AtomicU32::new(0),
+            looks: AtomicU32::new(0),
         }
     }
 }
@@ -57,16 +66,17 @@ impl Record {
         (self.own() << FRACTION_BITS).wrapping_add(self.others.load())
     }
 
-    /// Others have been seen to have so many requests in flight.
-    fn learn(&self, requests: u32) {
-        let seen = requests << FRACTION_BITS;
+    /// Moves one in `weight` parts of the way to how many requests others were seen to have in
+    /// flight.
+    fn learn(&self, seen: u32, weight: u32) {
+        let seen = seen << FRACTION_BITS;
         let known = self.others.load();
-        let step = known.abs_diff(seen).div_ceil(WEIGHT);
+        let step = known.abs_diff(seen).div_ceil(weight);
 
-        self.others.store(match known {
-            0 => seen,
-            _ if known < seen => known + step,
-            _ => known - step,
+        self.others.store(if known < seen {
+            known + step
+        } else {
+            known - step
         });
     }
 
@@ -93,9 +103,6 @@ pub trait Port {
 
     /// The record of one of them.
     fn record(&self, cpu: u32) -> &Record;
-
-    /// The tick in which some CPU has looked last.
-    fn last_look(&self) -> &AtomicU32;
 }
 
 /// How many requests are in flight through a port. Exact while none begins or ends. Any context.
@@ -126,18 +133,16 @@ impl InFlight {
 }
 
 /// A depth is a number of requests in fractions: its unit is one of these to the power of two.
-pub const FRACTION_BITS: u32 = 3;
-/// One in so many parts of the way to what it sees is what a CPU moves.
-const WEIGHT: u32 = 8;
-/// How many records are read in a tick, on average. More ports and CPUs are looked at less often.
-const RECORDS_PER_TICK: usize = 256;
+pub const FRACTION_BITS: u32 = 8;
+/// After so many looks what a CPU sees does not count for less any more.
+const PATIENCE: u32 = 8;
+/// How many records a CPU reads in a tick, on average. More ports and CPUs are looked at less often.
+const RECORDS_PER_TICK: usize = 64;
 /// After how many ticks without a request a CPU forgets what it knew.
 const LONG: u32 = 64;
 
 /// A CPU's chance to learn what other CPUs have in flight through the ports that a head chooses
-/// from. It takes the chance if no other CPU has, and all that were busy when it looked last can
-/// have looked since. Called at most once in a tick, numbered `now`; ticks may wrap around. Any
-/// context.
+/// from. Called at most once in a tick, numbered `now`; ticks may wrap around. Any context.
 ///
 /// `has_changed` says that these are not the ports of the CPU's last call, which was so many ticks
 /// ago.
@@ -148,39 +153,56 @@ pub fn catch_up<'a, P: Port + 'a>(
     ago: u32,
     now: u32,
 ) {
-    let records = || ports.clone().map(|port| port.record(cpu));
-    // Heads with the same ports take turns with each other as well.
+    // Heads with the same ports look for each other as well.
     let Some(first) = ports.clone().next() else {
         return;
     };
     let own = first.record(cpu);
+    let must_forget = has_changed || ago > LONG;
 
-    if has_changed || ago > LONG {
-        own.next_look.store(now.wrapping_add(1));
-        return records().for_each(|record| record.others.store(0));
-    }
-    if (now.wrapping_sub(own.next_look.load()) as i32) < 0 {
+    if !must_forget && (now.wrapping_sub(own.next_look.load()) as i32) < 0 {
         return;
     }
 
-    let looked_at = records().count() * first.cpu_count() as usize;
-    let interval = looked_at.div_ceil(RECORDS_PER_TICK).max(1) as u32;
-
-    if claim(first.last_look(), now, interval) {
-        let busy = ports.clone().fold(0, |most: u32, port| {
-            let elsewhere = InFlight::on(port, |other| other != cpu);
-
-            port.record(cpu).learn(elsewhere.requests);
-            most.max(elsewhere.cpus)
+    let elsewhere = |port| InFlight::on(port, |other| other != cpu);
+    let all = ports
+        .clone()
+        .map(elsewhere)
+        .fold(InFlight::default(), |all, one| InFlight {
+            requests: all.requests.wrapping_add(one.requests),
+            cpus: all.cpus.max(one.cpus),
         });
+    let len = ports.clone().count();
 
-        own.next_look.store(now.wrapping_add(interval * (busy + 1)));
+    if must_forget {
+        let mean = (all.requests << FRACTION_BITS) / len as u32;
+
+        for (place, port) in ports.enumerate() {
+            port.record(cpu)
+                .others
+                .store(mean.wrapping_add(part(cpu, place as u32)));
+        }
+        own.looks.store(0);
+        own.next_look.store(now.wrapping_add(1));
+        return;
     }
+
+    let looks = own.looks.load().saturating_add(1).min(PATIENCE);
+    let interval = (len * first.cpu_count() as usize).div_ceil(RECORDS_PER_TICK);
+
+    for port in ports {
+        port.record(cpu)
+            .learn(elsewhere(port).requests, looks * (all.cpus + 1));
+    }
+    own.looks.store(looks);
+    own.next_look.store(now.wrapping_add(interval as u32));
 }
 
-/// May the caller look now? One of those who ask in the same interval may.
-fn claim(last: &AtomicU32, now: u32, interval: u32) -> bool {
-    let tick = last.load();
+/// A part of a request, another one for each CPU and place of a port.
+fn part(cpu: u32, place: u32) -> u32 {
+    /// A whole, divided by the golden ratio: its multiples are spread evenly over the whole.
+    const GOLDEN: u32 = 0x9E37_79B9;
 
-    now.wrapping_sub(tick) >= interval && last.cmpxchg(tick, now).is_ok()
+    // Odd multiples, so that two ports do not differ by the same for all CPUs.
+    (cpu + 1).wrapping_mul(2 * place + 1).wrapping_mul(GOLDEN) >> (u32::BITS - FRACTION_BITS)
 }

@@ -26,7 +26,6 @@ use libmultipath::policy::{
     Path, //
 };
 use libmultipath::state::Access;
-use libmultipath::sync::AtomicU32;
 use proptest::prelude::*;
 use proptest::sample::select;
 use std::cmp::Reverse;
@@ -64,7 +63,6 @@ enum Service {
 
 struct Port {
     records: Vec<Record>,
-    looked: AtomicU32,
     service: Service,
     free_at: Cell<Time>,
     ended: Cell<u64>,
@@ -74,7 +72,6 @@ impl Port {
     fn new(cpus: usize, service: Service) -> Self {
         Self {
             records: (0..cpus).map(|_| Record::default()).collect(),
-            looked: AtomicU32::new(0),
             service,
             free_at: Cell::new(0),
             ended: Cell::new(0),
@@ -93,10 +90,6 @@ impl depth::Port for Port {
 
     fn record(&self, cpu: u32) -> &Record {
         &self.records[cpu as usize]
-    }
-
-    fn last_look(&self) -> &AtomicU32 {
-        &self.looked
     }
 }
 
@@ -302,7 +295,7 @@ impl Run<'_> {
         }
     }
 
-    /// What the library does when a request begins in another tick than the last one.
+    /// What the library does when a request ends in another tick than the last one.
     fn catch_up(&self, number: usize) {
         let cpu = &self.cpus[number];
         let now = (self.now.get() / TICK) as u32;
@@ -330,7 +323,6 @@ impl Run<'_> {
 
         port.records[number].start();
         cpu.active.set(cpu.active.get() + 1);
-        self.catch_up(number);
         let ends = match port.service {
             Service::Parallel(time) => self.now.get() + self.about(time),
             Service::Serial(time) => {
@@ -358,6 +350,7 @@ impl Run<'_> {
         port.records[number].done();
         cpu.active.set(cpu.active.get() - 1);
         port.ended.set(port.ended.get() + 1);
+        self.catch_up(number);
         if let Some(place) = self
             .listed_for(number)
             .iter()
@@ -541,6 +534,27 @@ impl Scenario {
         self
     }
 
+    /// The same with submitters that take a while until they run again.
+    fn late(mut self, wake: Time) -> Self {
+        self.wake = wake;
+        self
+    }
+
+    /// The same with something that happens while the load is looked at, so often.
+    fn again_and_again<const N: usize>(
+        mut self,
+        every: Time,
+        mut events: impl FnMut() -> [Event; N],
+    ) -> Self {
+        self.until = self.from + 10 * every;
+        for number in 0..10 {
+            let at = self.from + number * every;
+
+            self.changes.extend(events().map(|event| (at, event)));
+        }
+        self
+    }
+
     /// Runs it both ways. What is in flight differs by no more than so many requests more than in
     /// the reference, on average.
     fn differs_by_at_most(&self, more: f64) {
@@ -569,17 +583,46 @@ impl Scenario {
     }
 }
 
-/// Many CPUs, and more paths than a choice looks at. If the CPUs looked at the same time, all of
-/// them would leave the path that is the busiest, and come back to it together.
+/// A controller is reset again and again. The CPUs have little time to hear of each other.
 ///
 /// Shows L-13.
 #[test]
-fn one_cpu_at_a_time_looks_at_what_others_have_in_flight() {
-    for seed in 0..4 {
-        Scenario::steady(equal(6, Service::Parallel(FAST)), vec![39; 16], seed)
-            .is_as_even_as_the_reference()
-            .unwrap();
+fn cpus_that_have_forgotten_each_other_soon_know_again() {
+    for (cpus, most) in [(4, 0.4), (16, 1.5), (64, 5.0)] {
+        let mut is_there = true;
+
+        Scenario::steady(equal(4, Service::Parallel(MS)), vec![10; cpus], 1)
+            .late(MS / 10)
+            .again_and_again(50 * TICK, || {
+                is_there = !is_there;
+                [if is_there {
+                    Event::Comes(0)
+                } else {
+                    Event::Goes(0)
+                }]
+            })
+            .differs_by_at_most(most);
     }
+}
+
+/// A CPU goes offline, and another one goes on with its submitter, until it comes back.
+///
+/// Shows L-13.
+#[test]
+fn a_cpu_that_comes_and_goes_leaves_an_even_load() {
+    let depths = [[10, 10, 10, 10], [20, 10, 10, 0]];
+    let mut number = 0;
+
+    Scenario::steady(equal(4, Service::Parallel(MS)), depths[0].to_vec(), 1)
+        .late(MS / 10)
+        .again_and_again(20 * TICK, || {
+            number += 1;
+            [0, 3].map(|cpu| Event::Depth {
+                cpu,
+                depth: depths[number % 2][cpu],
+            })
+        })
+        .differs_by_at_most(0.2);
 }
 
 proptest! {

@@ -242,15 +242,6 @@ static __always_inline void nvme_start_stats(struct request *rq,
 	nvme_start_io_acct(rq, disk->part0);
 }
 
-static noinline void nvme_start_first_of_tick(struct request *rq)
-{
-	struct nvme_ns *ns = rq->q->queuedata;
-
-	mpath_catch_up(&ns->mpath_device);
-	nvme_start_stats(rq, ns->head);
-}
-
-/* Whatever this calls, it does not come back from: so it saves no registers */
 void nvme_mpath_start_request(struct request *rq)
 {
 	struct nvme_ns *ns = rq->q->queuedata;
@@ -260,28 +251,44 @@ void nvme_mpath_start_request(struct request *rq)
 	if (mpath_iopolicy_is_qd(&head->subsys->iopolicy) &&
 	    !(nr->flags & NVME_MPATH_CNT_ACTIVE)) {
 		nr->flags |= NVME_MPATH_CNT_ACTIVE;
-		if (unlikely(mpath_request_count(&ns->mpath_device,
-						 &nr->mpath_counted))) {
-			nvme_start_first_of_tick(rq);
-			return;
-		}
+		nr->mpath_counted = mpath_request_start(&ns->mpath_device);
 	}
 	nvme_start_stats(rq, head);
 }
 EXPORT_SYMBOL_GPL(nvme_mpath_start_request);
 
+static __always_inline void nvme_end_stats(struct request *rq,
+					   struct nvme_ns *ns, u8 flags)
+{
+	if (flags & NVME_MPATH_IO_STATS)
+		nvme_end_io_acct(ns->head->account_disk->part0, req_op(rq),
+				 blk_rq_bytes(rq) >> SECTOR_SHIFT,
+				 nvme_req(rq)->start_time);
+}
+
+static noinline void nvme_end_first_of_tick(struct request *rq)
+{
+	struct nvme_ns *ns = rq->q->queuedata;
+	struct nvme_request *nr = nvme_req(rq);
+
+	mpath_catch_up(&ns->mpath_device, nr->mpath_counted);
+	nvme_end_stats(rq, ns, nr->flags);
+}
+
+/* Whatever this calls, it does not come back from: so it saves no registers */
 void nvme_mpath_end_request(struct request *rq)
 {
 	struct nvme_ns *ns = rq->q->queuedata;
 	struct nvme_request *nr = nvme_req(rq);
 	u8 flags = nr->flags;
 
-	if (flags & NVME_MPATH_CNT_ACTIVE)
-		mpath_request_done(&ns->mpath_device, nr->mpath_counted);
-	if (flags & NVME_MPATH_IO_STATS)
-		nvme_end_io_acct(ns->head->account_disk->part0, req_op(rq),
-				 blk_rq_bytes(rq) >> SECTOR_SHIFT,
-				 nr->start_time);
+	if (flags & NVME_MPATH_CNT_ACTIVE &&
+	    unlikely(mpath_request_uncount(&ns->mpath_device,
+					   nr->mpath_counted))) {
+		nvme_end_first_of_tick(rq);
+		return;
+	}
+	nvme_end_stats(rq, ns, flags);
 }
 EXPORT_SYMBOL_GPL(nvme_mpath_end_request);
 

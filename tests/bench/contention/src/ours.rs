@@ -552,24 +552,24 @@ impl Side for Ours {
     #[inline(never)]
     fn begin(disk: &'static Disk) -> Counted {
         let cpu = this_cpu();
-        let now = TICK.0.load(Relaxed);
 
         // `mpath_request_start()`
         Device::of(disk).port.record(cpu).start();
-        if CPU.with(|cpu| cpu.tick.get()) != now {
-            // SAFETY: `new()` made the disk, so it names its head, which stays.
-            unsafe { &*disk.head.cast::<Head>() }.catch_up(now);
-        }
         cpu as Counted + 1
     }
 
     #[inline(never)]
     fn end(disk: &'static Disk, counted: Counted) {
         let path = Device::of(disk);
+        let now = TICK.0.load(Relaxed);
 
         // `mpath_request_done()`, of a request that ends where it began
         path.port.record(u32::from(counted) - 1).done();
         CPU.with(|cpu| cpu.done.set(path.place.load(Relaxed)));
+        if CPU.with(|cpu| cpu.tick.get()) != now {
+            // SAFETY: `new()` made the disk, so it names its head, which stays.
+            unsafe { &*disk.head.cast::<Head>() }.catch_up(now);
+        }
     }
 
     fn depth(disk: &'static Disk) -> i32 {
