@@ -11,6 +11,7 @@ EXPORT_SYMBOL_GPL(mpath_port_init);
 EXPORT_SYMBOL_GPL(mpath_port_exit);
 EXPORT_SYMBOL_GPL(mpath_port_in_flight);
 EXPORT_SYMBOL_GPL(mpath_port_set_state);
+EXPORT_SYMBOL_GPL(mpath_port_set_name);
 EXPORT_SYMBOL_GPL(mpath_iopolicy_init);
 EXPORT_SYMBOL_GPL(mpath_iopolicy_parse);
 EXPORT_SYMBOL_GPL(mpath_iopolicy_name);

@@ -123,6 +123,11 @@ export! {
         unsafe { MpathPort::from_raw(port) }.set_state(PortState::from_raw(state));
     }
 
+    unsafe fn mpath_port_set_name(port: *mut mpath_port, name: *const c_char) {
+        // SAFETY: By the header.
+        unsafe { MpathPort::from_raw(port) }.set_name(name);
+    }
+
     unsafe fn mpath_iopolicy_init(
         iopolicy: *mut mpath_iopolicy,
         policy: bindings::mpath_iopolicy_e,

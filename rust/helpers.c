@@ -8,6 +8,7 @@
 #include <linux/module.h>
 #include <linux/highmem.h>
 #include <linux/nodemask.h>
+#include <linux/part_stat.h>
 #include <linux/rcupdate.h>
 #include <linux/sysfs.h>
 #include <linux/topology.h>
@@ -71,6 +72,26 @@ bool mpath_helper_disk_polls(struct gendisk *disk)
 	if (!(q->limits.features & BLK_FEAT_POLL))
 		return false;
 	return !queue_is_mq(q) || q->tag_set->map[HCTX_TYPE_POLL].nr_queues;
+}
+
+u32 mpath_helper_disk_openers(struct gendisk *disk)
+{
+	return disk_openers(disk);
+}
+
+u32 mpath_helper_disk_in_flight(struct gendisk *disk)
+{
+	return bdev_count_inflight(disk->part0);
+}
+
+u64 mpath_helper_disk_ios(struct gendisk *disk, u32 group)
+{
+	return part_stat_read(disk->part0, ios[group]);
+}
+
+u64 mpath_helper_disk_sectors(struct gendisk *disk, u32 group)
+{
+	return part_stat_read(disk->part0, sectors[group]);
 }
 
 bool mpath_helper_get_module(struct module *module)

@@ -54,6 +54,10 @@ void mpath_helper_suppress_part_scan(struct gendisk *disk);
 bool mpath_helper_allow_part_scan(struct gendisk *disk);
 bool mpath_helper_disk_added(struct gendisk *disk);
 bool mpath_helper_disk_polls(struct gendisk *disk);
+u32 mpath_helper_disk_openers(struct gendisk *disk);
+u32 mpath_helper_disk_in_flight(struct gendisk *disk);
+u64 mpath_helper_disk_ios(struct gendisk *disk, u32 group);
+u64 mpath_helper_disk_sectors(struct gendisk *disk, u32 group);
 
 bool mpath_helper_get_module(struct module *module);
 void mpath_helper_put_module(struct module *module);
@@ -75,6 +79,44 @@ enum mpath_helper_features {
 	MPATH_FLAG_WRITE_CACHE_DISABLED =
 		(__force unsigned int)BLK_FLAG_WRITE_CACHE_DISABLED,
 };
+
+/* What a disk counts apart. */
+enum mpath_helper_groups {
+	MPATH_STAT_READ		= STAT_READ,
+	MPATH_STAT_WRITE	= STAT_WRITE,
+	MPATH_STAT_DISCARD	= STAT_DISCARD,
+	MPATH_STAT_FLUSH	= STAT_FLUSH,
+};
+
+/* Why a bio waits, for those who trace. */
+enum mpath_helper_parked {
+	MPATH_PARKED_NO_PATH,
+	MPATH_PARKED_FAILOVER,
+	MPATH_PARKED_PAUSE,
+	MPATH_PARKED_MEMORY,
+	MPATH_PARKED_FENCE,
+};
+
+/* A path's state, for those who trace. */
+struct mpath_traced_state {
+	u32	access;
+	u32	reasons;
+	u32	trust;
+};
+
+void mpath_helper_trace_park(struct gendisk *head, struct bio *bio, u32 why,
+			     u32 waiting);
+void mpath_helper_trace_resubmit(struct gendisk *head, struct bio *bio,
+				 u32 waiting);
+void mpath_helper_trace_failover(struct gendisk *head, struct gendisk *path,
+				 struct bio *bio, u32 status, bool fenced);
+void mpath_helper_trace_path_state(struct gendisk *head, struct gendisk *path,
+				   const struct mpath_traced_state *old,
+				   const struct mpath_traced_state *new);
+void mpath_helper_trace_port_state(const char *port, u32 old, u32 new);
+void mpath_helper_trace_retry(struct gendisk *head, struct gendisk *path,
+			      u32 pause_ms);
+void mpath_helper_trace_head_state(struct gendisk *head, u32 old, u32 new);
 
 /* Called by the Rust face from within the drivers' modules, so exported. */
 struct gendisk *mpath_helper_alloc_path_disk(struct queue_limits *lim, int node);

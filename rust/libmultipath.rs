@@ -90,11 +90,11 @@ impl kernel::Module for Multipath {
 
 impl Drop for Multipath {
     fn drop(&mut self) {
+        engine::debug::destroy();
         // SAFETY: Drivers, which have the heads, keep this module in until they are gone.
         unsafe {
             wrap::work::destroy_queue();
             wrap::tasks::destroy();
-            engine::debug::destroy();
             engine::head::MEMORY.destroy();
         }
     }

@@ -5,6 +5,7 @@
 
 pub(crate) mod alone;
 pub(crate) mod bio;
+pub(crate) mod debugfs;
 pub(crate) mod disk;
 pub(crate) mod list;
 pub(crate) mod numa;

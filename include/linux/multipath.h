@@ -187,6 +187,8 @@ struct mpath_port_cpu {
  * @cpus: private, what each CPU knows; see mpath_request_start()
  * @changes: private, how often @state has been set
  * @mark: private, tells an initialised port from other memory
+ * @since: private, the tick in which @state has become what it is
+ * @name: private, what people call it; see mpath_port_set_name()
  *
  * Embedded in the driver's controller, which must outlive every struct
  * mpath_device that names it.
@@ -196,6 +198,8 @@ struct mpath_port {
 	struct mpath_port_cpu __percpu	*cpus;
 	u64				changes;
 	unsigned long			mark;
+	u64				since;
+	const char			*name;
 };
 
 /**
@@ -231,6 +235,29 @@ struct mpath_turn {
 	unsigned int		list;
 };
 
+/* private: how many things in a path's state have a time of their own */
+#define MPATH_TIMES	7
+
+/**
+ * struct mpath_record - what is noted of a path for people who ask
+ * @since: private, the ticks in which something of its state has changed last
+ * @failed_at: private, the tick in which it has failed I/O last
+ * @failures: private, how often it has failed I/O while it was to be used
+ * @failovers: private, how many bios have gone on elsewhere, or waited, since it
+ *	has failed them
+ * @rests: private, how often it has been left alone
+ *
+ * Written where I/O is slow anyway: when a path fails it, and when its state
+ * changes.
+ */
+struct mpath_record {
+	u64	since[MPATH_TIMES];
+	u64	failed_at;
+	u64	failures;
+	u64	failovers;
+	u64	rests;
+};
+
 /**
  * struct mpath_device - one path
  * @siblings: private, the head's list of paths
@@ -247,6 +274,7 @@ struct mpath_turn {
  * @pause_end: private, when a path that keeps failing is tried again
  * @readers: private, which readers may still see a path that has been deleted
  * @readers_of: private, the head whose readers they are
+ * @record: private, what is noted of the path
  *
  * Embedded in the driver's per-path structure and initialised by
  * mpath_add_device(). The memory must stay until mpath_delete_device() and
@@ -270,6 +298,7 @@ struct mpath_device {
 	u64			pause_end;
 	unsigned long		readers;
 	u32			readers_of;
+	struct mpath_record	record;
 };
 
 /**
@@ -411,6 +440,16 @@ unsigned int mpath_port_in_flight(struct mpath_port *port);
  */
 void mpath_port_set_state(struct mpath_port *port,
 			  enum mpath_port_state state);
+
+/**
+ * mpath_port_set_name() - say what people call a port
+ * @port: the port
+ * @name: what debugfs and trace events show of it, as "nvme0"; NULL for nothing.
+ *	Stays as it is until no path goes through the port any more.
+ *
+ * Context: any.
+ */
+void mpath_port_set_name(struct mpath_port *port, const char *name);
 
 /* Policies */
 

@@ -1,83 +1,69 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A head in debugfs: the file `multipath/<disk>`, while its disk is there.
+//! A head in debugfs: the file `multipath/<disk>`, from when its disk is added until its last
+//! reference has gone. `docs/operating.md` says what each line means.
 //!
 //! ```text
 //! state live
-//! paths 2
-//! path nvme0c0n1 port recovering access optimized trust trusted usable no until "driver: port ..."
-//! path nvme0c1n1 port live access other trust trusted usable no until "storage: ..."
+//! state_ms 81250
+//! policy numa
+//! ...
 //! waiting 3
 //! waiting_ms 1250
 //! until "driver: port recovers or is given up"
+//! ...
+//! path nvme0c0n1
+//!   usable no
+//!   until "driver: port recovers or is given up"
+//!   reason port 1260
+//!   port nvme0
+//!   port_state recovering
+//! ...
 //! ```
 //!
-//! A line is a key and its value; a path's line is a list of them. `until` names who ends a wait,
-//! by the table in `waiting`.
+//! A line is a key and its value; those of a path come after its name, and begin with two spaces.
+//! Reading it takes no lock, so it says of a head that is stuck why, too.
 
 use super::head::MpathHead;
+use super::heads;
 use super::path::MpathDevice;
+use super::record::{
+    msecs,
+    now,
+    Timed, //
+};
 use crate::pure::policy::Path;
-use crate::pure::removal::Removable;
 use crate::pure::state::{
     Access,
     AccessState,
-    HeadState,
-    PortState, //
+    PathState,
+    Reasons, //
 };
 use crate::pure::trust::Trust;
 use crate::pure::waiting::{
     self,
     Ender, //
 };
-use core::cell::UnsafeCell;
-use core::ptr::NonNull;
-use kernel::debugfs::{
-    Dir,
-    File, //
-};
+use crate::wrap::alone::Alone;
+use crate::wrap::debugfs::Entry;
+use crate::wrap::disk::Disk;
 use kernel::fmt;
+use kernel::fmt::Write;
 use kernel::prelude::*;
+use kernel::str::CString;
 use kernel::sync::atomic::Relaxed;
-use kernel::sync::SetOnce;
-use kernel::time::msecs_to_jiffies;
 
-/// The directory, until [`destroy`].
-struct Root(UnsafeCell<Option<Dir>>);
+/// The directory, from the first file until [`destroy`].
+static DIRECTORY: Entry = Entry::new();
+/// Who makes it, or a file in it.
+static MAKER: Alone = Alone::new();
 
-// SAFETY: Written by `destroy()` only, when nobody else uses it any more.
-unsafe impl Send for Root {}
-// SAFETY: As above.
-unsafe impl Sync for Root {}
-
-static ROOT: SetOnce<Root> = SetOnce::new();
-
-/// Removes the directory.
-///
-/// # Safety
+/// Removes the directory. Sleeps.
 ///
 /// No head is left, and none can be made any more.
-pub(crate) unsafe fn destroy() {
-    if let Some(root) = ROOT.as_ref() {
-        // SAFETY: By this function's contract nobody reads it.
-        unsafe { (*root.0.get()).take() };
-    }
+pub(crate) fn destroy() {
+    DIRECTORY.remove();
 }
-
-/// A head, for as long as its file is there.
-///
-/// # Invariants
-///
-/// `0` points to a head that outlives this.
-pub(crate) struct Shown(NonNull<MpathHead>);
-
-// SAFETY: A head may be looked at from any thread.
-unsafe impl Send for Shown {}
-// SAFETY: As above, also at the same time.
-unsafe impl Sync for Shown {}
-
-/// A head's file.
-pub(crate) type HeadFile = Pin<KBox<File<Shown>>>;
 
 impl MpathHead {
     /// Makes the head's file; there is none when there is no memory for it, or no debugfs. Sleeps.
@@ -85,115 +71,246 @@ impl MpathHead {
         let Some(disk) = self.disk() else {
             return;
         };
-        if ROOT.as_ref().is_none() {
-            ROOT.populate(Root(UnsafeCell::new(Some(Dir::new(c"multipath")))));
-        }
-        // SAFETY: `destroy()` is not called while there is a head.
-        let Some(dir) = ROOT
-            .as_ref()
-            .and_then(|root| unsafe { &*root.0.get() }.as_ref())
-        else {
-            return;
-        };
-        // INVARIANT: The file is removed before the disk is, which the head outlives.
-        let shown = Shown(NonNull::from(self));
-        let file = dir.read_callback_file(disk.name(), shown, &show);
 
-        *self.busy.file.lock() = KBox::pin_init(file, GFP_KERNEL).ok();
+        MAKER.run(|| {
+            if !DIRECTORY.is_made() {
+                DIRECTORY.make_directory(c"multipath");
+            }
+            // A head that has been removed while somebody had it open may have had the name.
+            let is_taken = heads::any(|other| {
+                other.busy.file.is_made() && other.disk().is_some_and(|of| of.name() == disk.name())
+            });
+            let name = match is_taken {
+                false => CString::try_from(disk.name()).ok(),
+                true => CString::try_from_fmt(fmt!("{}.{}", name_of(disk), self.number)).ok(),
+            };
+
+            if let Some(name) = name {
+                // SAFETY: `hide_from_debugfs()` is called before the head goes.
+                unsafe { self.busy.file.make_file(&DIRECTORY, &name, self) }
+            }
+        });
     }
 
     /// Removes the head's file, which nobody reads any more then. Sleeps.
     pub(crate) fn hide_from_debugfs(&self) {
-        let file = self.busy.file.lock().take();
-
-        drop(file);
+        self.busy.file.remove();
     }
 }
 
-fn show(shown: &Shown, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    // SAFETY: By the type invariant.
-    let head = unsafe { shown.0.as_ref() };
-    let section = head.read();
-    let word = head.word.load();
-    let enders = || {
-        section
-            .iter()
-            .map(|path| waiting::of_path(path.state().load(), path.port().state()))
-    };
+impl fmt::Display for MpathHead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let section = self.read();
+        let usable = section.iter().filter(|path| is_usable(path)).count();
 
-    let state = match word.state() {
-        HeadState::New => "new",
-        HeadState::Live => "live",
-        HeadState::Dying => "dying",
-        HeadState::Dead => "dead",
-    };
-    writeln!(f, "state {state}")?;
-    writeln!(f, "paths {}", section.iter().count())?;
-    for path in section.iter() {
-        show_path(path, f)?;
+        self.show_life(f)?;
+        writeln!(f, "policy {}", self.group().policy().name())?;
+        writeln!(f, "paths {}", section.iter().count())?;
+        writeln!(f, "usable {usable}")?;
+        self.show_shortlist(f)?;
+        self.show_timers(f)?;
+        self.show_waiting(f)?;
+        self.show_counts(f)?;
+        for path in section.iter() {
+            show_path(path, f)?;
+        }
+        Ok(())
     }
+}
 
-    let count = head.busy.waiting.load(Relaxed);
-    writeln!(f, "waiting {count}")?;
-    if count > 0 {
-        let ticks = head
-            .now()
-            .saturating_sub(head.busy.waiting_since.load(Relaxed));
+impl MpathHead {
+    fn show_life(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (references, of_driver) = self.references();
 
+        writeln!(f, "state {}", self.word.load().state().name())?;
+        writeln!(f, "state_ms {}", self.record.msecs())?;
+        writeln!(f, "references {references}")?;
+        writeln!(f, "references_of_driver {of_driver}")?;
         writeln!(
             f,
-            "waiting_ms {}",
-            ticks * 1000 / msecs_to_jiffies(1000) as u64
+            "openers {}",
+            self.disk().map_or(0, |disk| disk.openers())
+        )
+    }
+
+    /// The paths that bios go to. A list that is out of date is made anew for the next bio.
+    fn show_shortlist(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let section = self.read();
+        let current = section.inside().current();
+        let Some((_, paths)) = current else {
+            return writeln!(f, "shortlist out-of-date");
+        };
+
+        f.write_str("shortlist")?;
+        if paths.clone().next().is_none() {
+            f.write_str(" -")?;
+        }
+        for path in paths {
+            write!(f, " {}", name_of(path.disk()))?;
+        }
+        f.write_char('\n')
+    }
+
+    fn show_timers(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (retry, removal) = (self.busy.alarm.next(), self.record.msecs_to_removal());
+
+        writeln!(f, "delayed_removal_secs {}", self.record.delay_secs())?;
+        match removal {
+            Some(_) => writeln!(f, "removal_timer armed")?,
+            None if self.record.is_asked_for() => writeln!(f, "removal_timer expired")?,
+            None => writeln!(f, "removal_timer idle")?,
+        }
+        if let Some(msecs) = removal {
+            writeln!(f, "removal_in_ms {msecs}")?;
+        }
+        writeln!(
+            f,
+            "retry_timer {}",
+            if retry.is_some() { "armed" } else { "idle" }
         )?;
-        // Who has been kicked comes before those who have yet to do something.
-        let ender = match waiting::of_head(word, enders()) {
+        if let Some(at) = retry {
+            writeln!(f, "retry_in_ms {}", msecs(at.saturating_sub(now())))?;
+        }
+        Ok(())
+    }
+
+    fn show_waiting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let waiting = self.busy.waiting.load(Relaxed).max(0);
+        let (fenced, msecs_fenced) = self.record.fenced();
+
+        writeln!(f, "waiting {waiting}")?;
+        if waiting > 0 {
+            let ticks = now().saturating_sub(self.busy.waiting_since.load(Relaxed));
+
+            writeln!(f, "waiting_ms {}", msecs(ticks))?;
+            writeln!(f, "until \"{}\"", self.ender().name())?;
+        }
+        writeln!(f, "fenced {fenced}")?;
+        if fenced > 0 {
+            writeln!(f, "fenced_ms {msecs_fenced}")?;
+        }
+        Ok(())
+    }
+
+    /// Who ends the wait of what is in the lot. Who has been kicked comes before those who have yet
+    /// to do something.
+    fn ender(&self) -> Ender {
+        let section = self.read();
+        let enders = || section.iter().map(ender_of);
+
+        match waiting::of_head(self.word.load(), enders()) {
             // With a path to use, a bio waits for its turn, for memory, or since it has failed.
             Some(_) if enders().any(|ender| ender == Some(Ender::Requeue)) => {
-                match head.busy.alarm.is_set() {
-                    true => Ender::Retry,
-                    false => Ender::Requeue,
+                match self.busy.alarm.next() {
+                    Some(_) => Ender::Retry,
+                    None => Ender::Requeue,
                 }
             }
             Some(ender) => ender,
             // They are about to fail.
             None => Ender::Requeue,
-        };
-        writeln!(f, "until \"{}\"", ender.name())?;
+        }
+    }
+
+    fn show_counts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "parked {}", self.busy.requeued.load(Relaxed))?;
+        writeln!(f, "failed {}", self.busy.failed.load(Relaxed))?;
+        writeln!(f, "failovers {}", self.record.failovers.load(Relaxed))
+    }
+}
+
+fn name_of(disk: &Disk) -> &str {
+    disk.name().to_str().unwrap_or("?")
+}
+
+fn is_usable(path: &MpathDevice) -> bool {
+    path.access() != Access::Unusable
+}
+
+fn ender_of(path: &MpathDevice) -> Option<Ender> {
+    waiting::of_path(path.state().load(), path.port().state())
+}
+
+fn show_path(path: &MpathDevice, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let state = path.state().load();
+
+    writeln!(f, "path {}", name_of(path.disk()))?;
+    match is_usable(path) {
+        true => writeln!(f, "  usable yes")?,
+        false => show_why_not(path, state, f)?,
+    }
+    show_where(path, f)?;
+    show_state(path, state, f)?;
+    show_carried(path, f)
+}
+
+/// Every reason not to use a path, and for how many milliseconds it has been there.
+fn show_why_not(path: &MpathDevice, state: PathState, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let record = path.record();
+
+    writeln!(f, "  usable no")?;
+    match ender_of(path) {
+        Some(ender) => writeln!(f, "  until \"{}\"", ender.name())?,
+        None => writeln!(f, "  until never")?,
+    }
+    if !path.port().state().takes_io() {
+        writeln!(f, "  reason port {}", path.port().msecs())?;
+    }
+    for (place, (reason, name)) in Reasons::EACH.iter().enumerate() {
+        if state.has(*reason) {
+            writeln!(f, "  reason {name} {}", record.msecs_of_reason(place))?;
+        }
+    }
+    if state.access_state() == AccessState::Other {
+        writeln!(f, "  reason access {}", record.msecs_of(Timed::Access))?;
     }
     Ok(())
 }
 
-fn show_path(path: &MpathDevice, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let (state, port) = (path.state().load(), path.port().state());
-    let access = match state.access_state() {
-        AccessState::Optimized => "optimized",
-        AccessState::NonOptimized => "non-optimized",
-        AccessState::Other => "other",
-    };
-    let trust = match state.trust() {
-        Trust::Trusted => "trusted",
-        Trust::Suspected { .. } => "suspected",
-        Trust::Resting { .. } => "resting",
-        Trust::Rested { .. } => "rested",
-    };
-    let port_name = match port {
-        PortState::Dead => "dead",
-        PortState::Recovering => "recovering",
-        PortState::Draining => "draining",
-        PortState::Live => "live",
-    };
-    let usable = path.access() != Access::Unusable;
+fn show_where(path: &MpathDevice, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let port = path.port();
 
-    write!(
-        f,
-        "path {} port {port_name} access {access} trust {trust} usable {}",
-        path.disk().name().to_str().unwrap_or("?"),
-        if usable { "yes" } else { "no" },
-    )?;
-    match waiting::of_path(state, port) {
-        Some(_) if usable => writeln!(f),
-        Some(ender) => writeln!(f, " until \"{}\"", ender.name()),
-        None if usable => writeln!(f),
-        None => writeln!(f, " until never"),
+    match path.node() {
+        node if node < 0 => writeln!(f, "  node -")?,
+        node => writeln!(f, "  node {node}")?,
     }
+    writeln!(f, "  port {}", port.name().to_str().unwrap_or("?"))?;
+    writeln!(f, "  port_state {}", port.state().name())?;
+    writeln!(f, "  port_state_ms {}", port.msecs())?;
+    writeln!(f, "  port_in_flight {}", port.in_flight())
+}
+
+fn show_state(path: &MpathDevice, state: PathState, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let record = path.record();
+
+    writeln!(f, "  access {}", state.access_state().name())?;
+    writeln!(f, "  access_ms {}", record.msecs_of(Timed::Access))?;
+    writeln!(f, "  trust {}", state.trust().name())?;
+    writeln!(f, "  trust_ms {}", record.msecs_of(Timed::Trust))?;
+    if let Trust::Suspected { failures, .. } = state.trust() {
+        writeln!(f, "  failures_in_a_row {}", u32::from(failures) + 1)?;
+    }
+    if let Some(at) = path.pause_ends() {
+        writeln!(f, "  tried_in_ms {}", msecs(at.saturating_sub(now())))?;
+    }
+    writeln!(f, "  failures {}", record.failures.load(Relaxed))?;
+    if let Some(msecs) = record.msecs_since_failure() {
+        writeln!(f, "  failed_ms_ago {msecs}")?;
+    }
+    writeln!(f, "  failovers {}", record.failovers.load(Relaxed))?;
+    writeln!(f, "  pauses {}", record.rests.load(Relaxed))
+}
+
+/// What the block layer has counted of the path's disk.
+fn show_carried(path: &MpathDevice, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let disk = path.disk();
+    let carried = disk.carried();
+
+    writeln!(f, "  in_flight {}", disk.in_flight())?;
+    writeln!(f, "  reads {}", carried.reads)?;
+    writeln!(f, "  read_sectors {}", carried.read_sectors)?;
+    writeln!(f, "  writes {}", carried.writes)?;
+    writeln!(f, "  written_sectors {}", carried.written_sectors)?;
+    writeln!(f, "  discards {}", carried.discards)?;
+    writeln!(f, "  flushes {}", carried.flushes)
 }

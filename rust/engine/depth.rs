@@ -15,6 +15,7 @@ use super::path::{
     MpathDevice,
     MpathPort, //
 };
+use super::record;
 use crate::bindings;
 use crate::pure::depth::{
     self,
@@ -44,6 +45,8 @@ impl MpathPort {
                 state: PortState::Dead as u32,
                 cpus,
                 mark: mark(raw, 0),
+                since: record::now(),
+                name: core::ptr::null(),
             });
             Self::from_raw(raw)
         }

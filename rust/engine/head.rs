@@ -12,7 +12,6 @@
 //! outside the kernel.
 
 use super::cache::CurrentPath;
-use super::debug::HeadFile;
 use super::group::Group;
 use super::heads::{
     self,
@@ -24,6 +23,7 @@ use super::misuse::{
 };
 use super::ops::Ops;
 use super::path::MpathDevice;
+use super::record::HeadRecord;
 use super::shortlist::Shortlist;
 use crate::bindings;
 use crate::pure::alarm::Alarm;
@@ -40,6 +40,7 @@ use crate::pure::state::{
 };
 use crate::pure::sync::Refcount;
 use crate::wrap::bio::BioLot;
+use crate::wrap::debugfs::Entry;
 use crate::wrap::disk::HeadDisk;
 use crate::wrap::list;
 use crate::wrap::numa;
@@ -109,8 +110,7 @@ pub(crate) struct Busy {
     pub(crate) retry: DelayedWork<MpathHead, RETRY>,
     /// Rarely used; here since there is room.
     pub(crate) older: Older,
-    #[pin]
-    pub(crate) file: Mutex<Option<HeadFile>>,
+    pub(crate) file: Entry,
 }
 
 pub(crate) const REQUEUE: u32 = 0;
@@ -152,6 +152,7 @@ pub(crate) struct MpathHead {
     /// How many of the references are the driver's to drop.
     of_driver: Atomic<u32>,
     pub(crate) callers: Callers,
+    pub(super) record: HeadRecord,
     #[pin]
     pub(crate) control: Mutex<Control>,
     #[pin]
@@ -271,13 +272,14 @@ impl MpathHead {
                     static_lock_class!(),
                 ),
                 older: Older::new(),
-                file <- new_mutex!(None, "MpathHead::file"),
+                file: Entry::new(),
             }),
             disk: SetOnce::new(),
             ops,
             refs: Refcount::new(),
             of_driver: Atomic::new(1),
             callers: Callers::new(),
+            record: HeadRecord::new(),
             control <- new_mutex!(
                 Control::default(),
                 "MpathHead::control"
@@ -360,6 +362,11 @@ impl MpathHead {
         }
         self.raw_disk.store(raw, Relaxed);
         Ok(())
+    }
+
+    /// How many references there are, and how many of them are the driver's.
+    pub(super) fn references(&self) -> (u32, u32) {
+        (self.refs.count(), self.of_driver.load(Relaxed))
     }
 
     /// Takes one more reference, unless the last one has gone.
@@ -472,6 +479,7 @@ impl MpathHead {
 
     /// The end: nobody has a reference any more.
     fn finish(&self) {
+        self.hide_from_debugfs();
         heads::remove(self);
         self.group().leave(self);
         self.busy.retry.cancel_and_wait();
@@ -514,7 +522,9 @@ unsafe impl AlwaysRefCounted for MpathHead {
         // SAFETY: Nobody has a reference; the disk goes first, since its release looks at nothing
         // of the head's, then the driver is told, then the memory goes.
         unsafe {
+            let old = this.word.load().state();
             this.word.advance(HeadState::Dead);
+            this.has_changed(old);
             this.raw_disk.store(core::ptr::null_mut(), Relaxed);
             core::ptr::drop_in_place(&raw mut (*head.as_ptr()).disk);
             (&raw mut (*head.as_ptr()).disk).write(SetOnce::new());

@@ -88,6 +88,11 @@ pub(crate) fn remove(head: &MpathHead) {
     });
 }
 
+/// Is there a head of which `is_it` says so? Sleeps.
+pub(crate) fn any(is_it: impl Fn(&MpathHead) -> bool) -> bool {
+    HEADS.alone.run(|| HEADS.find(is_it).is_some())
+}
+
 /// Does something with the head that has a number, if it is still there. Sleeps.
 pub(crate) fn with<R>(number: u32, f: impl FnOnce(&MpathHead) -> R) -> Option<R> {
     HEADS.alone.run(|| {

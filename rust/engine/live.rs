@@ -192,7 +192,6 @@ impl Life for MpathHead {
     }
 
     fn delete_disk(&self, bring_up: &mut BringUp) {
-        self.hide_from_debugfs();
         if core::mem::take(&mut bring_up.has_cdev) {
             self.ops.del_cdev(self);
         }

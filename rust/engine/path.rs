@@ -11,6 +11,7 @@ use super::misuse::{
     mark,
     misuse, //
 };
+use super::record;
 use crate::bindings;
 use crate::pure::list::Linked;
 use crate::pure::nodes::Node;
@@ -71,7 +72,9 @@ impl MpathPort {
 
     /// Says what the port can do from now on.
     pub(crate) fn set_state(&self, state: PortState) {
-        change_port(self.state_word(), self.changes(), &PORT_CHANGES, state);
+        let old = change_port(self.state_word(), self.changes(), &PORT_CHANGES, state);
+
+        self.has_changed(old, state);
     }
 
     /// How often the state has changed.
@@ -195,6 +198,7 @@ impl MpathDevice {
                 pause_end: 0,
                 readers: 0,
                 readers_of: 0,
+                record: record::of_new_path(),
             });
             Self::from_raw(raw)
         }
@@ -209,7 +213,10 @@ impl MpathDevice {
     /// Changes the state, of which the head's shortlist takes note, and returns the old one. Any
     /// context.
     pub(crate) fn change(&self, f: impl Fn(PathState) -> PathState) -> PathState {
-        change(self.state(), self.head().shortlist.changes(), f)
+        let old = change(self.state(), self.head().shortlist.changes(), &f);
+
+        self.has_changed(old, f(old));
+        old
     }
 
     /// Does the driver mean the path to be used? Then what it fails is the path's fault.
@@ -244,6 +251,11 @@ impl MpathDevice {
     fn numa_node(&self) -> &Atomic<i32> {
         // SAFETY: The word is aligned, valid as long as `self`, and only accessed atomically.
         unsafe { Atomic::from_ptr(&raw mut (*self.0.get()).numa_node) }
+    }
+
+    /// The node that the path is near to, or a negative number.
+    pub(super) fn node(&self) -> i32 {
+        self.numa_node().load(Relaxed)
     }
 
     /// The path is near to another node from now on. Any context.

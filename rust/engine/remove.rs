@@ -30,7 +30,9 @@ use crate::pure::shortlist::Changes;
 use crate::pure::state::{
     AtomicHeadWord,
     AtomicPathState,
-    HeadState, //
+    HeadState,
+    PathState,
+    Reasons, //
 };
 use crate::wrap::disk::Disk;
 use crate::wrap::numa;
@@ -169,11 +171,7 @@ impl MpathHead {
 impl MpathHead {
     /// Removes a head without paths whose driver has not decided to, or has not gone on to.
     pub(crate) fn remove_anyway(&self) {
-        {
-            let _control = self.control.lock();
-
-            self.word.advance(HeadState::Dying);
-        }
+        self.with_control(|_| self.word.advance(HeadState::Dying));
         self.remove();
     }
 }
@@ -184,7 +182,12 @@ impl Controlled for MpathHead {
     }
 
     fn with_control<R>(&self, f: impl FnOnce(&mut Control) -> R) -> R {
-        f(&mut self.control.lock())
+        let mut control = self.control.lock();
+        let old = self.word.load().state();
+        let result = f(&mut control);
+
+        self.was_controlled(old, &control);
+        result
     }
 }
 
@@ -207,6 +210,10 @@ impl Departure for MpathHead {
 
     fn changes(&self) -> &Changes {
         self.shortlist.changes()
+    }
+
+    fn note_quiesced(path: &MpathDevice, old: PathState) {
+        path.has_changed(old, old.disabled(Reasons::REMOVING));
     }
 
     fn is_listed(path: &MpathDevice) -> bool {

@@ -15,6 +15,10 @@ use super::select::{
     Inside,
     Section, //
 };
+use super::trace::{
+    self,
+    Parked, //
+};
 use crate::bindings;
 use crate::pure::care::{
     self,
@@ -172,7 +176,7 @@ impl MpathHead {
     fn pause_until(&self, at: u64, mut tracked: TrackedBio) {
         let news = tracked.journey().news;
 
-        self.wait(tracked.into_bio());
+        self.wait(tracked.into_bio(), Parked::Pause);
         self.look_again_at(at);
         // Whoever had news before the bio was in the lot has kicked for nothing.
         if self.busy.news.load(Relaxed) as u16 != news {
@@ -295,10 +299,10 @@ impl MpathHead {
 
         if journey.attempt == Attempt::Plain {
             self.with_path(journey.path, |path| {
-                parking::fail_over(self, path, Attempt::Plain, || {});
+                self.path_has_failed(path, Attempt::Plain)
             });
         }
-        self.note_failure(journey);
+        self.note_failure(&mut tracked, Failure::IoError as u8);
         self.go_on(tracked, Failure::IoError as u8);
     }
 
@@ -307,24 +311,27 @@ impl MpathHead {
         if bio.is_nowait() {
             return bio.fail(Failure::Again);
         }
-        self.wait(bio);
+        self.wait(bio, Parked::Memory);
         self.look_again_at(self.tick_in(1));
     }
 
     /// Puts a bio into the lot, from where somebody else takes it.
-    fn wait(&self, mut bio: Bio) {
+    fn wait(&self, mut bio: Bio, why: Parked) {
         if let Some(disk) = self.disk() {
             bio.wait_for(disk);
         }
-        self.count_waiting();
+        self.count_waiting(&bio, why);
         self.busy.lot.push(bio);
     }
 
     /// One more bio goes into the lot.
-    fn count_waiting(&self) {
-        if self.busy.waiting.fetch_add(1, Relaxed) == 0 {
+    fn count_waiting(&self, bio: &Bio, why: Parked) {
+        let waiting = self.busy.waiting.fetch_add(1, Relaxed);
+
+        if waiting == 0 {
             self.busy.waiting_since.store(self.now(), Relaxed);
         }
+        trace::park(self, bio, why, waiting + 1);
     }
 
     /// Submits again what waits in the lot. What goes back there has waited all the time.
@@ -332,7 +339,9 @@ impl MpathHead {
         let since = self.busy.waiting_since.load(Relaxed);
         let behind = BioLot::new();
         let submit = |bio: Bio| {
-            self.busy.waiting.fetch_sub(1, Relaxed);
+            let waiting = self.busy.waiting.fetch_sub(1, Relaxed);
+
+            trace::resubmit(self, &bio, waiting - 1);
             bio.submit();
         };
 
@@ -366,7 +375,7 @@ impl MpathHead {
                     bio.wait_for(disk);
                 }
                 self.busy.requeued.fetch_add(1, Relaxed);
-                self.count_waiting();
+                self.count_waiting(&bio, Parked::NoPath);
                 bio.park(section);
             }
         }
@@ -392,7 +401,7 @@ impl MpathHead {
         let mut is_noted = false;
         let mut note = || {
             if !core::mem::replace(&mut is_noted, true) {
-                parking::fail_over(self, path, Attempt::Plain, || {});
+                self.path_has_failed(path, Attempt::Plain);
             }
         };
 
@@ -417,6 +426,7 @@ impl MpathHead {
                 }
                 let fence = fence.filter(|_| bio.changes_data());
 
+                self.note_given_back(path, &bio, status, fence.is_some());
                 match journey {
                     Some(journey) => Self::end_attempt(bio, journey, counts, status, fence),
                     None => self.take_back(disk, bio, fence),
@@ -464,13 +474,27 @@ impl MpathHead {
         }
     }
 
+    /// A path gives a bio back, of whose error `status` is said if it has none itself.
+    fn note_given_back(&self, path: &MpathDevice, bio: &Bio, status: u8, is_fenced: bool) {
+        let status = match bio.status() {
+            0 => status,
+            own => own,
+        };
+
+        // SAFETY: The bio is valid.
+        unsafe { path.has_given_back(bio.as_raw(), status, is_fenced) }
+        if is_fenced {
+            self.count_fenced();
+        }
+    }
+
     /// Takes a bio back that a path has failed.
     fn take_back(&self, disk: &Disk, mut bio: Bio, fence: Option<&Fence>) {
         bio.take_back(disk);
         match fence {
             Some(fence) => fence.hold(bio),
             None => {
-                self.count_waiting();
+                self.count_waiting(&bio, Parked::Failover);
                 self.busy.lot.push(bio);
             }
         }
@@ -508,16 +532,15 @@ impl MpathHead {
         let mut next = None;
 
         self.busy.alarm.rings();
-        parking::retry(
-            self,
-            section.iter().filter(|path| match path.pause_ends() {
-                Some(at) if at > now => {
-                    next = Some(next.map_or(at, |next: u64| next.min(at)));
-                    false
-                }
-                ends => ends.is_some(),
-            }),
-        );
+        let rested = section.iter().filter(|path| match path.pause_ends() {
+            Some(at) if at > now => {
+                next = Some(next.map_or(at, |next: u64| next.min(at)));
+                false
+            }
+            ends => ends.is_some(),
+        });
+
+        parking::retry(self, rested.inspect(|path| trace::tried_again(path)));
         if let Some(at) = next {
             self.look_again_at(at);
         }
@@ -558,12 +581,20 @@ impl MpathHead {
             return tracked.end_with_status(status);
         }
 
-        self.note_failure(tracked.journey());
+        self.note_failure(&mut tracked, status);
         self.go_on(tracked, status);
     }
 
+    /// A path has failed a bio that was sent so. Any context.
+    fn path_has_failed(&self, path: &MpathDevice, attempt: Attempt) {
+        path.has_failed();
+        parking::fail_over(self, path, attempt, || {});
+    }
+
     /// A bio has failed on a path, which tells something of both.
-    fn note_failure(&self, journey: &mut Journey) {
+    fn note_failure(&self, tracked: &mut TrackedBio, status: u8) {
+        let bio = tracked.as_raw();
+        let journey = tracked.journey();
         let is_watched = journey.attempt != Attempt::Plain;
         // What was given back has been counted; what a path has failed that is gone does not count.
         let mut counts = false;
@@ -571,8 +602,12 @@ impl MpathHead {
         if is_watched || !journey.given_back {
             self.with_path(journey.path, |path| {
                 counts = !journey.given_back && path.is_meant_for_io();
+                if !journey.given_back {
+                    // SAFETY: The bio has not ended.
+                    unsafe { path.has_given_back(bio, status, false) }
+                }
                 if is_watched {
-                    parking::fail_over(self, path, journey.attempt, || {});
+                    self.path_has_failed(path, journey.attempt);
                 }
             });
         }
@@ -600,7 +635,7 @@ impl MpathHead {
         if pause > 0 {
             return self.pause_until(ready_at, tracked);
         }
-        self.wait(tracked.into_bio());
+        self.wait(tracked.into_bio(), Parked::Failover);
         self.kick_others();
     }
 }
@@ -650,7 +685,10 @@ impl FailOver for MpathHead {
     type Path = MpathDevice;
 
     fn note(&self, path: &MpathDevice, f: impl Fn(PathState) -> PathState) -> PathState {
-        shortlist::note(path.state(), self.shortlist.changes(), f)
+        let old = shortlist::note(path.state(), self.shortlist.changes(), &f);
+
+        path.has_changed(old, f(old));
+        old
     }
 
     fn retry_later(&self, path: &MpathDevice, msecs: u32) {
@@ -729,7 +767,7 @@ unsafe extern "C" fn clone_ended(clone: *mut bindings::bio) {
         let asked_to_flush = Bio::is_flush(tracked.as_raw());
         let head = MpathHead::of_disk((*(*tracked.as_raw()).bi_bdev).bd_disk);
         if core::mem::replace(&mut tracked.journey().held, false) {
-            head.note_failure(tracked.journey());
+            head.note_failure(&mut tracked, status);
             tracked.journey().status = status;
             // Whoever has ended the clone has the bio now.
             tracked.into_bio().into_raw();
@@ -745,6 +783,7 @@ pub(crate) fn let_go(bio: Bio) {
     // head. It may end, and both go, as soon as somebody else has it.
     let head = unsafe { ARef::from(MpathHead::of_disk((*(*bio.as_raw()).bi_bdev).bd_disk)) };
 
+    head.count_let_go();
     match TrackedBio::of(bio) {
         Ok(mut tracked) => {
             let status = tracked.journey().status;
@@ -752,7 +791,7 @@ pub(crate) fn let_go(bio: Bio) {
             head.go_on(tracked, status);
         }
         Err(bio) => {
-            head.count_waiting();
+            head.count_waiting(&bio, Parked::Fence);
             head.busy.lot.push(bio);
             head.kick_others();
         }

@@ -62,9 +62,9 @@ impl Alarm {
         }
     }
 
-    /// Has somebody asked since it was rung?
-    pub fn is_set(&self) -> bool {
-        self.0.load() != Self::NEVER
+    /// The tick for which somebody has asked since it was rung.
+    pub fn next(&self) -> Option<u64> {
+        Some(self.0.load()).filter(|at| *at != Self::NEVER)
     }
 
     /// The timer has gone off. Called before the look.

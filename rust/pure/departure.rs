@@ -19,6 +19,7 @@ use crate::pure::shortlist::{
 };
 use crate::pure::state::{
     AtomicPathState,
+    PathState,
     Reasons, //
 };
 
@@ -35,6 +36,9 @@ pub trait Departure: Removable + Readers {
 
     /// The changes that the head's shortlist follows.
     fn changes(&self) -> &Changes;
+
+    /// Notes that a path has become unusable, whose state was `old` before.
+    fn note_quiesced(_path: &Self::Path, _old: PathState) {}
 
     /// Is a path on the head? Under the `control` mutex, or a hint.
     fn is_listed(path: &Self::Path) -> bool;
@@ -63,9 +67,11 @@ pub fn quiesce<H: Departure>(head: &H, path: &H::Path) -> bool {
     let may_wait = head.may_wait();
 
     if may_wait {
-        change(H::state(path), head.changes(), |state| {
+        let old = change(H::state(path), head.changes(), |state| {
             state.disabled(Reasons::REMOVING)
         });
+
+        H::note_quiesced(path, old);
     }
     may_wait
 }

@@ -64,6 +64,14 @@ impl Removal {
         self.timer != Timer::Idle
     }
 
+    /// The tick at which the timer expires, if it is armed.
+    pub fn expires(&self) -> Option<u64> {
+        match self.timer {
+            Timer::Armed(until) => Some(until),
+            Timer::Idle | Timer::Expired => None,
+        }
+    }
+
     /// A driver would like to remove the head.
     pub fn decide(&self, state: HeadState, paths: usize) -> Decision {
         if paths > 0 || state >= HeadState::Dying {

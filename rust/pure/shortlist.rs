@@ -215,12 +215,19 @@ pub fn note(
     old
 }
 
-/// Changes the state of a port, as [`change`] does that of a path; `own` are the changes of this
-/// port. Any context.
-pub fn change_port(word: &AtomicU32, own: &Changes, of_ports: &Changes, state: PortState) {
-    word.update(|_| state as u32);
+/// Changes the state of a port, as [`change`] does that of a path, and returns the old one; `own`
+/// are the changes of this port. Any context.
+pub fn change_port(
+    word: &AtomicU32,
+    own: &Changes,
+    of_ports: &Changes,
+    state: PortState,
+) -> PortState {
+    let old = word.update(|_| state as u32);
+
     own.add();
     of_ports.add();
+    PortState::from_raw(old)
 }
 
 /// Where a head keeps its shortlist, as a read-side section sees it.

@@ -70,6 +70,15 @@ impl AccessState {
             _ => Self::Other,
         }
     }
+
+    /// What people read.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Optimized => "optimized",
+            Self::NonOptimized => "non-optimized",
+            Self::Other => "other",
+        }
+    }
 }
 
 /// Reasons not to use a path, as bits.
@@ -87,6 +96,15 @@ impl Reasons {
     pub const FAILED: Self = Self(1 << 6);
     /// It is being removed; never cleared.
     pub const REMOVING: Self = Self(1 << 7);
+
+    /// Each of them, and what people read.
+    pub const EACH: [(Self, &'static str); 5] = [
+        (Self::NOT_READY, "not-ready"),
+        (Self::STATE_PENDING, "access-state-pending"),
+        (Self::CAPACITY, "capacity"),
+        (Self::FAILED, "failing"),
+        (Self::REMOVING, "removing"),
+    ];
 
     const ALL: u32 = 0xff;
     const OF_DRIVER: u32 = Self::NOT_READY.0 | Self::STATE_PENDING.0;
@@ -144,6 +162,11 @@ impl PathState {
             return Access::Unusable;
         }
         access
+    }
+
+    /// The reasons not to use the path, as bits.
+    pub const fn reasons(self) -> u32 {
+        self.0 & Reasons::ALL
     }
 
     /// Is the path being removed?
@@ -321,6 +344,16 @@ impl PortState {
     pub const fn is_worth_waiting_for(self) -> bool {
         matches!(self, Self::Live | Self::Recovering)
     }
+
+    /// What people read.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Dead => "dead",
+            Self::Recovering => "recovering",
+            Self::Draining => "draining",
+            Self::Live => "live",
+        }
+    }
 }
 
 /// Where a head is in its life.
@@ -335,6 +368,18 @@ pub enum HeadState {
     Dying = 2,
     /// The disk is gone.
     Dead = 3,
+}
+
+impl HeadState {
+    /// What people read.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Live => "live",
+            Self::Dying => "dying",
+            Self::Dead => "dead",
+        }
+    }
 }
 
 /// A snapshot of a head's word: its state, and whether bios wait although there is no path.

@@ -441,6 +441,11 @@ pub use imp::{
 };
 
 impl Refcount {
+    /// How many there are, for people who ask.
+    pub fn count(&self) -> u32 {
+        self.load().max(0) as u32
+    }
+
     /// Takes one more reference, unless the last one has gone.
     pub fn try_inc(&self) -> bool {
         let mut old = self.load();

@@ -189,6 +189,21 @@ impl Trust {
         }
     }
 
+    /// Which of them it is, 0 for trusted, in the order in which they come.
+    pub const fn kind(self) -> u32 {
+        (self.to_raw() & Self::KIND) >> 4
+    }
+
+    /// What people read.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Trusted => "trusted",
+            Self::Suspected { .. } => "suspected",
+            Self::Resting { .. } => "resting",
+            Self::Rested { .. } => "rested",
+        }
+    }
+
     /// For how long the path is left alone, if it is.
     pub const fn pause_msecs(self) -> Option<u32> {
         match self {

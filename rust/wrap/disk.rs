@@ -63,6 +63,16 @@ impl Abilities {
     }
 }
 
+/// What a disk has carried, as far as the block layer counts it.
+pub(crate) struct Carried {
+    pub(crate) reads: u64,
+    pub(crate) read_sectors: u64,
+    pub(crate) writes: u64,
+    pub(crate) written_sectors: u64,
+    pub(crate) discards: u64,
+    pub(crate) flushes: u64,
+}
+
 /// Anybody's disk.
 ///
 /// # Invariants
@@ -128,6 +138,41 @@ impl Disk {
     pub(crate) fn name(&self) -> &CStr {
         // SAFETY: By the type invariant; a string that ends within the array.
         unsafe { CStr::from_char_ptr((&raw const (*self.as_raw()).disk_name).cast()) }
+    }
+
+    /// How often it is open.
+    pub(crate) fn openers(&self) -> u32 {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::mpath_helper_disk_openers(self.as_raw()) }
+    }
+
+    /// How much of what it has been given has not ended. Exact while nothing begins or ends.
+    pub(crate) fn in_flight(&self) -> u32 {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::mpath_helper_disk_in_flight(self.as_raw()) }
+    }
+
+    /// What it has carried.
+    pub(crate) fn carried(&self) -> Carried {
+        use bindings::{
+            mpath_helper_groups_MPATH_STAT_DISCARD as DISCARD,
+            mpath_helper_groups_MPATH_STAT_FLUSH as FLUSH,
+            mpath_helper_groups_MPATH_STAT_READ as READ,
+            mpath_helper_groups_MPATH_STAT_WRITE as WRITE, //
+        };
+        // SAFETY: By the type invariant; the groups are those that there are.
+        let ios = |group| unsafe { bindings::mpath_helper_disk_ios(self.as_raw(), group) };
+        // SAFETY: As above.
+        let sectors = |group| unsafe { bindings::mpath_helper_disk_sectors(self.as_raw(), group) };
+
+        Carried {
+            reads: ios(READ),
+            read_sectors: sectors(READ),
+            writes: ios(WRITE),
+            written_sectors: sectors(WRITE),
+            discards: ios(DISCARD),
+            flushes: ios(FLUSH),
+        }
     }
 
     fn limits(&self) -> *mut bindings::queue_limits {

@@ -31,7 +31,7 @@ use crate::wrap::disk::Disk;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
-fn set_capacity(disk: *mut bindings::gendisk, capacity: u64) {
+pub(super) fn set_capacity(disk: *mut bindings::gendisk, capacity: u64) {
     // SAFETY: The disk is there.
     unsafe { bindings::set_capacity(disk, capacity) }
 }

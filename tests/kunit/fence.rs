@@ -48,10 +48,10 @@ const LONG_MSECS: u32 = 3_600_000;
 const A_WHILE: Delta = Delta::from_millis(50);
 
 /// A fence, of which a test is the user.
-struct TestFence(*mut bindings::mpath_fence);
+pub(super) struct TestFence(*mut bindings::mpath_fence);
 
 impl TestFence {
-    fn new() -> Result<Self> {
+    pub(super) fn new() -> Result<Self> {
         // SAFETY: May sleep.
         let fence = unsafe { ffi::mpath_fence_alloc() };
 
@@ -71,7 +71,7 @@ impl TestFence {
         unsafe { ffi::mpath_fence_start(self.0, msecs) }
     }
 
-    fn open(&self) {
+    pub(super) fn open(&self) {
         // SAFETY: As above.
         unsafe { ffi::mpath_fence_open(self.0) }
     }
@@ -111,7 +111,7 @@ fn writes(head: &TestHead, count: u64) -> Result<KVec<Arc<Io>>> {
 }
 
 /// A write that has been sent to `path`, which works again, and may still be carried out.
-fn lose_a_write(head: &TestHead, path: &FakePath, fence: &TestFence) -> Result<Arc<Io>> {
+pub(super) fn lose_a_write(head: &TestHead, path: &FakePath, fence: &TestFence) -> Result<Arc<Io>> {
     path.behave(Behaviour::Hold);
     let io = head.write(0)?;
 

@@ -24,6 +24,7 @@ mod thread;
 #[cfg(not(CONFIG_LIBMULTIPATH_ONE_PASS))]
 mod around;
 mod carry;
+mod debug;
 mod depth;
 mod failover;
 mod fence;

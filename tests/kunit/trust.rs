@@ -53,7 +53,7 @@ use kernel::time::{
 const UNTIL_LONGEST: u32 = 1 + Trust::FAILURES as u32 + Trust::LAST_PAUSE as u32;
 
 /// A head that ends no bio because it has failed too often.
-fn patient(policy: IoPolicy) -> Result<TestHead> {
+pub(super) fn patient(policy: IoPolicy) -> Result<TestHead> {
     TestHead::new(Setup {
         policy: Some(FakePolicy::new(policy, ALL_POLICIES)?),
         template: |template| template.max_failovers = 1_000_000,
@@ -72,7 +72,7 @@ fn is_left_alone(path: &FakePath) -> bool {
 
 /// Has a path fail what comes until it is left alone for as long as can be. Returns the bio that
 /// waits for it.
-fn wear_out(head: &TestHead, path: &FakePath) -> Result<Arc<Io>> {
+pub(super) fn wear_out(head: &TestHead, path: &FakePath) -> Result<Arc<Io>> {
     path.behave(Behaviour::FailOver);
     let begin = path.bios();
     let io = head.write(0)?;
@@ -114,7 +114,7 @@ mod tests {
                     check!(Io::submit(head.bdev(), opf, 0)?.ended_well());
                     check_eq!(path.bios(), 2 * round);
                     // It has never been left alone, and nothing has waited for time to pass.
-                    check!(!head.engine().busy.alarm.is_set());
+                    check!(head.engine().busy.alarm.next().is_none());
                     check_eq!(head.requeued(), 0);
                     check!(trust(&path) == Trust::Trusted);
                 }

@@ -437,6 +437,7 @@ static int nvme_begin_association(struct nvme_ctrl *ctrl,
 
 	/* Done already, unless it failed before it was live */
 	nvme_mpath_end_association(ctrl);
+	mpath_port_set_name(&ctrl->mpath_port, dev_name(ctrl->device));
 
 	spin_lock_irqsave(&ctrl->lock, flags);
 	last = ctrl->last_fence;

@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is noted of paths, ports and heads for people who ask: since when something is as it is,
+//! and how often something has happened that is slow anyway.
+//!
+//! Nobody decides anything by it, so no order matters: whoever reads it beside a change may see the
+//! time of the change before.
+
+use super::head::MpathHead;
+use super::path::{
+    MpathDevice,
+    MpathPort, //
+};
+use super::trace;
+use crate::bindings;
+use crate::pure::removal::Control;
+use crate::pure::state::{
+    HeadState,
+    PathState,
+    PortState,
+    Reasons, //
+};
+use core::ptr::NonNull;
+use kernel::prelude::*;
+use kernel::sync::atomic::{
+    Atomic,
+    Relaxed, //
+};
+
+/// The tick that it is now. Any context.
+pub(crate) fn now() -> u64 {
+    // SAFETY: Reads the clock.
+    unsafe { bindings::mpath_helper_jiffies() }
+}
+
+/// So many ticks in milliseconds.
+pub(crate) fn msecs(ticks: u64) -> u64 {
+    // SAFETY: Any context.
+    unsafe { bindings::jiffies64_to_msecs(ticks) }
+}
+
+/// How many milliseconds ago a tick was.
+pub(crate) fn msecs_since(tick: u64) -> u64 {
+    msecs(now().saturating_sub(tick))
+}
+
+/// What in a path's state has a time of its own, but for the reasons not to use it, which come
+/// first.
+#[derive(Clone, Copy)]
+pub(crate) enum Timed {
+    /// How the storage is reached.
+    Access = Reasons::EACH.len() as isize,
+    /// Whether it is trusted.
+    Trust,
+}
+
+const TIMES: usize = Timed::Trust as usize + 1;
+const _: () = assert!(TIMES == bindings::MPATH_TIMES as usize);
+
+/// What is noted of a path: `struct mpath_record`.
+#[repr(C)]
+pub(crate) struct Record {
+    since: [Atomic<u64>; TIMES],
+    failed_at: Atomic<u64>,
+    pub(super) failures: Atomic<u64>,
+    pub(super) failovers: Atomic<u64>,
+    pub(super) rests: Atomic<u64>,
+}
+
+const _: () = assert!(size_of::<Record>() == size_of::<bindings::mpath_record>());
+
+/// Of a path that nothing has happened to.
+pub(super) fn of_new_path() -> bindings::mpath_record {
+    bindings::mpath_record {
+        since: [now(); TIMES],
+        ..Default::default()
+    }
+}
+
+impl Record {
+    /// For how many milliseconds there has been the reason of this place in [`Reasons::EACH`], or
+    /// has not.
+    pub(super) fn msecs_of_reason(&self, place: usize) -> u64 {
+        msecs_since(self.since[place].load(Relaxed))
+    }
+
+    /// For how many milliseconds something is as it is.
+    pub(super) fn msecs_of(&self, what: Timed) -> u64 {
+        msecs_since(self.since[what as usize].load(Relaxed))
+    }
+
+    /// How many milliseconds ago the path has failed I/O last, if it has.
+    pub(super) fn msecs_since_failure(&self) -> Option<u64> {
+        let has_failed = self.failures.load(Relaxed) > 0;
+
+        has_failed.then(|| msecs_since(self.failed_at.load(Relaxed)))
+    }
+}
+
+impl MpathDevice {
+    /// What is noted of the path.
+    pub(super) fn record(&self) -> &Record {
+        // SAFETY: Valid as long as `self`, with the layout of `Record`, and only accessed
+        // atomically.
+        unsafe { &*(&raw const (*self.as_raw()).record).cast() }
+    }
+
+    /// The state was `old` and is `new`. Any context.
+    pub(super) fn has_changed(&self, old: PathState, new: PathState) {
+        if old == new {
+            return;
+        }
+        let now = now();
+        let since = &self.record().since;
+        let set = |place: usize| since[place].store(now, Relaxed);
+
+        for (place, (reason, _)) in Reasons::EACH.iter().enumerate() {
+            if old.has(*reason) != new.has(*reason) {
+                set(place);
+            }
+        }
+        if old.access_state() != new.access_state() {
+            set(Timed::Access as usize);
+        }
+        if old.is_trusted() != new.is_trusted() {
+            set(Timed::Trust as usize);
+        }
+        if new.has(Reasons::FAILED) && !old.has(Reasons::FAILED) {
+            self.record().rests.fetch_add(1, Relaxed);
+        }
+        trace::path_state(self, old, new);
+    }
+
+    /// The path has failed I/O. Any context.
+    pub(super) fn has_failed(&self) {
+        if self.is_meant_for_io() {
+            self.record().failed_at.store(now(), Relaxed);
+            self.record().failures.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// The path has failed a bio, which goes on elsewhere, waits, or is held by a fence first. Any
+    /// context.
+    ///
+    /// # Safety
+    ///
+    /// `bio` is valid.
+    pub(super) unsafe fn has_given_back(
+        &self,
+        bio: *mut bindings::bio,
+        status: u8,
+        is_fenced: bool,
+    ) {
+        // SAFETY: By this function's contract.
+        unsafe { trace::failover(self, bio, status, is_fenced) }
+        self.record().failovers.fetch_add(1, Relaxed);
+        self.head().record.failovers.fetch_add(1, Relaxed);
+    }
+}
+
+impl MpathPort {
+    fn since(&self) -> &Atomic<u64> {
+        // SAFETY: The word is aligned, valid as long as `self`, and only accessed atomically.
+        unsafe { Atomic::from_ptr(&raw mut (*self.as_raw()).since) }
+    }
+
+    /// For how many milliseconds the state is what it is.
+    pub(super) fn msecs(&self) -> u64 {
+        msecs_since(self.since().load(Relaxed))
+    }
+
+    /// The state was `old` and is `new`. Any context.
+    pub(super) fn has_changed(&self, old: PortState, new: PortState) {
+        if old != new {
+            self.since().store(now(), Relaxed);
+            trace::port_state(self.name(), old, new);
+        }
+    }
+
+    fn name_word(&self) -> &Atomic<*mut kernel::ffi::c_char> {
+        // SAFETY: The word is aligned, valid as long as `self`, and only accessed atomically.
+        unsafe { Atomic::from_ptr((&raw mut (*self.as_raw()).name).cast()) }
+    }
+
+    /// Says what people call the port. Any context.
+    pub(crate) fn set_name(&self, name: *const kernel::ffi::c_char) {
+        self.name_word().store(name.cast_mut(), Relaxed);
+    }
+
+    /// What people call the port.
+    pub(super) fn name(&self) -> &CStr {
+        match NonNull::new(self.name_word().load(Relaxed)) {
+            // SAFETY: By the header a string that stays while there is a path to ask by.
+            Some(name) => unsafe { CStr::from_char_ptr(name.as_ptr()) },
+            None => c"-",
+        }
+    }
+}
+
+/// What is noted of a head.
+pub(crate) struct HeadRecord {
+    since: Atomic<u64>,
+    /// How many bios its paths have given back.
+    pub(super) failovers: Atomic<u64>,
+    /// How many bios fences hold, and the tick since which they have held some.
+    fenced: Atomic<u32>,
+    fenced_since: Atomic<u64>,
+    /// What is guarded by the `control` mutex, for those who must not wait for it.
+    delay_secs: Atomic<u32>,
+    is_under_way: Atomic<bool>,
+    /// The tick at which the removal timer expires, or [`HeadRecord::NEVER`].
+    expires: Atomic<u64>,
+}
+
+impl HeadRecord {
+    const NEVER: u64 = u64::MAX;
+
+    /// Of a head that nothing has happened to.
+    pub(super) fn new() -> Self {
+        Self {
+            since: Atomic::new(now()),
+            failovers: Atomic::new(0),
+            fenced: Atomic::new(0),
+            fenced_since: Atomic::new(0),
+            delay_secs: Atomic::new(0),
+            is_under_way: Atomic::new(false),
+            expires: Atomic::new(Self::NEVER),
+        }
+    }
+
+    /// For how many milliseconds the head's state is what it is.
+    pub(super) fn msecs(&self) -> u64 {
+        msecs_since(self.since.load(Relaxed))
+    }
+
+    /// How many bios fences hold, and for how many milliseconds they have held some.
+    pub(super) fn fenced(&self) -> (u32, u64) {
+        let held = self.fenced.load(Relaxed);
+
+        (held, msecs_since(self.fenced_since.load(Relaxed)))
+    }
+
+    /// The delay in seconds before the head is removed.
+    pub(super) fn delay_secs(&self) -> u32 {
+        self.delay_secs.load(Relaxed)
+    }
+
+    /// In how many milliseconds the removal timer expires, if it is armed.
+    pub(super) fn msecs_to_removal(&self) -> Option<u64> {
+        let expires = self.expires.load(Relaxed);
+
+        (expires != Self::NEVER).then(|| msecs(expires.saturating_sub(now())))
+    }
+
+    /// Has the removal timer expired, and is the driver asked to remove the head?
+    pub(super) fn is_asked_for(&self) -> bool {
+        self.is_under_way.load(Relaxed) && self.expires.load(Relaxed) == Self::NEVER
+    }
+}
+
+impl MpathHead {
+    /// Somebody has had the `control` mutex, and has it still. The head's state was `old`.
+    pub(super) fn was_controlled(&self, old: HeadState, control: &Control) {
+        let record = &self.record;
+        let removal = &control.removal;
+        let expires = removal.expires().unwrap_or(HeadRecord::NEVER);
+
+        record.delay_secs.store(removal.delay_secs(), Relaxed);
+        record.is_under_way.store(removal.is_under_way(), Relaxed);
+        record.expires.store(expires, Relaxed);
+        self.has_changed(old);
+    }
+
+    /// The head's state was `old`.
+    pub(super) fn has_changed(&self, old: HeadState) {
+        let new = self.word.load().state();
+
+        if new != old {
+            self.record.since.store(now(), Relaxed);
+            trace::head_state(self, old, new);
+        }
+    }
+
+    /// A fence is about to hold one more bio. Any context.
+    pub(super) fn count_fenced(&self) {
+        if self.record.fenced.fetch_add(1, Relaxed) == 0 {
+            self.record.fenced_since.store(now(), Relaxed);
+        }
+    }
+
+    /// A fence has let a bio go. Any context.
+    pub(super) fn count_let_go(&self) {
+        self.record.fenced.fetch_sub(1, Relaxed);
+    }
+}
