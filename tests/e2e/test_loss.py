@@ -28,7 +28,7 @@ def a_disconnected_path_costs_no_io(transport):
         with fio.Load(head.device) as load:
             for _ in range(3):
                 (carrier,) = load.carriers(head)
-                port = _port_of(target, carrier)
+                port = port_of(target, carrier)
                 heads.delete_controller(carrier)
                 load.wait_for_io(head)
                 target.connect(port)
@@ -91,7 +91,7 @@ def a_port_that_closes_costs_no_io(transport):
         with fio.Load(head.device) as load:
             (carrier,) = load.carriers(head)
             (other,) = {path.controller for path in head.paths()} - {carrier}
-            _port_of(target, carrier).stop()
+            port_of(target, carrier).stop()
             load.wait_for_carriers(head, other)
             load.finish()
 
@@ -235,6 +235,6 @@ def a_namespace_that_goes_fails_its_io_and_comes_back():
             load.finish()
 
 
-def _port_of(target, controller):
+def port_of(target, controller):
     (port,) = (port for port in target.ports if f"{port.transport} {port.where}" == heads.address(controller))
     return port
