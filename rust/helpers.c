@@ -9,6 +9,7 @@
 #include <linux/highmem.h>
 #include <linux/nodemask.h>
 #include <linux/part_stat.h>
+#include <linux/ratelimit.h>
 #include <linux/rcupdate.h>
 #include <linux/sysfs.h>
 #include <linux/topology.h>
@@ -280,6 +281,27 @@ void mpath_helper_warn_failing(struct gendisk *disk)
 {
 	dev_warn_ratelimited(disk_to_dev(disk),
 			     "no available path - failing I/O\n");
+}
+
+bool mpath_helper_warn_path_fails(struct gendisk *disk, struct gendisk *path,
+				  u64 failures)
+{
+	static DEFINE_RATELIMIT_STATE(limit, DEFAULT_RATELIMIT_INTERVAL,
+				      DEFAULT_RATELIMIT_BURST);
+
+	if (!__ratelimit(&limit))
+		return false;
+	dev_warn(disk_to_dev(disk), "path %s fails I/O, %llu times up to now\n",
+		 path->disk_name, failures);
+	return true;
+}
+
+void mpath_helper_info_path_works(struct gendisk *disk, struct gendisk *path,
+				  u64 failures)
+{
+	dev_info(disk_to_dev(disk),
+		 "path %s works again, it has failed I/O %llu times up to now\n",
+		 path->disk_name, failures);
 }
 
 void mpath_helper_err_link(struct gendisk *disk, struct gendisk *path)

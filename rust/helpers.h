@@ -132,6 +132,10 @@ void mpath_helper_store_segment(const struct bio_vec *bv, char *to);
 
 void mpath_helper_warn_requeuing(struct gendisk *disk);
 void mpath_helper_warn_failing(struct gendisk *disk);
+bool mpath_helper_warn_path_fails(struct gendisk *disk, struct gendisk *path,
+				  u64 failures);
+void mpath_helper_info_path_works(struct gendisk *disk, struct gendisk *path,
+				  u64 failures);
 void mpath_helper_err_link(struct gendisk *disk, struct gendisk *path);
 
 #endif /* _LIBMULTIPATH_HELPERS_H */

@@ -37,12 +37,12 @@ TRACE_DEFINE_ENUM(MPATH_PORT_LIVE);
 		{ MPATH_PARKED_FENCE,		"fence" })
 
 #define mpath_show_reasons(reasons)					\
-	__print_flags(reasons, "|",					\
+	(reasons) ? __print_flags(reasons, "|",				\
 		{ 1 << 0,	"not-ready" },				\
 		{ 1 << 1,	"access-state-pending" },		\
 		{ 1 << 5,	"capacity" },				\
 		{ 1 << 6,	"failing" },				\
-		{ 1 << 7,	"removing" })
+		{ 1 << 7,	"removing" }) : "none"
 
 #define mpath_show_access(access)					\
 	__print_symbolic(access,					\

@@ -246,6 +246,8 @@ struct mpath_turn {
  * @failovers: private, how many bios have gone on elsewhere, or waited, since it
  *	has failed them
  * @rests: private, how often it has been left alone
+ * @said_at: private, the tick in which the log was told last that it fails
+ * @is_said: private, whether the log says that it fails
  *
  * Written where I/O is slow anyway: when a path fails it, and when its state
  * changes.
@@ -256,6 +258,8 @@ struct mpath_record {
 	u64	failures;
 	u64	failovers;
 	u64	rests;
+	u64	said_at;
+	u32	is_said;
 };
 
 /**

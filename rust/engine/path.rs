@@ -216,6 +216,8 @@ impl MpathDevice {
         let old = change(self.state(), self.head().shortlist.changes(), &f);
 
         self.has_changed(old, f(old));
+        // The driver has looked at the path, and its port may have changed before.
+        self.say_if_works();
         old
     }
 

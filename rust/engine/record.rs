@@ -13,8 +13,10 @@ use super::path::{
 };
 use super::trace;
 use crate::bindings;
+use crate::pure::policy::Path;
 use crate::pure::removal::Control;
 use crate::pure::state::{
+    Access,
     HeadState,
     PathState,
     PortState,
@@ -26,6 +28,7 @@ use kernel::sync::atomic::{
     Atomic,
     Relaxed, //
 };
+use kernel::time::msecs_to_jiffies;
 
 /// The tick that it is now. Any context.
 pub(crate) fn now() -> u64 {
@@ -54,6 +57,9 @@ pub(crate) enum Timed {
     Trust,
 }
 
+/// For so long the log is not told again that a path fails.
+const QUIET_MSECS: u32 = 60_000;
+
 const TIMES: usize = Timed::Trust as usize + 1;
 const _: () = assert!(TIMES == bindings::MPATH_TIMES as usize);
 
@@ -65,6 +71,9 @@ pub(crate) struct Record {
     pub(super) failures: Atomic<u64>,
     pub(super) failovers: Atomic<u64>,
     pub(super) rests: Atomic<u64>,
+    said_at: Atomic<u64>,
+    /// 1 when the log says that the path fails, and not yet that it works again.
+    is_said: Atomic<u32>,
 }
 
 const _: () = assert!(size_of::<Record>() == size_of::<bindings::mpath_record>());
@@ -129,6 +138,7 @@ impl MpathDevice {
             self.record().rests.fetch_add(1, Relaxed);
         }
         trace::path_state(self, old, new);
+        self.say_if_works();
     }
 
     /// The path has failed I/O. Any context.
@@ -136,6 +146,42 @@ impl MpathDevice {
         if self.is_meant_for_io() {
             self.record().failed_at.store(now(), Relaxed);
             self.record().failures.fetch_add(1, Relaxed);
+            self.say_that_it_fails();
+        }
+    }
+
+    /// The log is told once that the path fails, until it works again, and not more often than once
+    /// a minute. Any context.
+    fn say_that_it_fails(&self) {
+        let record = self.record();
+        let last = record.said_at.load(Relaxed);
+        let now = now();
+        let is_soon = last != 0 && now.saturating_sub(last) < msecs_to_jiffies(QUIET_MSECS) as u64;
+
+        if is_soon || record.is_said.load(Relaxed) != 0 || record.is_said.xchg(1, Relaxed) != 0 {
+            return;
+        }
+        let is_said = self
+            .head()
+            .disk()
+            .is_some_and(|disk| disk.warn_path_fails(self.disk(), record.failures.load(Relaxed)));
+
+        match is_said {
+            true => record.said_at.store(now, Relaxed),
+            false => record.is_said.store(0, Relaxed),
+        }
+    }
+
+    /// The log is told once, after it was told that the path fails, that it works again. Any
+    /// context.
+    pub(super) fn say_if_works(&self) {
+        let record = self.record();
+        let works = || self.access() != Access::Unusable && self.state().load().is_trusted();
+
+        if record.is_said.load(Relaxed) != 0 && works() && record.is_said.xchg(0, Relaxed) != 0 {
+            if let Some(disk) = self.head().disk() {
+                disk.tell_path_works(self.disk(), record.failures.load(Relaxed));
+            }
         }
     }
 

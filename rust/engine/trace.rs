@@ -74,9 +74,16 @@ fn traced(state: PathState) -> bindings::mpath_traced_state {
     }
 }
 
-/// A path's state was `old` and is `new`.
+/// A path's state was `old` and is `new`. How often it has failed in a row is not told.
 pub(super) fn path_state(path: &MpathDevice, old: PathState, new: PathState) {
     let (head, disk) = (disk_of(path.head()), path.disk().as_raw());
+    let is_same = old.reasons() == new.reasons()
+        && old.access_state() == new.access_state()
+        && old.trust().kind() == new.trust().kind();
+
+    if is_same {
+        return;
+    }
 
     // SAFETY: All are valid.
     unsafe { bindings::mpath_helper_trace_path_state(head, disk, &traced(old), &traced(new)) }

@@ -243,6 +243,18 @@ impl Disk {
         unsafe { bindings::mpath_helper_warn_requeuing(self.as_raw()) }
     }
 
+    /// Says in the log that a path fails, unless too many do. Returns whether it is said.
+    pub(crate) fn warn_path_fails(&self, path: &Disk, failures: u64) -> bool {
+        // SAFETY: The helper prints the names of the disks.
+        unsafe { bindings::mpath_helper_warn_path_fails(self.as_raw(), path.as_raw(), failures) }
+    }
+
+    /// Says in the log that a path works again.
+    pub(crate) fn tell_path_works(&self, path: &Disk, failures: u64) {
+        // SAFETY: The helper prints the names of the disks.
+        unsafe { bindings::mpath_helper_info_path_works(self.as_raw(), path.as_raw(), failures) }
+    }
+
     /// Says in the log, not too often, that bios fail.
     pub(crate) fn warn_failing(&self) {
         // SAFETY: The helper prints the name of the disk.

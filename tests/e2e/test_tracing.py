@@ -13,6 +13,7 @@ from tests.guest import inside
 from tests.guest import modules
 from tests.guest import passthrough
 from tests.guest import wait
+from tests.guest.kernel_log import KernelLog
 from tests.guest.reader import BLOCK
 from tests.guest.reader import Reader
 from tests.guest.target import Target
@@ -111,7 +112,7 @@ def the_life_of_a_head_and_its_paths_is_traced(transport):
     for path in paths:
         reasons = [event.reasons for event in events if event.name == "mpath_path_state" and event.path == path]
         # It is set up, used, and removed.
-        assert reasons[0].startswith("not-ready>") and reasons[-1].endswith("removing"), events
+        assert reasons[0] == "not-ready>none" and reasons[-1] == "none>removing", events
     for controller in controllers:
         states = [event.state for event in events if event.name == "mpath_port_state" and event.port == controller]
         assert any(state.endswith(">live") for state in states), events
@@ -143,12 +144,40 @@ def a_path_that_fails_is_traced_until_it_works():
         assert len(failed) == after.number("failovers") - before.number("failovers"), events
         trusts = [event.trust for event in events if event.name == "mpath_path_state" and event.path == path.name]
         trusts = [trust for trust in trusts if trust.split(">")[0] != trust.split(">")[1]]
+        assert len(trusts) == len([event for event in events if event.name == "mpath_path_state"]), events
         assert trusts[0] == "trusted>suspected" and trusts[-1].endswith(">trusted"), events
         rests = [trust for trust in trusts if trust.endswith(">resting")]
         assert rests and len(rests) == after.number("pauses") - before.number("pauses"), events
         retries = [event for event in events if event.name == "mpath_retry"]
         assert retries and int(retries[0].pause_ms) == 1, events
         assert all(int(event.pause_ms) <= 100 for event in retries), events
+
+
+@test
+def the_log_says_once_that_a_path_fails_and_once_that_it_works():
+    with Target("tracing", ports=("tcp",) * 2) as target, Proxy(target.ports[0]) as proxy:
+        target.ports[1].ana_state = "non-optimized"
+        failing = target.connect(proxy)
+        target.connect(target.ports[1])
+        target.wait_for_heads(2)
+        head = target.head
+        path = next(path for path in head.paths() if path.controller == failing)
+        log = KernelLog()
+        for _ in range(2):
+            proxy.refuse(passthrough.READ, PATH_ERROR)
+            for _ in range(20):
+                passthrough.read_directly(head.device)
+            proxy.accept(passthrough.READ)
+            wait.until(lambda: _reads_well(head, path), "the path to work again")
+        failures = inside.read(head.name).paths[path.name].number("failures")
+        assert failures > 2, "the path has hardly failed"
+        said = [line.partition("] ")[2] for line in log.new_lines() if path.name in line and ": path " in line]
+        # That it fails a second time within a minute is not said.
+        first, second = said
+        assert first == f"block {head.name}: path {path.name} fails I/O, 1 times up to now", said
+        match = re.fullmatch(f"block {head.name}: path {path.name} works again, it has failed I/O (\\d+) times up to now",
+                             second)
+        assert match and 1 < int(match[1]) < failures, said
 
 
 def _reads_well(head, path) -> bool:
