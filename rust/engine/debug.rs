@@ -58,6 +58,9 @@ static DIRECTORY: Entry = Entry::new();
 /// Who makes it, or a file in it.
 static MAKER: Alone = Alone::new();
 
+/// Who lets bios go that fences hold.
+const FENCE_OPENS: &str = "the lost controller cannot carry them out any more";
+
 /// Removes the directory. Sleeps.
 ///
 /// No head is left, and none can be made any more.
@@ -188,6 +191,7 @@ impl MpathHead {
         writeln!(f, "fenced {fenced}")?;
         if fenced > 0 {
             writeln!(f, "fenced_ms {msecs_fenced}")?;
+            writeln!(f, "fenced_until \"fence: {FENCE_OPENS}\"")?;
         }
         Ok(())
     }

@@ -186,7 +186,7 @@ class _Looker:
         try:
             while not self._end.wait(0.01):
                 seen = inside.read(self._name)
-                assert len(seen.paths) == seen.number("paths"), seen.text
+                assert all("usable" in lines and "flushes" in lines for lines in seen.paths.values()), seen.text
                 self.looks += 1
         except (AssertionError, OSError, KeyError) as error:
             self._wrong = error

@@ -8,7 +8,6 @@ from tests.e2e.case import test
 from tests.e2e.proxy import Proxy
 from tests.e2e.trace import TRACING
 from tests.e2e.trace import Trace
-from tests.guest import head as heads
 from tests.guest import inside
 from tests.guest import modules
 from tests.guest import passthrough

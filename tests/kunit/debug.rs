@@ -530,6 +530,9 @@ mod tests {
         wait_a_while();
         let text = Text::of(&head)?;
         check!(text.says("fenced 1") && text.says("waiting 0"));
+        check!(
+            text.says("fenced_until \"fence: the lost controller cannot carry them out any more\"")
+        );
         check!(text
             .number("fenced_ms")
             .is_some_and(|msecs| msecs + TICK >= A_WHILE));

@@ -33,6 +33,7 @@ from tests.storm import faults
 from tests.storm import objects
 from tests.storm.actor import Actor
 from tests.storm.actor import Pace
+from tests.storm.looker import Looker
 from tests.storm.nvme import Fabrics
 from tests.storm.nvme import Pcie
 from tests.storm.nvme import SmallNvme
@@ -48,6 +49,8 @@ ACTORS = {
     **{f"small-{transport}": [partial(SmallNvme, transport)] for transport in ("loop", "tcp")},
     "ram": [partial(kind, driver) for driver in DRIVERS for kind in (Ram, SmallRam)],
 }
+#: Who looks at heads meanwhile.
+LOOKER = "looker"
 NVME = ("nvme", "nvme-loop", "nvmet-tcp", "nvme-tcp")
 #: What a controller begins with that says nothing of a quiesce time, as here none does.
 FENCE = pathlib.Path("/sys/module/nvme_core/parameters/fence")
@@ -57,7 +60,7 @@ RECORD_SECONDS = 5
 LATE_SECONDS = 150
 TAIL_LINES = 60
 
-_start = time.monotonic()
+_begin = time.monotonic()
 
 
 class Broken(Exception):
@@ -99,9 +102,10 @@ class _Storm:
         deadline = time.monotonic() + seconds
         children = {}
         with selectors.DefaultSelector() as said:
-            for number, name in enumerate(self._tallies):
-                pid, pipe = _start_actor(number, name, seed, pace, deadline)
-                children[name] = pid
+            makers = {name: partial(Actor, number, name, ACTORS[name], seed, pace)
+                      for number, name in enumerate(self._tallies)}
+            for name, make in {**makers, LOOKER: Looker}.items():
+                children[name], pipe = _start(make, deadline)
                 said.register(pipe, selectors.EVENT_READ, name)
             recorded = 0
             while said.get_map():
@@ -125,7 +129,7 @@ class _Storm:
 
     def record(self, kind, **fields) -> None:
         sums = total(self._tallies.values()).fields()
-        print(json.dumps({"type": kind, "t": round(time.monotonic() - _start, 1),
+        print(json.dumps({"type": kind, "t": round(time.monotonic() - _begin, 1),
                           "faults_possible": faults.possible(), **sums, **fields}), flush=True)
 
     def _hear(self, name, pipe) -> bool:
@@ -148,8 +152,8 @@ class _Storm:
         raise Broken(f"{' and '.join(late)} did not end")
 
 
-def _start_actor(number, name, seed, pace, deadline):
-    """Returns the number of the process, and the pipe that it reports to."""
+def _start(make, deadline):
+    """Starts who is made so; returns the number of the process, and the pipe that it reports to."""
     ours, theirs = os.pipe()
     pid = os.fork()
     if pid:
@@ -157,7 +161,7 @@ def _start_actor(number, name, seed, pace, deadline):
         return pid, ours
     os.close(ours)
     try:
-        Actor(number, name, ACTORS[name], seed, pace, partial(_send, theirs)).act(deadline)
+        make(partial(_send, theirs)).act(deadline)
         _send(theirs, "done")
     except BaseException as fault:
         _send(theirs, f"{type(fault).__name__}: {fault}\n{traceback.format_exc()}")
