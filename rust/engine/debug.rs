@@ -126,7 +126,7 @@ impl MpathHead {
         let (references, of_driver) = self.references();
 
         writeln!(f, "state {}", self.word.load().state().name())?;
-        writeln!(f, "state_ms {}", self.record.msecs())?;
+        writeln!(f, "state_ms {}", self.times.msecs())?;
         writeln!(f, "references {references}")?;
         writeln!(f, "references_of_driver {of_driver}")?;
         writeln!(
@@ -155,12 +155,12 @@ impl MpathHead {
     }
 
     fn show_timers(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (retry, removal) = (self.busy.alarm.next(), self.record.msecs_to_removal());
+        let (retry, removal) = (self.busy.alarm.next(), self.times.msecs_to_removal());
 
-        writeln!(f, "delayed_removal_secs {}", self.record.delay_secs())?;
+        writeln!(f, "delayed_removal_secs {}", self.busy.record.delay_secs())?;
         match removal {
             Some(_) => writeln!(f, "removal_timer armed")?,
-            None if self.record.is_asked_for() => writeln!(f, "removal_timer expired")?,
+            None if self.times.is_asked_for() => writeln!(f, "removal_timer expired")?,
             None => writeln!(f, "removal_timer idle")?,
         }
         if let Some(msecs) = removal {
@@ -179,7 +179,7 @@ impl MpathHead {
 
     fn show_waiting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let waiting = self.busy.waiting.load(Relaxed).max(0);
-        let (fenced, msecs_fenced) = self.record.fenced();
+        let (fenced, msecs_fenced) = self.busy.record.fenced();
 
         writeln!(f, "waiting {waiting}")?;
         if waiting > 0 {
@@ -219,7 +219,7 @@ impl MpathHead {
     fn show_counts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "parked {}", self.busy.requeued.load(Relaxed))?;
         writeln!(f, "failed {}", self.busy.failed.load(Relaxed))?;
-        writeln!(f, "failovers {}", self.record.failovers.load(Relaxed))
+        writeln!(f, "failovers {}", self.busy.record.failovers())
     }
 }
 

@@ -23,7 +23,10 @@ use super::misuse::{
 };
 use super::ops::Ops;
 use super::path::MpathDevice;
-use super::record::HeadRecord;
+use super::record::{
+    HeadRecord,
+    HeadTimes, //
+};
 use super::shortlist::Shortlist;
 use crate::bindings;
 use crate::pure::alarm::Alarm;
@@ -110,6 +113,7 @@ pub(crate) struct Busy {
     pub(crate) retry: DelayedWork<MpathHead, RETRY>,
     /// Rarely used; here since there is room.
     pub(crate) older: Older,
+    pub(super) record: HeadRecord,
     pub(crate) file: Entry,
 }
 
@@ -152,7 +156,7 @@ pub(crate) struct MpathHead {
     /// How many of the references are the driver's to drop.
     of_driver: Atomic<u32>,
     pub(crate) callers: Callers,
-    pub(super) record: HeadRecord,
+    pub(super) times: HeadTimes,
     #[pin]
     pub(crate) control: Mutex<Control>,
     #[pin]
@@ -272,6 +276,7 @@ impl MpathHead {
                     static_lock_class!(),
                 ),
                 older: Older::new(),
+                record: HeadRecord::new(),
                 file: Entry::new(),
             }),
             disk: SetOnce::new(),
@@ -279,7 +284,7 @@ impl MpathHead {
             refs: Refcount::new(),
             of_driver: Atomic::new(1),
             callers: Callers::new(),
-            record: HeadRecord::new(),
+            times: HeadTimes::new(),
             control <- new_mutex!(
                 Control::default(),
                 "MpathHead::control"

@@ -114,11 +114,17 @@ impl MpathDevice {
         unsafe { &*(&raw const (*self.as_raw()).record).cast() }
     }
 
-    /// The state was `old` and is `new`. Any context.
+    /// The state was `old` and is `new`, or has not changed. Any context.
+    #[inline(always)]
     pub(super) fn has_changed(&self, old: PathState, new: PathState) {
-        if old == new {
-            return;
+        if old != new {
+            self.note_change(old, new);
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn note_change(&self, old: PathState, new: PathState) {
         let now = now();
         let since = &self.record().since;
         let set = |place: usize| since[place].store(now, Relaxed);
@@ -200,7 +206,7 @@ impl MpathDevice {
         // SAFETY: By this function's contract.
         unsafe { trace::failover(self, bio, status, is_fenced) }
         self.record().failovers.fetch_add(1, Relaxed);
-        self.head().record.failovers.fetch_add(1, Relaxed);
+        self.head().busy.record.failovers.fetch_add(1, Relaxed);
     }
 }
 
@@ -243,34 +249,65 @@ impl MpathPort {
     }
 }
 
-/// What is noted of a head.
+/// What is noted of a head. In two parts, which fit into what was free of its cache lines.
 pub(crate) struct HeadRecord {
-    since: Atomic<u64>,
     /// How many bios its paths have given back.
-    pub(super) failovers: Atomic<u64>,
-    /// How many bios fences hold, and the tick since which they have held some.
+    failovers: Atomic<u64>,
+    /// How many bios fences hold, and the lower half of the tick since which they have held some.
     fenced: Atomic<u32>,
-    fenced_since: Atomic<u64>,
-    /// What is guarded by the `control` mutex, for those who must not wait for it.
+    fenced_since: Atomic<u32>,
+    /// The delay of a removal, which the `control` mutex guards, for those who must not wait for it.
     delay_secs: Atomic<u32>,
-    is_under_way: Atomic<bool>,
-    /// The tick at which the removal timer expires, or [`HeadRecord::NEVER`].
-    expires: Atomic<u64>,
+}
+
+/// The times of a head.
+pub(crate) struct HeadTimes {
+    /// The tick in which the state has become what it is.
+    since: Atomic<u64>,
+    /// The tick at which the removal timer expires, or [`HeadTimes::NEVER`] or
+    /// [`HeadTimes::EXPIRED`]: a copy, as of the delay.
+    removal: Atomic<u64>,
 }
 
 impl HeadRecord {
-    const NEVER: u64 = u64::MAX;
-
     /// Of a head that nothing has happened to.
-    pub(super) fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self {
-            since: Atomic::new(now()),
             failovers: Atomic::new(0),
             fenced: Atomic::new(0),
             fenced_since: Atomic::new(0),
             delay_secs: Atomic::new(0),
-            is_under_way: Atomic::new(false),
-            expires: Atomic::new(Self::NEVER),
+        }
+    }
+
+    /// How many bios the head's paths have given back.
+    pub(super) fn failovers(&self) -> u64 {
+        self.failovers.load(Relaxed)
+    }
+
+    /// How many bios fences hold, and for how many milliseconds they have held some.
+    pub(super) fn fenced(&self) -> (u32, u64) {
+        let since = self.fenced_since.load(Relaxed);
+        let ticks = (now() as u32).wrapping_sub(since);
+
+        (self.fenced.load(Relaxed), msecs(ticks.into()))
+    }
+
+    /// The delay in seconds before the head is removed.
+    pub(super) fn delay_secs(&self) -> u32 {
+        self.delay_secs.load(Relaxed)
+    }
+}
+
+impl HeadTimes {
+    const NEVER: u64 = u64::MAX;
+    const EXPIRED: u64 = Self::NEVER - 1;
+
+    /// Of a head that is new.
+    pub(super) fn new() -> Self {
+        Self {
+            since: Atomic::new(now()),
+            removal: Atomic::new(Self::NEVER),
         }
     }
 
@@ -279,41 +316,34 @@ impl HeadRecord {
         msecs_since(self.since.load(Relaxed))
     }
 
-    /// How many bios fences hold, and for how many milliseconds they have held some.
-    pub(super) fn fenced(&self) -> (u32, u64) {
-        let held = self.fenced.load(Relaxed);
-
-        (held, msecs_since(self.fenced_since.load(Relaxed)))
-    }
-
-    /// The delay in seconds before the head is removed.
-    pub(super) fn delay_secs(&self) -> u32 {
-        self.delay_secs.load(Relaxed)
-    }
-
     /// In how many milliseconds the removal timer expires, if it is armed.
     pub(super) fn msecs_to_removal(&self) -> Option<u64> {
-        let expires = self.expires.load(Relaxed);
+        let removal = self.removal.load(Relaxed);
 
-        (expires != Self::NEVER).then(|| msecs(expires.saturating_sub(now())))
+        (removal < Self::EXPIRED).then(|| msecs(removal.saturating_sub(now())))
     }
 
     /// Has the removal timer expired, and is the driver asked to remove the head?
     pub(super) fn is_asked_for(&self) -> bool {
-        self.is_under_way.load(Relaxed) && self.expires.load(Relaxed) == Self::NEVER
+        self.removal.load(Relaxed) == Self::EXPIRED
     }
 }
 
 impl MpathHead {
     /// Somebody has had the `control` mutex, and has it still. The head's state was `old`.
     pub(super) fn was_controlled(&self, old: HeadState, control: &Control) {
-        let record = &self.record;
         let removal = &control.removal;
-        let expires = removal.expires().unwrap_or(HeadRecord::NEVER);
+        let at = match removal.expires() {
+            Some(at) => at,
+            None if removal.is_under_way() => HeadTimes::EXPIRED,
+            None => HeadTimes::NEVER,
+        };
 
-        record.delay_secs.store(removal.delay_secs(), Relaxed);
-        record.is_under_way.store(removal.is_under_way(), Relaxed);
-        record.expires.store(expires, Relaxed);
+        self.busy
+            .record
+            .delay_secs
+            .store(removal.delay_secs(), Relaxed);
+        self.times.removal.store(at, Relaxed);
         self.has_changed(old);
     }
 
@@ -322,20 +352,20 @@ impl MpathHead {
         let new = self.word.load().state();
 
         if new != old {
-            self.record.since.store(now(), Relaxed);
+            self.times.since.store(now(), Relaxed);
             trace::head_state(self, old, new);
         }
     }
 
     /// A fence is about to hold one more bio. Any context.
     pub(super) fn count_fenced(&self) {
-        if self.record.fenced.fetch_add(1, Relaxed) == 0 {
-            self.record.fenced_since.store(now(), Relaxed);
+        if self.busy.record.fenced.fetch_add(1, Relaxed) == 0 {
+            self.busy.record.fenced_since.store(now() as u32, Relaxed);
         }
     }
 
     /// A fence has let a bio go. Any context.
     pub(super) fn count_let_go(&self) {
-        self.record.fenced.fetch_sub(1, Relaxed);
+        self.busy.record.fenced.fetch_sub(1, Relaxed);
     }
 }
