@@ -256,7 +256,8 @@ pub(crate) struct HeadRecord {
     /// How many bios fences hold, and the lower half of the tick since which they have held some.
     fenced: Atomic<u32>,
     fenced_since: Atomic<u32>,
-    /// The delay of a removal, which the `control` mutex guards, for those who must not wait for it.
+    /// The delay of a removal, which the `control` mutex guards: for those who must not wait for
+    /// it.
     delay_secs: Atomic<u32>,
 }
 
