@@ -253,3 +253,82 @@ fn a_head_whose_disk_could_not_be_added_is_new_again_unless_it_is_to_be_removed(
         assert!(word.load().queue_if_no_path());
     }
 }
+
+/// Users read them, and scripts tell them apart.
+#[test]
+fn what_people_read_has_a_name_of_its_own() {
+    fn check<const N: usize>(mut names: [&str; N]) {
+        assert!(names
+            .iter()
+            .all(|name| !name.is_empty() && !name.contains(' ')));
+        names.sort_unstable();
+        assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");
+    }
+
+    check(Reasons::EACH.map(|(_, name)| name));
+    check(
+        [
+            AccessState::Optimized,
+            AccessState::NonOptimized,
+            AccessState::Other,
+        ]
+        .map(AccessState::name),
+    );
+    check(
+        [
+            PortState::Dead,
+            PortState::Recovering,
+            PortState::Draining,
+            PortState::Live,
+        ]
+        .map(PortState::name),
+    );
+    check(
+        [
+            HeadState::New,
+            HeadState::Live,
+            HeadState::Dying,
+            HeadState::Dead,
+        ]
+        .map(HeadState::name),
+    );
+    check(TRUSTS.map(Trust::name));
+    // Trace events have the number of a trust.
+    assert_eq!(TRUSTS.map(Trust::kind), [0, 1, 2, 3]);
+}
+
+/// One of each kind.
+const TRUSTS: [Trust; 4] = [
+    Trust::Trusted,
+    Trust::Suspected {
+        failures: 5,
+        asked: true,
+    },
+    Trust::Resting { pause: 7 },
+    Trust::Rested { pause: 7 },
+];
+
+/// Each reason is told, and nothing else is.
+#[test]
+fn every_reason_of_a_state_is_among_those_that_are_named() {
+    let all = Reasons::EACH
+        .iter()
+        .fold(PathState::new(), |state, (reason, _)| {
+            state.disabled(*reason)
+        });
+    let bits = Reasons::EACH.iter().map(|(reason, _)| {
+        let state = PathState::new()
+            .enabled(Reasons::NOT_READY)
+            .disabled(*reason);
+
+        assert!(state.has(*reason) && state.reasons().is_power_of_two());
+        state.reasons()
+    });
+
+    assert_eq!(all.reasons(), bits.sum());
+    assert_eq!(
+        PathState::new().enabled(Reasons::NOT_READY).reasons(),
+        0,
+        "an access state is no reason"
+    );
+}
