@@ -6,6 +6,7 @@
 #   KDIR=/path/to/build        a configured and built kernel, for `make modules` and its users
 #   STOCK=1                    the kernel's own NVMe instead of ours
 #   STOCK=fixed                the same with drivers/nvme/fixes/, for `make e2e` and `make modules`
+#   STOCK=kept                 the same as the series keeps it, beside ours
 #   ONE_PASS=n                 a library that submits bios to paths as to any other disk, for `make e2e` and `make modules`
 #   LONG=1                     also the tests of `make e2e` that take minutes
 #   SAMPLE=name                a driver of samples/ instead of NVMe

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Appended to a copy of drivers/nvme/host/multipath.c, the kernel's own or ours:
- * chooses a path many times and nothing else.
+ * Appended to a copy of drivers/nvme/host/multipath.c, the kernel's own, or of
+ * our drivers/nvme/host/multipath_lib.c: chooses a path many times and nothing else.
  *
  *	echo "/dev/nvme0n1 1000 0" >/sys/module/nvme_core/parameters/bench
  *	cat /sys/module/nvme_core/parameters/bench

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Takes the ANA parser out of `drivers/nvme/host/multipath.c`, and compiles it for the host: as it
+//! Takes the ANA parser out of `drivers/nvme/host/multipath_lib.c`, and compiles it for the host: as it
 //! is, and with one mistake each. `ana.h` stands for the kernel below it.
 
 use std::env;
@@ -12,7 +12,7 @@ use std::path::{
 };
 use std::process::Command;
 
-const SOURCE: &str = "../../drivers/nvme/host/multipath.c";
+const SOURCE: &str = "../../drivers/nvme/host/multipath_lib.c";
 
 /// The parser is from here to there: all that touches the log, and all that says how long it is.
 const BEGIN: &str = "#define for_each_ana_group(";

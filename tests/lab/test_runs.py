@@ -594,14 +594,14 @@ def test_a_sample_has_every_test_in_one_form_and_what_has_failed(monkeypatch):
 
 @pytest.mark.parametrize("stock,one_pass,variant", (
     ("", "", "ours"), ("", "y", "ours"), ("", "n", "around"), ("1", "", "stock"), ("1", "y", "stock"),
-    ("fixed", "", "fixed")))
+    ("fixed", "", "fixed"), ("kept", "", "kept")))
 def test_the_variant_is_the_one_that_was_asked_for(monkeypatch, stock, one_pass, variant):
     monkeypatch.setenv("STOCK", stock)
     monkeypatch.setenv("ONE_PASS", one_pass)
     assert modules.chosen() == variant
 
 
-@pytest.mark.parametrize("stock,one_pass", (("", "no"), ("1", "n"), ("fixed", "n")))
+@pytest.mark.parametrize("stock,one_pass", (("", "no"), ("1", "n"), ("fixed", "n"), ("kept", "n")))
 def test_a_variant_that_there_is_not_is_refused(monkeypatch, stock, one_pass):
     monkeypatch.setenv("STOCK", stock)
     monkeypatch.setenv("ONE_PASS", one_pass)

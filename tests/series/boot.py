@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Run in a guest whose kernel has NVMe built in: a path is pulled out under verified I/O."""
+"""Run in a guest whose kernel has NVMe built in: a path is pulled out under verified I/O.
+
+The argument says what does NVMe multipath there: the "library", or the "driver" by its own code.
+"""
 
 import re
 import sys
+from pathlib import Path
 
 from tests.guest import fio
 from tests.guest import head as heads
@@ -11,9 +15,16 @@ from tests.guest.kernel_log import KernelLog
 from tests.guest.kernel_log import problems
 
 
-def main() -> int:
+#: A function that only the driver's own code has.
+_OWN = re.compile(r" T nvme_find_path$", re.MULTILINE)
+
+
+def main(by: str) -> int:
     log = KernelLog(from_boot=True)
     (head,) = wait.until(_heads, "a head with two paths")
+    if (by == "driver") != bool(_OWN.search(Path("/proc/kallsyms").read_text())):
+        print(f"NVMe multipath is not done by the {by}")
+        return 1
     with fio.Load(head.device) as load:
         load.wait_for_io(head)
         carrier = min(load.carriers(head))
@@ -31,4 +42,4 @@ def _heads() -> list:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))

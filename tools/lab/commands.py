@@ -235,8 +235,8 @@ def _parser() -> argparse.ArgumentParser:
     for name in COMMANDS:
         commands.add_parser(name)
     e2e = commands.choices["e2e"]
-    e2e.add_argument("--stock", nargs="?", const="stock", default="", choices=("stock", "fixed"),
-                     help="the kernel's own modules instead of ours, as they are or fixed")
+    e2e.add_argument("--stock", nargs="?", const="stock", default="", choices=modules.THEIRS,
+                     help="the kernel's own modules instead of ours, as they are, fixed, or as the series keeps them")
     e2e.add_argument("-k", dest="only", metavar="pattern", help="only tests whose name contains this")
     e2e.add_argument("--long", action="store_true", help="also those that take minutes")
     for name in ("lab", "model", "litmus"):

@@ -161,12 +161,31 @@ def suffix(name: str) -> str:
 
 def build_tree(step, tree: Path, home: Path, options: dict) -> KernelBuild:
     """Builds some tree in `home` with these options, again only what they or the tree change."""
-    variables = environment(RUST_LIB_SRC=str(source.rust_library()), LOCALVERSION="")
-    make = ["make", "-C", tree, f"O={home}", "LLVM=1", f"-j{os.cpu_count()}"]
-    (home / "fragment").unlink(missing_ok=True)
-    _configure(step, make, home, options, variables)
-    step.run([*make, arch.X86_64.image.name, "modules"], env=variables, show=_Progress(home))
+    configure_tree(step, tree, home, options)
+    step.run([*_make_in(tree, home), arch.X86_64.image.name, "modules"], env=_variables(), show=_Progress(home))
     return _built(home, tree)
+
+
+def configure_tree(step, tree: Path, home: Path, options: dict) -> dict:
+    """Writes a configuration of some tree with these options into `home`; returns all that it has then."""
+    (home / "fragment").unlink(missing_ok=True)
+    _configure(step, _make_in(tree, home), home, options, _variables())
+    return _options((home / ".config").read_text())
+
+
+def configure_again(step, tree: Path, home: Path) -> dict:
+    """Makes the configuration in `home` one for a tree that has changed since, as its users do; returns what it has."""
+    step.run([*_make_in(tree, home), "olddefconfig"], env=_variables())
+    return _options((home / ".config").read_text())
+
+
+def _make_in(tree: Path, home: Path) -> list:
+    return ["make", "-C", tree, f"O={home}", "LLVM=1", f"-j{os.cpu_count()}"]
+
+
+def _variables() -> dict:
+    """What make gets beside that for a tree that is nobody's release."""
+    return environment(RUST_LIB_SRC=str(source.rust_library()), LOCALVERSION="")
 
 
 def check_bootable(built: KernelBuild) -> None:

@@ -3,6 +3,7 @@
 
 NVMe is built outside the kernel tree from a copy of the tree's sources: "stock" as it is, "fixed" with the
 patches of drivers/nvme/fixes/, and "ours" with these and the rest of the project's drivers/nvme/ on top.
+"kept" is the tree of "ours", but with the implementation chosen that the kernel has had before, as it is without Rust.
 "around" is "ours" on a library that does not hand bios to paths in one pass, but submits them as to any
 other disk, as it has to in a kernel without block/lower.patch. All of it goes to build/, and only what changed is built again.
 """
@@ -17,13 +18,18 @@ from lab.host import log
 from lab.host import paths
 from lab.host import patterns
 
-VARIANTS = ("ours", "around", "stock", "fixed", "samples")
+VARIANTS = ("ours", "around", "kept", "stock", "fixed", "samples")
+#: The kernel's own NVMe instead of ours: as it is, repaired, or as the series has it beside ours.
+THEIRS = ("stock", "fixed", "kept")
 #: What builds a library that submits bios to paths as to any other disk.
 AROUND = ("CONFIG_LIBMULTIPATH_ONE_PASS=n",)
 _SAMPLES = ("CONFIG_SAMPLE_MULTIPATH_C=m", "CONFIG_SAMPLE_MULTIPATH_RUST=m")
 FIXES = paths.ROOT / "drivers" / "nvme" / "fixes"
 _PATCH = paths.ROOT / "drivers" / "nvme" / "in-tree.patch"
 _GLUE = paths.ROOT / "drivers" / "nvme" / "host"
+_INCLUDE = paths.ROOT / "include"
+#: Which of the two does NVMe multipath: what in-tree.patch has in Kconfig.
+_OURS, _KEPT = "CONFIG_NVME_MULTIPATH_LIB", "CONFIG_NVME_MULTIPATH_OWN"
 _BENCH = paths.ROOT / "tests" / "bench"
 _NVME = Path("drivers/nvme")
 _BENCH_LIBRARY = "lib-bench"
@@ -47,12 +53,12 @@ def chosen() -> str:
         return "ours" if one_pass == "y" else "around"
     if one_pass == "n":
         log.fail("ONE_PASS=n is about the library, which the kernel's own NVMe does without")
-    return "fixed" if stock == "fixed" else "stock"
+    return stock if stock in THEIRS else "stock"
 
 
 def ensure(which: str, name: str = kernel.PLAIN) -> Path:
     """The directory with the .ko files of "ours" or "around" (libmultipath.ko and those of "samples" included), of
-    "stock", of "fixed", or of "samples" alone.
+    "kept", of "stock", of "fixed", or of "samples" alone.
 
     `name` is the kernel configuration that they are for.
     """
@@ -73,7 +79,7 @@ def ensure(which: str, name: str = kernel.PLAIN) -> Path:
         if which != "samples":
             objects.append(_module(name, built, _HOLD, "what holds bios", ["KCFLAGS=-Werror"]))
             objects.append(_module(name, built, _AWAKE, "what keeps devices awake", ["KCFLAGS=-Werror"]))
-            objects.append(_nvme(which, name, built, _ours_flags(home) if which == "ours" else []))
+            objects.append(_nvme(which, name, built, _flags(which, home)))
         return _collect(home / "modules" / which, objects)
 
 
@@ -132,10 +138,15 @@ def _bench_library(home: Path) -> Path:
     return tree
 
 
-def _add_bench(fresh: Path) -> None:
+def implementation(which: str) -> str:
+    """What the file of NVMe multipath that a variant is built from is called, without its suffix."""
+    return "multipath_lib" if "ours" in which or which == "around" else "multipath"
+
+
+def _add_bench(fresh: Path, which: str) -> None:
     """Appends the bench's code to a copy of NVMe."""
     host = fresh / _NVME / "host"
-    with open(host / "multipath.c", "a") as file:
+    with open((host / implementation(which)).with_suffix(".c"), "a") as file:
         file.write((_BENCH / "nvme.c").read_text())
     _copy(_BENCH / "marks.h", host / "marks.h")
 
@@ -164,7 +175,7 @@ def check_without_multipath(name: str = kernel.PLAIN) -> None:
         without.parent.mkdir(parents=True, exist_ok=True)
         write(without, b"#undef CONFIG_NVME_MULTIPATH\n")
         _nvme("ours-without-multipath", name, built,
-              [*_ours_flags(home, f"-include {without}"), "CONFIG_NVME_MULTIPATH="])
+              [*_ours_flags(home, f"-include {without}", chosen=""), "CONFIG_NVME_MULTIPATH="])
 
 
 def _home(name: str, built: kernel.KernelBuild) -> Path:
@@ -206,12 +217,26 @@ def _has_configfs(built: kernel.KernelBuild) -> bool:
     return "CONFIG_CONFIGFS_FS" in built.options()
 
 
-def _ours_flags(home: Path, flags: str = "", library: str = "lib", include: Path = paths.ROOT / "include") -> list:
+def _flags(which: str, home: Path) -> list:
+    """What make is told for a variant of NVMe."""
+    if which == "ours":
+        return _ours_flags(home)
+    return [f"KCPPFLAGS={_choose(_KEPT)}", "KCFLAGS=-Werror", f"{_KEPT}=y"] if which == "kept" else []
+
+
+def _ours_flags(home: Path, flags: str = "", library: str = "lib", include: Path = _INCLUDE,
+                chosen: str = _OURS) -> list:
     return [
         f"KBUILD_EXTRA_SYMBOLS={home / 'modules' / library / 'Module.symvers'}",
-        f"KCPPFLAGS=-I{include}",
+        f"KCPPFLAGS={_choose(chosen, include)}",
         f"KCFLAGS=-Werror {flags}".strip(),
+        *([f"{chosen}=y"] if chosen else []),
     ]
+
+
+def _choose(option: str, include: Path = _INCLUDE) -> str:
+    """What has the C of NVMe see an option that the kernel's configuration knows nothing of."""
+    return f"-I{include}" + (f" -D{option}=1" if option else "")
 
 
 def _nvme(which: str, name: str, built: kernel.KernelBuild, variables: list) -> Path:
@@ -230,10 +255,10 @@ def _lay_out(step, tree: Path, built: kernel.KernelBuild, which: str) -> None:
         copy_sources(built.source, fresh)
         if "stock" not in which:
             apply_fixes(step, fresh, built.release)
-        if "ours" in which:
+        if "ours" in which or which == "kept":
             lay_ours_over(step, fresh, built.release)
         if "bench" in which:
-            _add_bench(fresh)
+            _add_bench(fresh, which)
         wanted = {file.relative_to(fresh): file for file in fresh.rglob("*") if file.is_file()}
         for name, file in wanted.items():
             (tree / name).parent.mkdir(parents=True, exist_ok=True)

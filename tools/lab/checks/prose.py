@@ -11,7 +11,7 @@ from lab.host import patterns
 
 _PORTING = paths.ROOT / "docs" / "porting.md"
 _SYSFS = paths.ROOT / "docs" / "sysfs.md"
-_GLUE = paths.ROOT / "drivers" / "nvme" / "host" / "multipath.c"
+_GLUE = paths.ROOT / "drivers" / "nvme" / "host" / "multipath_lib.c"
 _ENGINE = paths.ROOT / "rust" / "engine" / "sysfs.rs"
 #: How a name in sysfs comes about: in C, and that of the library's directory in Rust.
 _ATTRIBUTE = re.compile(r"^(?:static )?(?:struct \w+ \w+ = |\t)?(?:DEVICE_ATTR_R[OW]|__ATTR(?:_R[OW])?|NVME_MPATH_COUNTER|"

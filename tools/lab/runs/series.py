@@ -9,8 +9,10 @@ its own message. Each tools/series/NN-*.txt is one patch: a header with its subj
 lib/multipath/, the header to include/linux/; `Patch:` names a diff against files that the tree has. A file
 that several patches claim goes into the last of them.
 
-What is written has been applied to the pristine tree by `git am` and read by checkpatch. BUILD=1
-also builds each patch of the library's series with and without Rust, and boots it.
+What is written has been applied to the pristine tree by `git am` and read by checkpatch. A configuration without
+Rust that was made before the series keeps all its options after it. BUILD=1
+also builds each patch of the library's series with and without Rust, and boots both: with Rust, NVMe is on the library
+once it can be, without, it does multipath by its own code.
 """
 
 import json
@@ -44,7 +46,10 @@ _HOST_ONLY = {Path("rust/host.rs"), Path("drivers/nvme/in-tree.patch")}
 _FIXES_HERE = modules.FIXES.relative_to(paths.ROOT)
 #: Options that exist only once their patch is there. The samples take the same name, so one is a module.
 _WITH_LIBRARY = {"LIBMULTIPATH": "y", "LIBMULTIPATH_KUNIT_TEST": "y", "SAMPLE_MULTIPATH_RUST": "y",
-                 "SAMPLE_MULTIPATH_C": "m"}
+                 "SAMPLE_MULTIPATH_C": "m", "NVME_MULTIPATH_LIB": "y"}
+_KCONFIGS = (LIBRARY / "Kconfig", Path("drivers/nvme/host/Kconfig"))
+#: The configurations that each patch is built with.
+_WITH, _WITHOUT = "x86_64+series", "x86_64+series+without-rust"
 #: The kernel's own driver, repaired, to which the library's series is applied.
 _FIXED = "fixed"
 _BOOT_SECONDS = 240
@@ -81,6 +86,8 @@ def run() -> str:
         repository.try_out(fixes + files[1:])
     with log.step("series-checkpatch", f"reading {len(fixes) + len(files) - 1} patches") as step:
         check.checkpatch_series(step, tree, fixes + files[1:])
+    with log.step("series-configuration", "a configuration without Rust, from before") as step:
+        _check_configuration(step, repository, len(plan))
     if os.environ.get("BUILD"):
         _build(repository, len(plan))
     return (f"{len(fixes)} fixes are in {FIXES}: {repository.size_of_fixes()}; "
@@ -250,32 +257,55 @@ def _report(name: str):
     return json.loads(file.read_text()) if file.exists() else None
 
 
+def _check_configuration(step, repository: _Repository, count: int) -> None:
+    """Nobody loses an option to the series, without Rust: above all, NVMe multipath stays, and as it was."""
+    home = paths.BUILD / "series-kernels" / "configuration"
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(parents=True)
+    repository.go_to(0, count)
+    before = kernel.configure_tree(step, repository.tree, home, kernel.fragment(_WITHOUT))
+    repository.go_to(count, count)
+    after = kernel.configure_again(step, repository.tree, home)
+    if wrong := differences(before, after):
+        step.failed(wrong)
+
+
+def differences(before: dict, after: dict) -> str:
+    """What is wrong with a configuration without Rust that `olddefconfig` has made of one from before the series."""
+    if before.get("CONFIG_NVME_MULTIPATH") != "y":
+        return "there was no NVMe multipath before"
+    if lost := sorted(option for option, value in before.items() if after.get(option) != value):
+        return f"an old configuration loses {', '.join(lost)}"
+    if after.get("CONFIG_NVME_MULTIPATH_OWN") != "y":
+        return "without Rust, the driver's own code does not do NVMe multipath"
+    return ""
+
+
 def _build(repository: _Repository, count: int) -> None:
-    """Builds every patch with and without Rust, and boots the one with."""
+    """Builds every patch with and without Rust, and boots both."""
     for number in range(count + 1):
         subject = repository.go_to(number, count)
         with log.step(f"series-{number}", subject) as step:
-            for name in ("x86_64+series", "x86_64+series+without-rust"):
-                built = _built(step, repository.tree, name)
-                if name.endswith("series"):
-                    _boot(step, built, number)
+            for name in (_WITH, _WITHOUT):
+                _boot(step, _built(step, repository.tree, name), f"{number}{kernel.suffix(name)}")
 
 
 def _built(step, tree: Path, name: str) -> kernel.KernelBuild:
     home = paths.BUILD / "series-kernels" / name
     home.mkdir(parents=True, exist_ok=True)
-    kconfig = tree / LIBRARY / "Kconfig"
-    there = set(re.findall(r"^config (\w+)", kconfig.read_text(), re.MULTILINE)) if kconfig.exists() else set()
+    there = {option for file in _KCONFIGS if (tree / file).exists()
+             for option in re.findall(r"^config (\w+)", (tree / file).read_text(), re.MULTILINE)}
     wanted = {f"CONFIG_{option}": value for option, value in _WITH_LIBRARY.items()
-              if option in there and "without" not in name}
+              if option in there and name == _WITH}
     return kernel.build_tree(step, tree, home, kernel.fragment(name) | wanted)
 
 
-def _boot(step, built: kernel.KernelBuild, number: int) -> None:
+def _boot(step, built: kernel.KernelBuild, label: str) -> None:
     """Boots a kernel that has everything built in, and pulls a path out under verified I/O."""
     topology = vm.Topology(subsystems=(vm.Subsystem("series", {"c0": 0, "c1": 1}, namespaces=(512,)),))
-    result = vm.run(built, ["python3", "-m", "tests.series.boot"], HOME, topology, _BOOT_SECONDS,
-                    paths.LOGS / f"series-console-{number}.log", HOME / "lent", smp=2,
+    by = "library" if built.options().get("CONFIG_NVME_MULTIPATH_LIB") == "y" else "driver"
+    result = vm.run(built, ["python3", "-m", "tests.series.boot", by], HOME, topology, _BOOT_SECONDS,
+                    paths.LOGS / f"series-console-{label}.log", HOME / "lent", smp=2,
                     output=lambda line: open(step.log, "a").write(line + "\n"))
     if not result.ok:
-        step.failed(f"patch {number} was built, and in the guest: {result}")
+        step.failed(f"patch {label} was built, and in the guest: {result}")

@@ -67,7 +67,7 @@ class Outcome:
 
 
 def run(which="", only=None, name: str = kernel.PLAIN, long=False) -> Counts:
-    """Runs the tests whose name matches `only`, on the modules "ours", "around", "stock" or "fixed" and the kernel `name`.
+    """Runs the tests whose name matches `only`, on the modules `which` and the kernel `name`.
 
     With `long`, or LONG=1, those are among them that `make test` has no time for.
     """

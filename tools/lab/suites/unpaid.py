@@ -8,8 +8,8 @@ functions. Which functions that are is read from the modules:
 - Of the transports and of the target, which our patch has no business in, every function.
 - Of the core, what a request passes: whatever is called, or named, by what a transport's `struct blk_mq_ops` has for
   the way of a request, to whatever depth, and what `_ALSO` names, but not `_UNLIKE`. It ends at the functions of
-  multipath.c, which a test of one of its flags, in a function that is compared, keeps a request of such a device from,
-  and at `_ENDS`.
+  multipath.c, or of multipath_lib.c in ours, which a test of one of its flags, in a function that is compared, keeps a
+  request of such a device from, and at `_ENDS`.
 
 What is called through other pointers is not followed: fields of structures, static calls, what an interrupt or a work
 begins with. A transport is compared whole, so this leaves out what such a function calls in the core only if nothing
@@ -154,8 +154,8 @@ def _operations_of(source: Path) -> str:
 
 
 def _multipath(which: str) -> set:
-    """The functions that multipath.c is compiled to, in a variant of NVMe."""
-    file = paths.BUILD / "nvme" / which / "drivers" / "nvme" / "host" / "multipath.o"
+    """The functions that NVMe multipath is compiled to, in a variant of NVMe."""
+    file = paths.BUILD / "nvme" / which / "drivers" / "nvme" / "host" / f"{modules.implementation(which)}.o"
     rows = map(str.split, _tool("llvm-nm", "--defined-only", file).splitlines())
     return {row[2] for row in rows if row[1] in "tT"} or log.fail(f"{file} has no functions")
 

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * NVMe multipath: what is NVMe's own about it. Paths, their choice, parked I/O
- * and the head's disk are the business of libmultipath; here are ANA, the
- * module parameters, the attributes, and the translation of what the rest of
- * the driver knows into what the library wants to be told.
+ * Copyright (c) 2017-2018 Christoph Hellwig.
+ * Copyright (c) 2026 the authors of libmultipath.
+ *
+ * NVMe multipath by the multipath library, derived from multipath.c, which does
+ * without. Paths, their choice, parked I/O and the head's disk are the business
+ * of the library; here are ANA, the module parameters, the attributes, and the
+ * translation of what the rest of the driver knows into what the library wants
+ * to be told.
  *
  * References to a head: subsys->nsheads holds the first one until the head is
  * unlinked under subsys->lock, every namespace (path) and the character device
@@ -788,7 +792,8 @@ int nvme_init_head_ref(struct nvme_ns_head *head)
  * or if the user asks for it always, and if the NSID says which namespace it
  * is: private namespaces may share theirs.
  */
-int nvme_mpath_alloc_disk(struct nvme_ctrl *ctrl, struct nvme_ns_head *head)
+static int nvme_alloc_head_disk(struct nvme_ctrl *ctrl,
+				struct nvme_ns_head *head)
 {
 	bool multi_ctrl = ctrl->subsys->cmic & NVME_CTRL_CMIC_MULTI_CTRL;
 	struct queue_limits lim;
@@ -813,6 +818,16 @@ int nvme_mpath_alloc_disk(struct nvme_ctrl *ctrl, struct nvme_ns_head *head)
 	sprintf(head->disk->disk_name, "nvme%dn%d", ctrl->subsys->instance,
 		head->instance);
 	return 0;
+}
+
+/* The head goes on subsys->nsheads next, which takes a reference of its own */
+int nvme_mpath_alloc_disk(struct nvme_ctrl *ctrl, struct nvme_ns_head *head)
+{
+	int ret = nvme_alloc_head_disk(ctrl, head);
+
+	if (!ret)
+		nvme_get_ns_head(head);
+	return ret;
 }
 
 #ifdef CONFIG_BLK_DEV_ZONED
