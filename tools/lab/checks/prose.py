@@ -20,6 +20,8 @@ _DIRECTORY = re.compile(r'^pub\(crate\) const GROUP_NAME: &CStr = c"(\w+)";', re
 #: What a macro calls its argument.
 _PLACEHOLDER = "_name"
 _ENTRY = re.compile(r"^```abi\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+#: An entry that the kernel does not have: whoever reads it does not use it yet.
+_NEW = re.compile(r"^Users:\t\tnone yet$", re.MULTILINE)
 _WHAT = re.compile(r"^What:\t\t(\S+)$", re.MULTILINE)
 _TAG = re.compile(r"^(\w+):", re.MULTILINE)
 _TAGS = {"What", "Date", "Contact", "Description", "Users"}
@@ -89,6 +91,13 @@ def sysfs(step, tree: Path) -> None:
     if unknown := documented - shown:
         log.fail(f"nothing shows {', '.join(sorted(unknown))}, which {_SYSFS.name} describes")
     _validate(step, tree, entries)
+
+
+def new_entries() -> str:
+    """The entries of docs/sysfs.md that the kernel's own documents do not have."""
+    entries = [entry.strip() for entry in "\n".join(_ENTRY.findall(_SYSFS.read_text())).split("\n\n")]
+    new = [entry for entry in entries if _NEW.search(entry)]
+    return "\n\n".join(new) + "\n" if new else log.fail(f"no entry of {_SYSFS.name} is new")
 
 
 def _validate(step, tree: Path, entries: str) -> None:

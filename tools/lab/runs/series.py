@@ -6,8 +6,9 @@ drivers/nvme/fixes/ is one patch, a subject, a message, and after a line of dash
 
 The other series, which comes after it, is the library and NVMe on it. It begins with block/lower.patch, which has
 its own message. Each tools/series/NN-*.txt is one patch: a header with its subject and what goes into it, and its message. A library's file goes to
-lib/multipath/, the header to include/linux/; `Patch:` names a diff against files that the tree has. A file
-that several patches claim goes into the last of them.
+lib/multipath/, the header to include/linux/; `Patch:` names a diff against files that the tree has, `Abi:` a file of
+the tree that gets the entries of docs/sysfs.md which the kernel does not have. A file that several patches claim goes
+into the last of them.
 
 What is written has been applied to the pristine tree by `git am` and read by checkpatch. A configuration without
 Rust that was made before the series keeps all its options after it. BUILD=1
@@ -29,6 +30,7 @@ from lab.builds import kernel
 from lab.builds import modules
 from lab.builds import source
 from lab.checks import check
+from lab.checks import prose
 from lab.host import log
 from lab.host import paths
 from lab.host import patterns
@@ -42,7 +44,7 @@ LIBRARY = Path("lib/multipath")
 
 #: Files of these places make up the series, except what only the host builds.
 _SHIPPED = ("Kbuild", "Kconfig", "rust", "tests/kunit", "include", "samples", "drivers")
-_HOST_ONLY = {Path("rust/host.rs"), Path("drivers/nvme/in-tree.patch")}
+_HOST_ONLY = {Path("rust/host.rs"), Path("drivers/nvme/in-tree.patch"), Path("drivers/nvme/documentation.patch")}
 _FIXES_HERE = modules.FIXES.relative_to(paths.ROOT)
 #: Options that exist only once their patch is there. The samples take the same name, so one is a module.
 _WITH_LIBRARY = {"LIBMULTIPATH": "y", "LIBMULTIPATH_KUNIT_TEST": "y", "SAMPLE_MULTIPATH_RUST": "y",
@@ -58,12 +60,15 @@ _LETTER_WIDTH = 72
 
 @dataclass(frozen=True)
 class Patch:
-    """One patch of the series: `patterns` name files of the project, `diffs` change files of the tree."""
+    """One patch of the series: `patterns` name files of the project, `diffs` change files of the tree, and `abi` is a
+    file for entries of docs/sysfs.md, if there is one.
+    """
 
     subject: str
     message: str
     patterns: list
     diffs: list
+    abi: str = ""
 
 
 def run() -> str:
@@ -97,7 +102,7 @@ def run() -> str:
 def _read(file: Path) -> Patch:
     header = HeaderParser().parsestr(file.read_text())
     return Patch(header["Subject"], header.get_payload().strip() + "\n",
-                 header.get("Files", "").split(), header.get("Patch", "").split())
+                 header.get("Files", "").split(), header.get("Patch", "").split(), header.get("Abi", ""))
 
 
 def _read_fix(file: Path) -> Patch:
@@ -160,6 +165,9 @@ class _Repository:
             target.unlink(missing_ok=True)
             shutil.copyfile(paths.ROOT / name, target)
             self._git("add", "-f", "--", _target(name))
+        if patch.abi:
+            (self.tree / patch.abi).write_text(prose.new_entries())
+            self._git("add", "-f", "--", patch.abi)
         self._commit(f"{patch.subject}\n\n{patch.message}", "--signoff")
 
     def mark(self, name: str) -> None:
