@@ -25,7 +25,8 @@ THEIRS = ("stock", "fixed", "kept")
 AROUND = ("CONFIG_LIBMULTIPATH_ONE_PASS=n",)
 _SAMPLES = ("CONFIG_SAMPLE_MULTIPATH_C=m", "CONFIG_SAMPLE_MULTIPATH_RUST=m")
 FIXES = paths.ROOT / "drivers" / "nvme" / "fixes"
-_PATCH = paths.ROOT / "drivers" / "nvme" / "in-tree.patch"
+#: What changes files of the kernel, in this order.
+_PATCHES = tuple(paths.ROOT / "drivers" / "nvme" / name for name in ("prepare.patch", "in-tree.patch"))
 _GLUE = paths.ROOT / "drivers" / "nvme" / "host"
 _INCLUDE = paths.ROOT / "include"
 #: Which of the two does NVMe multipath: what in-tree.patch has in Kconfig.
@@ -286,10 +287,9 @@ def apply_fixes(step, fresh: Path, release: str) -> None:
 
 
 def lay_ours_over(step, fresh: Path, release: str) -> None:
-    """Applies the project's patch to the repaired driver, then puts the project's whole files in place."""
-    if not _PATCH.exists() or not _GLUE.is_dir():
-        log.fail(f"the project has no {_PATCH.relative_to(paths.ROOT)} or no {_GLUE.relative_to(paths.ROOT)}/")
-    _apply(step, fresh, _PATCH, release)
+    """Applies the project's patches to the repaired driver, then puts the project's whole files in place."""
+    for patch in _PATCHES:
+        _apply(step, fresh, patch, release)
     for file in patterns.files("**/*", place=_GLUE):
         _copy(file, fresh / _NVME / "host" / file.relative_to(_GLUE))
 

@@ -35,8 +35,8 @@ MECHANISMS = {
 #: What checkpatch must not complain about, and why. It has to: a line that silences nothing fails the check.
 IGNORED = {
     "EXPORT_SYMBOL": "what Rust defines can only be exported from C",
-    "COMMIT_MESSAGE": "in-tree.patch is a plain diff",
-    "MISSING_SIGN_OFF": "in-tree.patch is a plain diff",
+    "COMMIT_MESSAGE": "prepare.patch and others are plain diffs",
+    "MISSING_SIGN_OFF": "prepare.patch and others are plain diffs",
 }
 IGNORED_IN_SERIES = {
     "EXPORT_SYMBOL": IGNORED["EXPORT_SYMBOL"],

@@ -44,7 +44,8 @@ LIBRARY = Path("lib/multipath")
 
 #: Files of these places make up the series, except what only the host builds.
 _SHIPPED = ("Kbuild", "Kconfig", "rust", "tests/kunit", "include", "samples", "drivers")
-_HOST_ONLY = {Path("rust/host.rs"), Path("drivers/nvme/in-tree.patch"), Path("drivers/nvme/documentation.patch")}
+_HOST_ONLY = {Path("rust/host.rs"),
+              *(Path(f"drivers/nvme/{name}.patch") for name in ("prepare", "in-tree", "documentation"))}
 _FIXES_HERE = modules.FIXES.relative_to(paths.ROOT)
 #: Options that exist only once their patch is there. The samples take the same name, so one is a module.
 _WITH_LIBRARY = {"LIBMULTIPATH": "y", "LIBMULTIPATH_KUNIT_TEST": "y", "SAMPLE_MULTIPATH_RUST": "y",
@@ -89,6 +90,8 @@ def run() -> str:
         fixes = repository.write_fixes()
         files = repository.write(_cover(repository.size()))
         repository.try_out(fixes + files[1:])
+    for size in repository.sizes():
+        log.info(f"series: {size}")
     with log.step("series-checkpatch", f"reading {len(fixes) + len(files) - 1} patches") as step:
         check.checkpatch_series(step, tree, fixes + files[1:])
     with log.step("series-configuration", "a configuration without Rust, from before") as step:
@@ -190,6 +193,13 @@ class _Repository:
         self._git("checkout", "-q", "-b", "received", "base")
         self._git("am", "-q", *files)
         self._git("diff", "--exit-code", "series", "received")
+
+    def sizes(self):
+        """What each patch adds and removes, the fixes first."""
+        table = process.output(["git", "-C", self.tree, "log", "--reverse", "--format=%H %s", "base..series"])
+        for commit, subject in (line.split(" ", 1) for line in table.splitlines()):
+            added, removed = self._numbers(f"{commit}^", commit)
+            yield f"+{added} -{removed} lines: {subject}"
 
     def size(self) -> str:
         """What the series adds and removes, in all and of the NVMe driver."""
