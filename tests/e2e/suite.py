@@ -18,6 +18,11 @@ for _name in SHORT:
     VARIANTS.setdefault(cases[_name].function, []).append(_name)
 
 
+def file_of(name: str) -> str:
+    """The file that a test is in, without its suffix."""
+    return cases[name].function.__module__.rpartition(".")[2]
+
+
 def has_every_test(names) -> bool:
     """Is every test that runs unless one asks for more among these, in one of its forms at least?"""
     return all(not set(variants).isdisjoint(names) for variants in VARIANTS.values())

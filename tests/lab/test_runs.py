@@ -23,6 +23,7 @@ from lab.host.reports import Report
 from lab.suites import around
 from lab.suites import e2e
 from lab.suites import judges
+from lab.suites import kept
 from lab.suites import kunit
 from lab.suites import model
 from lab.suites import rotation
@@ -618,6 +619,23 @@ def test_the_library_without_one_pass_has_tests_of_its_own_each_day(monkeypatch)
     assert {(which, most) for _, which, most in ran} == {("around", 1)}
     assert all(0 < len(names) <= around.SAMPLE for names, *_ in ran)
     assert {name for names, *_ in ran for name in names} == set(around.IN_TURNS)
+
+
+def test_the_implementation_that_is_kept_has_tests_of_its_own_each_day(monkeypatch):
+    ran = []
+    monkeypatch.setattr(e2e, "run_cases", lambda names, which, part, most: ran.append((names, which)) or Counts())
+    for number in range(30):
+        monkeypatch.setenv("DAY", str(datetime.date.fromordinal(739900 + number)))
+        kept.check()
+    assert {which for _, which in ran} == {"kept"}
+    assert {name for names, _ in ran for name in names} == set(e2e.named(kept.FILE))
+
+
+def test_end_to_end_tests_are_found_by_their_name_and_by_their_file():
+    assert all(suite.file_of(name) == "test_pcie" for name in e2e.named("test_pcie"))
+    assert e2e.named("torn_out_costs") == ["a_controller_torn_out_costs_no_io"]
+    with pytest.raises(log.Failure, match="no end-to-end test"):
+        e2e.named("test_nothing")
 
 
 def test_the_library_without_one_pass_has_tests_on_one_machine():

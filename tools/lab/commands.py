@@ -237,7 +237,7 @@ def _parser() -> argparse.ArgumentParser:
     e2e = commands.choices["e2e"]
     e2e.add_argument("--stock", nargs="?", const="stock", default="", choices=modules.THEIRS,
                      help="the kernel's own modules instead of ours, as they are, fixed, or as the series keeps them")
-    e2e.add_argument("-k", dest="only", metavar="pattern", help="only tests whose name contains this")
+    e2e.add_argument("-k", dest="only", metavar="pattern", help="only tests whose name contains this, or in this file")
     e2e.add_argument("--long", action="store_true", help="also those that take minutes")
     for name in ("lab", "model", "litmus"):
         commands.choices[name].add_argument("-k", dest="only", metavar="part", help="only tests whose name contains this")

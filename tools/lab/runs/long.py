@@ -23,6 +23,7 @@ from lab.host import log
 from lab.host import paths
 from lab.host import process
 from lab.runs import test
+from lab.suites import kept
 from lab.verdicts import parts
 from lab.verdicts import record
 from lab.verdicts import result
@@ -60,6 +61,7 @@ class Part:
 WHOLE = {
     "e2e": Part(("e2e", "--long"), contains="e2e"),
     "e2e around": Part(("e2e", "--long"), {"ONE_PASS": "n"}, contains="e2e around"),
+    "e2e kept": Part(("e2e", "-k", kept.FILE), {"STOCK": "kept"}, contains="e2e kept"),
     "parity": Part(("parity",), contains="parity"),
     "sanitize": Part(("sanitize",), contains="sanitize"),
     "mutants": Part(("mutants",), contains="mutants"),

@@ -13,6 +13,7 @@ from lab.runs import series
 from lab.suites import around
 from lab.suites import e2e
 from lab.suites import judges
+from lab.suites import kept
 from lab.suites import kunit
 from lab.suites import litmus
 from lab.suites import misuse
@@ -56,6 +57,7 @@ PARTS = {
     "kunit": kunit.run_both,
     "e2e": lambda: e2e.run_sample(may_help=lambda: parts.have_ended(("sanitize",))),
     "e2e around": around.check,
+    "e2e kept": kept.check,
     "parity": parity.check,
     "storm": storm.check,
     "sanitize": sanitize.check_in_time,

@@ -67,15 +67,18 @@ class Outcome:
 
 
 def run(which="", only=None, name: str = kernel.PLAIN, long=False) -> Counts:
-    """Runs the tests whose name matches `only`, on the modules `which` and the kernel `name`.
+    """Runs the tests whose name matches `only`, or their file's, on the modules `which` and the kernel `name`.
 
     With `long`, or LONG=1, those are among them that `make test` has no time for.
     """
-    cases = suite.CASES if long or os.environ.get("LONG") else suite.SHORT
-    names = [case for case in cases if fnmatch.fnmatch(case, f"*{only or ''}*")]
-    if not names:
-        log.fail(f"no end-to-end test is called {only}")
-    return run_cases(names, which, name)
+    return run_cases(named(only or "", long or bool(os.environ.get("LONG"))), which, name)
+
+
+def named(only: str, long=False) -> list:
+    """The tests whose name, or whose file's, matches `only`."""
+    names = [name for name in (suite.CASES if long else suite.SHORT)
+             if fnmatch.fnmatch(name, f"*{only}*") or suite.file_of(name) == only]
+    return names or log.fail(f"no end-to-end test is called {only}, nor a file of them")
 
 
 def run_sample(may_help=None) -> Counts:

@@ -20,7 +20,7 @@ _SHOWN = 20
 #: The parts of `make test` that run side by side: one guest after the other; the end-to-end tests, whose second guest
 #: begins when the sanitizers have ended; and what the host does by itself, for which guests leave it time.
 LANES_OF_TEST = (
-    ("sanitize", "kunit", "e2e around", "parity", "storm"),
+    ("sanitize", "kunit", "e2e around", "e2e kept", "parity", "storm"),
     ("e2e",),
     ("check", "lab", "model", "litmus", "misuse", "series", "without multipath", "not multipathed", "mutants"),
 )
