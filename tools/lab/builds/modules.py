@@ -80,7 +80,7 @@ def ensure(which: str, name: str = kernel.PLAIN) -> Path:
         if which != "samples":
             objects.append(_module(name, built, _HOLD, "what holds bios", ["KCFLAGS=-Werror"]))
             objects.append(_module(name, built, _AWAKE, "what keeps devices awake", ["KCFLAGS=-Werror"]))
-            objects.append(_nvme(which, name, built, _flags(which, home)))
+            objects.append(_nvme(which, name, built, _flags(which, home, built)))
         return _collect(home / "modules" / which, objects)
 
 
@@ -218,10 +218,11 @@ def _has_configfs(built: kernel.KernelBuild) -> bool:
     return "CONFIG_CONFIGFS_FS" in built.options()
 
 
-def _flags(which: str, home: Path) -> list:
-    """What make is told for a variant of NVMe."""
+def _flags(which: str, home: Path, built: kernel.KernelBuild) -> list:
+    """What make is told for a variant of NVMe; a kernel of the user's may do without multipath."""
+    multipath = built.options().get("CONFIG_NVME_MULTIPATH") == "y"
     if which == "ours":
-        return _ours_flags(home)
+        return _ours_flags(home, chosen=_OURS if multipath else "")
     return [f"KCPPFLAGS={_choose(_KEPT)}", "KCFLAGS=-Werror", f"{_KEPT}=y"] if which == "kept" else []
 
 
