@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from lab.host import digest
 from lab.host import log
 from lab.host import paths
 from lab.host import process
@@ -62,10 +63,10 @@ def test_a_key_depends_on_every_input_and_its_place(tmp_path):
     for name, text in (("one", "a"), ("two", "a"), ("three", "b")):
         (tmp_path / name).write_text(text)
         files.append(tmp_path / name)
-    keys = [memo.key("a"), memo.key("b"), memo.key("a", "b"), memo.key("b", "a"), memo.key("ab"), memo.key(),
-            *map(memo.key, files)]
+    keys = [digest.key("a"), digest.key("b"), digest.key("a", "b"), digest.key("b", "a"), digest.key("ab"), digest.key(),
+            *map(digest.key, files)]
     assert len(set(keys)) == len(keys)
-    assert memo.key("a", files[0]) == memo.key("a", files[0])
+    assert digest.key("a", files[0]) == digest.key("a", files[0])
 
 
 def test_what_is_kept_is_there_until_it_is_to_be_computed(monkeypatch):

@@ -19,6 +19,7 @@ from functools import cached_property
 from pathlib import Path
 
 from lab.builds import cache
+from lab.builds import layer
 from lab.builds import root
 from lab.builds import setup
 from lab.builds import source
@@ -38,6 +39,8 @@ ARM64 = "arm64"
 #: By what factor a guest may be slower on a kernel with KASAN and lockdep than on one without.
 SLOWNESS = 4
 SPACE_GIB = 3
+#: Where those are that the lab has built.
+_KEPT = paths.CACHE / "kernel"
 #: What must be built in for a kernel to find its root in the guest, and to be heard.
 GUEST_OPTIONS = (
     "CONFIG_9P_FS", "CONFIG_NET_9P_VIRTIO", "CONFIG_OVERLAY_FS", "CONFIG_VIRTIO_CONSOLE", "CONFIG_VIRTIO_PCI",
@@ -57,6 +60,11 @@ class KernelBuild:
         """The options of its configuration: name to value, without those that are not set."""
         return _options((self.build_dir / ".config").read_text())
 
+    @property
+    def key(self) -> str:
+        """Tells it from every other kernel; empty for one that may change under the lab, of KDIR= or KSRC=."""
+        return self.build_dir.name if self.build_dir.parent == _KEPT and not os.environ.get("KSRC") else ""
+
     @cached_property
     def arch(self) -> arch.Arch:
         """What its CPUs are."""
@@ -66,6 +74,11 @@ class KernelBuild:
     def root(self) -> Path:
         """The root of its guests: the host's, if that has programs for its CPUs."""
         return Path("/") if self.arch == arch.HOSTS else root.ensure(self.arch.name)
+
+    @property
+    def layer(self) -> Path:
+        """What its guests find over the host's root."""
+        return layer.ensure()
 
     @property
     def sanitizes(self) -> bool:
@@ -136,7 +149,7 @@ def is_built(name: str) -> bool:
 
 
 def _home(name: str, tree: source.Source, options: dict) -> Path:
-    return paths.CACHE / "kernel" / f"{name}-{_key(tree, options)}"
+    return _KEPT / f"{name}-{_key(tree, options)}"
 
 
 def arch_of(name: str) -> arch.Arch:
@@ -205,11 +218,11 @@ def environment(**changes: str) -> dict:
 def fragment(name: str) -> dict:
     """The options of a configuration, layer by layer, later ones winning."""
     options = {}
-    for layer in name.split("+"):
-        file = paths.CONFIGS / f"{layer}.config"
+    for part in name.split("+"):
+        file = paths.CONFIGS / f"{part}.config"
         if not file.exists():
             known = ", ".join(sorted(file.stem for file in paths.CONFIGS.glob("*.config")))
-            log.fail(f"there is no kernel configuration {layer} (there are: {known})")
+            log.fail(f"there is no kernel configuration {part} (there are: {known})")
         options |= _options(file.read_text())
     if not toolchain.find().inline_helpers:
         options.pop(INLINE_HELPERS, None)

@@ -5,7 +5,8 @@ NVMe is built outside the kernel tree from a copy of the tree's sources: "stock"
 patches of drivers/nvme/fixes/, and "ours" with these and the rest of the project's drivers/nvme/ on top.
 "kept" is the tree of "ours", but with the implementation chosen that the kernel has had before, as it is without Rust.
 "around" is "ours" on a library that does not hand bios to paths in one pass, but submits them as to any
-other disk, as it has to in a kernel without block/lower.patch. All of it goes to build/, and only what changed is built again.
+other disk, as it has to in a kernel without block/lower.patch. All of it goes to build/, and only what changed is built
+again; what was built before from the same is taken from the cache (kept.py).
 """
 
 import os
@@ -13,6 +14,7 @@ import shutil
 from pathlib import Path
 
 from lab.builds import cache
+from lab.builds import kept
 from lab.builds import kernel
 from lab.host import log
 from lab.host import paths
@@ -21,6 +23,10 @@ from lab.host import patterns
 VARIANTS = ("ours", "around", "kept", "stock", "fixed", "samples")
 #: The kernel's own NVMe instead of ours: as it is, repaired, or as the series has it beside ours.
 THEIRS = ("stock", "fixed", "kept")
+#: What builds a library that has its own tests.
+WITH_TESTS = "CONFIG_LIBMULTIPATH_KUNIT_TEST=y"
+#: What tells make of the symbols that another directory's modules export.
+_SYMBOLS = "KBUILD_EXTRA_SYMBOLS="
 #: What builds a library that submits bios to paths as to any other disk.
 AROUND = ("CONFIG_LIBMULTIPATH_ONE_PASS=n",)
 _SAMPLES = ("CONFIG_SAMPLE_MULTIPATH_C=m", "CONFIG_SAMPLE_MULTIPATH_RUST=m")
@@ -36,9 +42,15 @@ _NVME = Path("drivers/nvme")
 _BENCH_LIBRARY = "lib-bench"
 #: What is added to the library's files for the bench.
 _ADDED = {"rust/ffi.rs": "choose.rs", "rust/exports.c": "choose.c", "include/linux/multipath.h": "choose.h"}
+_INCLUDE = paths.ROOT / "include"
 _BAD = paths.ROOT / "tests" / "bad"
 _HOLD = paths.ROOT / "tests" / "hold"
 _AWAKE = paths.ROOT / "tests" / "awake"
+#: What others need of a build of NVMe, and of the library; the bench and the checks read more than the modules.
+_NVME_RESULTS = ("*/*.ko", "host/multipath.o")
+_LIBRARY_RESULTS = ("libmultipath.ko", "Module.symvers", "rust/liblibmultipath.rmeta", "rust/.libmultipath.o.cmd",
+                    "rust/bindings_generated.rs")
+_SAMPLE_RESULTS = ("samples/*.ko",)
 #: What is copied of the tree's NVMe, and so never what make left there.
 _SOURCES = ("*.c", "*.h", "Makefile", "Kconfig")
 #: Modules of a kernel may be built in instead; then there is nothing to replace.
@@ -197,21 +209,38 @@ def _library(name: str, built: kernel.KernelBuild, label: str = "lib", variables
              source: Path = paths.ROOT) -> Path:
     """Builds libmultipath.ko and its Module.symvers; for the variants of NVMe also the samples."""
     output = kernel.place(name) / "modules" / label
+    results, places = _LIBRARY_RESULTS, ["Kbuild", "rust/**/*", "include/**/*"]
     if label in ("lib", "lib-around") and _has_configfs(built):
         variables += _SAMPLES
+        results += _SAMPLE_RESULTS
+        places.append("samples/*")
+    if WITH_TESTS in variables:
+        places.append("tests/kunit/**/*")
     with log.step(f"modules-{label}{kernel.suffix(name)}", "building libmultipath") as step:
-        step.run([*built.make(), f"M={source}", f"MO={output}", "CONFIG_LIBMULTIPATH=m", *variables, "modules"],
-                 env=kernel.environment(), show=kernel.show)
+        _make(step, built, output, patterns.files(*places, place=source), results,
+              [f"M={source}", f"MO={output}", "CONFIG_LIBMULTIPATH=m", *variables])
     return output
 
 
 def _module(name: str, built: kernel.KernelBuild, source: Path, what: str, variables: list) -> Path:
     """Builds a module of the tests' own; `what` says what it is."""
     output = _home(name, built) / "modules" / source.name
+    files = patterns.files("*", place=source) + patterns.files("**/*", place=_INCLUDE)
     with log.step(f"modules-{source.name}{kernel.suffix(name)}", f"building {what}") as step:
-        step.run([*built.make(), f"M={source}", f"MO={output}", *variables, "modules"],
-                 env=kernel.environment(), show=kernel.show)
+        _make(step, built, output, files, ("*.ko",), [f"M={source}", f"MO={output}", *variables])
     return output
+
+
+def _make(step, built: kernel.KernelBuild, output: Path, files: list, results: tuple, variables: list, prepare=None,
+          texts: tuple = ()) -> None:
+    """Has make build what goes to `output`, from these files of the project and these texts, after `prepare()`; or takes
+    it from the cache.
+    """
+    def make():
+        if prepare:
+            prepare()
+        step.run([*built.make(), *variables, "modules"], env=kernel.environment(), show=kernel.show)
+    kept.build(step, output, kept.key(built, *variables, *texts, *files), results, make, files)
 
 
 def _has_configfs(built: kernel.KernelBuild) -> bool:
@@ -229,7 +258,7 @@ def _flags(which: str, home: Path, built: kernel.KernelBuild) -> list:
 def _ours_flags(home: Path, flags: str = "", library: str = "lib", include: Path = _INCLUDE,
                 chosen: str = _OURS) -> list:
     return [
-        f"KBUILD_EXTRA_SYMBOLS={home / 'modules' / library / 'Module.symvers'}",
+        f"{_SYMBOLS}{home / 'modules' / library / 'Module.symvers'}",
         f"KCPPFLAGS={_choose(chosen, include)}",
         f"KCFLAGS=-Werror {flags}".strip(),
         *([f"{chosen}=y"] if chosen else []),
@@ -244,11 +273,21 @@ def _choose(option: str, include: Path = _INCLUDE) -> str:
 def _nvme(which: str, name: str, built: kernel.KernelBuild, variables: list) -> Path:
     """Builds one variant of NVMe; returns where its objects are."""
     tree = kernel.place(name) / "nvme" / which
+    symbols = [Path(word.removeprefix(_SYMBOLS)).read_text() for word in variables if word.startswith(_SYMBOLS)]
     with log.step(f"nvme-{which}{kernel.suffix(name)}", "building NVMe") as step:
-        _lay_out(step, tree, built, which)
-        step.run([*built.make(), f"M={tree / _NVME}", *variables, "modules"],
-                 env=kernel.environment(), show=kernel.show)
+        _make(step, built, tree / _NVME, _laid_over(which), _NVME_RESULTS, [f"M={tree / _NVME}", *variables],
+              lambda: _lay_out(step, tree, built, which), (which, *symbols))
     return tree / _NVME
+
+
+def _laid_over(which: str) -> list:
+    """The project's files that a variant of NVMe is made of, and may include."""
+    files = [] if "stock" in which else patterns.files("*.patch", place=FIXES)
+    if "ours" in which:
+        files += [_PATCH, *patterns.files("**/*", place=_GLUE), *patterns.files("**/*", place=_INCLUDE)]
+    if "bench" in which:
+        files += patterns.files("*.c", "*.h", place=_BENCH)
+    return files
 
 
 def _lay_out(step, tree: Path, built: kernel.KernelBuild, which: str) -> None:

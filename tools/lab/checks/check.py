@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from lab.builds import crate
+from lab.builds import crates
 from lab.builds import doc
 from lab.builds import setup
 from lab.builds import source
@@ -112,8 +113,11 @@ def _rustfmt(step, tree: Path) -> None:
 
 def _clippy(step) -> None:
     _need("cargo-clippy", "`rustup component add clippy` or Debian's rust-web-clippy")
+    target = paths.CARGO / "clippy"
+    crates.lend(target)
     step.run(["cargo", "clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"],
-             cwd=paths.ROOT, env=process.environment(CARGO_TARGET_DIR=str(paths.CARGO)))
+             cwd=paths.ROOT, env=process.environment(CARGO_TARGET_DIR=str(target)))
+    crates.keep(target)
 
 
 def _ruff(step) -> None:

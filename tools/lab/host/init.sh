@@ -3,16 +3,21 @@
 #
 # The first process of a guest (see vm.py). The root is the host's, read-only; this puts a tmpfs
 # over it, mounts the one directory that the host lends for writing, runs the script `command`
-# of that directory and tells the host its exit status. A root that is not the host's has the
+# of that directory and tells the host its exit status. The files of a layer, if there is one, are
+# found in place of the root's. A root that is not the host's has the
 # project's tree in /srv, which has to be where the host has it, and can be written to as well.
+#
+# To start a program takes an emulated CPU a tenth of a second, so few are.
 
 lent=$1
-tree=$2
+layer=$2
+tree=$3
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 if [ -z "$inside" ]; then
 	mount -t tmpfs tmpfs /mnt
 	mkdir /mnt/upper /mnt/work /mnt/root
+	[ "$layer" = - ] || tar -xf "$layer" -C /mnt/upper
 	mount -t overlay overlay -o lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work /mnt/root
 	if [ -n "$tree" ]; then
 		mkdir -p /mnt/upper-tree /mnt/work-tree "/mnt/root$tree"
@@ -21,24 +26,25 @@ if [ -z "$inside" ]; then
 	else
 		set -- "$0"
 	fi
+	echo "sysfs /sys sysfs
+devtmpfs /dev devtmpfs
+configfs /sys/kernel/config configfs
+debugfs /sys/kernel/debug debugfs
+tracefs /sys/kernel/tracing tracefs
+tmpfs /run tmpfs
+tmpfs /dev/shm tmpfs X-mount.mkdir
+lent $lent 9p trans=virtio,version=9p2000.L,msize=262144,X-mount.mkdir" > /mnt/root/etc/fstab
 	export inside=1
-	exec chroot /mnt/root /bin/sh "$1" "$lent"
+	exec chroot /mnt/root /bin/sh "$1" "$lent" -
 fi
 
 mount -t proc proc /proc
-mount -t sysfs sysfs /sys
-mount -t devtmpfs devtmpfs /dev
-mount -t configfs configfs /sys/kernel/config
-mount -t debugfs debugfs /sys/kernel/debug
-mount -t tracefs tracefs /sys/kernel/tracing
-mount -t tmpfs tmpfs /run
-mkdir -p /dev/shm "$lent"
-mount -t tmpfs tmpfs /dev/shm
-mount -t 9p -o trans=virtio,version=9p2000.L,msize=262144 lent "$lent"
+mount -a
 
 # Udev is not there to name the ports by which the guest talks to the host.
 for port in /sys/class/virtio-ports/*; do
-	ln -s "/dev/${port##*/}" "/run/$(cat "$port/name")"
+	read -r name < "$port/name"
+	ln -s "/dev/${port##*/}" "/run/$name"
 done
 
 echo started > /run/host

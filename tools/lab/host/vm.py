@@ -7,8 +7,8 @@ would do the same through its own init, which takes about 15 s to boot where thi
 the CPU is emulated, and it owns the QEMU process, its monitor and its signals, which are needed
 here to pull controllers out and to leave nothing behind.
 
-A guest cannot change the host: its root is exported read-only below a tmpfs, and only `rwdir` is
-lent to it for writing. The images behind its disks have no name, so they go with QEMU, and QEMU
+A guest cannot change the host: its root is exported read-only below a tmpfs, which begins with a few
+files of the lab's (builds/layer.py), and only `rwdir` is lent to it for writing. The images behind its disks have no name, so they go with QEMU, and QEMU
 goes with the thread that started it. A user has at most `PLACES` guests at a time.
 """
 
@@ -177,9 +177,9 @@ def _init(kernel, rwdir) -> str:
     """What the first shell of a guest is told to do."""
     script = Path(__file__).with_name("init.sh")
     if kernel.arch == arch.HOSTS:
-        return f'"{script}" "{rwdir}"'
+        return f'"{script}" "{rwdir}" "{kernel.layer}"'
     return (f'-c "mount -t 9p -o trans=virtio,version=9p2000.L,msize=262144,cache=loose tree {TREE} && '
-            f'exec /bin/sh {TREE}/{script.relative_to(paths.ROOT)} {rwdir} {paths.ROOT}"')
+            f'exec /bin/sh {TREE}/{script.relative_to(paths.ROOT)} {rwdir} - {paths.ROOT}"')
 
 
 @contextmanager

@@ -12,10 +12,10 @@ from lab.builds import apt
 from lab.builds import cache
 from lab.builds import source
 from lab.builds import toolchain
+from lab.host import digest
 from lab.host import log
 from lab.host import paths
 from lab.host import process
-from lab.verdicts import memo
 
 PACKAGE = "herdtools7"
 #: The oldest that knows the variant of the model, and the pattern of packages that are no older.
@@ -45,7 +45,7 @@ def _program() -> list:
 
 def identity() -> str:
     """What a result depends on besides the test: the version of herd7, its options, and a hash of the model."""
-    return f"{process.output([*_program(), '-version'])} {_MODEL} {memo.key(*_files_of_model())}"
+    return f"{process.output([*_program(), '-version'])} {_MODEL} {digest.key(*_files_of_model())}"
 
 
 def _files_of_model() -> list:

@@ -29,7 +29,7 @@ from lab.verdicts.counts import Counts
 #: For all suites, and for one test.
 TIMEOUT_SECONDS = 600
 TIMEOUT_OF_ONE_SECONDS = 90
-_VARIABLES = ("CONFIG_LIBMULTIPATH_KUNIT_TEST=y",)
+_VARIABLES = (modules.WITH_TESTS,)
 #: Suites of a library that hands bios to paths in one pass, or of one that does not.
 _OF_ONE_PASS = {"mpath_way": True, "mpath_around": False}
 

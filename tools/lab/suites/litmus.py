@@ -31,6 +31,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab.host import digest
 from lab.host import log
 from lab.host import paths
 from lab.host import patterns
@@ -308,7 +309,7 @@ def _judge(row: Row, command: list, model: Path, tools: str) -> Result:
     """The answer of herd7, kept or new."""
     file = _BUILD / f"{row.name}.litmus"
     file.write_text(row.text())
-    at = memo.key(tools, *row.options(), row.text())
+    at = digest.key(tools, *row.options(), row.text())
     if kept := memo.recall("litmus", at):
         file.with_suffix(".out").write_text(kept["said"])
         return _read(row, kept["said"], kept["seconds"])

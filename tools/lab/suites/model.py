@@ -10,7 +10,9 @@ import datetime
 import os
 import re
 
+from lab.builds import crates
 from lab.builds import toolchain
+from lab.host import digest
 from lab.host import log
 from lab.host import paths
 from lab.host import patterns
@@ -62,8 +64,7 @@ def run_models(only: str = "") -> Counts:
 def _identity() -> str:
     """A hash of all that loom's results depend on: the sources, the crates that they use, and the compiler."""
     options = sorted(f"{name}={value}" for name, value in os.environ.items() if name.startswith("LOOM_"))
-    sources = [part for file in patterns.files(*_SOURCES) for part in (str(file.relative_to(paths.ROOT)), file)]
-    return memo.key(process.output(["rustc", "-Vv"]), *options, *sources)
+    return digest.key(process.output(["rustc", "-Vv"]), *options, *digest.named(patterns.files(*_SOURCES), paths.ROOT))
 
 
 def _recalled(kept: dict) -> Counts:
@@ -123,9 +124,13 @@ def _cargo_test(part: str, name: str, doing: str, options: list, only: str, **va
     if not toolchain.have("cargo"):
         log.fail("there is no cargo in PATH (rustup or Debian's cargo-web has it)")
     with log.step(name, doing) as step:
-        environment = process.environment(CARGO_TARGET_DIR=str(paths.CARGO / name), **variables)
+        target = paths.CARGO / name
+        crates.lend(target, **variables)
+        environment = process.environment(CARGO_TARGET_DIR=str(target), **variables)
         words = ["cargo", "test", "--locked", "--workspace", "--no-fail-fast", *options, *[only][:bool(only)]]
         status = process.logged(step, words, cwd=paths.ROOT, env=environment)
+        if not status:
+            crates.keep(target, **variables)
         counts, outcomes = _count(step)
         record.write(part, outcomes, whole=not only)
         if status and not counts.failed or not counts.passed and not only:

@@ -44,8 +44,6 @@ SAMPLE = 10
 _AT_ONCE = ("kunit",)
 #: Where in the queue the tests of a part are: what needs NVMe at one end, what needs the library alone at the other.
 _ORDER = ("e2e", "test", "misuse", "litmus", "model", "host", "kunit")
-#: Built in the project's own tree, and as good in a copy: other people's crates, as cargo has made them.
-_LENT = ("cargo/model", "cargo/model-loom")
 #: What is no source of the project.
 _NOT_COPIED = {".git", "build", "target", "__pycache__"}
 #: What the tests leave of themselves, by which they are seen to fail for the right reason.
@@ -194,10 +192,6 @@ class _Copy:
         self.step = log.Step(f"mutants-{number}", paths.LOGS / f"mutants-{number}.log")
         self.step.log.parent.mkdir(parents=True, exist_ok=True)
         self.step.log.write_text("")
-        for name in _LENT:
-            source, target = paths.BUILD / name, self._tree / "build" / name
-            if source.exists() and not target.exists():
-                shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns("incremental"))
 
     def lay_out(self, files: dict) -> None:
         """Makes the copy these files, touching none that is already as it should be."""

@@ -5,7 +5,6 @@ all of these, and not computed again.
 Only for what no clock, no chance and no other process has a part in: herd7, and loom. AGAIN=1 computes everything.
 """
 
-import hashlib
 import json
 import os
 import time
@@ -16,16 +15,6 @@ from lab.host import paths
 #: What nobody has asked for in so many days is removed.
 KEPT_DAYS = 60
 _DAY_SECONDS = 24 * 3600
-
-
-def key(*inputs) -> str:
-    """A hash of texts, and of files by name and content; the order counts."""
-    digest = hashlib.sha256()
-    for each in inputs:
-        content = each.read_bytes() if isinstance(each, Path) else each.encode()
-        name = each.name if isinstance(each, Path) else ""
-        digest.update(f"{name}\0{len(content)}\0".encode() + content)
-    return digest.hexdigest()
 
 
 def recall(kind: str, at: str):

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Modules that were built before from the same inputs: kept in the user's cache, under a hash of all of these.
+
+The hash has every file of the project that goes into a build, make's variables, the lab's own code for builds, and the
+name of the kernel, which is a hash of its source, its options and the compilers. It has no path of the project's tree:
+a fresh checkout, and a copy for a mutant, take what another tree has built.
+
+Make notes which files it has read. If one of the project's is not in the hash, the build fails: a change of that file
+would not be noticed. AGAIN=1 builds everything, and so does a kernel that may change under the lab (KDIR=, KSRC=).
+"""
+
+import json
+import os
+import re
+import shutil
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from lab.builds import cache
+from lab.host import digest
+from lab.host import log
+from lab.host import paths
+from lab.host import patterns
+
+#: Builds that nobody has asked for in so many days are removed, and the oldest ones when all take more space than that.
+KEPT_DAYS = 30
+KEPT_BYTES = 2 * cache.GIB
+_DAY_SECONDS = 24 * 3600
+#: In a directory of objects: the key of what is there, and the names of the files that are kept.
+_MARK = ".inputs"
+#: What stands for the tree's path in the commands that make has noted.
+_TREE = b"@TREE@"
+#: A file that make has read, in what it has noted.
+_READ = re.compile(r"^(?:source_\S+ :=|) +(/\S+)", re.MULTILINE)
+#: Metadata of a crate has the places of its sources, for what compilers say: they may be in another tree.
+_MAY_NAME_THE_TREE = (".rmeta",)
+
+
+def key(built, *inputs) -> str:
+    """The key of what is built for a kernel from files and texts, in this order; empty when nothing of it is to be kept."""
+    if not built.key or os.environ.get("AGAIN"):
+        return ""
+    files = [each for each in inputs if isinstance(each, Path)]
+    texts = [each.replace(str(paths.ROOT), ".") for each in inputs if not isinstance(each, Path)]
+    return digest.key(built.key, *texts, *digest.named([*files, *_of_lab()], paths.ROOT))
+
+
+def _of_lab() -> list:
+    """The lab's own code for builds."""
+    return patterns.files("*.py", place=Path(__file__).parent)
+
+
+def build(step, output: Path, at: str, results: tuple, make, files=()) -> None:
+    """Fills the directory `output`: as it is when it has what `at` is the key of; from the cache; else by `make()`.
+
+    `results` are patterns of what others need of it. `files` are those of the project that `at` has.
+    """
+    mark = output / _MARK
+    if at and (_is_there(output, at) or _restore(step, output, at)):
+        return
+    mark.unlink(missing_ok=True)
+    make()
+    if not at:
+        return
+    if unknown := undeclared(output, files):
+        step.failed(f"make reads {', '.join(unknown)}, which the key of what is kept does not have")
+    made = patterns.files(*results, place=output)
+    _keep(step, output, at, made)
+    mark.write_text(json.dumps({"key": at, "files": [str(file.relative_to(output)) for file in made]}))
+
+
+def undeclared(output: Path, files) -> list:
+    """The files of the project that make has read for this directory, by what it noted there, and that are not among
+    these.
+    """
+    read = {Path(os.path.normpath(name)) for note in output.rglob(".*.cmd")
+            for name in _READ.findall(note.read_text(errors="replace"))}
+    ours = {file for file in read if file.is_relative_to(paths.ROOT) and not file.is_relative_to(paths.BUILD)}
+    return sorted(str(file.relative_to(paths.ROOT)) for file in ours - set(files))
+
+
+def _is_there(output: Path, at: str) -> bool:
+    """Is the directory what this is the key of?"""
+    try:
+        mark = json.loads((output / _MARK).read_text())
+    except (OSError, ValueError):
+        return False
+    return mark["key"] == at and all((output / name).exists() for name in mark["files"])
+
+
+def _home() -> Path:
+    return paths.CACHE / "objects"
+
+
+def _restore(step, output: Path, at: str) -> bool:
+    """Takes a directory from the cache, if it is there. Whatever make left there goes, since it is of other sources."""
+    place = _home() / at
+    if not cache.finished(place):
+        return False
+    with suppress(OSError):
+        os.utime(place)
+        shutil.rmtree(output, ignore_errors=True)
+        names = json.loads((place / _MARK).read_text())["files"]
+        for name in names:
+            _copy(place / name, output / name, _TREE, str(paths.ROOT).encode())
+        shutil.copyfile(place / _MARK, output / _MARK)
+        log.info(f"{step.name}: built before, from the same")
+        return True
+    return False
+
+
+def _keep(step, output: Path, at: str, files: list) -> None:
+    """Puts files of a directory into the cache, whole or not at all."""
+    named = [file.name for file in files if _names_the_tree(file)]
+    if named:
+        log.info(f"{step.name}: not kept, since {named[0]} has the name of this directory")
+        return
+    _home().mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=".part-", dir=_home()))
+    try:
+        names = [str(file.relative_to(output)) for file in files]
+        for name in names:
+            _copy(output / name, part / name, str(paths.ROOT).encode(), _TREE)
+        (part / _MARK).write_text(json.dumps({"key": at, "files": names}))
+        cache.finish(part)
+        with suppress(OSError):  # another run was faster
+            part.rename(_home() / at)
+    finally:
+        cache.remove(part)
+    _forget()
+
+
+def _names_the_tree(file: Path) -> bool:
+    return file.suffix not in (".cmd", *_MAY_NAME_THE_TREE) and str(paths.ROOT).encode() in file.read_bytes()
+
+
+def _copy(source: Path, target: Path, one: bytes, other: bytes) -> None:
+    """Copies a file, with its times; in what make has noted, `other` takes the place of `one`."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy2(source, target)
+    if source.suffix == ".cmd":
+        target.write_bytes(source.read_bytes().replace(one, other))
+
+
+def _forget() -> None:
+    """Removes what nobody has asked for in a long time, and the oldest where all of it is too much."""
+    places = sorted(_home().iterdir(), key=lambda place: -place.stat().st_mtime)
+    oldest, in_all = time.time() - KEPT_DAYS * _DAY_SECONDS, 0
+    for place in places:
+        in_all += sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
+        if in_all > KEPT_BYTES or place.stat().st_mtime < oldest:
+            cache.remove(place)
