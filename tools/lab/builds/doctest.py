@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path
 
 from lab.builds import crate
+from lab.builds import kept
 from lab.builds import kernel
 from lab.builds import modules
 from lab.host import log
@@ -19,6 +20,8 @@ from lab.host import paths
 from lab.host import patterns
 
 MODULE = "libmultipath_doctests"
+#: All of the project that goes into it; the library that is built goes into it, too.
+_SOURCES = ("rust/**/*.rs", "include/**/*.h", "tests/kunit/face/example.rs", "tests/doctest/shared.rs")
 _SCRIPTS = ("rustdoc_test_builder", "rustdoc_test_gen")
 _WRITTEN = ("doctests_kernel_generated.rs", "doctests_kernel_generated_kunit.c")
 _NAMES = {
@@ -38,7 +41,7 @@ use ::libmultipath::prelude;
 """
 _KBUILD = """obj-m := {module}.o
 {module}-y := examples.o suite.o
-RUSTFLAGS_examples.o := {extern} -Dwarnings -Adead_code
+RUSTFLAGS_examples.o := {extern} --remap-path-prefix={root}/= -Dwarnings -Adead_code
 """
 
 _FACE = paths.ROOT / "rust" / "driver"
@@ -54,14 +57,22 @@ def ensure(name: str = kernel.PLAIN) -> Path:
     """The directory with the module that is the suite; libmultipath.ko of `modules.ensure_library()` goes first."""
     library = crate.ensure(name)
     home = kernel.place(name) / "doctests"
+    files = patterns.files(*_SOURCES)
     with log.step(f"doctests{kernel.suffix(name)}", "building the documentation's examples") as step:
-        _catch(step, library, home)
-        _check_complete(set(_FOUND.findall(step.log.read_text())))
-        _lay_out(home / "module", library, home)
-        step.run([*library.built.make(), f"M={home / 'module'}",
-                  f"KBUILD_EXTRA_SYMBOLS={library.directory / 'Module.symvers'}", "modules"],
-                 env=kernel.environment(), show=kernel.show)
+        of_library = kept.key_of(library.directory)
+        kept.build(step, home / "module", of_library and kept.key(library.built, of_library, *files), (f"{MODULE}.ko",),
+                   lambda: _build(step, library, home), files)
     return home / "module"
+
+
+def _build(step, library, home: Path) -> None:
+    """Builds the module in `home / "module"`."""
+    _catch(step, library, home)
+    _check_complete(set(_FOUND.findall(step.log.read_text())))
+    _lay_out(home / "module", library, home)
+    step.run([*library.built.make(), f"M={home / 'module'}",
+              f"KBUILD_EXTRA_SYMBOLS={library.directory / 'Module.symvers'}", "modules"],
+             env=kernel.environment(), show=kernel.show)
 
 
 def _check_complete(found: set) -> None:
@@ -102,4 +113,4 @@ def _lay_out(module: Path, library, home: Path) -> None:
     suite = suite.replace('MODULE_LICENSE("GPL");', f'MODULE_DESCRIPTION("{MODULE}");\nMODULE_LICENSE("GPL");')
     modules.write(module / "examples.rs", rust.encode())
     modules.write(module / "suite.c", suite.encode())
-    modules.write(module / "Kbuild", _KBUILD.format(module=MODULE, extern=library.extern).encode())
+    modules.write(module / "Kbuild", _KBUILD.format(module=MODULE, extern=library.extern, root=paths.ROOT).encode())

@@ -52,6 +52,14 @@ def _of_lab() -> list:
     return patterns.files("*.py", place=Path(__file__).parent)
 
 
+def key_of(output: Path) -> str:
+    """The key of what is in a directory; empty when it is of none."""
+    try:
+        return json.loads((output / _MARK).read_text())["key"]
+    except (OSError, ValueError):
+        return ""
+
+
 def build(step, output: Path, at: str, results: tuple, make, files=()) -> None:
     """Fills the directory `output`: as it is when it has what `at` is the key of; from the cache; else by `make()`.
 
@@ -83,11 +91,12 @@ def undeclared(output: Path, files) -> list:
 
 def _is_there(output: Path, at: str) -> bool:
     """Is the directory what this is the key of?"""
-    try:
-        mark = json.loads((output / _MARK).read_text())
-    except (OSError, ValueError):
-        return False
-    return mark["key"] == at and all((output / name).exists() for name in mark["files"])
+    return key_of(output) == at and all((output / name).exists() for name in _names(output))
+
+
+def _names(output: Path) -> list:
+    """The files that others need of a directory, by what its mark has."""
+    return json.loads((output / _MARK).read_text())["files"]
 
 
 def _home() -> Path:
@@ -102,8 +111,7 @@ def _restore(step, output: Path, at: str) -> bool:
     with suppress(OSError):
         os.utime(place)
         shutil.rmtree(output, ignore_errors=True)
-        names = json.loads((place / _MARK).read_text())["files"]
-        for name in names:
+        for name in _names(place):
             _copy(place / name, output / name, _TREE, str(paths.ROOT).encode())
         shutil.copyfile(place / _MARK, output / _MARK)
         log.info(f"{step.name}: built before, from the same")
