@@ -34,7 +34,7 @@ def trees(tmp_path, monkeypatch):
     monkeypatch.delenv("AGAIN", raising=False)
     found = [tmp_path / "one", tmp_path / "other"]
     for tree in found:
-        for name in ("rust/lib.rs", "include/lib.h", "Kbuild"):
+        for name in ("src/lib.rs", "headers/lib.h", "Kbuild"):
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
             (tree / name).write_text(f"of {name}")
     monkeypatch.setattr(kept, "_of_lab", lambda: [])
@@ -48,7 +48,7 @@ def move(monkeypatch, tree):
 
 
 def sources():
-    return [paths.ROOT / name for name in ("Kbuild", "include/lib.h", "rust/lib.rs")]
+    return [paths.ROOT / name for name in ("Kbuild", "headers/lib.h", "src/lib.rs")]
 
 
 class Make:
@@ -57,7 +57,7 @@ class Make:
     def __init__(self, step):
         self.step = step
         self.times = 0
-        self.reads = ["rust/lib.rs", "include/lib.h"]
+        self.reads = ["src/lib.rs", "headers/lib.h"]
         self.says = ""
 
     @property
@@ -71,7 +71,8 @@ class Make:
         (self.output / "left.o").write_text("7")
         first, *others = self.reads
         (self.output / "rust" / ".lib.o.cmd").write_text(
-            f"savedcmd_lib.o := rustc -I{paths.ROOT}/include\n\nsource_lib.o := {paths.ROOT}/{first}\n\ndeps_lib.o := \\\n"
+            f"savedcmd_lib.o := rustc -I{paths.ROOT}/include\n\nsource_lib.o := {paths.ROOT}/{first}\n\n"
+            "deps_lib.o := \\\n"
             + "".join(f"  {paths.ROOT}/{name} \\\n" for name in others) + "  /usr/include/stdio.h \\\n")
 
     def ensure(self, *texts, built=BUILT):
@@ -93,7 +94,7 @@ def test_nothing_is_built_twice_in_a_tree_nor_in_another_one(make, trees, monkey
     assert f"-I{trees[1]}/include" in (make.output / "rust" / ".lib.o.cmd").read_text()
 
 
-@pytest.mark.parametrize("name", ["rust/lib.rs", "include/lib.h", "Kbuild"])
+@pytest.mark.parametrize("name", ["src/lib.rs", "headers/lib.h", "Kbuild"])
 def test_a_file_that_changes_is_built_anew(make, trees, monkeypatch, name):
     make.ensure()
     (trees[0] / name).write_text("changed")
@@ -104,8 +105,8 @@ def test_a_file_that_changes_is_built_anew(make, trees, monkeypatch, name):
 
 def test_a_file_that_moves_is_built_anew(make, trees):
     before = kept.key(BUILT, *sources())
-    (trees[0] / "rust" / "new.rs").write_text((trees[0] / "rust" / "lib.rs").read_text())
-    after = kept.key(BUILT, *sources()[:2], trees[0] / "rust" / "new.rs")
+    (trees[0] / "src" / "new.rs").write_text((trees[0] / "src" / "lib.rs").read_text())
+    after = kept.key(BUILT, *sources()[:2], trees[0] / "src" / "new.rs")
     assert before and after and before != after
 
 
@@ -148,8 +149,8 @@ def test_a_kernel_that_the_lab_has_not_built_is_of_no_key(monkeypatch):
 
 
 def test_a_file_that_make_reads_and_no_key_has_fails_the_build(make, trees):
-    make.reads.append("rust/../include/other.h")
-    with pytest.raises(log.Failure, match=r"make reads include/other\.h"):
+    make.reads.append("src/../headers/other.h")
+    with pytest.raises(log.Failure, match=r"make reads headers/other\.h"):
         make.ensure()
     assert not list((paths.CACHE / "objects").glob("*"))
     with pytest.raises(log.Failure):
@@ -230,7 +231,7 @@ def test_every_variant_of_nvme_has_its_own_files():
 
 @pytest.fixture
 def target(trees, monkeypatch):
-    """What cargo has built of the project's crates, own and ours, and of others, with a compiler that may be another."""
+    """Crates that cargo has built, the project's own and others, with a compiler that may be another."""
     metadata = {"packages": [{"name": "own", "targets": [{"name": "own-test", "kind": ["test"]},
                                                          {"name": "build-script-build", "kind": ["custom-build"]}]}]}
     rustc = ["rustc 7"]
@@ -239,8 +240,9 @@ def target(trees, monkeypatch):
         "rustc": rustc[0], "cargo": json.dumps(metadata)}[argv[0]])
     place = paths.BUILD / "cargo" / "host"
     number = "0123456789abcdef"
-    for name in (f"deps/own-{number}.d", f"deps/libown-{number}.rlib", f"deps/own_test-{number}", f"deps/libfnv-{number}.rlib",
-                 f".fingerprint/own-{number}/lib-own", f".fingerprint/fnv-{number}/lib-fnv", f"build/own-{number}/output",
+    for name in (f"deps/own-{number}.d", f"deps/libown-{number}.rlib", f"deps/own_test-{number}",
+                 f"deps/libfnv-{number}.rlib", f".fingerprint/own-{number}/lib-own", f".fingerprint/fnv-{number}/lib-fnv",
+                 f"build/own-{number}/output",
                  f"build/libc-{number}/build-script-build", "incremental/own/x"):
         (place / "debug" / name).parent.mkdir(parents=True, exist_ok=True)
         (place / "debug" / name).write_text("7")
@@ -260,7 +262,8 @@ def lent(trees, monkeypatch, **variables):
 def test_crates_of_others_are_lent_and_the_projects_own_are_not(target, trees, monkeypatch):
     crates.keep(target[0])
     number = "0123456789abcdef"
-    assert lent(trees, monkeypatch) == {f"debug/deps/libfnv-{number}.rlib", f"debug/.fingerprint/fnv-{number}/lib-fnv",
+    assert lent(trees, monkeypatch) == {f"debug/deps/libfnv-{number}.rlib",
+                                        f"debug/.fingerprint/fnv-{number}/lib-fnv",
                                         f"debug/build/libc-{number}/build-script-build", *crates._ALONE}
 
 
@@ -297,7 +300,7 @@ def over(trees, monkeypatch):
     monkeypatch.setattr(layer, "_FILES", paths.BUILD / "layer")
     monkeypatch.setattr(layer, "_TESTS", paths.ROOT / "tests")
     monkeypatch.setattr(layer.shutil, "which", lambda program, path: sys.executable if program == "python3" else None)
-    for name in ("tests/guest/wait.py", "tests/lab/test_x.py"):
+    for name in ("tests/guest/wait.py", "tests/lab/test_memo.py"):
         (paths.ROOT / name).parent.mkdir(parents=True)
         (paths.ROOT / name).write_text("SAYS = 7")
     return paths.ROOT / "tests" / "guest" / "wait.py"
@@ -341,7 +344,7 @@ def test_python_takes_the_bytecode_of_the_source_as_it_is(over, tmp_path):
 
 def test_the_linker_is_told_each_functions_version():
     assert layer._versions({"a": "", "b": ""}) == "{ global: a; b; local: *; };\n"
-    assert layer._versions({"a": "V_1.0", "b": "V_2", "c": "V_1.0"}) == "V_1.0 { global: a; c; };\nV_2 { global: b; };\n"
+    assert layer._versions({"a": "V_1", "b": "V_2", "c": "V_1"}) == "V_1 { global: a; c; };\nV_2 { global: b; };\n"
 
 
 def test_fio_starts_with_the_libraries_that_take_the_place_of_others(monkeypatch):

@@ -4,13 +4,18 @@
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from lab.builds import source
+from lab.checks import check
 from lab.host import digest
 from lab.host import log
 from lab.host import paths
+from lab.host import patterns
 from lab.host import process
 from lab.suites import litmus
+from lab.suites import misuse
 from lab.suites import model
 from lab.verdicts import memo
 from lab.verdicts import record
@@ -148,3 +153,54 @@ def test_loom_that_ends_badly_is_not_kept(loom):
         with pytest.raises(log.Failure):
             model.run_models()
     assert len(ran) == 2
+
+
+def test_a_check_that_passed_is_done_again_when_an_input_has_changed_or_cannot_be_known(step, tmp_path):
+    done, file = [], tmp_path / "file"
+
+    def ask(*inputs):
+        file.touch()
+        check._unless_known(step, lambda: done.append(inputs), *inputs, file)
+        return len(done)
+    assert [ask("a"), ask("a"), ask("b"), ask("a")] == [1, 1, 2, 2]
+    file.write_text("7")
+    assert [ask("a"), ask("a"), ask(None), ask(None)] == [3, 3, 4, 5]
+
+
+def test_a_check_that_has_failed_is_done_again(step):
+    def fail():
+        raise log.Failure("wrong")
+    for _ in range(2):
+        with pytest.raises(log.Failure):
+            check._unless_known(step, fail, "a")
+
+
+def test_checks_of_files_have_them_all():
+    tree = source.kernel().tree
+    kept = {"checkpatch": check._of_checkpatch(tree), "clippy": check._of_clippy()}
+    for name, files in (("checkpatch", check._files(".c", ".h", ".patch")), ("clippy", patterns.files("rust/pure/*.rs"))):
+        assert set(files) <= set(kept[name])
+    assert tree / "scripts" / "checkpatch.pl" in kept["checkpatch"]
+    assert {paths.ROOT / "Cargo.lock", paths.ROOT / "tests" / "fuzz" / "build.rs"} <= set(kept["clippy"])
+
+
+@pytest.mark.parametrize("wrong", [None, "the misuse compiles"])
+def test_misuse_is_compiled_again_unless_all_of_it_was_refused(monkeypatch, tmp_path, wrong):
+    compiled, key = [], ["of the library"]
+    monkeypatch.setattr(misuse.setup, "ensure", lambda **options: None)
+    monkeypatch.setattr(misuse.crate, "ensure", lambda: SimpleNamespace(directory=tmp_path))
+    monkeypatch.setattr(misuse.kept, "key_of", lambda directory: key[0])
+    monkeypatch.setattr(paths, "BUILD", tmp_path)
+    monkeypatch.setattr(misuse, "_judge", lambda library, step, output, case: compiled.append(case) or wrong)
+    first = misuse.run()
+    count, outcomes = len(compiled), record.read("misuse").outcomes
+    record.write("misuse", {}, whole=True)
+    again = misuse.run()
+    assert record.read("misuse").outcomes == outcomes and (again.passed, again.failed) == (first.passed, first.failed)
+    assert len(compiled) == (2 * count if wrong else count)
+    key[0] = "of another library"
+    misuse.run()
+    key[0] = ""
+    misuse.run()
+    misuse.run()
+    assert len(compiled) == (5 if wrong else 4) * count

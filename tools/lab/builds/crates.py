@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Other people's crates, as cargo has built them for the host tests: kept in the user's cache, and lent to each tree.
 
-Cargo looks itself whether they are what Cargo.lock, the compiler and the flags ask for. The project's own crates are not
-kept: cargo builds them for each tree.
+Cargo itself looks whether they are what Cargo.lock, the compiler and the flags ask for. The project's own crates are
+not kept: cargo builds them for each tree.
 """
 
 import json
@@ -92,6 +92,6 @@ def _copy(source: Path, target: Path) -> None:
 
 def _forget(directory: Path) -> None:
     """Removes those that were lent least recently, if there are too many."""
-    kept = sorted((place for place in directory.iterdir() if cache.finished(place)), key=lambda place: -place.stat().st_mtime)
-    for place in kept[KEPT:]:
+    kept = filter(cache.finished, directory.iterdir())
+    for place in sorted(kept, key=lambda place: -place.stat().st_mtime)[KEPT:]:
         cache.remove(place)

@@ -39,7 +39,7 @@ _MAY_NAME_THE_TREE = (".rmeta",)
 
 
 def key(built, *inputs) -> str:
-    """The key of what is built for a kernel from files and texts, in this order; empty when nothing of it is to be kept."""
+    """The key of what is built for a kernel from files and texts, in this order; empty when it is not to be kept."""
     if not built.key or os.environ.get("AGAIN"):
         return ""
     files = [each for each in inputs if isinstance(each, Path)]

@@ -4,8 +4,8 @@
 Python's bytecode of the tests, which would be compiled in every guest: 4 s of CPU time of a boot. Python looks whether
 it is of the source as it is, and compiles it if not.
 
-Libraries that fio is linked to, and with which it reads from Ceph, Gluster, NBD and persistent memory. Nobody here does,
-and to load them, and all that they load, takes an emulated CPU half a second whenever fio starts. In the layer are
+Libraries that fio is linked to, and with which it reads from Ceph, Gluster, NBD and persistent memory. No test does
+that, and an emulated CPU loads them, and all that they load, for half a second whenever fio starts. The layer has
 libraries with the same names and functions, which end whoever calls them.
 
 The layer goes to build/, as one file, since a guest takes longer to find a file than to read it. The libraries are kept
@@ -65,7 +65,7 @@ def ensure() -> Path:
 
 
 def _compile(python: str) -> bool:
-    """Compiles the tests' modules for the Python that a guest finds, and forgets those that are gone. Has any changed?"""
+    """Compiles the tests' modules for the Python that a guest finds, and forgets what is gone. Has anything changed?"""
     tag = process.output([python, "-c", _TAG]).strip()
     wanted = {_bytecode(file, tag): file for file in patterns.files("**/*.py", place=_TESTS)
               if file.parent.name != _OF_THE_LAB}

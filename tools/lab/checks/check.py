@@ -7,12 +7,14 @@ from pathlib import Path
 from lab.builds import crate
 from lab.builds import crates
 from lab.builds import doc
+from lab.builds import kept
 from lab.builds import setup
 from lab.builds import source
 from lab.builds import toolchain
 from lab.checks import imports
 from lab.checks import prose
 from lab.checks import readme
+from lab.host import digest
 from lab.host import log
 from lab.host import paths
 from lab.host import patterns
@@ -21,6 +23,7 @@ from lab.suites import litmus
 from lab.suites import mutants
 from lab.verdicts import claims
 from lab.verdicts import defects
+from lab.verdicts import memo
 from lab.verdicts.counts import Counts
 
 #: The pure modules. These decide (which path, park or fail, may it be removed), in safe Rust.
@@ -46,6 +49,9 @@ IGNORED_IN_SERIES = {
 _RUFF = paths.ROOT / "tools" / "ruff.toml"
 _COMPLAINT = re.compile(r": (?:ERROR|WARNING|CHECK):([A-Z_]+): ")
 _OURS = ("include", "rust", "drivers", "samples", "tests")
+#: What cargo's crates are in, and what else they are made of.
+_CRATES = ("rust", "tests/host", "tests/model", "tests/fuzz", "tests/bench/contention")
+_OF_CARGO = ("Cargo.toml", "Cargo.lock", "drivers/nvme/host/multipath.c")
 
 
 #: The checks that ask how the tests have ended that ran last.
@@ -63,14 +69,14 @@ def run(without=()) -> tuple:
     tree = source.kernel().tree
     checks = {
         "rustfmt": lambda step: _rustfmt(step, tree),
-        "clippy": _clippy,
+        "clippy": lambda step: _unless_known(step, lambda: _clippy(step), *_of_clippy()),
         "ruff": _ruff,
         "imports": imports.check,
-        "checkpatch": lambda step: _checkpatch(step, tree),
+        "checkpatch": lambda step: _unless_known(step, lambda: _checkpatch(step, tree), *_of_checkpatch(tree)),
         "kernel-doc": lambda step: doc.c(step, tree),
-        "rustdoc": _rustdoc,
+        "rustdoc": lambda step: _unless_known(step, lambda: _rustdoc(step), *_of_library()),
         "excerpts": prose.excerpts,
-        "readme": readme.check,
+        "readme": lambda step: _unless_known(step, lambda: readme.check(step), *_of_library(), *readme.sources()),
         "names": lambda step: prose.names(step, tree),
         "sysfs": lambda step: prose.sysfs(step, tree),
         "unsafe": _unsafe,
@@ -92,6 +98,35 @@ def run(without=()) -> tuple:
             log.error(str(failure))
             failed.append(name)
     return passed, failed
+
+
+def _unless_known(step, check, *inputs) -> None:
+    """Does a check, unless it has passed before with the same inputs, and nothing else has a part in it."""
+    at = "" if None in inputs else digest.key(step.name, *inputs, Path(__file__))
+    if at and memo.recall("check", at):
+        log.info(f"{step.name}: passed before, with the same files")
+        return
+    check()
+    if at:
+        memo.keep("check", at, step.name)
+
+
+def _of_checkpatch(tree: Path) -> list:
+    """All that the kernel's script reads."""
+    script = [tree / "scripts" / name for name in ("checkpatch.pl", "spelling.txt", "const_structs.checkpatch")]
+    return [*script, *digest.named(_files(".c", ".h", ".patch"), paths.ROOT)]
+
+
+def _of_clippy() -> list:
+    """All that cargo compiles for it, what the scripts of crates read, and the compiler."""
+    files = patterns.files(*_OF_CARGO, *(f"{place}/**/*" for place in _CRATES))
+    return [process.output(["cargo", "clippy", "--version"]), process.output(["rustc", "-Vv"]),
+            *digest.named(files, paths.ROOT)]
+
+
+def _of_library() -> list:
+    """The library as it is built; None if that may change without being noticed."""
+    return [kept.key_of(crate.ensure().directory) or None]
 
 
 def _files(*suffixes: str) -> list:

@@ -5,12 +5,14 @@ The C example's declarations end where its first comment begins; the rest are st
 """
 
 import re
+from pathlib import Path
 
 from lab.builds import crate
 from lab.builds import kernel
 from lab.builds import modules
 from lab.host import log
 from lab.host import paths
+from lab.host import patterns
 
 _README = paths.ROOT / "README.md"
 _HEADER = paths.ROOT / "include" / "linux" / "multipath.h"
@@ -23,6 +25,11 @@ _KBUILD = """obj-m := readme_c.o readme_rust.o
 ccflags-y += -I{include} -Werror
 RUSTFLAGS_readme_rust.o := {extern} -Dwarnings -Adead_code
 """
+
+
+def sources() -> list:
+    """All of the project that the examples are built from; the library is built into them, too."""
+    return [_README, _HEADER, _TESTED, Path(__file__), *patterns.files("*", place=_PLACE)]
 
 
 def check(step) -> None:

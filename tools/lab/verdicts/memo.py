@@ -2,7 +2,8 @@
 """Results of computations that come to the same whenever they have the same inputs: kept in the cache, under a hash of
 all of these, and not computed again.
 
-Only for what no clock, no chance and no other process has a part in: herd7, and loom. AGAIN=1 computes everything.
+Only for what no clock, no chance and no other process has a part in: herd7, loom, and what reads or compiles files
+without running them. AGAIN=1 computes everything.
 """
 
 import json
