@@ -18,9 +18,11 @@ from lab.builds import kept
 from lab.builds import kernel
 from lab.builds import layer
 from lab.builds import modules
+from lab.builds import programs
 from lab.host import log
 from lab.host import paths
 from lab.host import process
+from lab.suites import model
 
 BUILT = SimpleNamespace(key="x86_64-7")
 RESULTS = ("*.ko", "rust/.lib.o.cmd")
@@ -241,8 +243,8 @@ def target(trees, monkeypatch):
     place = paths.BUILD / "cargo" / "host"
     number = "0123456789abcdef"
     for name in (f"deps/own-{number}.d", f"deps/libown-{number}.rlib", f"deps/own_test-{number}",
-                 f"deps/libfnv-{number}.rlib", f".fingerprint/own-{number}/lib-own", f".fingerprint/fnv-{number}/lib-fnv",
-                 f"build/own-{number}/output",
+                 f"deps/libfnv-{number}.rlib", f".fingerprint/own-{number}/lib-own",
+                 f".fingerprint/fnv-{number}/lib-fnv", f"build/own-{number}/output",
                  f"build/libc-{number}/build-script-build", "incremental/own/x"):
         (place / "debug" / name).parent.mkdir(parents=True, exist_ok=True)
         (place / "debug" / name).write_text("7")
@@ -358,3 +360,98 @@ def test_fio_starts_with_the_libraries_that_take_the_place_of_others(monkeypatch
     with_them = process.output(["ldd", fio], env=os.environ | {"LD_LIBRARY_PATH": str(home)})
     assert all(str(home / name) in with_them for name in unused) and "not found" not in with_them
     assert with_them.count("=>") < len(needed)
+
+
+# The programs of the host tests
+
+@pytest.fixture
+def built(trees, monkeypatch, step):
+    """A target where cargo has built two programs of two packages, and what it said of them."""
+    metadata = {"packages": [{"manifest_path": str(paths.ROOT / place / "Cargo.toml"), "targets": [{"name": name}]}
+                             for place, name in ((".", "host"), ("fuzzing", "fuzz"))]}
+    monkeypatch.setattr(programs, "_SOURCES", ("src/*.rs", "fuzzing/*"))
+    monkeypatch.setattr(process, "output", lambda argv, **options:
+                        json.dumps(metadata) if "metadata" in argv else f"{argv[0]} 7")
+    target, number = paths.BUILD / "cargo" / "model", "0123456789abcdef"
+    for tree in trees:
+        (tree / "fuzzing").mkdir()
+        (tree / "fuzzing" / "lib.rs").write_text("7")
+    for name in ("host", "fuzz"):
+        file = target / "debug" / "deps" / f"{name}-{number}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"#!/bin/sh\necho {name} in $PWD of $CARGO_MANIFEST_DIR: $@\n")
+        file.chmod(0o755)
+    note(target, "src/lib.rs", "gone.rs")
+    said = "".join(f"     Running {of} ({target.relative_to(paths.ROOT)}/debug/deps/{name}-{number})\n"
+                   for of, name in (("main.rs", "host"), ("unittests src/lib.rs", "fuzz")))
+    step.say(said)
+    return target
+
+
+def note(target, *names):
+    (target / "debug" / "deps" / "host-0123456789abcdef.d").write_text(
+        f"{target}/host: {' '.join(names)}\n\n{names[0]}:\n")
+
+
+def test_programs_are_run_as_cargo_runs_them_wherever_the_tree_is(built, trees, step, monkeypatch):
+    at = programs.key()
+    programs.keep(at, step, built)
+    move(monkeypatch, trees[1])
+    assert programs.key() == at
+    step.say("")
+    assert [programs.run(step, program, ["-q"]) for program in programs.recall(at)] == [0, 0]
+    places = (trees[1], trees[1] / "fuzzing")
+    assert [line for line in step.log.read_text().splitlines() if line[0] != "$"] == [
+        f"{name} in {place} of {place}: -q" for name, place in zip(("host", "fuzz"), places, strict=True)]
+
+
+def test_programs_of_other_sources_or_tools_are_not_run(built, trees, step, monkeypatch):
+    programs.keep(programs.key(), step, built)
+    keys = [programs.key()]
+    (trees[0] / "fuzzing" / "lib.rs").write_text("8")
+    keys.append(programs.key())
+    monkeypatch.setattr(process, "output", lambda argv, **options: f"{argv[0]} 8")
+    keys.append(programs.key())
+    assert [bool(programs.recall(each)) for each in keys] == [True, False, False] and len(set(keys)) == 3
+    monkeypatch.setenv("AGAIN", "1")
+    assert programs.key() == "" and not programs.recall("")
+
+
+@pytest.mark.parametrize("how", ["rustc", "script"])
+def test_programs_of_which_the_key_lacks_a_file_are_not_kept(built, trees, step, how):
+    (trees[0] / "other.rs").write_text("7")
+    if how == "rustc":
+        note(built, "src/lib.rs", "other.rs")
+    else:
+        (built / "debug" / "build" / "fuzzing-7").mkdir(parents=True)
+        (built / "debug" / "build" / "fuzzing-7" / "output").write_text("cargo::rerun-if-changed=../other.rs\n")
+    with pytest.raises(log.Failure, match=r"cargo reads other\.rs"):
+        programs.keep(programs.key(), step, built)
+    assert not programs.recall(programs.key())
+
+
+def test_so_many_builds_of_programs_are_kept_and_not_more(built, trees, step):
+    for number in range(programs.KEPT + 1):
+        (trees[0] / "fuzzing" / "lib.rs").write_text(str(number))
+        programs.keep(programs.key(), step, built)
+    kept_now = [place for place in (paths.CACHE / "programs").iterdir() if cache.finished(place)]
+    assert len(kept_now) == programs.KEPT and programs.recall(programs.key())
+
+
+def test_host_tests_are_built_once(built, step, monkeypatch):
+    ran = []
+
+    def logged(step, words, **options):
+        ran.append(words[0])
+        with open(step.log, "a") as file:
+            file.write(SAYS_CARGO if words[0] == "cargo" else SAYS_ONE)
+        return 0
+    SAYS_ONE = "test a::b ... ok\ntest result: ok. 1 passed; 0 failed; 0 ignored; 0 measured\n"
+    SAYS_CARGO = step.log.read_text() + 2 * SAYS_ONE
+    monkeypatch.setattr(process, "logged", logged)
+    monkeypatch.setattr(paths, "CARGO", built.parent)
+    monkeypatch.setattr(model.crates, "lend", lambda target: None)
+    monkeypatch.setattr(model.crates, "keep", lambda target: None)
+    counts = [model.run_host() for _ in range(2)]
+    assert [(each.passed, each.failed) for each in counts] == [(2, 0), (2, 0)]
+    assert ran[0] == "cargo" and [os.path.basename(word)[:4] for word in ran[1:]] == ["host", "fuzz"]

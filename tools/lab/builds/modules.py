@@ -233,7 +233,7 @@ def _module(name: str, built: kernel.KernelBuild, source: Path, what: str, varia
 
 def _make(step, built: kernel.KernelBuild, output: Path, files: list, results: tuple, variables: list, prepare=None,
           texts: tuple = ()) -> None:
-    """Has make build what goes to `output`, from these files of the project and these texts, after `prepare()`; or takes
+    """Has make build what goes to `output`, after `prepare()`, from these files of the project and these texts; or takes
     it from the cache.
     """
     def make():

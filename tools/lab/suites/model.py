@@ -11,6 +11,7 @@ import os
 import re
 
 from lab.builds import crates
+from lab.builds import programs
 from lab.builds import toolchain
 from lab.host import digest
 from lab.host import log
@@ -43,8 +44,13 @@ def run(only: str = "") -> Counts:
 
 
 def run_host(only: str = "") -> Counts:
-    """Runs what needs no loom."""
-    return _cargo_test("host", "model", "testing on the host", [], only)
+    """Runs what needs no loom, as it was built before if nothing has changed since."""
+    at = programs.key()
+    if known := programs.recall(at):
+        with log.step("model", "testing on the host, with programs that were built before") as step:
+            statuses = [programs.run(step, program, [only][:bool(only)]) for program in known]
+            return _concluded("host", step, any(statuses), only)
+    return _cargo_test("host", "model", "testing on the host", [], only, at)
 
 
 def run_models(only: str = "") -> Counts:
@@ -120,7 +126,8 @@ def summary(log_text: str) -> str:
     return table + f"{mutants} mutants are caught\n"
 
 
-def _cargo_test(part: str, name: str, doing: str, options: list, only: str, **variables: str) -> Counts:
+def _cargo_test(part: str, name: str, doing: str, options: list, only: str, at: str = "", **variables: str) -> Counts:
+    """Has cargo build and run tests. With `at`, the programs are kept under this key."""
     if not toolchain.have("cargo"):
         log.fail("there is no cargo in PATH (rustup or Debian's cargo-web has it)")
     with log.step(name, doing) as step:
@@ -131,10 +138,18 @@ def _cargo_test(part: str, name: str, doing: str, options: list, only: str, **va
         status = process.logged(step, words, cwd=paths.ROOT, env=environment)
         if not status:
             crates.keep(target, **variables)
-        counts, outcomes = _count(step)
-        record.write(part, outcomes, whole=not only)
-        if status and not counts.failed or not counts.passed and not only:
-            step.failed(f"`cargo test` exited with {status} after {counts}")
+        counts = _concluded(part, step, status, only)
+        # A test that has failed was built as well.
+        programs.keep(at, step, target)
+    return counts
+
+
+def _concluded(part: str, step, status: int, only: str) -> Counts:
+    """Counts and notes what the tests said, which exited with this status."""
+    counts, outcomes = _count(step)
+    record.write(part, outcomes, whole=not only)
+    if status and not counts.failed or not counts.passed and not only:
+        step.failed(f"`cargo test` exited with {status} after {counts}")
     return counts
 
 
