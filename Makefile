@@ -18,7 +18,7 @@
 #   MINUTES=n SEED=n           the same of `make soak`
 #   QUICK=1                    `make bench` with two paths only
 #   PATCHES=n                  so many patches of `make mutants`, others every day
-#   AGAIN=1                    computes what herd7 and loom came to before; `make long` forgets what it has run
+#   AGAIN=1                    builds and computes what was kept from before; `make long` forgets what it has run
 #   CASES=n                    how many cases each parser gets from `make fuzz`
 #   BUILD=1                    `make series` builds and boots every patch
 

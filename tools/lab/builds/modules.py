@@ -233,8 +233,8 @@ def _module(name: str, built: kernel.KernelBuild, source: Path, what: str, varia
 
 def _make(step, built: kernel.KernelBuild, output: Path, files: list, results: tuple, variables: list, prepare=None,
           texts: tuple = ()) -> None:
-    """Has make build what goes to `output`, after `prepare()`, from these files of the project and these texts; or takes
-    it from the cache.
+    """Has make build what goes to `output`, after `prepare()`, from these files of the project and these texts; or has it
+    taken from the cache.
     """
     def make():
         if prepare:
