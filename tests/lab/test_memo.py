@@ -25,8 +25,14 @@ PASSES = "test parking::a ... ok\n---- parking::a stdout ----\nholds in all 7 ex
 FAILS = "test parking::a ... FAILED\ntest parking::b ... ok\ntest result: FAILED. 1 passed; 1 failed; 0 ignored;\n"
 
 
+@pytest.fixture(scope="module")
+def tree():
+    """The kernel's source, which is in the user's cache."""
+    return source.kernel().tree
+
+
 @pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
+def cache(tree, tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "CACHE", tmp_path / "cache")
     monkeypatch.setattr(paths, "LOGS", tmp_path / "logs")
     monkeypatch.delenv("AGAIN", raising=False)
@@ -175,8 +181,7 @@ def test_a_check_that_has_failed_is_done_again(step):
             check._unless_known(step, fail, "a")
 
 
-def test_checks_of_files_have_them_all():
-    tree = source.kernel().tree
+def test_checks_of_files_have_them_all(tree):
     kept = {"checkpatch": check._of_checkpatch(tree), "clippy": check._of_clippy()}
     for name, files in (("checkpatch", check._files(".c", ".h", ".patch")), ("clippy", patterns.files("rust/pure/*.rs"))):
         assert set(files) <= set(kept[name])

@@ -4,6 +4,7 @@
 import datetime
 import json
 import re
+import socket
 import textwrap
 import threading
 from contextlib import contextmanager
@@ -384,6 +385,44 @@ def test_another_architecture_is_always_emulated(monkeypatch):
 
 
 # Guests with sanitizers
+
+class Machine:
+    """A guest's two channels, and what it writes to them."""
+
+    def __init__(self):
+        self.output, self.says = socket.socketpair()
+        self.requests, self.asks = socket.socketpair()
+
+    def wait(self):
+        return 0
+
+
+def followed(console, says=b"", requests=b"", timeout=7.0):
+    """What becomes of a guest whose kernel says this before it says `says` and asks for that."""
+    machine = Machine()
+    machine.says.sendall(says)
+    machine.asks.sendall(requests)
+    return vm._Session(machine, lambda line: None, None, 1, console).follow(timeout, timeout)
+
+
+def test_a_guest_without_timers_is_not_waited_for_if_it_may_boot_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(vm, "LOOK_SECONDS", 0.01)
+    console = tmp_path / "console.log"
+    console.write_bytes(b"[    0.308541] " + vm.WITHOUT_TIMERS + b"\n")
+    assert followed(console) is None
+    assert followed(None, requests=b"started\nexit 0\n").status == 0
+    console.write_bytes(b"[    0.308541] Timer migration: 1 hierarchy levels\n")
+    result = followed(console, b"ok\n", b"started\nexit 7\n")
+    assert result.status == 7 and result.boot is not None
+
+
+def test_a_guest_that_does_not_boot_or_goes_silent_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(vm, "LOOK_SECONDS", 0.01)
+    assert followed(None, requests=b"started\n", timeout=0.2).timed_out
+    monkeypatch.setattr(vm, "BOOT_LIMIT", 0.2)
+    result = followed(None)
+    assert result.timed_out and result.boot is None and result.elapsed < 5
+
 
 class Kernel:
     def options(self):

@@ -47,6 +47,11 @@ ASK_AGAIN_SECONDS = 0.5
 BOOT_LIMIT = 120
 #: QEMU 7.2 with two emulated CPUs crashes now and then while the kernel looks for PCI devices; nothing of ours runs yet.
 BOOT_ATTEMPTS = 3
+#: A kernel says this when the host was too busy while it looked at its CPUs' timers. From then on another timer
+#: interrupts all CPUs 250 times a second, idle or not, and nothing takes less than 4 ms.
+WITHOUT_TIMERS = b"APIC timer disabled due to verification failure"
+#: How often the lab looks for that while a guest boots, in seconds.
+LOOK_SECONDS = 0.5
 #: Seconds that QEMU may take to answer.
 MONITOR_LIMIT = 60
 #: How much of the kernel's log is shown when a guest fails.
@@ -158,16 +163,17 @@ def run(kernel, command, modules_dir, topology, timeout, console_log, rwdir,
         append += f" {KEEPING_NO_STOCK}" if leaks else " kmemleak=off"
     parameters = (f"{KERNEL_PARAMETERS} console={kernel.arch.console} {kernel.arch.parameters} {kernel.parameters} "
                   f"{append} init=/bin/sh -- {_init(kernel, rwdir)}")
-    for _ in range(BOOT_ATTEMPTS):
+    for attempts_left in reversed(range(BOOT_ATTEMPTS)):
         with ExitStack() as stack:
             stack.enter_context(_a_place())
             machine = _Machine(stack, kernel, topology, smp, icount, plugin)
             machine.lend(rwdir)
             machine.boot(parameters, console_log)
-            result = _Session(machine, output, answer, kernel.slowness).follow(timeout, silence or timeout)
-        if not result.qemu or result.boot is not None:
+            session = _Session(machine, output, answer, kernel.slowness, console_log if attempts_left else None)
+            result = session.follow(timeout, silence or timeout)
+        if result and (not result.qemu or result.boot is not None):
             break
-        log.info(f"guest: {result}, before anything ran in it")
+        log.info(f"guest: {result or 'its CPUs have no timers'}, before anything ran in it")
     if result.status is None:
         _show_tail(console_log, result)
     return _judged(kernel, result, console_log, rwdir / guest.FILE, leaks) if kernel.sanitizes else result
@@ -438,9 +444,13 @@ def _pluggable(topology) -> list:
 
 
 class _Session:
-    """The time from a guest's boot to its end: its output and what it asks of the host."""
+    """The time from a guest's boot to its end: its output and what it asks of the host.
 
-    def __init__(self, machine, output, answer, slowness):
+    With `console_log`, that ends as soon as the kernel says there that it does without its CPUs' timers.
+    """
+
+    def __init__(self, machine, output, answer, slowness, console_log=None):
+        self._console_log = console_log
         self._slowness = slowness
         self._machine = machine
         self._output = output
@@ -450,16 +460,23 @@ class _Session:
         self._status = None
         self._partial = {machine.output: b"", machine.requests: b""}
 
-    def follow(self, timeout, silence) -> Result:
+    def follow(self, timeout, silence) -> Result | None:
+        """What became of the guest; None when it is not worth going on."""
         timeout, silence, booting = (limit * self._slowness for limit in (timeout, silence, BOOT_LIMIT))
         with selectors.DefaultSelector() as selector:
             for channel in self._partial:
                 selector.register(channel, selectors.EVENT_READ)
             while self._status is None:
-                left = self._begun + timeout - time.monotonic()
-                patience = min(left, booting if self._boot is None else silence)
-                ready = {key.fileobj for key, _ in selector.select(max(patience, 0))}
-                if not ready or left < 0:
+                begun_ago = time.monotonic() - self._begun
+                left = timeout - begun_ago
+                if self._boot is None:
+                    left = min(left, booting - begun_ago)
+                    ready = self._select(selector, min(left, LOOK_SECONDS))
+                    if self._is_without_timers():
+                        return None
+                else:
+                    ready = self._select(selector, min(left, silence))
+                if left < 0 or not ready and self._boot is not None:
                     return self._result(timed_out=True)
                 # The output comes first, so that none is lost when the status follows it.
                 for channel in self._partial:
@@ -467,6 +484,15 @@ class _Session:
                         return self._result()
         self._read_all()
         return self._result()
+
+    @staticmethod
+    def _select(selector, seconds) -> set:
+        """The channels that have something to say, within so many seconds."""
+        return {key.fileobj for key, _ in selector.select(max(seconds, 0))}
+
+    def _is_without_timers(self) -> bool:
+        log_of_it = self._console_log
+        return bool(log_of_it) and log_of_it.exists() and WITHOUT_TIMERS in log_of_it.read_bytes()
 
     def _read_all(self) -> None:
         """Takes all output that is there: what was printed before a request comes before its answer."""
