@@ -78,7 +78,7 @@ class Make:
             + "".join(f"  {paths.ROOT}/{name} \\\n" for name in others) + "  /usr/include/stdio.h \\\n")
 
     def ensure(self, *texts, built=BUILT):
-        kept.build(self.step, self.output, kept.key(built, *texts, *sources()), RESULTS, self, sources())
+        kept.build(self.step, self.output, lambda: kept.key(built, *texts, *sources()), RESULTS, self, sources())
         return (self.output / "lib.ko").read_text()
 
 
@@ -152,11 +152,33 @@ def test_a_kernel_that_the_lab_has_not_built_is_of_no_key(monkeypatch):
 
 def test_a_file_that_make_reads_and_no_key_has_fails_the_build(make, trees):
     make.reads.append("src/../headers/other.h")
+    (trees[0] / "headers" / "other.h").write_text("7")
     with pytest.raises(log.Failure, match=r"make reads headers/other\.h"):
         make.ensure()
     assert not list((paths.CACHE / "objects").glob("*"))
     with pytest.raises(log.Failure):
         make.ensure()
+
+
+def test_what_changes_while_it_is_built_is_not_kept(make, trees, monkeypatch):
+    whole = Make.__call__
+
+    def change(self):
+        whole(self)
+        sources()[0].write_text("changed")
+    monkeypatch.setattr(Make, "__call__", change)
+    make.ensure()
+    monkeypatch.setattr(Make, "__call__", whole)
+    assert not (paths.CACHE / "objects").exists() and not kept.key_of(make.output)
+    move(monkeypatch, trees[1])
+    assert "changed" not in make.ensure() and make.times == 2
+
+
+def test_what_make_noted_of_a_file_that_is_gone_is_no_fault(make, trees):
+    (make.output / "rust").mkdir(parents=True)
+    (make.output / "rust" / ".old.o.cmd").write_text(f"source_old.o := {trees[0]}/src/old.c\n")
+    make.ensure()
+    assert make.times == 1 and kept.key_of(make.output)
 
 
 def test_what_fails_is_not_kept(make, monkeypatch):

@@ -173,6 +173,14 @@ def test_a_check_that_passed_is_done_again_when_an_input_has_changed_or_cannot_b
     assert [ask("a"), ask("a"), ask(None), ask(None)] == [3, 3, 4, 5]
 
 
+def test_a_check_of_a_file_that_changes_meanwhile_is_done_again(step, tmp_path):
+    done, file = [], tmp_path / "file"
+    for text in ("a", "a"):
+        file.write_text(text)
+        check._unless_known(step, lambda: done.append(file.write_text("changed")), file)
+    assert len(done) == 2
+
+
 def test_a_check_that_has_failed_is_done_again(step):
     def fail():
         raise log.Failure("wrong")

@@ -60,8 +60,8 @@ def ensure(name: str = kernel.PLAIN) -> Path:
     files = patterns.files(*_SOURCES)
     with log.step(f"doctests{kernel.suffix(name)}", "building the documentation's examples") as step:
         of_library = kept.key_of(library.directory)
-        kept.build(step, home / "module", of_library and kept.key(library.built, of_library, *files), (f"{MODULE}.ko",),
-                   lambda: _build(step, library, home), files)
+        kept.build(step, home / "module", lambda: of_library and kept.key(library.built, of_library, *files),
+                   (f"{MODULE}.ko",), lambda: _build(step, library, home), files)
     return home / "module"
 
 

@@ -60,17 +60,19 @@ def key_of(output: Path) -> str:
         return ""
 
 
-def build(step, output: Path, at: str, results: tuple, make, files=()) -> None:
-    """Fills the directory `output`: as it is when it has what `at` is the key of; from the cache; else by `make()`.
+def build(step, output: Path, ask_key, results: tuple, make, files=()) -> None:
+    """Fills the directory `output`: it stays if it is of the key that `ask_key()` says; else it is taken from the cache, or
+    built by `make()`.
 
-    `results` are patterns of what others need of it. `files` are those of the project that `at` has.
+    `results` are patterns of what others need of it. `files` are those of the project that the key has. Nothing is kept
+    if one of them has changed meanwhile.
     """
-    mark = output / _MARK
+    mark, at = output / _MARK, ask_key()
     if at and (_is_there(output, at) or _restore(step, output, at)):
         return
     mark.unlink(missing_ok=True)
     make()
-    if not at:
+    if not at or ask_key() != at:
         return
     if unknown := undeclared(output, files):
         step.failed(f"make reads {', '.join(unknown)}, which the key of what is kept does not have")
@@ -85,7 +87,9 @@ def undeclared(output: Path, files) -> list:
     """
     read = {Path(os.path.normpath(name)) for note in output.rglob(".*.cmd")
             for name in _READ.findall(note.read_text(errors="replace"))}
-    ours = {file for file in read if file.is_relative_to(paths.ROOT) and not file.is_relative_to(paths.BUILD)}
+    # Notes of files that are gone are old.
+    ours = {file for file in read
+            if file.is_relative_to(paths.ROOT) and not file.is_relative_to(paths.BUILD) and file.exists()}
     return sorted(str(file.relative_to(paths.ROOT)) for file in ours - set(files))
 
 

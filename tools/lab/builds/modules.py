@@ -240,7 +240,7 @@ def _make(step, built: kernel.KernelBuild, output: Path, files: list, results: t
         if prepare:
             prepare()
         step.run([*built.make(), *variables, "modules"], env=kernel.environment(), show=kernel.show)
-    kept.build(step, output, kept.key(built, *variables, *texts, *files), results, make, files)
+    kept.build(step, output, lambda: kept.key(built, *variables, *texts, *files), results, make, files)
 
 
 def _has_configfs(built: kernel.KernelBuild) -> bool:

@@ -56,9 +56,12 @@ def recall(at: str) -> list:
 
 
 def keep(at: str, step, target: Path) -> None:
-    """Keeps the programs that cargo said it ran, in the step's log, after it had built them in this target."""
+    """Keeps the programs that cargo said it ran, in the step's log, after it had built them in this target.
+
+    Nothing is kept if a source has changed meanwhile.
+    """
     home = _home(at)
-    if not at or cache.finished(home):
+    if not at or cache.finished(home) or key() != at:
         return
     if unknown := undeclared(target):
         step.failed(f"cargo reads {', '.join(unknown)}, which the key of what is kept does not have")

@@ -74,7 +74,7 @@ def run() -> Counts:
             if wrong:
                 log.failure(f"misuse: {case.file.stem}: {wrong}, see {step.log}")
     record.write("misuse", outcomes, whole=True)
-    if at and not counts.failed:
+    if at and not counts.failed and _identity(library) == at:
         memo.keep("misuse", at, outcomes)
     return counts
 
