@@ -7,6 +7,8 @@
 //!
 //! C header: [`include/linux/debugfs.h`](srctree/include/linux/debugfs.h)
 
+#![cfg_attr(not(CONFIG_DEBUG_FS), allow(dead_code, unused_imports))]
+
 use crate::bindings;
 use core::ptr::null_mut;
 use kernel::ffi::{
