@@ -136,7 +136,8 @@ impl InFlight {
 pub const FRACTION_BITS: u32 = 8;
 /// After so many looks what a CPU sees does not count for less any more.
 const PATIENCE: u32 = 8;
-/// How many records a CPU reads in a tick, on average. More ports and CPUs are looked at less often.
+/// How many records a CPU reads in a tick, on average. More ports and CPUs are looked at less
+/// often.
 const RECORDS_PER_TICK: usize = 64;
 /// After how many ticks without a request a CPU forgets what it knew.
 const LONG: u32 = 64;

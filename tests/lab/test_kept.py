@@ -246,7 +246,7 @@ def test_every_variant_of_nvme_has_its_own_files():
     names = {which: {str(file.relative_to(ROOT)) for file in modules._laid_over(which)}
              for which in ("stock", "fixed", "ours", "bench-ours", "bench-stock", "ours-without-multipath")}
     assert names["stock"] == set() and names["fixed"] < names["ours"] < names["bench-ours"]
-    assert {"drivers/nvme/in-tree.patch", "include/linux/multipath.h", "drivers/nvme/host/multipath.c"} <= names["ours"]
+    assert {"drivers/nvme/in-tree.patch", "include/linux/multipath.h", "drivers/nvme/host/multipath_lib.c"} <= names["ours"]
     assert names["ours-without-multipath"] == names["ours"]
     assert "tests/bench/nvme.c" in names["bench-stock"]
 

@@ -283,8 +283,8 @@ def _nvme(which: str, name: str, built: kernel.KernelBuild, variables: list) -> 
 def _laid_over(which: str) -> list:
     """The project's files that a variant of NVMe is made of, and may include."""
     files = [] if "stock" in which else patterns.files("*.patch", place=FIXES)
-    if "ours" in which:
-        files += [_PATCH, *patterns.files("**/*", place=_GLUE), *patterns.files("**/*", place=_INCLUDE)]
+    if "ours" in which or which == "kept":
+        files += [*_PATCHES, *patterns.files("**/*", place=_GLUE), *patterns.files("**/*", place=_INCLUDE)]
     if "bench" in which:
         files += patterns.files("*.c", "*.h", place=_BENCH)
     return files

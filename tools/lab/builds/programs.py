@@ -20,7 +20,7 @@ from lab.host import process
 
 #: All that cargo's packages are made of, and what their scripts read.
 _SOURCES = ("Cargo.lock", "Cargo.toml", "rust/**/*.rs", "tests/host/**/*", "tests/model/**/*", "tests/fuzz/**/*",
-            "tests/bench/contention/**/*", "drivers/nvme/host/multipath.c")
+            "tests/bench/contention/**/*", "drivers/nvme/host/multipath_lib.c")
 #: How many builds are kept; each is 100 MB.
 KEPT = 4
 #: What cargo says of a program that it runs.

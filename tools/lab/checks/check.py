@@ -51,7 +51,7 @@ _COMPLAINT = re.compile(r": (?:ERROR|WARNING|CHECK):([A-Z_]+): ")
 _OURS = ("include", "rust", "drivers", "samples", "tests")
 #: What cargo's crates are in, and what else they are made of.
 _CRATES = ("rust", "tests/host", "tests/model", "tests/fuzz", "tests/bench/contention")
-_OF_CARGO = ("Cargo.toml", "Cargo.lock", "drivers/nvme/host/multipath.c")
+_OF_CARGO = ("Cargo.toml", "Cargo.lock", "drivers/nvme/host/multipath_lib.c")
 
 
 #: The checks that ask how the tests have ended that ran last.

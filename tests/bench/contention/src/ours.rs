@@ -132,7 +132,6 @@ struct PortsOfCpu([Record; MOST]);
 /// `struct mpath_port`.
 struct Port {
     state: AtomicU32,
-    looked: sync::AtomicU32,
     cpus: &'static [PortsOfCpu],
     number: usize,
 }
@@ -155,10 +154,6 @@ impl depth::Port for Port {
                 .0
                 .get_unchecked(self.number)
         }
-    }
-
-    fn last_look(&self) -> &sync::AtomicU32 {
-        &self.looked
     }
 }
 
@@ -185,7 +180,6 @@ impl Device {
             numa_node: node_of(id),
             port: Box::new(Port {
                 state: AtomicU32::new(PortState::Live as u32),
-                looked: sync::AtomicU32::new(0),
                 cpus,
                 number: id as usize,
             }),
