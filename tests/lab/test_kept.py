@@ -366,6 +366,25 @@ def test_python_takes_the_bytecode_of_the_source_as_it_is(over, tmp_path):
     assert says() == ("88", True)
 
 
+def test_the_layer_is_roots_and_everybody_may_read_it(over):
+    (over.parent / "narrow.py").write_text("")
+    layer.ensure()
+    for file in (paths.BUILD / "layer").rglob("*"):
+        file.chmod(0o700)
+    layer.LAYER.unlink()
+    with tarfile.open(layer.ensure()) as archive:
+        assert {(file.uid, file.gid, file.mode) for file in archive} == {(0, 0, 0o755), (0, 0, 0o644)}
+
+
+@pytest.mark.parametrize("failure", [log.Failure("it does not start"), subprocess.CalledProcessError(1, "ldd")])
+def test_guests_boot_with_fio_as_it_is_if_it_needs_its_libraries(over, monkeypatch, capsys, failure):
+    def fail(fio):
+        raise failure
+    monkeypatch.setattr(layer.shutil, "which", lambda program, path: "/bin/fio" if program == "fio" else None)
+    monkeypatch.setattr(layer, "_spare", fail)
+    assert layer.ensure().exists() and "keeps all of its libraries" in capsys.readouterr().out
+
+
 def test_the_linker_is_told_each_functions_version():
     assert layer._versions({"a": "", "b": ""}) == "{ global: a; b; local: *; };\n"
     assert layer._versions({"a": "V_1", "b": "V_2", "c": "V_1"}) == "V_1 { global: a; c; };\nV_2 { global: b; };\n"

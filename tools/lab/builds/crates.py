@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from lab.builds import cache
@@ -36,7 +37,10 @@ def lend(target: Path, **variables: str) -> None:
     if target.exists() or not cache.finished(home):
         return
     os.utime(home)
-    shutil.copytree(home / "target", target, symlinks=True)
+    with cache.scratch(target) as part:
+        shutil.copytree(home / "target", part / "target", symlinks=True)
+        with suppress(OSError):  # another run was faster
+            (part / "target").rename(target)
 
 
 def keep(target: Path, **variables: str) -> None:
@@ -54,7 +58,7 @@ def keep(target: Path, **variables: str) -> None:
                     for each in (profile / directory).iterdir():
                         if not _is_of(each.name, own):
                             _copy(each, made / "target" / profile.name / directory / each.name)
-            for name in _ALONE:
+            for name in filter(lambda name: (target / name).exists(), _ALONE):
                 shutil.copy2(target / name, made / "target" / name)
             cache.finish(made)
             made.rename(home)

@@ -61,8 +61,8 @@ def key_of(output: Path) -> str:
 
 
 def build(step, output: Path, ask_key, results: tuple, make, files=()) -> None:
-    """Fills the directory `output`: it stays if it is of the key that `ask_key()` says; else it is taken from the cache, or
-    built by `make()`.
+    """Fills the directory `output`: as it is, if it is of the key that `ask_key()` says; else from the cache, or by
+    `make()`.
 
     `results` are patterns of what others need of it. `files` are those of the project that the key has. Nothing is kept
     if one of them has changed meanwhile.
