@@ -48,7 +48,6 @@ use libmultipath::state::{
     PortState,
     Reasons, //
 };
-use libmultipath::sync;
 use libmultipath::sync::AtomicPtr;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{
