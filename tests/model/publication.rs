@@ -329,9 +329,15 @@ impl<const READERS: usize> Head<READERS> {
                 all.add();
                 set();
             }
-            Mutant::CountsNotForThePort => change_port(port, &self.unseen, all, state),
-            Mutant::CountsForThePortTooLate => change_port(port, all, own, state),
-            _ => change_port(port, own, all, state),
+            Mutant::CountsNotForThePort => {
+                change_port(port, &self.unseen, all, state);
+            }
+            Mutant::CountsForThePortTooLate => {
+                change_port(port, all, own, state);
+            }
+            _ => {
+                change_port(port, own, all, state);
+            }
         }
     }
 
