@@ -568,6 +568,7 @@ mod tests {
         path.port().set(PortState::Recovering);
         path.behave(Behaviour::Complete);
         path.fail_held_over();
+        wait_a_while();
         let text = Text::of(&head)?;
         check!(text.says_of(&path, "failures 0") && text.says_of(&path, "failovers 1"));
         check!(text.says("failovers 1") && text.says("waiting 1"));

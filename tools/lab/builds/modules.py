@@ -47,7 +47,7 @@ _BAD = paths.ROOT / "tests" / "bad"
 _HOLD = paths.ROOT / "tests" / "hold"
 _AWAKE = paths.ROOT / "tests" / "awake"
 #: What others need of a build of NVMe, and of the library; the bench and the checks read more than the modules.
-_NVME_RESULTS = ("*/*.ko", "host/multipath.o")
+_NVME_RESULTS = ("*/*.ko", "host/multipath*.o")
 _LIBRARY_RESULTS = ("libmultipath.ko", "Module.symvers", "rust/liblibmultipath.rmeta", "rust/.libmultipath.o.cmd",
                     "rust/bindings_generated.rs")
 _SAMPLE_RESULTS = ("samples/*.ko",)

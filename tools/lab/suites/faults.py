@@ -91,7 +91,7 @@ class _Guest:
 
 def _glue() -> list:
     """The functions of NVMe that are on the library."""
-    built = kernel.place(kernel.SANITIZE) / "nvme" / "ours" / "drivers" / "nvme" / "host" / "multipath.o"
+    built = kernel.place(kernel.SANITIZE) / "nvme" / "ours" / "drivers" / "nvme" / "host" / "multipath_lib.o"
     try:
         symbols = process.output(["nm", "--defined-only", built])
     except subprocess.CalledProcessError as failure:
