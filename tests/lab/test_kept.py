@@ -251,6 +251,21 @@ def test_every_variant_of_nvme_has_its_own_files():
     assert "tests/bench/nvme.c" in names["bench-stock"]
 
 
+def test_nvme_without_multipath_is_kept_without_its_object(trees, monkeypatch):
+    asked = []
+    monkeypatch.setattr(modules.kernel, "ensure", lambda name: BUILT)
+    monkeypatch.setattr(modules.kernel, "place", lambda name: paths.BUILD)
+    monkeypatch.setattr(modules, "_home", lambda name, built: paths.BUILD)
+    monkeypatch.setattr(modules, "_library", lambda name, built: None)
+    monkeypatch.setattr(modules, "_make", lambda step, built, output, files, results, *rest: asked.append(results))
+    symbols = paths.BUILD / "modules" / "lib" / "Module.symvers"
+    symbols.parent.mkdir(parents=True)
+    symbols.write_text("")
+    modules.check_without_multipath()
+    modules._nvme("ours", "x86_64", BUILT, [])
+    assert ["host/multipath.o" in results for results in asked] == [False, True]
+
+
 # Other people's crates
 
 @pytest.fixture

@@ -47,7 +47,8 @@ _BAD = paths.ROOT / "tests" / "bad"
 _HOLD = paths.ROOT / "tests" / "hold"
 _AWAKE = paths.ROOT / "tests" / "awake"
 #: What others need of a build of NVMe, and of the library; the bench and the checks read more than the modules.
-_NVME_RESULTS = ("*/*.ko", "host/multipath*.o")
+_MODULES = ("*/*.ko",)
+_NVME_RESULTS = (*_MODULES, "host/multipath*.o")
 _LIBRARY_RESULTS = ("libmultipath.ko", "Module.symvers", "rust/liblibmultipath.rmeta", "rust/.libmultipath.o.cmd",
                     "rust/bindings_generated.rs")
 _SAMPLE_RESULTS = ("samples/*.ko",)
@@ -188,7 +189,7 @@ def check_without_multipath(name: str = kernel.PLAIN) -> None:
         without.parent.mkdir(parents=True, exist_ok=True)
         write(without, b"#undef CONFIG_NVME_MULTIPATH\n")
         _nvme("ours-without-multipath", name, built,
-              [*_ours_flags(home, f"-include {without}", chosen=""), "CONFIG_NVME_MULTIPATH="])
+              [*_ours_flags(home, f"-include {without}", chosen=""), "CONFIG_NVME_MULTIPATH="], _MODULES)
 
 
 def _home(name: str, built: kernel.KernelBuild) -> Path:
@@ -233,8 +234,8 @@ def _module(name: str, built: kernel.KernelBuild, source: Path, what: str, varia
 
 def _make(step, built: kernel.KernelBuild, output: Path, files: list, results: tuple, variables: list, prepare=None,
           texts: tuple = ()) -> None:
-    """Has make build what goes to `output`, after `prepare()`, from these files of the project and these texts; or has it
-    taken from the cache.
+    """Has make build what goes to `output`, after `prepare()`, from these files of the project and these texts, unless it
+    is in the cache.
     """
     def make():
         if prepare:
@@ -270,12 +271,12 @@ def _choose(option: str, include: Path = _INCLUDE) -> str:
     return f"-I{include}" + (f" -D{option}=1" if option else "")
 
 
-def _nvme(which: str, name: str, built: kernel.KernelBuild, variables: list) -> Path:
+def _nvme(which: str, name: str, built: kernel.KernelBuild, variables: list, results: tuple = _NVME_RESULTS) -> Path:
     """Builds one variant of NVMe; returns where its objects are."""
     tree = kernel.place(name) / "nvme" / which
     symbols = [Path(word.removeprefix(_SYMBOLS)).read_text() for word in variables if word.startswith(_SYMBOLS)]
     with log.step(f"nvme-{which}{kernel.suffix(name)}", "building NVMe") as step:
-        _make(step, built, tree / _NVME, _laid_over(which), _NVME_RESULTS, [f"M={tree / _NVME}", *variables],
+        _make(step, built, tree / _NVME, _laid_over(which), results, [f"M={tree / _NVME}", *variables],
               lambda: _lay_out(step, tree, built, which), (which, *symbols))
     return tree / _NVME
 
