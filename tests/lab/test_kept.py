@@ -77,8 +77,9 @@ class Make:
             "deps_lib.o := \\\n"
             + "".join(f"  {paths.ROOT}/{name} \\\n" for name in others) + "  /usr/include/stdio.h \\\n")
 
-    def ensure(self, *texts, built=BUILT):
-        kept.build(self.step, self.output, lambda: kept.key(built, *texts, *sources()), RESULTS, self, sources())
+    def ensure(self, *texts, built=BUILT, names_its_tree=False):
+        kept.build(self.step, self.output, lambda: kept.key(built, *texts, *sources()), RESULTS, self, sources(),
+                   names_its_tree)
         return (self.output / "lib.ko").read_text()
 
 
@@ -193,15 +194,37 @@ def test_what_fails_is_not_kept(make, monkeypatch):
             make.ensure()
 
 
-def test_what_is_taken_leaves_nothing_of_other_sources(make, trees, monkeypatch):
+def test_make_finds_its_objects_and_nothing_that_was_taken(make, trees, monkeypatch):
     make.ensure()
     move(monkeypatch, trees[1])
     sources()[0].write_text("other")
     make.ensure()
-    assert (make.output / "left.o").exists()
     sources()[0].write_text("of Kbuild")
+    assert "other" not in make.ensure() and make.times == 2
+    found, whole = [], Make.__call__
+
+    def look(self):
+        found.extend(file.name for file in self.output.rglob("*") if file.is_file())
+        whole(self)
+    monkeypatch.setattr(Make, "__call__", look)
+    sources()[0].write_text("another")
+    assert "another" in make.ensure() and found == ["left.o"]
+
+
+def test_what_was_taken_in_part_is_not_believed(make, trees, monkeypatch):
     make.ensure()
-    assert make.times == 2 and not (make.output / "left.o").exists()
+    move(monkeypatch, trees[1])
+
+    def fail(*words):
+        raise OSError("no space")
+    with monkeypatch.context() as patch:
+        patch.setattr(kept.shutil, "copy2", fail)
+        patch.setattr(kept, "_keep", lambda *words: None)
+        make.ensure()
+    assert make.times == 2
+    (make.output / "lib.ko").write_text("cut o")
+    kept._write_mark(make.output, "interrupted", [make.output / "lib.ko"], taken=True)
+    assert "cut o" not in make.ensure()
 
 
 def test_what_is_gone_or_cut_off_is_built(make):
@@ -221,12 +244,13 @@ def test_what_is_gone_or_cut_off_is_built(make):
     assert make.times == 3
 
 
-def test_a_module_that_names_its_tree_is_not_kept(make, trees, monkeypatch):
+@pytest.mark.parametrize("may", [False, True])
+def test_a_module_that_names_its_tree_is_not_kept_unless_it_may(make, trees, monkeypatch, may):
     make.says = str(trees[0])
-    make.ensure()
+    make.ensure(names_its_tree=may)
     move(monkeypatch, trees[1])
-    make.ensure()
-    assert make.times == 2
+    make.ensure(names_its_tree=may)
+    assert make.times == (1 if may else 2)
 
 
 def test_old_builds_are_forgotten_and_so_are_those_that_take_too_much_space(make, monkeypatch):

@@ -61,7 +61,7 @@ def ensure(name: str = kernel.PLAIN) -> Path:
     with log.step(f"doctests{kernel.suffix(name)}", "building the documentation's examples") as step:
         of_library = kept.key_of(library.directory)
         kept.build(step, home / "module", lambda: of_library and kept.key(library.built, of_library, *files),
-                   (f"{MODULE}.ko",), lambda: _build(step, library, home), files)
+                   (f"{MODULE}.ko",), lambda: _build(step, library, home), files, library.built.sanitizes)
     return home / "module"
 
 

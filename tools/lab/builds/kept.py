@@ -60,25 +60,40 @@ def key_of(output: Path) -> str:
         return ""
 
 
-def build(step, output: Path, ask_key, results: tuple, make, files=()) -> None:
+def build(step, output: Path, ask_key, results: tuple, make, files=(), names_its_tree=False) -> None:
     """Fills the directory `output`: as it is, if it is of the key that `ask_key()` says; else from the cache, or by
     `make()`.
 
     `results` are patterns of what others need of it. `files` are those of the project that the key has. Nothing is kept
-    if one of them has changed meanwhile.
+    if one of them has changed meanwhile, or if the name of the tree is in the results. With `names_its_tree` it may be:
+    KASAN knows in which file each variable is, and only its reports show that.
     """
-    mark, at = output / _MARK, ask_key()
+    at = ask_key()
     if at and (_is_there(output, at) or _restore(step, output, at)):
         return
-    mark.unlink(missing_ok=True)
+    _clear(output)
     make()
     if not at or ask_key() != at:
         return
     if unknown := undeclared(output, files):
         step.failed(f"make reads {', '.join(unknown)}, which the key of what is kept does not have")
     made = patterns.files(*results, place=output)
-    _keep(step, output, at, made)
-    mark.write_text(json.dumps({"key": at, "files": [str(file.relative_to(output)) for file in made]}))
+    _keep(step, output, at, made, names_its_tree)
+    _write_mark(output, at, made, taken=False)
+
+
+def _clear(output: Path) -> None:
+    """Leaves a directory to make: with its own objects, and without files from the cache, which are of other ones."""
+    if key_of(output) and json.loads((output / _MARK).read_text())["taken"]:
+        for name in _names(output):
+            (output / name).unlink(missing_ok=True)
+    (output / _MARK).unlink(missing_ok=True)
+
+
+def _write_mark(output: Path, at: str, files: list, taken: bool) -> None:
+    """Says which files of a directory are of a key, and whether the cache had them."""
+    names = [str(file.relative_to(output)) for file in files]
+    (output / _MARK).write_text(json.dumps({"key": at, "files": names, "taken": taken}))
 
 
 def undeclared(output: Path, files) -> list:
@@ -108,34 +123,37 @@ def _home() -> Path:
 
 
 def _restore(step, output: Path, at: str) -> bool:
-    """Takes a directory from the cache, if it is there. Whatever make left there goes, since it is of other sources."""
+    """Takes files of a directory from the cache, if they are there. Objects that make left stay for its next time."""
     place = _home() / at
     if not cache.finished(place):
         return False
     with suppress(OSError):
         os.utime(place)
-        shutil.rmtree(output, ignore_errors=True)
-        for name in _names(place):
+        names = _names(place)
+        output.mkdir(parents=True, exist_ok=True)
+        # If this is interrupted, the mark says what to clear away.
+        _write_mark(output, "interrupted", [output / name for name in names], taken=True)
+        for name in names:
             _copy(place / name, output / name, _TREE, str(paths.ROOT).encode())
-        shutil.copyfile(place / _MARK, output / _MARK)
+        _write_mark(output, at, [output / name for name in names], taken=True)
         log.info(f"{step.name}: built before, from the same")
         return True
     return False
 
 
-def _keep(step, output: Path, at: str, files: list) -> None:
+def _keep(step, output: Path, at: str, files: list, names_its_tree: bool) -> None:
     """Puts files of a directory into the cache, whole or not at all."""
-    named = [file.name for file in files if _names_the_tree(file)]
+    named = [file.name for file in files if not names_its_tree and _names_the_tree(file)]
     if named:
         log.info(f"{step.name}: not kept, since {named[0]} has the name of this directory")
         return
     _home().mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=".part-", dir=_home()))
     try:
-        names = [str(file.relative_to(output)) for file in files]
-        for name in names:
-            _copy(output / name, part / name, str(paths.ROOT).encode(), _TREE)
-        (part / _MARK).write_text(json.dumps({"key": at, "files": names}))
+        kept = [part / file.relative_to(output) for file in files]
+        for file, target in zip(files, kept, strict=True):
+            _copy(file, target, str(paths.ROOT).encode(), _TREE)
+        _write_mark(part, at, kept, taken=False)
         cache.finish(part)
         with suppress(OSError):  # another run was faster
             part.rename(_home() / at)

@@ -234,14 +234,13 @@ def _module(name: str, built: kernel.KernelBuild, source: Path, what: str, varia
 
 def _make(step, built: kernel.KernelBuild, output: Path, files: list, results: tuple, variables: list, prepare=None,
           texts: tuple = ()) -> None:
-    """Has make build what goes to `output`, after `prepare()`, from these files of the project and these texts, unless it
-    is in the cache.
-    """
+    """Has make build what goes to `output`, after `prepare()`, from these files and texts, unless the cache has it."""
     def make():
         if prepare:
             prepare()
         step.run([*built.make(), *variables, "modules"], env=kernel.environment(), show=kernel.show)
-    kept.build(step, output, lambda: kept.key(built, *variables, *texts, *files), results, make, files)
+    kept.build(step, output, lambda: kept.key(built, *variables, *texts, *files), results, make, files,
+               built.sanitizes)
 
 
 def _has_configfs(built: kernel.KernelBuild) -> bool:
