@@ -84,7 +84,7 @@ def build(step, output: Path, ask_key, results: tuple, make, files=(), names_its
 
 def _clear(output: Path) -> None:
     """Leaves a directory to make: with its own objects, and without files from the cache, which are of other ones."""
-    if key_of(output) and json.loads((output / _MARK).read_text())["taken"]:
+    if key_of(output) and json.loads((output / _MARK).read_text()).get("taken", True):
         for name in _names(output):
             (output / name).unlink(missing_ok=True)
     (output / _MARK).unlink(missing_ok=True)
