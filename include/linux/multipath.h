@@ -988,7 +988,7 @@ static inline bool mpath_request_uncount(struct mpath_device *dev, u16 counted)
 
 /**
  * mpath_request_done() - a request has ended
- * @dev: the path that it was sent to
+ * @dev: the path that it was sent to; its head is still there
  * @counted: what mpath_request_start() returned for it, once. With
  *	MPATH_NOT_COUNTED nothing happens, so a driver need not remember whether
  *	it has counted a request

@@ -282,6 +282,8 @@ pub(super) struct FakePath {
     node: i32,
     /// Null, or the head that the path is on, with a reference.
     head: Atomic<*mut bindings::mpath_head>,
+    /// Null, or the head that the path was on when bios were held, with a reference until they end.
+    held_for: Atomic<*mut bindings::mpath_head>,
     /// Is it on that head's list?
     listed: Atomic<bool>,
     behaviour: Atomic<u32>,
@@ -332,6 +334,7 @@ impl FakePath {
                 access: options.access,
                 node: options.node,
                 head: Atomic::new(core::ptr::null_mut()),
+                held_for: Atomic::new(core::ptr::null_mut()),
                 listed: Atomic::new(false),
                 behaviour: Atomic::new(Behaviour::Complete as u32),
                 to_fail: Atomic::new(0),
@@ -475,7 +478,11 @@ impl FakePath {
             ffi::mpath_remove_sysfs_link(self.dev());
             let is_last = self.listed.load(Relaxed) && self.unlink();
             ffi::mpath_synchronize(head);
-            ffi::mpath_put_head(head);
+            if self.log.lock().counted.is_empty() {
+                ffi::mpath_put_head(head);
+            } else {
+                self.held_for.store(head, Relaxed);
+            }
             is_last
         }
     }
@@ -582,6 +589,13 @@ impl FakePath {
             }
             // SAFETY: As in `held()`.
             bio = unsafe { (*bio).bi_next };
+        }
+        drop(log);
+
+        let head = self.held_for.xchg(core::ptr::null_mut(), Full);
+        if !head.is_null() {
+            // SAFETY: `remove()` has left its reference, once.
+            unsafe { ffi::mpath_put_head(head) };
         }
         list
     }
