@@ -287,7 +287,7 @@ def test_nvme_without_multipath_is_kept_without_its_object(trees, monkeypatch):
     symbols.write_text("")
     modules.check_without_multipath()
     modules._nvme("ours", "x86_64", BUILT, [])
-    assert ["host/multipath.o" in results for results in asked] == [False, True]
+    assert ["host/multipath*.o" in results for results in asked] == [False, True]
 
 
 # Other people's crates
