@@ -55,10 +55,10 @@ use kernel::sync::atomic::Relaxed;
 
 /// The directory, from the first file until [`destroy`].
 static DIRECTORY: Entry = Entry::new();
-/// Who makes it, or a file in it.
+/// Held by the one that makes it, or a file in it.
 static MAKER: Alone = Alone::new();
 
-/// Who lets bios go that fences hold.
+/// The end of a wait for a fence.
 const FENCE_OPENS: &str = "the lost controller cannot carry them out any more";
 
 /// Removes the directory. Sleeps.
@@ -196,8 +196,8 @@ impl MpathHead {
         Ok(())
     }
 
-    /// Who ends the wait of what is in the lot. Who has been kicked comes before those who have yet
-    /// to do something.
+    /// The one that ends the wait of bios in the lot. One that has been kicked comes before those
+    /// that have yet to do something.
     fn ender(&self) -> Ender {
         let section = self.read();
         let enders = || section.iter().map(ender_of);
@@ -305,7 +305,7 @@ fn show_state(path: &MpathDevice, state: PathState, f: &mut fmt::Formatter<'_>) 
     writeln!(f, "  pauses {}", record.rests.load(Relaxed))
 }
 
-/// What the block layer has counted of the path's disk.
+/// Shows the block layer's counts of the path's disk.
 fn show_carried(path: &MpathDevice, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let disk = path.disk();
     let carried = disk.carried();

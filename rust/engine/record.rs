@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is noted of paths, ports and heads for people who ask: since when something is as it is,
+//! Notes on paths, ports and heads for people who ask: since when something is as it is,
 //! and how often something has happened that is slow anyway.
 //!
 //! Nobody decides anything by it, so no order matters: whoever reads it beside a change may see the
@@ -47,8 +47,8 @@ pub(crate) fn msecs_since(tick: u64) -> u64 {
     msecs(now().saturating_sub(tick))
 }
 
-/// What in a path's state has a time of its own, but for the reasons not to use it, which come
-/// first.
+/// The parts of a path's state that have a time of their own, but for the reasons not to use it,
+/// which come first.
 #[derive(Clone, Copy)]
 pub(crate) enum Timed {
     /// How the storage is reached.
@@ -63,7 +63,7 @@ const QUIET_MSECS: u32 = 60_000;
 const TIMES: usize = Timed::Trust as usize + 1;
 const _: () = assert!(TIMES == bindings::MPATH_TIMES as usize);
 
-/// What is noted of a path: `struct mpath_record`.
+/// The notes on a path: `struct mpath_record`.
 #[repr(C)]
 pub(crate) struct Record {
     since: [Atomic<u64>; TIMES],

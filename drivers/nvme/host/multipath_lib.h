@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the rest of the driver knows of NVMe multipath by the multipath library,
- * multipath_lib.c. nvme.h includes this in place of what it has for the driver's
+ * The interface of multipath_lib.c, NVMe multipath by the multipath library, for
+ * the rest of the driver. nvme.h includes this in place of what it has for the driver's
  * own multipath code, and for none.
  */
 
