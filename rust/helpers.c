@@ -161,14 +161,7 @@ struct mpath_turn *mpath_helper_turn_of(struct mpath_turn __percpu *turns,
 
 struct mpath_port_cpu __percpu *mpath_helper_alloc_port_cpus(void)
 {
-	struct mpath_port_cpu __percpu *cpus;
-	int cpu;
-
-	cpus = alloc_percpu(struct mpath_port_cpu);
-	if (cpus)
-		for_each_possible_cpu(cpu)
-			per_cpu_ptr(cpus, cpu)->next_look = jiffies;
-	return cpus;
+	return alloc_percpu(struct mpath_port_cpu);
 }
 
 void mpath_helper_free_port_cpus(struct mpath_port_cpu __percpu *cpus)
@@ -185,11 +178,6 @@ mpath_helper_port_cpu(struct mpath_port_cpu __percpu *cpus, u32 cpu)
 u32 mpath_helper_cpu(void)
 {
 	return raw_smp_processor_id();
-}
-
-u32 mpath_helper_possible_cpus(void)
-{
-	return num_possible_cpus();
 }
 
 u32 mpath_helper_cpu_ids(void)

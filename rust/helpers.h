@@ -41,7 +41,6 @@ void mpath_helper_free_port_cpus(struct mpath_port_cpu __percpu *cpus);
 struct mpath_port_cpu *
 mpath_helper_port_cpu(struct mpath_port_cpu __percpu *cpus, u32 cpu);
 u32 mpath_helper_cpu(void);
-u32 mpath_helper_possible_cpus(void);
 u32 mpath_helper_cpu_ids(void);
 u32 mpath_helper_next_cpu(int cpu);
 

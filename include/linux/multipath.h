@@ -171,15 +171,21 @@ enum mpath_port_state {
  * @active: private, how many of those that began on this CPU are in flight
  * @others: private, how many the other CPUs had in flight when this one looked, on
  *	average, in units of 1 / 2^MPATH_FRACTION_BITS
- * @next_look: private, when it may look again
- * @looks: private, how often it has looked
+ * @tick: private, when it looked last
+ * @next: private, the CPU at whose record it looks next
+ * @seen: private, how many requests it has seen in this round
+ * @busy: private, how many CPUs it has seen in this round that have any in flight
+ * @rounds: private, how often it has been round
  */
 struct mpath_port_cpu {
 	atomic_t		active;
 	unsigned int		others;
-	unsigned int		next_look;
-	unsigned int		looks;
-};
+	unsigned int		tick;
+	unsigned int		next;
+	unsigned int		seen;
+	unsigned int		busy;
+	unsigned int		rounds;
+} __aligned(32);
 
 /**
  * struct mpath_port - what all paths through one controller share

@@ -92,26 +92,22 @@ impl MpathPort {
 }
 
 const _: () = assert!(size_of::<Record>() == size_of::<bindings::mpath_port_cpu>());
+const _: () = assert!(align_of::<Record>() == align_of::<bindings::mpath_port_cpu>());
 const _: () = assert!(depth::FRACTION_BITS == bindings::MPATH_FRACTION_BITS);
 
 impl depth::Port for MpathPort {
-    fn cpus(&self) -> impl Iterator<Item = u32> {
+    fn cpus(&self, first: u32) -> impl Iterator<Item = u32> {
         // SAFETY: Any context.
         let ids = unsafe { bindings::mpath_helper_cpu_ids() };
-        let mut last = -1;
+        let mut last = first as i32 - 1;
 
         core::iter::from_fn(move || {
-            // SAFETY: Any context; -1 or a CPU comes before the next one.
+            // SAFETY: Any context; -1 or any other number comes before the next CPU.
             let cpu = unsafe { bindings::mpath_helper_next_cpu(last) };
 
             last = cpu as i32;
             (cpu < ids).then_some(cpu)
         })
-    }
-
-    fn cpu_count(&self) -> u32 {
-        // SAFETY: Any context.
-        unsafe { bindings::mpath_helper_possible_cpus() }
     }
 
     fn record(&self, cpu: u32) -> &Record {

@@ -6,8 +6,10 @@
 //! on, until it ends, wherever it ends. So no request writes a line that all CPUs use.
 //!
 //! For a CPU the depth of a port is what its own record counts, which is exact, and what it knows
-//! of the others. Once in a tick it looks at what they have in flight through all ports that a head
-//! chooses from ([`catch_up`]).
+//! of the others. In a tick it looks at what some of them have in flight through all ports that a
+//! head chooses from, and in the next tick at what the next ones have ([`catch_up`]). When it has
+//! been round, it knows. It reads few records at a time, since it does so in an interrupt, and there
+//! may be hundreds of CPUs. On a machine with few of them it is round at once.
 //!
 //! A CPU looks when the first of its requests in a tick ends, not when one begins. For a request
 //! that has ended makes no room: its submitter replaces it as soon as it runs. Requests of a port
@@ -31,16 +33,22 @@
 use crate::pure::sync::AtomicU32;
 
 /// A CPU's record of the requests in flight through a port: `struct mpath_port_cpu`.
-#[repr(C)]
+#[repr(C, align(32))]
 pub struct Record {
     /// How many that began on this CPU are in flight.
     active: AtomicU32,
     /// How many others had in flight when this CPU looked, on average, as a depth.
     others: AtomicU32,
-    /// The tick from which on this CPU may look again.
-    next_look: AtomicU32,
-    /// How often it has looked since it forgot; no more than [`PATIENCE`].
-    looks: AtomicU32,
+    /// The tick in which this CPU looked last.
+    tick: AtomicU32,
+    /// The CPU at whose record it looks next.
+    next: AtomicU32,
+    /// How many requests it has seen in this round.
+    seen: AtomicU32,
+    /// How many CPUs it has seen in this round that have any in flight.
+    busy: AtomicU32,
+    /// How often it has been round since it forgot; no more than [`PATIENCE`].
+    rounds: AtomicU32,
 }
 
 #[cfg(not(CONFIG_RUST))]
@@ -49,8 +57,11 @@ impl Default for Record {
         Self {
             active: AtomicU32::new(0),
             others: AtomicU32::new(0),
-            next_look: AtomicU32::new(0),
-            looks: AtomicU32::new(0),
+            tick: AtomicU32::new(0),
+            next: AtomicU32::new(0),
+            seen: AtomicU32::new(0),
+            busy: AtomicU32::new(0),
+            rounds: AtomicU32::new(0),
         }
     }
 }
@@ -66,10 +77,9 @@ impl Record {
         (self.own() << FRACTION_BITS).wrapping_add(self.others.load())
     }
 
-    /// Moves one in `weight` parts of the way to how many requests others were seen to have in
-    /// flight.
-    fn learn(&self, seen: u32, weight: u32) {
-        let seen = seen << FRACTION_BITS;
+    /// Moves one in `weight` parts of the way to what was seen in the round, and begins the next.
+    fn learn(&self, weight: u32) {
+        let seen = self.seen.load() << FRACTION_BITS;
         let known = self.others.load();
         let step = known.abs_diff(seen).div_ceil(weight);
 
@@ -78,6 +88,25 @@ impl Record {
         } else {
             known - step
         });
+        self.begin_round();
+    }
+
+    /// Takes others to have so many in flight, as a depth, and begins a round.
+    fn forget(&self, others: u32) {
+        self.others.store(others);
+        self.begin_round();
+    }
+
+    fn begin_round(&self) {
+        self.next.store(0);
+        self.seen.store(0);
+        self.busy.store(0);
+    }
+
+    /// Adds what another CPU has in flight to what was seen in the round.
+    fn see(&self, requests: u32) {
+        self.seen.store(self.seen.load().wrapping_add(requests));
+        self.busy.store(self.busy.load() + u32::from(requests > 0));
     }
 
     /// A request begins: what `mpath_request_start()` counts.
@@ -95,11 +124,8 @@ impl Record {
 
 /// A port, and what CPUs know of it.
 pub trait Port {
-    /// All CPUs that there can be, also those that are offline.
-    fn cpus(&self) -> impl Iterator<Item = u32>;
-
-    /// How many these are.
-    fn cpu_count(&self) -> u32;
+    /// All CPUs that there can be from this one on, also those that are offline.
+    fn cpus(&self, first: u32) -> impl Iterator<Item = u32>;
 
     /// The record of one of them.
     fn record(&self, cpu: u32) -> &Record;
@@ -107,45 +133,38 @@ pub trait Port {
 
 /// How many requests are in flight through a port. Exact while none begins or ends. Any context.
 pub fn in_flight(port: &impl Port) -> u32 {
-    InFlight::on(port, |_| true).requests
+    port.cpus(0)
+        .map(|cpu| port.record(cpu).own())
+        .fold(0, u32::wrapping_add)
 }
 
-/// The requests that some CPUs have in flight through a port.
-#[derive(Clone, Copy, Default)]
-struct InFlight {
-    /// How many these are.
-    requests: u32,
-    /// How many of the CPUs have any.
-    cpus: u32,
-}
+/// A CPU looks at the next `count` records of a port. Returns whether it has been round.
+fn look(port: &impl Port, cpu: u32, count: usize) -> bool {
+    let own = port.record(cpu);
+    let mut others = port.cpus(own.next.load()).filter(|other| *other != cpu);
 
-impl InFlight {
-    /// Those of the CPUs that are meant. Reads the record of each.
-    fn on(port: &impl Port, is_meant: impl Fn(u32) -> bool) -> Self {
-        port.cpus()
-            .filter(|cpu| is_meant(*cpu))
-            .map(|cpu| port.record(cpu).own())
-            .fold(Self::default(), |all, requests| Self {
-                requests: all.requests.wrapping_add(requests),
-                cpus: all.cpus + u32::from(requests > 0),
-            })
+    for other in others.by_ref().take(count) {
+        own.see(port.record(other).own());
+        own.next.store(other + 1);
     }
+    others.next().is_none()
 }
 
 /// A depth is a number of requests in fractions: its unit is one of these to the power of two.
 pub const FRACTION_BITS: u32 = 8;
-/// After so many looks what a CPU sees does not count for less any more.
+/// After so many rounds what a CPU sees does not count for less any more.
 const PATIENCE: u32 = 8;
-/// How many records a CPU reads in a tick, on average. More ports and CPUs are looked at less
-/// often.
+/// How many records of others a CPU reads in a tick; more only where there are more ports than that,
+/// one of each then.
 const RECORDS_PER_TICK: usize = 64;
 /// After how many ticks without a request a CPU forgets what it knew.
 const LONG: u32 = 64;
 
 /// A CPU's chance to learn what other CPUs have in flight through the ports that a head chooses
-/// from. Called at most once in a tick, numbered `now`; ticks may wrap around. Any context.
+/// from. Called at most once in a tick for a head, numbered `now`; ticks may wrap around. Any
+/// context.
 ///
-/// `has_changed` says that these are not the ports of the CPU's last call, which was so many ticks
+/// `has_changed` says that these are not the ports of the head's last call, which was so many ticks
 /// ago.
 pub fn catch_up<'a, P: Port + 'a>(
     ports: impl Iterator<Item = &'a P> + Clone,
@@ -154,49 +173,40 @@ pub fn catch_up<'a, P: Port + 'a>(
     ago: u32,
     now: u32,
 ) {
-    // Heads with the same ports look for each other as well.
-    let Some(first) = ports.clone().next() else {
+    let records = ports.clone().map(|port| port.record(cpu));
+    let len = ports.clone().count();
+    let Some(first) = records.clone().next() else {
         return;
     };
-    let own = first.record(cpu);
-    let must_forget = has_changed || ago > LONG;
 
-    if !must_forget && (now.wrapping_sub(own.next_look.load()) as i32) < 0 {
-        return;
-    }
+    if has_changed || ago > LONG {
+        let known = records.clone().map(|record| record.others.load());
+        let mean = known.fold(0, u32::wrapping_add) / len as u32;
 
-    let elsewhere = |port| InFlight::on(port, |other| other != cpu);
-    let all = ports
-        .clone()
-        .map(elsewhere)
-        .fold(InFlight::default(), |all, one| InFlight {
-            requests: all.requests.wrapping_add(one.requests),
-            cpus: all.cpus.max(one.cpus),
-        });
-    let len = ports.clone().count();
-
-    if must_forget {
-        let mean = (all.requests << FRACTION_BITS) / len as u32;
-
-        for (place, port) in ports.enumerate() {
-            port.record(cpu)
-                .others
-                .store(mean.wrapping_add(part(cpu, place as u32)));
+        for (place, record) in records.enumerate() {
+            record.forget(mean.wrapping_add(part(cpu, place as u32)));
         }
-        own.looks.store(0);
-        own.next_look.store(now.wrapping_add(1));
+        first.rounds.store(0);
+        first.tick.store(now);
         return;
     }
 
-    let looks = own.looks.load().saturating_add(1).min(PATIENCE);
-    let interval = (len * first.cpu_count() as usize).div_ceil(RECORDS_PER_TICK);
-
-    for port in ports {
-        port.record(cpu)
-            .learn(elsewhere(port).requests, looks * (all.cpus + 1));
+    // Heads with the same ports look for each other as well. Their requests may end on several CPUs.
+    let last = first.tick.load();
+    if last == now || first.tick.cmpxchg(last, now).is_err() {
+        return;
     }
-    own.looks.store(looks);
-    own.next_look.store(now.wrapping_add(interval as u32));
+
+    let count = (RECORDS_PER_TICK / len).max(1);
+    let been_round = ports.map(|port| look(port, cpu, count)).fold(true, |all, one| all & one);
+
+    if been_round {
+        let busy = records.clone().map(|record| record.busy.load()).max();
+        let rounds = (first.rounds.load() + 1).min(PATIENCE);
+
+        records.for_each(|record| record.learn(rounds * (busy.unwrap_or(0) + 1)));
+        first.rounds.store(rounds);
+    }
 }
 
 /// A part of a request, another one for each CPU and place of a port.

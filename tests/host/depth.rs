@@ -17,7 +17,8 @@ use libmultipath::depth::{
     catch_up,
     in_flight,
     Port as _,
-    Record, //
+    Record,
+    FRACTION_BITS, //
 };
 use libmultipath::nodes::Node;
 use libmultipath::policy::{
@@ -61,11 +62,16 @@ enum Service {
     Batches(Time),
 }
 
+/// The CPU whose looks are counted.
+const LOOKER: u32 = 1;
+
 struct Port {
     records: Vec<Record>,
     service: Service,
     free_at: Cell<Time>,
     ended: Cell<u64>,
+    /// How often a record of another CPU than [`LOOKER`] has been read or written.
+    accesses: Cell<usize>,
 }
 
 impl Port {
@@ -75,20 +81,19 @@ impl Port {
             service,
             free_at: Cell::new(0),
             ended: Cell::new(0),
+            accesses: Cell::new(0),
         }
     }
 }
 
 impl depth::Port for Port {
-    fn cpus(&self) -> impl Iterator<Item = u32> {
-        0..self.cpu_count()
-    }
-
-    fn cpu_count(&self) -> u32 {
-        self.records.len() as u32
+    fn cpus(&self, first: u32) -> impl Iterator<Item = u32> {
+        first..self.records.len() as u32
     }
 
     fn record(&self, cpu: u32) -> &Record {
+        self.accesses
+            .set(self.accesses.get() + usize::from(cpu != LOOKER));
         &self.records[cpu as usize]
     }
 }
@@ -779,4 +784,39 @@ fn a_cpu_that_has_stopped_is_not_taken_to_go_on() {
 
     stop.reach = vec![2, 4];
     stop.differs_by_at_most(2.0);
+}
+
+/// A CPU looks at what others have in flight when a request of its own ends, so in an interrupt.
+///
+/// Shows L-13.
+#[test]
+fn a_cpu_looks_at_few_records_in_a_tick_on_any_machine() {
+    const TICKS: u32 = 20_000;
+
+    for (paths, cpus, most) in [(1, 4, 3), (4, 16, 60), (4, 512, 64), (16, 512, 64), (128, 512, 128)] {
+        let ports: Vec<_> = (0..paths)
+            .map(|_| Port::new(cpus, Service::Parallel(FAST)))
+            .collect();
+        let busy = 300 % cpus;
+
+        (0..7).for_each(|_| ports[0].records[busy].start());
+        for now in 0..TICKS {
+            ports.iter().for_each(|port| port.accesses.set(0));
+            catch_up(ports.iter(), LOOKER, now == 0, 1, now);
+
+            let accesses: usize = ports.iter().map(|port| port.accesses.get()).sum();
+            assert!(
+                accesses <= most,
+                "{accesses} records of {paths} paths on {cpus} CPUs in a tick"
+            );
+        }
+
+        // All the same it gets to know.
+        let knows = |port: &Port| port.records[LOOKER as usize].depth() as f64 / f64::from(1 << FRACTION_BITS);
+        let differs = knows(&ports[0]) - ports.get(1).map_or(0.0, knows);
+        assert!(
+            (differs - 7.0).abs() < 0.5,
+            "{differs:.2} requests of 7 known with {paths} paths on {cpus} CPUs"
+        );
+    }
 }

@@ -136,12 +136,8 @@ struct Port {
 }
 
 impl depth::Port for Port {
-    fn cpus(&self) -> impl Iterator<Item = u32> {
-        0..CPUS as u32
-    }
-
-    fn cpu_count(&self) -> u32 {
-        CPUS as u32
+    fn cpus(&self, first: u32) -> impl Iterator<Item = u32> {
+        first..CPUS as u32
     }
 
     #[inline(always)]
