@@ -88,8 +88,8 @@ pub fn of_path(state: PathState, port: PortState) -> Option<Ender> {
     Some(Ender::Requeue)
 }
 
-/// Who ends the wait of a bio on a head for whose paths [`of_path`] says `of_paths`; `None` when it
-/// must not wait.
+/// Says who ends the wait of a bio on a head for whose paths [`of_path`] says `of_paths`; `None`
+/// when it must not wait.
 pub fn of_head(word: HeadWord, mut of_paths: impl Iterator<Item = Option<Ender>>) -> Option<Ender> {
     if word.state() != HeadState::Live {
         return None;

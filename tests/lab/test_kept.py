@@ -430,8 +430,8 @@ def test_the_linker_is_told_each_functions_version():
 
 
 def test_fio_starts_with_the_libraries_that_take_the_place_of_others(monkeypatch):
-    if not (fio := layer.shutil.which("fio", path=layer._PATH)):
-        pytest.skip("there is no fio")
+    fio = layer.shutil.which("fio", path=layer._PATH)
+    assert fio, "there is no fio, which the lab installs"
     needed = dict(layer._NEEDED.findall(process.output(["ldd", fio])))
     unused = {name: layer.Path(file) for name, file in needed.items() if layer._UNUSED.fullmatch(name)}
     home = paths.CACHE / "fio"
