@@ -527,6 +527,13 @@ def test_every_part_of_make_test_has_its_place():
     assert set(test.PARTS) == set(parts.OF_TEST)
 
 
+@pytest.mark.parametrize("has_both_kernels", (True, False))
+def test_every_part_of_make_test_is_in_one_lane_but_the_last(has_both_kernels):
+    lanes = parts.lanes_of_test(has_both_kernels)
+    assert sorted(name for lane in lanes for name in lane) == sorted(parts.OF_TEST[:-1])
+    assert (("sanitize",) in lanes) == (not has_both_kernels)
+
+
 @pytest.mark.parametrize("left", (True, False))
 def test_a_guest_helps_when_it_may_and_something_is_left(monkeypatch, tmp_path, left):
     asked, waits = [], []

@@ -26,6 +26,16 @@ LANES_OF_TEST = (
 )
 #: All of them. The last asks what became of the others.
 OF_TEST = (*(name for lane in LANES_OF_TEST for name in lane), "defects")
+#: The part that needs a kernel of its own, which takes as long to build as the rest takes to run.
+_OF_ANOTHER_KERNEL = "sanitize"
+
+
+def lanes_of_test(has_both_kernels: bool) -> tuple:
+    """The parts of `make test` that run side by side. Nothing waits for a kernel that has to be built yet."""
+    if has_both_kernels:
+        return LANES_OF_TEST
+    others = (tuple(name for name in lane if name != _OF_ANOTHER_KERNEL) for lane in LANES_OF_TEST)
+    return (_OF_ANOTHER_KERNEL,), *others
 
 
 #: The parts that have ended in this command.
