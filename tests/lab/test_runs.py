@@ -251,7 +251,7 @@ def guest_of(monkeypatch, tmp_path, *lives, names=NAMES):
     monkeypatch.setattr(paths, "LOGS", tmp_path)
     step = type("Step", (), {"log": tmp_path / "e2e.log", "name": "e2e", "progress": lambda self, text: None})()
     queue = e2e._Queue(names, step)
-    return e2e._Guest(1, tmp_path, queue, step, False), queue
+    return e2e._Guest(1, tmp_path, queue, step, False, False), queue
 
 
 def play(monkeypatch, tmp_path, *lives, names=NAMES):
@@ -354,6 +354,7 @@ def test_a_file_of_which_one_test_runs_may_skip_the_others():
 def test_guests_are_emulated_unless_one_asks(monkeypatch):
     monkeypatch.delenv("ACCEL", raising=False)
     assert vm._accelerator(arch.HOSTS, False) == ["-cpu", "max", "-accel", "tcg,thread=multi"]
+    assert vm._accelerator(arch.HOSTS, False, in_turns=True) == ["-cpu", "max", "-accel", "tcg,thread=single"]
 
 
 def test_no_accelerator_that_there_is_not(monkeypatch):
@@ -373,6 +374,7 @@ def test_instructions_are_counted_where_the_cpu_is_emulated(monkeypatch):
     monkeypatch.setenv("ACCEL", "kvm")
     monkeypatch.setattr(vm.os, "access", lambda file, mode: True)
     assert vm._accelerator(arch.HOSTS, False) == ["-cpu", "host", "-accel", "kvm"]
+    assert vm._accelerator(arch.HOSTS, False, in_turns=True) == ["-cpu", "host", "-accel", "kvm"]
     assert vm._accelerator(arch.HOSTS, True) == ["-cpu", "max", "-accel", "tcg,thread=single"]
 
 
@@ -629,7 +631,7 @@ def test_no_day_is_refused(monkeypatch):
 
 def test_a_sample_has_every_test_in_one_form_and_what_has_failed(monkeypatch):
     chosen = []
-    monkeypatch.setattr(e2e, "run_cases", lambda names, which, may_help: chosen.extend(names) or Counts())
+    monkeypatch.setattr(e2e, "run_cases", lambda names, which, may_help, in_turns: chosen.extend(names) or Counts())
     forms = next(forms for forms in suite.VARIANTS.values() if len(forms) > 1)
     record.write("e2e", dict.fromkeys(forms, record.FAILED), whole=False)
     e2e.run_sample()
@@ -658,7 +660,8 @@ def test_a_variant_that_there_is_not_is_refused(monkeypatch, stock, one_pass):
 
 def test_the_library_without_one_pass_has_tests_of_its_own_each_day(monkeypatch):
     ran = []
-    monkeypatch.setattr(e2e, "run_cases", lambda names, which, part, most: ran.append((names, which, most)) or Counts())
+    monkeypatch.setattr(e2e, "run_cases", lambda names, which, part, most, in_turns:
+                        ran.append((names, which, most)) or Counts())
     for number in range(30):
         monkeypatch.setenv("DAY", str(datetime.date.fromordinal(739900 + number)))
         around.check()
@@ -669,7 +672,8 @@ def test_the_library_without_one_pass_has_tests_of_its_own_each_day(monkeypatch)
 
 def test_the_implementation_that_is_kept_has_tests_of_its_own_each_day(monkeypatch):
     ran = []
-    monkeypatch.setattr(e2e, "run_cases", lambda names, which, part, most: ran.append((names, which)) or Counts())
+    monkeypatch.setattr(e2e, "run_cases", lambda names, which, part, most, in_turns:
+                        ran.append((names, which)) or Counts())
     for number in range(30):
         monkeypatch.setenv("DAY", str(datetime.date.fromordinal(739900 + number)))
         kept.check()

@@ -45,6 +45,8 @@ PLACES = 4
 ASK_AGAIN_SECONDS = 0.5
 #: Seconds without a sign of life from a guest that is booting.
 BOOT_LIMIT = 120
+#: A guest that counts instructions executes those of one CPU at a time, and each by itself: its limits are longer.
+COUNTING_SLOWNESS = 3
 #: QEMU 7.2 with two emulated CPUs crashes now and then while the kernel looks for PCI devices; nothing of ours runs yet.
 BOOT_ATTEMPTS = 3
 #: A kernel says this when the host was too busy while it looked at its CPUs' timers. From then on another timer
@@ -137,7 +139,7 @@ class Result:
 
 def run(kernel, command, modules_dir, topology, timeout, console_log, rwdir,
         append="", smp=4, icount=False, plugin="", output=print, silence=None, answer=None,
-        leaks=True) -> Result:
+        leaks=True, in_turns=False) -> Result:
     """Boots `kernel`, runs the words of `command` in it, calls `output` with every line it prints.
 
     The command finds its modules in $MODULES and may leave files in `rwdir`. `append` is added to
@@ -147,7 +149,8 @@ def run(kernel, command, modules_dir, topology, timeout, console_log, rwdir,
     printed nothing; both are longer for a kernel with sanitizers, under which memory that was lost is
     looked for at the end, too, if `leaks` says so: to keep a record of all memory takes twice the time of
     everything else. `answer` is called with what the command asks the host for, if that is
-    nothing that every guest may ask for, and returns a line.
+    nothing that every guest may ask for, and returns a line. With `in_turns`, emulated CPUs take turns in one
+    thread of the host, instead of having one each.
     """
     rwdir, console_log = Path(rwdir).resolve(), Path(console_log).resolve()
     rwdir.mkdir(parents=True, exist_ok=True)
@@ -166,10 +169,11 @@ def run(kernel, command, modules_dir, topology, timeout, console_log, rwdir,
     for attempts_left in reversed(range(BOOT_ATTEMPTS)):
         with ExitStack() as stack:
             stack.enter_context(_a_place())
-            machine = _Machine(stack, kernel, topology, smp, icount, plugin)
+            machine = _Machine(stack, kernel, topology, smp, icount, plugin, in_turns)
             machine.lend(rwdir)
             machine.boot(parameters, console_log)
-            session = _Session(machine, output, answer, kernel.slowness, console_log if attempts_left else None)
+            slowness = kernel.slowness * (COUNTING_SLOWNESS if icount else 1)
+            session = _Session(machine, output, answer, slowness, console_log if attempts_left else None)
             result = session.follow(timeout, silence or timeout)
         if result and (not result.qemu or result.boot is not None):
             break
@@ -239,14 +243,14 @@ def _show_tail(console_log, result) -> None:
 class _Machine:
     """A QEMU process and the sockets to it; all of it ends with `stack`."""
 
-    def __init__(self, stack, kernel, topology, smp, icount, plugin):
+    def __init__(self, stack, kernel, topology, smp, icount, plugin, in_turns):
         self._stack = stack
         self._kernel = kernel
         self._fds = []
         self._arguments = [
             "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
             "-M", kernel.arch.machine, "-smp", _cpus(topology, smp), "-m", _memory(topology),
-            *_accelerator(kernel.arch, icount or plugin),
+            *_accelerator(kernel.arch, icount or plugin, in_turns),
             "-fsdev", f"local,id=host,path={kernel.root},security_model=none,readonly=on,multidevs=remap",
             "-device", "virtio-9p-pci,bus=pcie.0,fsdev=host,mount_tag=host",
             "-device", "virtio-rng-pci,bus=pcie.0",
@@ -396,13 +400,13 @@ class _Machine:
         return "QEMU is gone"
 
 
-def _accelerator(its, counts) -> list:
+def _accelerator(its, counts, in_turns=False) -> list:
     """The CPU, emulated or, with ACCEL=kvm, the host's own. Instructions can only be counted where it is emulated."""
     asked = os.environ.get("ACCEL") or "tcg"
     if asked not in ACCELERATORS:
         log.fail(f"ACCEL={asked} is none of {', '.join(ACCELERATORS)}")
     if counts or asked == "tcg":
-        return ["-cpu", its.cpu, "-accel", "tcg,thread=single" if counts else "tcg,thread=multi"]
+        return ["-cpu", its.cpu, "-accel", f"tcg,thread={'single' if counts or in_turns else 'multi'}"]
     if its != arch.HOSTS:
         log.fail(f"ACCEL=kvm has only the host's own CPU, which is not {its.name}")
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):

@@ -40,4 +40,4 @@ def check() -> Counts:
     """Runs those whose day it is."""
     names = rotation.some_of(IN_TURNS, SAMPLE)
     log.info(f"e2e around: {len(names)} end-to-end tests, as DAY={rotation.day()} has them")
-    return e2e.run_cases(names, "around", part="check", most=1)
+    return e2e.run_cases(names, "around", part="check", most=1, in_turns=True)

@@ -90,11 +90,12 @@ def run_sample(may_help=None) -> Counts:
     names = [rotation.one_of(variants, number) for number, variants in enumerate(suite.VARIANTS.values())]
     names += [name for name in suite.SHORT if known.get(name) == record.FAILED and name not in names]
     log.info(f"e2e: {len(names)} of {len(suite.SHORT)}, each test in one of its forms, as DAY={rotation.day()} has it")
-    return run_cases(names, "ours", may_help=may_help)
+    return run_cases(names, "ours", may_help=may_help, in_turns=True)
 
 
-def run_cases(names, which="", name: str = kernel.PLAIN, part="", leaks=True, may_help=None, most=GUESTS) -> Counts:
-    """Runs just these tests; `part` is how they are called together. `leaks` as in vm.run().
+def run_cases(names, which="", name: str = kernel.PLAIN, part="", leaks=True, may_help=None, most=GUESTS,
+              in_turns=False) -> Counts:
+    """Runs just these tests; `part` is how they are called together. `leaks` and `in_turns` as in vm.run().
 
     There are `most` guests at most; all but one begin when `may_help()` says so, if it is given.
     """
@@ -104,7 +105,7 @@ def run_cases(names, which="", name: str = kernel.PLAIN, part="", leaks=True, ma
     variant = ("" if which == "ours" else f"-{which}") + kernel.suffix(name) + (part and f"-{part}")
     with log.step(f"e2e-{which}{kernel.suffix(name)}{part and f'-{part}'}", f"{len(names)} tests") as step:
         queue = _Queue(names, step)
-        guests = [_Guest(number, kernel.place(name), queue, step, leaks)
+        guests = [_Guest(number, kernel.place(name), queue, step, leaks, in_turns)
                   for number in range(1, min(most, len(names)) + 1)]
         process.all_at_once([lambda: guests[0].run(built, directory),
                              *(lambda guest=guest: guest.help(built, directory, may_help) for guest in guests[1:])])
@@ -189,11 +190,12 @@ class _Queue:
 class _Guest:
     """Runs tests from a queue until it is empty, in one boot after the other."""
 
-    def __init__(self, number, place, queue, step, leaks):
+    def __init__(self, number, place, queue, step, leaks, in_turns):
         self._number = number
         self._place = place
         self._queue = queue
         self._leaks = leaks
+        self._in_turns = in_turns
         self._name = step.name
         self._log = step.log.with_name(f"{step.log.stem}-guest-{number}.log")
         self._log.write_text("")
@@ -226,7 +228,7 @@ class _Guest:
             result = vm.run(built, ["python3", "-m", "tests.e2e.run"], directory, MACHINES[self._machine],
                             sum(limits) + GRACE_SECONDS, console, lent, smp=CPUS, output=self._take,
                             silence=max(limits) + GRACE_SECONDS, answer=self._answer,
-                            leaks=self._leaks)
+                            leaks=self._leaks, in_turns=self._in_turns)
             if self._running:
                 self._done("failed", f"the guest: {result}, see {console}")
             elif result.status not in (0, FAILED) or not self._ran:
