@@ -8,6 +8,7 @@
 #include "helpers.h"
 
 EXPORT_SYMBOL_GPL(mpath_port_init);
+EXPORT_SYMBOL_GPL(mpath_port_init_sharing);
 EXPORT_SYMBOL_GPL(mpath_port_exit);
 EXPORT_SYMBOL_GPL(mpath_port_in_flight);
 EXPORT_SYMBOL_GPL(mpath_port_set_state);
@@ -17,6 +18,7 @@ EXPORT_SYMBOL_GPL(mpath_iopolicy_parse);
 EXPORT_SYMBOL_GPL(mpath_iopolicy_name);
 EXPORT_SYMBOL_GPL(mpath_iopolicy_set);
 EXPORT_SYMBOL_GPL(mpath_alloc_head);
+EXPORT_SYMBOL_GPL(mpath_head_iopolicy);
 EXPORT_SYMBOL_GPL(mpath_get_head);
 EXPORT_SYMBOL_GPL(mpath_tryget_head);
 EXPORT_SYMBOL_GPL(mpath_put_head);
@@ -56,6 +58,7 @@ EXPORT_SYMBOL_GPL(mpath_fence_held);
 EXPORT_SYMBOL_GPL(mpath_fence_msecs_left);
 EXPORT_SYMBOL_GPL(mpath_bio_failovers);
 EXPORT_SYMBOL_GPL(mpath_call_for_device);
+EXPORT_SYMBOL_GPL(mpath_call_for_all_devices);
 EXPORT_SYMBOL_GPL(mpath_cdev_ioctl);
 EXPORT_SYMBOL_GPL(mpath_cdev_uring_cmd);
 EXPORT_SYMBOL_GPL(mpath_bdev_submit_bio);
@@ -68,6 +71,7 @@ EXPORT_SYMBOL_GPL(mpath_bdev_get_unique_id);
 EXPORT_SYMBOL_GPL(mpath_bdev_report_zones);
 EXPORT_SYMBOL_GPL(mpath_pr_ops);
 EXPORT_SYMBOL_GPL(mpath_attr_group);
+EXPORT_SYMBOL_GPL(mpath_head_attr_group);
 EXPORT_SYMBOL_GPL(mpath_add_sysfs_links);
 EXPORT_SYMBOL_GPL(mpath_remove_sysfs_link);
 EXPORT_SYMBOL_GPL(mpath_numa_nodes_show);

@@ -105,6 +105,11 @@ export! {
         to_int(unsafe { MpathPort::init(port) })
     }
 
+    unsafe fn mpath_port_init_sharing(port: *mut mpath_port, other: *mut mpath_port) -> c_int {
+        // SAFETY: By the header nobody uses the port, and the other one outlives it.
+        to_int(unsafe { MpathPort::init_sharing(port, other) })
+    }
+
     unsafe fn mpath_port_exit(port: *mut mpath_port) {
         // SAFETY: By the header no path goes through the port.
         unsafe { MpathPort::exit(port) }
@@ -191,6 +196,11 @@ export! {
             Ok(head) => ARef::into_raw(head).cast().as_ptr(),
             Err(error) => error.to_ptr(),
         }
+    }
+
+    unsafe fn mpath_head_iopolicy(head: *mut mpath_head) -> *mut mpath_iopolicy {
+        // SAFETY: By the header.
+        unsafe { MpathHead::from_raw(head) }.group().as_raw()
     }
 
     unsafe fn mpath_get_head(head: *mut mpath_head) {
@@ -483,6 +493,19 @@ export! {
 
         // SAFETY: By the header.
         unsafe { MpathHead::from_raw(head).on_path(|path| cb(path.as_raw(), data)) }
+    }
+
+    unsafe fn mpath_call_for_all_devices(
+        head: *mut mpath_head,
+        cb: Option<unsafe extern "C" fn(*mut mpath_device, *mut c_void) -> c_int>,
+        data: *mut c_void,
+    ) -> c_int {
+        let Some(cb) = cb else {
+            return EINVAL.to_errno();
+        };
+
+        // SAFETY: By the header.
+        unsafe { MpathHead::from_raw(head).on_every_path(|path| cb(path.as_raw(), data)) }
     }
 
     unsafe fn mpath_cdev_ioctl(

@@ -15,11 +15,13 @@
  *   what its heads share (a subsystem, a target);
  * - gets a struct mpath_head from mpath_alloc_head() for every piece of
  *   storage, and its disk from mpath_alloc_head_disk();
- * - adds and removes paths, and tells the library what it learns about them:
- *   mpath_port_set_state(), mpath_device_set_access_state(),
- *   mpath_enable_device(), mpath_disable_device();
+ * - adds paths, starts them and removes them: mpath_add_device(),
+ *   mpath_start_device(), mpath_remove_device();
+ * - tells the library what it learns about them: mpath_port_set_state(),
+ *   mpath_device_set_access_state(), mpath_enable_device(),
+ *   mpath_disable_device();
  * - hands back the bios of a request that failed for a reason of the path:
- *   mpath_failover().
+ *   mpath_failover(), mpath_failover_request().
  *
  * The library never asks a driver whether a path is usable. The driver says
  * so when it changes, so that choosing a path calls nobody.
@@ -190,6 +192,7 @@ struct mpath_port_cpu {
 /**
  * struct mpath_port - what all paths through one controller share
  * @state: private, an enum mpath_port_state; see mpath_port_set_state()
+ * @shares: private, whether @cpus are another port's
  * @cpus: private, what each CPU knows; see mpath_request_start()
  * @changes: private, how often @state has been set
  * @mark: private, tells an initialised port from other memory
@@ -201,6 +204,7 @@ struct mpath_port_cpu {
  */
 struct mpath_port {
 	unsigned int			state;
+	unsigned int			shares;
 	struct mpath_port_cpu __percpu	*cpus;
 	u64				changes;
 	unsigned long			mark;
@@ -411,12 +415,29 @@ struct mpath_head {
 int mpath_port_init(struct mpath_port *port);
 
 /**
+ * mpath_port_init_sharing() - initialise a port that counts with another one
+ * @port: as for mpath_port_init()
+ * @other: initialised, and not freed by mpath_port_exit() before @port
+ *
+ * For a driver in which several things have a state of their own and share what
+ * gets busy: logical units, or targets, behind one host. @port has its own state
+ * and its own name. Requests through it are in flight on @other as well, so that the
+ * queue-depth policy sees what @other has to do. Allocates nothing.
+ *
+ * Return: 0; or -EINVAL, with a WARN, when @other is not initialised.
+ *
+ * Context: any.
+ */
+int mpath_port_init_sharing(struct mpath_port *port, struct mpath_port *other);
+
+/**
  * mpath_port_exit() - free what mpath_port_init() has allocated
  * @port: no path goes through it any more: mpath_delete_device() and then
  *	mpath_synchronize() have returned for each
  *
  * Every request has ended that mpath_request_start() has counted. If some have
- * not, or the port is not initialised, there is a WARN, and nothing is freed.
+ * not, or the port is not initialised, there is a WARN, and nothing is freed. For
+ * a port that counts with another one, this is checked when that one goes.
  *
  * Context: process, may sleep.
  */
@@ -535,6 +556,10 @@ mpath_iopolicy_read(const struct mpath_iopolicy *iopolicy)
  * mpath_iopolicy_is_qd() - must the driver count requests in flight?
  * @iopolicy: the shared policy
  *
+ * A driver may ask when a request begins, to save the count under other policies.
+ * It does not ask when a request ends: the policy may have changed in between, and
+ * what mpath_request_start() returned knows whether the request was counted.
+ *
  * Return: whether the policy is MPATH_IOPOLICY_QD.
  *
  * Context: any.
@@ -562,6 +587,16 @@ static inline bool mpath_iopolicy_is_qd(const struct mpath_iopolicy *iopolicy)
 struct mpath_head *mpath_alloc_head(const struct mpath_head_template *mpdt,
 				    struct mpath_iopolicy *iopolicy,
 				    void *drvdata);
+
+/**
+ * mpath_head_iopolicy() - the policy that a head follows
+ * @head: the head
+ *
+ * Return: what the driver gave to mpath_alloc_head().
+ *
+ * Context: any.
+ */
+struct mpath_iopolicy *mpath_head_iopolicy(struct mpath_head *head);
 
 /**
  * mpath_get_head() - take one more reference
@@ -648,8 +683,19 @@ bool mpath_try_remove_head(struct mpath_head *head);
  * Where it has not been decided to remove the head, or that has been done, nothing
  * happens but a WARN.
  *
- * Context: process, may sleep. Waits for readers. No lock held under which
- * mpath_device_set_live(), an attribute of the disk or its opener may wait.
+ * A driver may call this with the lock held under which it looks heads up, or
+ * after dropping that lock. It may hold a lock if nobody whom this waits for
+ * takes the same lock. This waits for
+ *
+ * - mpath_device_set_live() on a path of the head;
+ * - attributes of the disk that are being read or written;
+ * - those who are just opening the disk, or who scan its partitions: their I/O
+ *   ends, since no path is left;
+ * - mpath_head_template.add_cdev and del_cdev.
+ *
+ * Holding the lock has one advantage: the next head may take the same name.
+ *
+ * Context: process, may sleep. Waits for readers.
  */
 void mpath_remove_head(struct mpath_head *head);
 
@@ -761,6 +807,15 @@ void mpath_kick_requeue(struct mpath_head *head);
  * A path that has been on a head may be added again, to this or another, when
  * mpath_synchronize() has returned after mpath_delete_device().
  *
+ * The head's limits must hold on every path. So a driver stacks the limits of each
+ * path on those of the head before it adds the path: queue_limits_start_update() on
+ * the head's queue, queue_limits_stack_bdev(), and
+ * queue_limits_commit_update_frozen(). This may be done under I/O. It waits for
+ * those who are inside the head's ->submit_bio(); they may sleep in the queue of a
+ * path while that is frozen. It does not wait for bios that are parked: the library
+ * splits those anew when it submits them again. The driver holds no lock that it
+ * needs to unfreeze a path.
+ *
  * Return: 0, -ENXIO when the head is Dying or Dead, -EINVAL when @numa_node is
  * neither the id of a node nor NUMA_NO_NODE, or -ENOMEM; with a WARN, -EEXIST when
  * @dev is on a head, this or another, -EBUSY when readers of the head that it was
@@ -832,9 +887,11 @@ bool mpath_remove_device(struct mpath_device *dev,
  *	with a WARN
  *
  * When no reason is left the path may be chosen, and bios that wait for a path
- * are submitted again. Also restores the trust that mpath_failover() has taken
- * from the path, with 0 that only: for every path of a controller that has come
- * back.
+ * are submitted again.
+ *
+ * The library also forgets the failures that mpath_failover() has told it of: it
+ * trusts the path again. With 0 it does nothing else. A driver calls this with 0
+ * for every path of a controller that has come back.
  *
  * Context: any.
  */
@@ -858,8 +915,8 @@ void mpath_disable_device(struct mpath_device *dev, unsigned int reason);
  * @state: an enum mpath_access_state; another is taken for MPATH_STATE_OTHER, with
  *	a WARN
  *
- * Also restores the trust that mpath_failover() has taken from the path: its
- * state has been evaluated again.
+ * The library trusts the path again, and forgets the failures that mpath_failover()
+ * has told it of: the driver has looked at the path.
  *
  * Context: any.
  */
@@ -885,6 +942,17 @@ void mpath_device_set_numa_node(struct mpath_device *dev, int numa_node);
  * meanwhile blocks nobody. Every path gets its link in the "multipath"
  * directory. Bios that wait for a path are submitted again.
  *
+ * A path carries I/O when four things have been said, in any order:
+ *
+ * - mpath_port_set_state(): its port is MPATH_PORT_LIVE;
+ * - mpath_device_set_access_state(): it is optimized, or non-optimized;
+ * - mpath_enable_device(): it is set up, so MPATH_DISABLE_NOT_READY goes;
+ * - mpath_device_set_live(): the head's disk may appear.
+ *
+ * mpath_start_device() says the last three. Whoever leaves one out has a disk on
+ * which I/O waits, or fails when the port is dead. When the head has no path to use
+ * after this, the log has a line that names what is missing.
+ *
  * Return: 0; -ENODEV when the head has no disk, -ENXIO when it is Dying or Dead or
  * the path is not on it any more, or what adding the disk returned: then nothing
  * has happened. With a WARN, -EDEADLK from inside a callback that takes a
@@ -895,6 +963,29 @@ void mpath_device_set_numa_node(struct mpath_device *dev, int numa_node);
  * Not inside a read-side section of the head.
  */
 int mpath_device_set_live(struct mpath_device *dev);
+
+/**
+ * mpath_start_device() - a path is set up, and carries I/O from now on
+ * @dev: a path that has been added; its port is MPATH_PORT_LIVE
+ * @state: how storage is reached through the path; MPATH_STATE_OPTIMIZED where the
+ *	storage knows no access states
+ *
+ * Does mpath_device_set_access_state(), mpath_enable_device() with
+ * MPATH_DISABLE_NOT_READY, and mpath_device_set_live(). A driver that learns the
+ * access state later calls these three where it does.
+ *
+ * Return: as mpath_device_set_live(). On an error the path is still on its head:
+ * the driver takes it away with mpath_remove_device().
+ *
+ * Context: as mpath_device_set_live().
+ */
+static inline int mpath_start_device(struct mpath_device *dev,
+				     enum mpath_access_state state)
+{
+	mpath_device_set_access_state(dev, state);
+	mpath_enable_device(dev, MPATH_DISABLE_NOT_READY);
+	return mpath_device_set_live(dev);
+}
 
 /**
  * mpath_clear_current_path() - have paths looked at again
@@ -1040,12 +1131,78 @@ static inline bool mpath_path_error(blk_status_t status)
 	}
 }
 
+/* Paths that take bios */
+
 /**
- * mpath_failover() - take back the bios of a request that failed on a path
+ * mpath_clone_bio() - clone a bio that a path has been given
+ * @bdev: where the clone is to go: the path's own disk, or a lower device
+ * @bio: the bio, which stays as it is
+ * @gfp: as for bio_alloc_clone()
+ * @bs: as for bio_alloc_clone()
+ *
+ * bio_alloc_clone() without REQ_MPATH: the driver of a lower device uses the same
+ * bit for something else. A path that works on a clone can give the bio back as it
+ * came, whatever has been done of the clone.
+ *
+ * Return: the clone, or NULL without memory, which cannot be when @gfp may sleep and
+ * @bs has a mempool.
+ *
+ * Context: as bio_alloc_clone().
+ */
+static inline struct bio *mpath_clone_bio(struct block_device *bdev,
+					  struct bio *bio, gfp_t gfp,
+					  struct bio_set *bs)
+{
+	struct bio *clone = bio_alloc_clone(bdev, bio, gfp, bs);
+
+	if (clone)
+		clone->bi_opf &= ~REQ_MPATH;
+	return clone;
+}
+
+/**
+ * mpath_enter_device() - keep a path's disk until a bio has ended
+ * @dev: the path
+ *
+ * For a driver whose paths take bios, and end them after ->submit_bio() has
+ * returned. del_gendisk() of the path's disk waits until mpath_leave_device() has
+ * been called as often as this, so the driver frees a path after that, and counts
+ * nothing itself. A driver whose paths take requests does not need it: the block
+ * layer does the same for each request.
+ *
+ * Context: ->submit_bio() of the path's disk, or where the caller has entered it.
+ */
+static inline void mpath_enter_device(struct mpath_device *dev)
+{
+	percpu_ref_get(&dev->disk->queue->q_usage_counter);
+}
+
+/**
+ * mpath_leave_device() - a bio has ended, or has been given back
+ * @dev: the path, which may go from now on
+ *
+ * The last that the driver does for the bio: it touches @dev no more.
+ *
+ * Context: any.
+ */
+static inline void mpath_leave_device(struct mpath_device *dev)
+{
+	percpu_ref_put(&dev->disk->queue->q_usage_counter);
+}
+
+/**
+ * mpath_failover() - take back bios that failed on a path
  * @dev: the path; on a head with a disk
- * @bios: the bios in order, for example from blk_steal_bios(). On return the list
- *	is empty. If a bio was not sent to @dev by this head, or was given back
- *	before, it and all bios behind it stay in the list, with a WARN
+ * @bios: the bios that the driver gives back, in the order in which they came. The
+ *	library takes them out of the list. It stops at a bio that this head has
+ *	not sent to @dev, or that the driver has given back before: there is a
+ *	WARN, and this bio and the ones behind it stay in the list
+ *
+ * A driver that works on clones gives the bio back as it came, so that another path
+ * carries out the whole of it. A driver whose paths take requests calls
+ * mpath_failover_request() instead. A bio that has been advanced over the bytes that
+ * the path has carried out may be given back, too: then another path carries out
+ * the rest.
  *
  * The bios are parked, in order, and submitted again from another context, with
  * their status clean (but for the error of a part that was split off and has
@@ -1054,7 +1211,7 @@ static inline bool mpath_path_error(blk_status_t status)
  * struct mpath_head_template.max_failovers.
  *
  * An error costs its retry: the path is used as before, in its access class, but
- * the library looks at how bios end there until one succeeds. When three that it
+ * the library looks at how bios end there until one succeeds. When six that it
  * looked at have failed and none has succeeded in between, the path is left
  * alone: for 1 ms at first, twice as long each time, 100 ms at most; then one bio
  * tries it. mpath_device_set_access_state(), mpath_enable_device() and
@@ -1075,6 +1232,26 @@ void mpath_failover(struct mpath_device *dev, struct bio_list *bios);
  * As mpath_failover() for the bios of @rq. The block layer's own request for a
  * flush has none: it must not end as if it had been carried out. A request with a
  * bio that this head has not sent to @dev keeps its bios, with a WARN.
+ *
+ * When a path has carried out a part of @rq, the driver calls blk_update_request()
+ * with BLK_STS_OK for that part first. Another path carries out the rest; or the
+ * whole again, where the head watches how a bio ends, as it does after a failure.
+ *
+ * The library sees what the driver gives back, and nothing else:
+ *
+ * - when ->queue_rq() returns an error, the block layer ends the request with it.
+ *   So for a reason of the path a driver calls this function there first, and
+ *   returns an error afterwards, BLK_STS_TRANSPORT for example: the request has no
+ *   bio any more that could see it. Or the driver returns BLK_STS_OK, and the request
+ *   ends like any other. With BLK_STS_RESOURCE or BLK_STS_DEV_RESOURCE the request
+ *   stays on the path;
+ * - ->timeout() takes the request from the device and has it end so, too. A write
+ *   that the storage may still carry out needs a fence;
+ * - a request that blk_mq_requeue_request() puts back stays on the path. Its count
+ *   ends with mpath_request_done(), and begins anew when it is sent again;
+ * - a request that fails goes to no batch: blk_mq_add_to_batch() refuses it when it
+ *   is told of the error, and the driver ends it alone. The others of the batch end
+ *   as usual.
  *
  * Return: the status that the driver ends @rq with: BLK_STS_OK when its bios have
  * been taken back, BLK_STS_TRANSPORT when it had none or keeps them. The library sends a bio
@@ -1247,6 +1424,23 @@ int mpath_call_for_device(struct mpath_head *head,
 			  int (*cb)(struct mpath_device *dev, void *data),
 			  void *data);
 
+/**
+ * mpath_call_for_all_devices() - do something on every path of the head
+ * @head: the head
+ * @cb: called with each path in a read-side section, whether the path can carry I/O
+ *	or not; stops when it returns something else than 0
+ * @data: for @cb
+ *
+ * For what storage keeps for each path apart, as SCSI does with reservation keys.
+ *
+ * Return: what @cb returned last, 0 when there is no path.
+ *
+ * Context: process, may sleep if @cb does.
+ */
+int mpath_call_for_all_devices(struct mpath_head *head,
+			       int (*cb)(struct mpath_device *dev, void *data),
+			       void *data);
+
 /* Character device */
 
 /**
@@ -1342,6 +1536,18 @@ extern const struct pr_ops mpath_pr_ops;
  * head, so that a driver may use one list of groups for heads and paths.
  */
 extern const struct attribute_group mpath_attr_group;
+
+/**
+ * var mpath_head_attr_group - the attributes that users of a head expect
+ *
+ * "iopolicy" and "delayed_removal_secs", in the directory of the head's disk, for
+ * mpath_head_template.disk_groups. Optional: for drivers that have no place of their
+ * own for these. "iopolicy" is the policy of all heads that share one; a write
+ * changes it for all of them. A write to "delayed_removal_secs" is refused with
+ * -EOPNOTSUPP when the template has no remove_head. Shown on disks whose operations
+ * are those of a head.
+ */
+extern const struct attribute_group mpath_head_attr_group;
 
 /**
  * mpath_add_sysfs_links() - link all paths that have no link yet

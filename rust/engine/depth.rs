@@ -39,10 +39,45 @@ impl MpathPort {
             return Err(ENOMEM);
         }
         // SAFETY: By this function's contract.
+        unsafe { Self::fill(raw, cpus, false) };
+        Ok(())
+    }
+
+    /// Fills a driver's structure in for a port that counts with `other`. Any context.
+    ///
+    /// # Safety
+    ///
+    /// As for [`MpathPort::init`]; `other` is valid for as long as the port.
+    pub(crate) unsafe fn init_sharing(
+        raw: *mut bindings::mpath_port,
+        other: *mut bindings::mpath_port,
+    ) -> Result {
+        // SAFETY: By this function's contract; only the mark is looked at.
+        if !unsafe { Self::from_raw(other) }.is_initialised() {
+            misuse("a port is to count with another one that is not initialised");
+            return Err(EINVAL);
+        }
+        // SAFETY: By this function's contract.
+        unsafe { Self::fill(raw, (*other).cpus, true) };
+        Ok(())
+    }
+
+    /// Fills a driver's structure in.
+    ///
+    /// # Safety
+    ///
+    /// As for [`MpathPort::init`]; `cpus` stay for as long as the port.
+    unsafe fn fill(
+        raw: *mut bindings::mpath_port,
+        cpus: *mut bindings::mpath_port_cpu,
+        shares: bool,
+    ) {
+        // SAFETY: By this function's contract.
         unsafe {
             raw.write(bindings::mpath_port {
                 changes: 0,
                 state: PortState::Dead as u32,
+                shares: shares.into(),
                 cpus,
                 mark: mark(raw, 0),
                 since: record::now(),
@@ -51,7 +86,6 @@ impl MpathPort {
             Self::from_raw(raw)
         }
         .set_state(PortState::Dead);
-        Ok(())
     }
 
     /// Frees what [`MpathPort::init`] has allocated, unless requests are still counted there: then
@@ -67,14 +101,19 @@ impl MpathPort {
         if !port.is_initialised() {
             return misuse("a port is given up that is not initialised");
         }
-        if port.in_flight() != 0 {
+        // SAFETY: Only `fill()` writes it.
+        let shares = unsafe { (*raw).shares } != 0;
+
+        if !shares && port.in_flight() != 0 {
             return misuse(
                 "a port is given up with requests in flight: mpath_request_done() is missing",
             );
         }
         // SAFETY: Allocated by `init()`, and by this function's contract nobody's any more.
         unsafe {
-            bindings::mpath_helper_free_port_cpus((*raw).cpus);
+            if !shares {
+                bindings::mpath_helper_free_port_cpus((*raw).cpus);
+            }
             (*raw).mark = 0;
         }
     }

@@ -28,6 +28,16 @@ impl MpathHead {
         self.read().choose().map(f)
     }
 
+    /// Does something on every path, inside a read-side section, until that returns something else
+    /// than 0, which is returned.
+    pub(crate) fn on_every_path(&self, f: impl FnMut(&MpathDevice) -> i32) -> i32 {
+        let _caller = self.callers.enter();
+        let section = self.read();
+        let failed = section.iter().map(f).find(|result| *result != 0);
+
+        failed.unwrap_or(0)
+    }
+
     /// Carries an ioctl out: outside the read-side section when the driver says that it is not one
     /// for that, and inside by `run` otherwise.
     pub(crate) fn ioctl(&self, ioctl: Ioctl, run: impl FnOnce(&MpathDevice) -> i32) -> i32 {

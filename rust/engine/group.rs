@@ -39,6 +39,11 @@ impl Group {
         unsafe { &*raw.cast() }
     }
 
+    /// The driver's structure.
+    pub(crate) fn as_raw(&self) -> *mut bindings::mpath_iopolicy {
+        self.0.get()
+    }
+
     /// The group in a driver's structure, unless that has never been initialised: then that is
     /// said.
     ///

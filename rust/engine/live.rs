@@ -11,11 +11,14 @@ use crate::pure::life::{
     BringUp,
     Life, //
 };
+use crate::pure::policy::Path;
 use crate::pure::state::{
+    Access,
     AccessState,
     PathState,
     Reasons, //
 };
+use crate::pure::waiting;
 use core::ptr::NonNull;
 use kernel::prelude::*;
 use kernel::sync::aref::ARef;
@@ -61,7 +64,31 @@ impl MpathHead {
         life::bring_up(self, path)?;
         path.change(PathState::restored);
         self.kick();
+        self.say_if_unusable(path);
         Ok(())
+    }
+
+    /// Says what is missing when a path has gone live and the head has none to use: openers would
+    /// find a disk on which I/O waits, or fails, and nobody would know why.
+    fn say_if_unusable(&self, path: &MpathDevice) {
+        let is_usable = |path: &MpathDevice| path.access() != Access::Unusable;
+
+        if self.read().iter().any(is_usable) {
+            return;
+        }
+        let Some(disk) = self.disk() else {
+            return;
+        };
+        let missing = match waiting::of_path(path.state().load(), path.port().state()) {
+            Some(ender) => ender.name(),
+            None => "nobody: its port is dead",
+        };
+
+        pr_warn!(
+            "{}: path {} is live, but no path can be used; it waits for {missing}\n",
+            disk.name().to_str().unwrap_or("?"),
+            path.disk().name().to_str().unwrap_or("?")
+        );
     }
 
     /// Has partitions scanned, from a context that no path waits for.

@@ -457,6 +457,44 @@ static int bad_live_on_a_dead_head(struct bad *bad)
 	return err;
 }
 
+/* A path goes live, and one of the other three things has not been said. */
+static int bad_live_without_enabling(struct bad *bad)
+{
+	int err = bad_alloc(bad, &bad_template) ?: bad_alloc_path(bad) ?: bad_add_path(bad);
+
+	if (err)
+		return err;
+	mpath_device_set_access_state(&bad->dev, MPATH_STATE_OPTIMIZED);
+	return mpath_device_set_live(&bad->dev);
+}
+
+static int bad_live_without_access_state(struct bad *bad)
+{
+	int err = bad_alloc(bad, &bad_template) ?: bad_alloc_path(bad) ?: bad_add_path(bad);
+
+	if (err)
+		return err;
+	mpath_enable_device(&bad->dev, MPATH_DISABLE_NOT_READY);
+	return mpath_device_set_live(&bad->dev);
+}
+
+static int bad_live_on_a_dead_port(struct bad *bad)
+{
+	int err = bad_alloc(bad, &bad_template) ?: bad_alloc_path(bad) ?: bad_add_path(bad);
+
+	if (err)
+		return err;
+	mpath_port_set_state(&bad->port, MPATH_PORT_DEAD);
+	return mpath_start_device(&bad->dev, MPATH_STATE_OPTIMIZED);
+}
+
+/* Nothing is left out. */
+static int bad_live(struct bad *bad)
+{
+	return bad_alloc(bad, &bad_template) ?: bad_alloc_path(bad) ?: bad_add_path(bad) ?:
+	       mpath_start_device(&bad->dev, MPATH_STATE_OPTIMIZED);
+}
+
 static int bad_add_with_a_port_that_is_not_initialised(struct bad *bad)
 {
 	struct mpath_port port = { .state = MPATH_PORT_LIVE };
@@ -1071,7 +1109,8 @@ static const struct {
 	BAD(add_without_port), BAD(add_the_head_itself), BAD(add_to_a_dying_head),
 	BAD(use_unadded), BAD(delete_unadded), BAD(delete_twice), BAD(delete_unquiesced),
 	BAD(live_without_disk), BAD(live_without_name), BAD(live_after_removal),
-	BAD(live_on_a_dead_head), BAD(unknown_states),
+	BAD(live_on_a_dead_head), BAD(unknown_states), BAD(live_without_enabling),
+	BAD(live_without_access_state), BAD(live_on_a_dead_port), BAD(live),
 	BAD(add_with_a_port_that_is_not_initialised), BAD(give_a_port_up_too_early),
 	BAD(give_a_port_up_twice),
 	BAD(live_in_section), BAD(quiesce_in_section), BAD(delete_in_section),

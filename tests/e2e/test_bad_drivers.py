@@ -103,6 +103,18 @@ def bad_a_path_to_a_dying_head_is_refused():
     assert bad.make("add_to_a_dying_head") == "ENXIO"
 
 
+@test(within=bad.loaded)
+def bad_the_log_says_what_is_missing_when_a_path_goes_live_that_cannot_be_used():
+    for mistake, missing in (("live_without_enabling", "driver: path is set up"),
+                             ("live_without_access_state", "storage: access state changes"),
+                             ("live_on_a_dead_port", "nobody: its port is dead"), ("live", None)):
+        log = KernelLog()
+        assert bad.make(mistake) == "ok"
+        said = [line for line in log.new_lines() if "no path can be used" in line and "mpbad0" in line]
+        assert len(said) == (missing is not None), f"{mistake}: the log says {said}"
+        assert not said or said[0].endswith(f"it waits for {missing}"), f"{mistake}: the log says {said}"
+
+
 @test(within=bad.loaded, warns=(NEVER_ADDED,) * 8)
 def bad_a_path_that_was_never_added_is_not_used():
     assert bad.make("use_unadded") == "EINVAL"

@@ -11,6 +11,7 @@ use super::driver::TestHead;
 use super::fake::{
     FakePath,
     FakePort,
+    Options,
     GARBAGE,
     NOT_READY,
     NO_NODE, //
@@ -160,6 +161,41 @@ mod tests {
     }
 
     #[test]
+    fn a_port_that_counts_with_another_one_has_a_state_of_its_own() -> Result {
+        let head = TestHead::following(IoPolicy::QueueDepth)?;
+        let host = FakePort::new(PortState::Live)?;
+        let through = |port| {
+            head.path_with(Options {
+                port: Some(port),
+                ..Options::default()
+            })
+        };
+        let a = through(FakePort::sharing(host.clone())?)?;
+        let b = through(FakePort::sharing(host.clone())?)?;
+        let elsewhere = head.path()?;
+
+        // What other CPUs have in flight is known later, which is not to be shown here.
+        check!(move_to_cpu(0));
+        // What is in flight through one of them is in flight through the host.
+        let counted = [a.request_start(), a.request_start()];
+        check!(host.active() == 2 && requests(&b) == 2);
+        check_eq!(head.write_many(4)?, 4);
+        check_eq!(elsewhere.bios(), 4);
+
+        // One of them is given up, and the other one is not.
+        a.port().set(PortState::Dead);
+        elsewhere.port().set(PortState::Dead);
+        check_eq!(head.write_many(4)?, 4);
+        check!(b.bios() == 4 && a.bios() == 0);
+
+        counted
+            .into_iter()
+            .for_each(|counted| a.request_done(counted));
+        check!(host.active() == 0 && b.port().active() == 0);
+        Ok(())
+    }
+
+    #[test]
     fn a_port_that_is_not_initialised_is_not_used() -> Result {
         let head = TestHead::following(IoPolicy::QueueDepth)?;
         let path = head.path()?;
@@ -175,6 +211,10 @@ mod tests {
             check!(result == EINVAL.to_errno() && warnings == 1);
             let ((), warnings) = without_warnings(|| ffi::mpath_port_exit(&mut port));
             check_eq!(warnings, 1);
+            let mut other = bindings::mpath_port::default();
+            let (result, warnings) =
+                without_warnings(|| ffi::mpath_port_init_sharing(&mut other, &mut port));
+            check!(result == EINVAL.to_errno() && warnings == 1);
         }
         check_eq!(head.write_many(1)?, 1);
 

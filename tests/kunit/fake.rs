@@ -73,6 +73,8 @@ fn garbage<T>() -> impl PinInit<Opaque<T>> {
 pub(super) struct FakePort {
     #[pin]
     raw: Opaque<bindings::mpath_port>,
+    /// The port that this one counts with. It goes after this one.
+    other: Option<Arc<FakePort>>,
 }
 
 impl FakePort {
@@ -87,11 +89,32 @@ impl FakePort {
                         ffi::mpath_port_init(raw)
                     })
                 }),
+                other: None,
             }? Error),
             GFP_KERNEL,
         )?;
 
         port.set(state);
+        Ok(port)
+    }
+
+    /// A live port that counts with another one, which is forgotten later.
+    pub(super) fn sharing(other: Arc<Self>) -> Result<Arc<Self>> {
+        let port = Arc::pin_init(
+            try_pin_init!(Self {
+                raw <- Opaque::try_ffi_init(|raw: *mut bindings::mpath_port| {
+                    // SAFETY: `raw` is valid for writes, and pinned; the port keeps the other one.
+                    to_result(unsafe {
+                        raw.write_bytes(GARBAGE, 1);
+                        ffi::mpath_port_init_sharing(raw, other.raw.get())
+                    })
+                }),
+                other: Some(other.clone()),
+            }? Error),
+            GFP_KERNEL,
+        )?;
+
+        port.set(PortState::Live);
         Ok(port)
     }
 

@@ -50,6 +50,28 @@ fn would_block() -> i32 {
     EAGAIN.to_errno()
 }
 
+/// How many paths have been called, and for which of them that fails; never for 0.
+#[derive(Default)]
+struct Visit {
+    seen: u32,
+    fails_at: u32,
+}
+
+/// # Safety
+///
+/// Called by the library; `data` is a [`Visit`] that nobody else uses.
+unsafe extern "C" fn visit_one(_dev: *mut bindings::mpath_device, data: *mut c_void) -> c_int {
+    // SAFETY: By this function's contract.
+    let visit = unsafe { &mut *data.cast::<Visit>() };
+
+    visit.seen += 1;
+    if visit.seen == visit.fails_at {
+        ANSWER
+    } else {
+        0
+    }
+}
+
 /// # Safety
 ///
 /// Called by the library.
@@ -475,6 +497,42 @@ mod tests {
         check_eq!(Operations(&head).pr_clear(partition), ANSWER);
         // SAFETY: The path's disk is there.
         check!(path.last_bdev.load(Relaxed) == unsafe { (*path.disk()).part0 });
+        Ok(())
+    }
+
+    #[test]
+    fn every_path_is_called_whether_it_can_be_used_or_not_until_one_fails() -> Result {
+        let head = TestHead::new(Setup::default())?;
+        let paths = [head.path()?, head.path()?, head.path()?];
+        let mut visit = Visit::default();
+        let call = |visit: &mut Visit| {
+            // SAFETY: The callback gets what it is for.
+            unsafe {
+                ffi::mpath_call_for_all_devices(
+                    head.as_raw(),
+                    Some(visit_one),
+                    core::ptr::from_mut(visit).cast(),
+                )
+            }
+        };
+
+        paths[0].disable(NOT_READY);
+        paths[1].port().set(PortState::Dead);
+        check_eq!(call(&mut visit), 0);
+        check_eq!(visit.seen, 3);
+        visit = Visit {
+            seen: 0,
+            fails_at: 2,
+        };
+        check_eq!(call(&mut visit), ANSWER);
+        check_eq!(visit.seen, 2);
+
+        paths.iter().for_each(|path| {
+            path.remove();
+        });
+        visit = Visit::default();
+        check_eq!(call(&mut visit), 0);
+        check_eq!(visit.seen, 0);
         Ok(())
     }
 
