@@ -13,6 +13,7 @@ from tests.guest import head as heads
 from tests.guest import modules
 from tests.guest import wait
 from tests.guest.ram import CONFIGURATION
+from tests.guest.ram import MODULES
 from tests.guest.ram import RamDisk
 from tests.guest.reader import Reader
 from tests.guest.target import Target
@@ -232,7 +233,7 @@ class _Sample(Scenario):
     first = 1
 
     def __init__(self):
-        self.modules = ("libmultipath", f"{self.driver}_mpath_ram")
+        self.modules = ("libmultipath", MODULES[self.driver])
 
     def set_up(self):
         self.disk = RamDisk(self.driver)
@@ -271,6 +272,18 @@ class CHead(_Sample):
 
 class CSecondPath(_Sample):
     """Another path of the sample in C."""
+
+
+class RequestsHead(CHead):
+    """The first path of the sample whose paths take requests, and a head with it."""
+
+    driver = "c_mq"
+
+
+class RequestsSecondPath(_Sample):
+    """Another path of the sample whose paths take requests."""
+
+    driver = "c_mq"
 
 
 class RustHead(CHead):
@@ -369,10 +382,13 @@ SCENARIOS = {
     "c-second-path": CSecondPath,
     "c-directory": CDirectory,
     "c-setting": CSetting,
+    "c-requests-head": RequestsHead,
+    "c-requests-second-path": RequestsSecondPath,
     "rust-head": RustHead,
     "rust-second-path": RustSecondPath,
     "rust-directory": RustDirectory,
     "rust-setting": RustSetting,
 }
 #: Modules, each with its parameters. A disk that is small has few pages, each of which is an allocation.
-LOADS = {"libmultipath": "", "nvme-core": "", "c_mpath_ram": "size_mib=1", "rust_mpath_ram": "size_mib=1"}
+LOADS = {"libmultipath": "", "nvme-core": "", "c_mpath_ram": "size_mib=1", "c_mpath_mq": "size_mib=1",
+         "rust_mpath_ram": "size_mib=1"}

@@ -10,7 +10,13 @@ from tests.guest.skip import Skip
 
 CONFIGURATION = pathlib.Path("/sys/kernel/config/mpath_ram")
 BLOCK = pathlib.Path("/sys/block")
-DRIVERS = ("rust", "c")
+#: The module of each driver. Its name begins with the language; "_mq": its paths take requests instead of bios.
+MODULES = {"rust": "rust_mpath_ram", "c": "c_mpath_ram", "c_mq": "c_mpath_mq"}
+DRIVERS = tuple(MODULES)
+#: What can be wrong with a path, so that another one helps or the same one a little later.
+FAILURES = {"c_mq": ("path", "partial", "batch", "flush", "requeue", "busy", "timeout")}
+#: Those whose paths' queues can be frozen.
+FREEZING = ("c", "c_mq")
 
 
 class RamPath:
@@ -59,6 +65,10 @@ class RamPath:
     def is_live(self) -> bool:
         return self.read("live") == "1"
 
+    def events(self) -> dict[str, int]:
+        """What has happened to it, and how often."""
+        return {name: int(count) for name, count in (line.split() for line in self.read("events").splitlines())}
+
     def pull(self) -> None:
         """Takes it out; returns when it is gone."""
         self.write("live", 0)
@@ -76,11 +86,13 @@ class RamDisk:
     name = "mpram0"
     device = "/dev/mpram0"
 
-    def __init__(self, driver, paths=2, mib=64):
-        self.module = f"{driver}_mpath_ram"
+    def __init__(self, driver, paths=2, mib=64, **parameters):
+        self.module = MODULES[driver]
+        self.failures = FAILURES.get(driver, ("path",))
+        self.can_freeze = driver in FREEZING
         if not modules.available(self.module):
             raise Skip("the drivers of samples/ are on the library")
-        modules.load(self.module, paths=paths, size_mib=mib * os.cpu_count())
+        modules.load(self.module, paths=paths, size_mib=mib * os.cpu_count(), **parameters)
         self.all = [RamPath(number) for number in range(paths)]
 
     def __enter__(self):

@@ -99,8 +99,8 @@ PLANTS = {plant: musts for actor in ACTORS for plant, musts in storm.FLOORS[acto
 SMALL = [plant for plant in PLANTS if plant.startswith("small")]
 #: The last record of a storm that has just done enough.
 ENOUGH = {
-    "type": "end", "path_flaps": 5, "teardowns_with_opener": 8, "opens": 1, "rounds": 9, "ios": 200,
-    "answers": {"EIO": 10, "end of file": 6},
+    "type": "end", "path_flaps": 5, "teardowns_with_opener": 2 * len(SMALL), "opens": 1, "rounds": len(PLANTS),
+    "ios": 40 * (len(PLANTS) - len(SMALL)), "answers": {"EIO": 3 * len(SMALL), "end of file": len(SMALL)},
     "events": {f"{plant}: {must}": 1 for plant, musts in PLANTS.items() for must in musts},
     "removals": {f"{plant}: paths": {"held": [700, 700], "alone": []} for plant in SMALL},
 }

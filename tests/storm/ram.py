@@ -53,6 +53,7 @@ class Ram(Plant):
             Event("path back", self._put_back, 6),
             Event("removal delay", self._set_delay),
             Event("path's manners", self._change_manners, 3),
+            Event("queue frozen", self._freeze, 2),
         ]
 
     def settle(self):
@@ -86,7 +87,7 @@ class Ram(Plant):
         path = rng.choice(self._disk.all)
         if path.condition not in USABLE:
             return False
-        path.write("failure", "path")
+        path.write("failure", rng.choice(self._disk.failures))
         self.tally.flap()
 
     def _recover(self, rng):
@@ -109,6 +110,20 @@ class Ram(Plant):
         if not out:
             return False
         rng.choice(out).put_back()
+
+    def _freeze(self, rng):
+        """Bios wait for the queue of a path, which is let go, or taken away while they do."""
+        live = self._disk.paths()
+        if not self._disk.can_freeze or not live:
+            return False
+        path = rng.choice(live)
+        path.write("frozen", 1)
+        time.sleep(0.1 * rng.random())
+        if len(live) > 1 and rng.random() < 0.5:
+            path.pull()
+            self.tally.flap()
+        else:
+            path.write("frozen", 0)
 
     def _set_delay(self, rng):
         if not self._disk.paths():

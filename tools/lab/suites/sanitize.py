@@ -74,6 +74,8 @@ IN_TURNS = [
 ]
 #: How many of them.
 SAMPLE = 2
+#: The files with the tests on the drivers of samples/.
+SAMPLES = ("test_samples", "test_requests")
 
 
 def run() -> Counts:
@@ -108,7 +110,7 @@ def check() -> Counts:
 def _e2e(part: str):
     """The end-to-end tests on the sample drivers, or all others."""
     names = [name for name in suite.SHORT
-             if (suite.CASES[name].function.__module__ == "tests.e2e.test_samples") == (part == "samples")]
+             if (suite.file_of(name) in SAMPLES) == (part == "samples")]
     return lambda: e2e.run_cases(names, name=kernel.SANITIZE, part=part)
 
 

@@ -22,6 +22,8 @@ from lab.host import paths
 from lab.host import vm
 from lab.verdicts.counts import Counts
 
+from tests.guest.ram import DRIVERS
+
 SECONDS = 600
 MINUTES = 10
 #: The configurations of the kernels by what KERNEL= calls them.
@@ -44,7 +46,7 @@ FLOORS = {
     "small-loop": {"small loop": _TEARDOWNS},
     "small-tcp": {"small tcp": _TEARDOWNS},
     "ram": {f"{size}ram-{driver}": _TEARDOWNS if size else ("flapping", "path failure")
-            for driver in ("rust", "c") for size in ("", "small ")},
+            for driver in DRIVERS for size in ("", "small ")},
 }
 TOPOLOGY = vm.Topology(subsystems=(vm.Subsystem("storm", {"c0": 0, "c1": 1}, namespaces=(256,)),))
 

@@ -1,0 +1,351 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What only a path that takes requests can do: fail a part of one, or one of many, or say nothing, or ask again.
+
+The driver is c_mpath_mq of samples/. The first of its paths is preferred, so that it gets what is sent.
+"""
+
+import errno
+import mmap
+import os
+import pathlib
+import threading
+import time
+from contextlib import contextmanager
+
+from tests.e2e.case import test
+from tests.guest import fio
+from tests.guest import inside
+from tests.guest import wait
+from tests.guest.ram import DRIVERS
+from tests.guest.ram import RamDisk
+from tests.guest.reader import Reader
+
+#: Those whose paths take requests, and those in C, which have the same attributes.
+ON_REQUESTS = ("c_mq",)
+IN_C = tuple(driver for driver in DRIVERS if driver.startswith("c"))
+KIB = 1 << 10
+#: The block layer makes one request of this, and many of that.
+ONE, MANY = 64 * KIB, 4096 * KIB
+#: So long that nothing ends because of it while a test runs.
+NEVER_MS = 60000
+BLOCK = pathlib.Path("/sys/block")
+
+
+@test(over=ON_REQUESTS)
+def mq_another_path_finishes_a_request_that_has_failed_in_part(driver):
+    with _disk(driver) as (disk, first, second), _Area(disk.device, ONE) as area:
+        for _ in range(5):
+            for action in (area.write, area.check):
+                before = first.completed()[1], second.completed()[1]
+                first.write("failure", "partial")
+                action()
+                # The rest is tried there once more, and a half of that is carried out, before it goes elsewhere.
+                assert first.completed()[1] - before[0] == ONE // 2 + ONE // 4
+                assert second.completed()[1] - before[1] == ONE // 2, "the other one has not carried out the rest"
+        # Of a path that has failed lately the head has clones: then another one carries out the whole.
+        before = second.completed()[1]
+        area.write()
+        area.check()
+        assert second.completed()[1] - before == 2 * ONE
+        assert first.events()["split"] >= 12
+
+
+@test(over=ON_REQUESTS)
+def mq_no_io_fails_while_every_path_fails_half_of_every_request(driver):
+    with _disk(driver) as (disk, *both), fio.Load(disk.device) as load:
+        for _ in range(3):
+            load.wait_for_io(disk)
+            for path in both:
+                path.write("failure", "partial")
+            # A bio that fails for five seconds ends with an error.
+            wait.until(lambda: all(path.events()["split"] for path in both), "both paths to fail")
+            for path in both:
+                path.write("failure", "none")
+        load.finish()
+
+
+@test(over=ON_REQUESTS)
+def mq_a_flush_that_fails_is_carried_out_by_another_path(driver):
+    with _disk(driver) as (disk, first, second), _Area(disk.device, ONE) as area:
+        first.write("failure", "flush")
+        area.flush()
+        assert (first.flushes, second.flushes) == (0, 1), "a flush has been lost, or made up"
+        # A write that must be on the medium is a write and a flush. The flush fails when the write has ended.
+        first.write("failure", "flush")
+        area.write(os.RWF_DSYNC)
+        assert first.flushes == 0 and second.flushes > 1
+        assert second.completed()[1] == ONE, "the write was not sent again with its flush"
+        first.write("failure", "none")
+        area.check()
+
+
+@test(over=ON_REQUESTS)
+def mq_an_error_in_a_batch_costs_the_others_nothing(driver):
+    with _disk(driver) as (disk, first, second), _Area(disk.device, MANY) as area:
+        first.write("latency_us", 20000)
+        area.write()
+        area.check()
+        whole = first.events()
+        assert whole["listed"] >= MANY // (256 * KIB), "the block layer has handed over no list of requests"
+        assert whole["batched"] >= MANY // (256 * KIB), "no requests have ended in a batch"
+        assert whole["broken"] == second.completed()[0] == 0
+        first.write("failure", "batch")
+        area.write()
+        area.check()
+        seen = first.events()
+        assert seen["broken"] > 0, "no request has failed in the middle of a batch"
+        assert seen["batched"] > whole["batched"], "no request of a batch with errors has ended well"
+        assert second.completed()[0] > 0, "nothing went to the other path"
+
+
+@test(over=ON_REQUESTS)
+def mq_what_times_out_goes_elsewhere(driver):
+    with _disk(driver, timeout_ms=500) as (disk, first, second), _Area(disk.device, ONE) as area:
+        carried = first.completed()
+        for action in (area.write, area.check, area.flush):
+            first.write("failure", "timeout")
+            before = first.events()["timed-out"]
+            begun = time.monotonic()
+            action()
+            assert time.monotonic() - begun > 0.25, "it has not waited for the path"
+            assert first.events()["timed-out"] > before
+        assert first.completed() == carried, "a path that says nothing says that it has carried something out"
+        assert second.completed()[1] == 2 * ONE and second.flushes == 1
+
+
+@test(over=ON_REQUESTS)
+def mq_what_is_requeued_stays_on_its_path(driver):
+    with _disk(driver) as (disk, first, second), _Area(disk.device, MANY) as area:
+        # Requests in flight are counted for this policy, and a count that is left over warns at the end.
+        disk.write("policy", "queue-depth")
+        first.write("failure", "requeue")
+        for action in (area.write, area.check, area.flush):
+            before = first.events()["requeued"]
+            action()
+            assert first.events()["requeued"] >= before + 2
+        assert second.completed() == (0, 0), "what the path would have carried out in the end went elsewhere"
+
+
+@test(over=ON_REQUESTS)
+def mq_what_is_turned_away_waits_for_its_path_as_long_as_that_is_there(driver):
+    with _disk(driver) as (disk, first, second), _Area(disk.device, MANY) as area:
+        for action in (area.write, area.check, area.flush):
+            first.write("failure", "busy")
+            with _beside(action) as thread:
+                wait.until(lambda: first.events()["turned-away"], "the device to turn a request away")
+                time.sleep(0.1)
+                assert thread.is_alive(), "a device that takes nothing has carried something out"
+                first.write("failure", "none")
+        assert second.completed() == (0, 0), "what the path would have carried out in the end went elsewhere"
+        before = first.completed()
+        for action in (area.write, area.check, area.flush):
+            first.write("failure", "busy")
+            turned_away = first.events()["turned-away"]
+            with _beside(action):
+                wait.until(lambda: first.events()["turned-away"] > turned_away, "the device to turn a request away")
+                first.pull()
+            first.write("failure", "none")
+            first.put_back()
+        assert first.completed() == before
+        assert second.completed()[1] == 2 * MANY and second.flushes == 1
+
+
+@test(over=ON_REQUESTS)
+def mq_a_path_that_hangs_can_be_taken_away(driver):
+    with _disk(driver, timeout_ms=NEVER_MS) as (disk, first, second), _Area(disk.device, ONE) as area:
+        carried = first.completed()
+        for action in (area.write, area.check, area.flush):
+            first.write("failure", "timeout")
+            with _beside(action) as thread:
+                wait.until(lambda: _in_flight(first), "the path to have a request")
+                time.sleep(0.1)
+                assert thread.is_alive(), "a path that says nothing has carried something out"
+                first.pull()
+            first.write("failure", "none")
+            first.put_back()
+        assert first.completed() == carried and second.completed()[1] == 2 * ONE and second.flushes == 1
+
+
+@test(over=ON_REQUESTS)
+def mq_an_opener_outlives_paths_that_hang(driver):
+    with _disk(driver, timeout_ms=NEVER_MS) as (disk, first, second):
+        first.write("failure", "timeout")
+        second.write("failure", "timeout")
+        with Reader(disk.device) as reader:
+            reader.start()
+            wait.until(lambda: _in_flight(first), "the path to have a request")
+            first.pull()
+            wait.until(lambda: _in_flight(second), "the other path to have it")
+            assert reader.done is None
+            second.pull()
+            assert reader.outcome() == "EIO"
+            assert not disk.is_there
+            reader.start()
+            assert reader.outcome() in ("EIO", "ENXIO", "end of file")
+            for path in (first, second):
+                path.write("failure", "none")
+                path.put_back()
+            # Its successor has the same name, and is another.
+            with Reader(disk.device) as other:
+                other.start()
+                assert other.outcome() == "data"
+
+
+@test(over=IN_C)
+def ram_what_waits_for_a_queue_that_is_frozen_goes_elsewhere_when_its_path_goes(driver):
+    with _disk(driver) as (disk, first, second), _Area(disk.device, ONE) as area:
+        area.write()
+        for action in (area.check, area.write, area.flush):
+            first.write("frozen", 1)
+            before = first.completed()[0] + second.completed()[0]
+            with _beside(action) as thread:
+                time.sleep(0.3)
+                assert thread.is_alive(), "it has not waited for the queue"
+                first.pull()
+            # Without one pass the bio is in the queue when that is let go, and its path carries it out before it goes.
+            assert first.completed()[0] + second.completed()[0] > before
+            first.put_back()
+        first.write("frozen", 1)
+        with _beside(area.check):
+            time.sleep(0.1)
+            first.write("frozen", 0)
+        area.check()
+
+
+@test(over=ON_REQUESTS)
+def mq_paths_come_and_go_whatever_fails_there(driver):
+    with _disk(driver, timeout_ms=300) as (disk, first, second), fio.Load(disk.device) as load:
+        load.wait_for_io(disk)
+        for failure in disk.failures:
+            for path in (first, second):
+                path.write("latency_us", 2000)
+                path.write("failure", failure)
+                time.sleep(0.3)
+                path.pull()
+                load.wait_for_io(disk, ios=5)
+                path.write("failure", "none")
+                path.put_back()
+        load.finish()
+
+
+#: Fewer hardware queues than there are CPUs, and more.
+QUEUES = (1, 3, 16)
+
+
+@test(over=QUEUES)
+def mq_any_number_of_hardware_queues_will_do(queues):
+    for driver in ON_REQUESTS:
+        with _disk(driver, hw_queues=queues) as (disk, first, second), fio.Load(disk.device) as load:
+            found = len(list((BLOCK / first.name / "mq").iterdir()))
+            # A queue that no CPU is mapped to is not shown. Reads have queues of their own.
+            cpus = os.cpu_count()
+            assert found == min(queues - queues // 2, cpus) + min(queues // 2, cpus), f"there are {found}"
+            for path in (first, second):
+                load.wait_for_io(disk, ios=20)
+                path.pull()
+                load.wait_for_io(disk, ios=20)
+                path.put_back()
+            load.finish()
+
+
+@test(over=IN_C)
+def ram_a_head_has_the_attributes_that_its_users_expect(driver):
+    with _disk(driver) as (disk, *_):
+        policy, delay = BLOCK / disk.name / "iopolicy", BLOCK / disk.name / "delayed_removal_secs"
+        assert policy.read_text() == "numa\n" and delay.read_text() == "0\n"
+        policy.write_text("round-robin\n")
+        assert policy.read_text() == "round-robin\n" and disk.read("policy") == "round-robin"
+        delay.write_text("60\n")
+        assert delay.read_text() == "60\n"
+        delay.write_text("0\n")
+        for file, text in ((policy, "nearest"), (policy, ""), (delay, "soon"), (delay, "-1")):
+            try:
+                os.write(descriptor := os.open(file, os.O_WRONLY), (text + "\n").encode())
+            except OSError as error:
+                assert error.errno in (errno.EINVAL, errno.ERANGE), f"{text!r} was refused with {error}"
+            else:
+                raise AssertionError(f"{file.name} has taken {text!r}")
+            finally:
+                os.close(descriptor)
+        assert policy.read_text() == "round-robin\n" and delay.read_text() == "0\n"
+        for path in disk.all:
+            assert not (BLOCK / path.name / "iopolicy").exists()
+
+
+@test(over=IN_C)
+def ram_the_limits_of_a_path_hold_on_the_head(driver):
+    with _disk(driver) as (disk, first, _):
+        for limit in ("max_hw_sectors_kb", "max_segments", "write_cache", "logical_block_size"):
+            of_head, of_path = ((BLOCK / name / "queue" / limit).read_text() for name in (disk.name, first.name))
+            assert of_head == of_path, f"{limit} is {of_head.strip()}, and {of_path.strip()} on a path"
+
+
+@contextmanager
+def _disk(driver, **parameters):
+    """A disk with two paths, of which the second is used when the first cannot be.
+
+    The first one has carried out what the kernel reads of a disk that is new, the second one nothing.
+    """
+    with RamDisk(driver, **parameters) as disk:
+        disk.all[1].write("access_state", "non-optimized")
+        wait.until(lambda: disk.completed()[0] and _is_quiet(disk), "the partitions to be scanned")
+        yield disk, *disk.all
+
+
+def _is_quiet(disk) -> bool:
+    before = disk.completed()
+    time.sleep(0.2 * wait.SLOWNESS)
+    return disk.completed() == before
+
+
+@contextmanager
+def _beside(action):
+    """Does something in a thread, which must have done it well soon after the block."""
+    failed = []
+
+    def act():
+        try:
+            action()
+        except BaseException as error:
+            failed.append(error)
+    thread = threading.Thread(target=act, daemon=True)
+    thread.start()
+    yield thread
+    thread.join(30 * wait.SLOWNESS)
+    assert not thread.is_alive(), "it does not end"
+    assert not failed, f"it failed: {failed[0]!r}"
+
+
+def _in_flight(path) -> bool:
+    """Has a path a request that has not ended? The block layer does not count flushes, the library does."""
+    return inside.read(RamDisk.name).paths[path.name].number("port_in_flight") > 0
+
+
+class _Area:
+    """The beginning of a disk, and what has been written there last."""
+
+    def __init__(self, device, size):
+        self._memory = mmap.mmap(-1, size)
+        self._written = bytes(size)
+        self._file = os.open(device, os.O_RDWR | os.O_DIRECT)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        os.close(self._file)
+
+    def write(self, flags=0) -> None:
+        written = os.urandom(len(self._memory))
+        self._memory[:] = written
+        assert os.pwritev(self._file, [self._memory], 0, flags) == len(written)
+        self._written = written
+
+    def flush(self) -> None:
+        os.fsync(self._file)
+
+    def check(self) -> None:
+        """What is there is what was written."""
+        self._memory[:] = bytes(len(self._memory))
+        assert os.preadv(self._file, [self._memory], 0) == len(self._written)
+        assert self._memory[:] == self._written, "what was written is not what is read"
