@@ -45,7 +45,10 @@ def _modules() -> str:
 
 
 def _samples() -> str:
-    return f"the library and the drivers of samples/ are in {modules.ensure('samples')}"
+    where = modules.ensure("samples")
+    log.info("samples: a driver outside of this tree, in the current directory, is built by")
+    log.info(f"samples: {modules.command_for_drivers()}")
+    return f"the library and the drivers of samples/ are in {where}"
 
 
 def _model(only: str | None):

@@ -10,6 +10,7 @@ again; what was built before from the same is taken from the cache (kept.py).
 """
 
 import os
+import shlex
 import shutil
 from pathlib import Path
 
@@ -102,6 +103,16 @@ def _around(ours: Path, name: str, built: kernel.KernelBuild, label: str, source
     directory = ours.with_name(ours.name.replace("ours", "around"))
     with cache.lock(kernel.place(name) / directory.name, f"modules {directory.name}"):
         return _collect(directory, [ours, _library(name, built, f"{label}-around", AROUND, source)])
+
+
+def command_for_drivers() -> str:
+    """The whole command that builds a driver outside of this tree on the library that `ensure("samples")` has built."""
+    built = kernel.ensure()
+    library = kernel.place(kernel.PLAIN) / "modules" / "lib"
+    variables = kernel.environment()
+    settings = [f"{name}={variables[name]}" for name in ("BINDGEN", "LIBCLANG_PATH", "PATH")]
+    return shlex.join(map(str, ["env", *settings, *built.make(), f"MPATH={library}", f"{_SYMBOLS}{library / 'Module.symvers'}",
+                                "modules"])) + ' M="$PWD"'
 
 
 def ensure_library(name: str = kernel.PLAIN, variables: tuple = ()) -> Path:
