@@ -78,7 +78,11 @@ impl Record {
     }
 
     /// Moves one in `weight` parts of the way to what was seen in the round, and begins the next.
+    /// Ports that count together have one record, which learns once.
     fn learn(&self, weight: u32) {
+        if self.next.load() == 0 {
+            return;
+        }
         let seen = self.seen.load() << FRACTION_BITS;
         let known = self.others.load();
         let step = known.abs_diff(seen).div_ceil(weight);
@@ -147,6 +151,8 @@ fn look(port: &impl Port, cpu: u32, count: usize) -> bool {
         own.see(port.record(other).own());
         own.next.store(other + 1);
     }
+    // The only CPU that there is has been round, too.
+    own.next.store(own.next.load().max(1));
     others.next().is_none()
 }
 

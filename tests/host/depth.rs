@@ -820,3 +820,36 @@ fn a_cpu_looks_at_few_records_in_a_tick_on_any_machine() {
         );
     }
 }
+
+/// A port that counts with others.
+struct Sharing<'a>(&'a [Record]);
+
+impl depth::Port for Sharing<'_> {
+    fn cpus(&self, first: u32) -> impl Iterator<Item = u32> {
+        first..self.0.len() as u32
+    }
+
+    fn record(&self, cpu: u32) -> &Record {
+        &self.0[cpu as usize]
+    }
+}
+
+/// Shows L-13.
+#[test]
+fn ports_that_count_together_are_known_as_well_as_others() {
+    for cpus in [1, 4, 16, 512] {
+        let records: Vec<_> = (0..cpus).map(|_| Record::default()).collect();
+        let ports: Vec<_> = (0..3).map(|_| Sharing(&records)).collect();
+        let busy = if cpus == 1 { 0 } else { 6 };
+
+        (0..busy).for_each(|_| records[cpus - 1].start());
+        for now in 0..2000 {
+            catch_up(ports.iter(), 0, now == 0, 1, now);
+        }
+        let known = f64::from(records[0].depth()) / f64::from(1 << FRACTION_BITS);
+        assert!(
+            (known - f64::from(busy)).abs() < 0.1,
+            "{known:.2} requests of {busy} known on {cpus} CPUs"
+        );
+    }
+}
