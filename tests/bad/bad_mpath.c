@@ -485,7 +485,9 @@ static int bad_live_on_a_dead_port(struct bad *bad)
 	if (err)
 		return err;
 	mpath_port_set_state(&bad->port, MPATH_PORT_DEAD);
-	return mpath_start_device(&bad->dev, MPATH_STATE_OPTIMIZED);
+	err = mpath_start_device(&bad->dev, MPATH_STATE_OPTIMIZED);
+	mpath_port_set_state(&bad->port, MPATH_PORT_LIVE);
+	return err;
 }
 
 /* Nothing is left out. */
