@@ -2,23 +2,26 @@
 
 //! The Rust face: multipath for a block driver that is written in Rust.
 //!
-//! A driver implements [`MpathDriver`], whose one required function carries a bio out on a path,
+//! A driver implements [`MpathDriver`], whose [`MpathDriver::submit`] carries a bio out on a path,
+//! or [`MpathRequestDriver`] as well, whose [`MpathRequestDriver::queue_rq`] carries a request out,
 //! and
 //!
 //! 1. makes an [`MpathIoPolicy`] for what its heads share and an [`MpathPort`] for every
 //!    controller;
 //! 2. makes an [`MpathHead`] for every piece of storage, with the parameters of its disk;
-//! 3. adds a path to it with [`MpathHead::add_path`], and says with [`Registration::set_live`] how
-//!    the storage is reached through it: the first path that is live brings the head's disk up;
+//! 3. adds a path to it with [`MpathHead::add_path`] or [`MpathHead::add_request_path`], and says
+//!    with [`Registration::set_live`] how the storage is reached through it: the first path that is
+//!    live brings the head's disk up;
 //! 4. says what it learns of paths ([`MpathDevice::set_access_state`], [`MpathDevice::disable`])
-//!    and of ports ([`MpathPort::set_state`]), and gives bios that failed for a reason of the path
-//!    back with [`MpathBio::failover`];
+//!    and of ports ([`MpathPort::set_state`]), and gives what failed for a reason of the path back
+//!    with [`MpathBio::failover`] or [`MpathRequest::failover`];
 //! 5. drops the [`Registration`]: the path goes, and with the last path the head.
 //!
 //! What goes wrong easily does not compile, or is a defined error:
 //!
-//! - A bio knows the path that it came to, so it cannot be failed over on another. It is ended
-//!   once, by a method that consumes it, or with an I/O error when it is dropped.
+//! - A bio, or a request, knows the path that it came to, so it cannot be failed over on another.
+//!   It is ended once, by a method that consumes it, or with an I/O error when it is dropped. A
+//!   flush is ended well only by who says that it is one.
 //! - A path belongs to the head that made it, and holds a reference to it. It goes live once, since
 //!   going live consumes what it was before. The one who has the [`Registration`] owns its being on
 //!   the head; all others borrow it, or come to it by a bio, which the path waits for before it
@@ -91,7 +94,11 @@ mod head;
 mod port;
 mod queue;
 mod registration;
+mod request;
+mod requests;
 mod shims;
+mod table;
+mod tags;
 
 #[cfg(CONFIG_LIBMULTIPATH_KUNIT_TEST)]
 #[path = "../tests/kunit/face/main.rs"]
@@ -123,12 +130,34 @@ pub use registration::{
     Live,
     Registration, //
 };
+pub use request::{
+    AnyRequest,
+    Data,
+    Flush,
+    MpathBatch,
+    MpathFlush,
+    MpathRequest, //
+};
+pub use requests::{
+    MpathRequestDriver,
+    Timeout, //
+};
+pub use table::{
+    MpathRequestQueue,
+    MpathRequestTable, //
+};
+pub use tags::{
+    MpathTagSet,
+    TagParams, //
+};
 
 use crate::bindings;
+use crate::wrap::bio::Failure;
 use kernel::error::VTABLE_DEFAULT_ERROR;
 use kernel::prelude::*;
 
-/// A block driver whose paths take bios.
+/// A block driver: one whose paths take bios, or, if it implements [`MpathRequestDriver`] as well,
+/// requests.
 ///
 /// Implement it with `#[vtable]`, which also says which module the driver is: it stays in memory
 /// while a disk of its heads is open and while a removal timer is armed.
@@ -219,11 +248,17 @@ pub trait MpathDriver: Sized + Send + Sync + 'static {
     /// [`MpathBio::fail`] or [`MpathBio::failover`], from any context. The bio is within the limits
     /// of the head's disk.
     ///
-    /// Process context; may sleep, unless [`MpathBio::is_nowait`].
-    fn submit(path: &MpathDevice<Self>, bio: MpathBio<Self>);
+    /// Process context; may sleep, unless [`MpathBio::is_nowait`]. Required of drivers that call
+    /// [`MpathHead::add_path`]. Those whose paths take requests have
+    /// [`MpathRequestDriver::queue_rq`] instead.
+    fn submit(path: &MpathDevice<Self>, bio: MpathBio<Self>) {
+        let _ = path;
+        bio.fail(Failure::NotSupported);
+    }
 
     /// No bio comes to `path` any more: those that it has not ended yet are to be ended soon, or
     /// failed over, since the one who drops the path's [`Registration`] is about to wait for them.
+    /// A path that takes requests may still be given what has waited in its queue.
     ///
     /// Process context, may sleep. Optional: nothing is done.
     fn stop(path: &MpathDevice<Self>) {

@@ -259,6 +259,43 @@ void mpath_helper_store_segment(const struct bio_vec *bv, char *to)
 	memcpy_from_page(to, bv->bv_page, bv->bv_offset, bv->bv_len);
 }
 
+struct gendisk *mpath_helper_alloc_request_disk(struct blk_mq_tag_set *set,
+						struct queue_limits *lim)
+{
+	return blk_mq_alloc_disk(set, lim, NULL);
+}
+
+bool mpath_helper_queue_enter(struct request_queue *q)
+{
+	return percpu_ref_tryget(&q->q_usage_counter);
+}
+
+void mpath_helper_queue_enter_again(struct request_queue *q)
+{
+	percpu_ref_get(&q->q_usage_counter);
+}
+
+void mpath_helper_queue_leave(struct request_queue *q)
+{
+	percpu_ref_put(&q->q_usage_counter);
+}
+
+void mpath_helper_request_requeue(struct request *rq, unsigned int msecs)
+{
+	struct request_queue *q = rq->q;
+
+	/* Somebody else may end the request as soon as it is in the list. */
+	percpu_ref_get(&q->q_usage_counter);
+	blk_mq_requeue_request(rq, false);
+	blk_mq_delay_kick_requeue_list(q, msecs);
+	percpu_ref_put(&q->q_usage_counter);
+}
+
+bool mpath_helper_batch_add(struct io_comp_batch *batch, struct request *rq)
+{
+	return blk_mq_add_to_batch(rq, batch, false, blk_mq_end_request_batch);
+}
+
 void mpath_helper_warn_requeuing(struct gendisk *disk)
 {
 	dev_warn_ratelimited(disk_to_dev(disk),

@@ -7,6 +7,7 @@
 #define _LIBMULTIPATH_HELPERS_H
 
 #include <linux/bio-integrity.h>
+#include <linux/blk-mq.h>
 #include <linux/blk-cgroup.h>
 #include <linux/io_uring/cmd.h>
 #include <linux/multipath.h>
@@ -128,6 +129,13 @@ bool mpath_helper_bio_segment(const struct bio *bio, struct bvec_iter *iter,
 void mpath_helper_fill_segment(const struct bio_vec *bv, const char *from);
 void mpath_helper_zero_segment(const struct bio_vec *bv);
 void mpath_helper_store_segment(const struct bio_vec *bv, char *to);
+struct gendisk *mpath_helper_alloc_request_disk(struct blk_mq_tag_set *set,
+						struct queue_limits *lim);
+bool mpath_helper_queue_enter(struct request_queue *q);
+void mpath_helper_queue_enter_again(struct request_queue *q);
+void mpath_helper_queue_leave(struct request_queue *q);
+void mpath_helper_request_requeue(struct request *rq, unsigned int msecs);
+bool mpath_helper_batch_add(struct io_comp_batch *batch, struct request *rq);
 
 void mpath_helper_warn_requeuing(struct gendisk *disk);
 void mpath_helper_warn_failing(struct gendisk *disk);

@@ -84,23 +84,23 @@ pub struct MpathBio<T: MpathDriver> {
     counted: Counted,
 }
 
-/// Whether a bio counts as in flight through its path's port, and on which CPU: what
-/// `mpath_request_start()` returned. It ends with the bio, once.
+/// Whether a bio or a request counts as in flight through its path's port, and on which CPU: what
+/// `mpath_request_start()` returned. It ends with the bio or the request, once.
 pub(super) struct Counted(u16);
 
 impl Counted {
-    const NOT: Self = Self(bindings::MPATH_NOT_COUNTED as u16);
+    pub(super) const NOT: Self = Self(bindings::MPATH_NOT_COUNTED as u16);
 
-    /// Counts a bio as in flight through a path.
+    /// Counts a bio or a request as in flight through a path.
     #[inline]
-    fn start<T: MpathDriver>(path: &MpathDevice<T>) -> Self {
-        // SAFETY: The path has been added; a bio has come to it, so it is on its head.
+    pub(super) fn start<T: MpathDriver>(path: &MpathDevice<T>) -> Self {
+        // SAFETY: The path has been added; something has come to it, so it is on its head.
         Self(unsafe { bindings::mpath_helper_request_start(path.as_raw()) })
     }
 
-    /// The bio has ended.
+    /// The bio or the request has ended.
     #[inline]
-    fn end<T: MpathDriver>(self, path: &MpathDevice<T>) {
+    pub(super) fn end<T: MpathDriver>(self, path: &MpathDevice<T>) {
         // SAFETY: The path has been added; the head has stayed until here.
         unsafe { bindings::mpath_helper_request_done(path.as_raw(), self.0) }
     }
@@ -349,7 +349,7 @@ unsafe impl<T: MpathDriver> Send for MpathBio<T> {}
 // SAFETY: Through a shared reference the bio is only read; the path is `Sync`.
 unsafe impl<T: MpathDriver> Sync for MpathBio<T> {}
 
-/// What a bio asks for.
+/// What a bio or a request asks for.
 ///
 /// # Examples
 ///
@@ -480,7 +480,12 @@ pub enum Fill {}
 /// ```
 pub enum Store {}
 
-/// The memory of a bio, piece by piece in order: an iterator of [`Segment`]s.
+/// The memory of a bio, or of all bios of a request, piece by piece in order: an iterator of
+/// [`Segment`]s.
+///
+/// # Invariants
+///
+/// `bio` is valid for `'a`, and has data. So is, if `goes_on`, each bio that follows it.
 ///
 /// # Examples
 ///
@@ -510,23 +515,49 @@ pub enum Store {}
 /// # Ok::<(), Error>(())
 /// ```
 pub struct Segments<'a, D> {
-    bio: &'a Bio,
+    bio: *mut bindings::bio,
     at: bindings::bvec_iter,
     /// Where the bio ends on the disk, in bytes.
     end: usize,
+    /// Does the next bio follow it?
+    goes_on: bool,
+    _bio: PhantomData<&'a Bio>,
     _direction: PhantomData<D>,
 }
 
 impl<'a, D> Segments<'a, D> {
     #[inline]
     fn new(bio: &'a Bio) -> Self {
-        // SAFETY: The bio is valid for as long as it is borrowed.
-        let at = unsafe { (*bio.as_raw()).bi_iter };
+        // SAFETY: The bio is valid for as long as it is borrowed, and has data, by its operation.
+        unsafe { Self::from_raw(bio.as_raw(), false) }
+    }
 
+    /// The memory of a request, whose first bio is `bio`.
+    ///
+    /// # Safety
+    ///
+    /// `bio`, and each bio that follows it, is valid for `'a` and has data.
+    #[inline]
+    pub(super) unsafe fn of_bios(bio: *mut bindings::bio) -> Self {
+        // SAFETY: By this function's contract.
+        unsafe { Self::from_raw(bio, true) }
+    }
+
+    /// # Safety
+    ///
+    /// `bio` is valid for `'a` and has data. So is, if `goes_on`, each bio that follows it.
+    #[inline]
+    unsafe fn from_raw(bio: *mut bindings::bio, goes_on: bool) -> Self {
+        // SAFETY: By this function's contract.
+        let at = unsafe { (*bio).bi_iter };
+
+        // INVARIANT: By this function's contract.
         Self {
             bio,
             at,
             end: ((at.bi_sector as usize) << SECTOR_SHIFT) + at.bi_size as usize,
+            goes_on,
+            _bio: PhantomData,
             _direction: PhantomData,
         }
     }
@@ -538,14 +569,19 @@ impl<'a, D> Iterator for Segments<'a, D> {
     #[inline]
     fn next(&mut self) -> Option<Segment<'a, D>> {
         let mut memory = bindings::bio_vec::default();
-        let begin = self.end - self.at.bi_size as usize;
-        // SAFETY: The bio is valid for as long as it is borrowed, and has data, by its operation.
-        let is_one = unsafe {
-            bindings::mpath_helper_bio_segment(self.bio.as_raw(), &mut self.at, &mut memory)
-        };
+        let mut begin = self.end - self.at.bi_size as usize;
 
-        if !is_one {
-            return None;
+        // SAFETY: By the type invariant.
+        while !unsafe { bindings::mpath_helper_bio_segment(self.bio, &mut self.at, &mut memory) } {
+            // SAFETY: By the type invariant.
+            let next = unsafe { (*self.bio).bi_next };
+
+            if !self.goes_on || next.is_null() {
+                return None;
+            }
+            // SAFETY: By the type invariant it is valid, too.
+            *self = unsafe { Self::from_raw(next, true) };
+            begin = self.end - self.at.bi_size as usize;
         }
         // INVARIANT: A segment of the bio, within one page.
         Some(Segment {

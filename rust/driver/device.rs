@@ -9,6 +9,7 @@ use super::head::{
 };
 use super::port::MpathPort;
 use super::registration::Registration;
+use super::tags::MpathTagSet;
 use super::MpathDriver;
 use crate::bindings;
 use crate::ffi;
@@ -57,8 +58,9 @@ pub(super) fn numa_node(node: Option<i32>) -> Result<i32> {
 /// A path: one way to the storage of a head.
 ///
 /// Made by [`MpathHead::add_path`]. Whoever has a reference to it got it from the path's
-/// [`Registration`](super::Registration), from a [bio](super::MpathBio), or inside a read-side
-/// section, all of which a path that goes waits for. So whatever is done through this type may be
+/// [`Registration`](super::Registration), from a [bio](super::MpathBio), a
+/// [request](super::MpathRequest), or inside a read-side section, all of which a path that goes
+/// waits for. So whatever is done through this type may be
 /// done in any context, and cannot be done to a path that is gone.
 ///
 /// # Invariants
@@ -96,6 +98,8 @@ pub struct MpathDevice<T: MpathDriver> {
     #[pin]
     data: T::PathData,
     pub(super) disk: PathDisk,
+    // If the path takes requests: the disk's, which goes before it.
+    _tags: Option<Arc<MpathTagSet<T>>>,
     port: Arc<MpathPort>,
     // The last to go: the head's end is the end of its driver's data.
     head: ARef<MpathHead<T>>,
@@ -108,6 +112,7 @@ impl<T: MpathDriver> MpathDevice<T> {
         head: &'a MpathHead<T>,
         port: &'a Arc<MpathPort>,
         disk: PathDisk,
+        tags: Option<Arc<MpathTagSet<T>>>,
         data: impl PinInit<T::PathData, E> + 'a,
     ) -> impl PinInit<Self, Error> + 'a
     where
@@ -117,6 +122,7 @@ impl<T: MpathDriver> MpathDevice<T> {
             raw <- Opaque::zeroed(),
             data <- data,
             disk,
+            _tags: tags,
             port: port.clone(),
             head: ARef::from(head),
         }? Error)
@@ -142,6 +148,17 @@ impl<T: MpathDriver> MpathDevice<T> {
     pub(super) unsafe fn of_bio<'a>(bio: *mut bindings::bio) -> &'a Self {
         // SAFETY: By this function's contract; the private data of the disk is the path.
         unsafe { &*(*(*(*bio).bi_bdev).bd_disk).private_data.cast() }
+    }
+
+    /// The path whose disk has a queue.
+    ///
+    /// # Safety
+    ///
+    /// `queue` is of the disk of a path of this driver, which has been added and stays for `'a`.
+    #[inline]
+    pub(super) unsafe fn of_queue<'a>(queue: *mut bindings::request_queue) -> &'a Self {
+        // SAFETY: By this function's contract; the queue's data is the path.
+        unsafe { &*(*queue).queuedata.cast() }
     }
 
     #[inline]

@@ -3,7 +3,9 @@
 //! The disks of heads and paths, as far as a driver has a say.
 
 use super::device::MpathDevice;
+use super::requests::MpathRequestDriver;
 use super::shims::Shims;
+use super::tags::MpathTagSet;
 use super::MpathDriver;
 use crate::bindings;
 use core::ptr::NonNull;
@@ -232,31 +234,72 @@ pub(super) unsafe fn set_name(disk: *mut bindings::gendisk, name: fmt::Arguments
 ///
 /// # Invariants
 ///
-/// A valid bio-based gendisk, which we own a reference to.
+/// A valid gendisk, which we own a reference to.
 pub(super) struct PathDisk(NonNull<bindings::gendisk>);
 
 impl PathDisk {
-    /// Allocates a disk. Sleeps.
+    /// Allocates a disk that takes bios. Sleeps.
     #[inline]
     pub(super) fn new<T: MpathDriver>(
         params: &DiskParams,
+        capacity: u64,
         name: fmt::Arguments<'_>,
         node: i32,
     ) -> Result<Self> {
         let mut limits = params.limits();
         // SAFETY: The limits are valid for the time of the call.
         let raw = unsafe { bindings::mpath_helper_alloc_path_disk(&mut limits, node) };
-        // INVARIANT: Just allocated.
+
+        // SAFETY: Just allocated, and given up.
+        unsafe { Self::set_up(raw, Shims::<T>::path_operations(), capacity, name) }
+    }
+
+    /// Allocates a disk that takes requests, whose tags are of a set that stays for longer than the
+    /// disk. Sleeps.
+    ///
+    /// Fails with `EINVAL` when it has a write cache that its driver cannot flush.
+    #[inline]
+    pub(super) fn with_tags<T: MpathRequestDriver>(
+        params: &DiskParams,
+        capacity: u64,
+        tags: &MpathTagSet<T>,
+        name: fmt::Arguments<'_>,
+    ) -> Result<Self> {
+        let mut limits = params.limits();
+
+        if limits.features & WRITE_CACHE != 0 && !T::HAS_FLUSH {
+            return Err(EINVAL);
+        }
+        // SAFETY: The limits and the tags are valid for the time of the call.
+        let raw = unsafe { bindings::mpath_helper_alloc_request_disk(tags.as_raw(), &mut limits) };
+
+        // SAFETY: Just allocated, and given up.
+        unsafe { Self::set_up(raw, Shims::<T>::request_operations(), capacity, name) }
+    }
+
+    /// A disk that has been allocated, or an error.
+    ///
+    /// # Safety
+    ///
+    /// `raw` is an error, or a disk that the caller gives up and nobody knows.
+    #[inline]
+    unsafe fn set_up(
+        raw: *mut bindings::gendisk,
+        operations: &'static bindings::block_device_operations,
+        capacity: u64,
+        name: fmt::Arguments<'_>,
+    ) -> Result<Self> {
+        // INVARIANT: By this function's contract.
         let disk = Self(NonNull::new(from_err_ptr(raw)?).ok_or(ENOMEM)?);
 
         // SAFETY: Nobody knows the disk yet.
         unsafe {
             let raw = disk.as_raw();
 
-            (*raw).fops = Shims::<T>::path_operations();
+            (*raw).fops = operations;
             (*raw).flags |= HIDDEN;
             set_name(raw, name)?;
-            bindings::set_capacity(raw, params.capacity());
+            bindings::set_capacity(raw, capacity);
         }
         Ok(disk)
     }
@@ -266,7 +309,7 @@ impl PathDisk {
         self.0.as_ptr()
     }
 
-    /// Bios of the disk are `path`'s from now on. Sleeps.
+    /// Bios and requests of the disk are `path`'s from now on. Sleeps.
     ///
     /// # Safety
     ///
@@ -278,11 +321,12 @@ impl PathDisk {
         // SAFETY: By the type invariant and this function's contract.
         to_result(unsafe {
             (*raw).private_data = path.cast_mut().cast();
+            (*(*raw).queue).queuedata = path.cast_mut().cast();
             bindings::device_add_disk(core::ptr::null_mut(), raw, core::ptr::null_mut())
         })
     }
 
-    /// Takes the disk away, after waiting for the bios that it has taken. Sleeps.
+    /// Takes the disk away, after waiting for the bios and requests that it has taken. Sleeps.
     ///
     /// # Safety
     ///

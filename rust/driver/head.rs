@@ -17,7 +17,9 @@ use super::registration::{
     Added,
     Registration, //
 };
+use super::requests::MpathRequestDriver;
 use super::shims::Shims;
+use super::tags::MpathTagSet;
 use super::MpathDriver;
 use crate::bindings;
 use crate::ffi;
@@ -180,6 +182,13 @@ impl<T: MpathDriver> AnyContextHead<T> {
         unsafe { ffi::mpath_head_is_live(self.as_raw()) }
     }
 
+    /// The capacity of the head's disk in sectors of 512 bytes, as it was said last. Any context.
+    #[inline]
+    pub fn capacity(&self) -> u64 {
+        // SAFETY: By the type invariant; a racing change gives the old or the new capacity.
+        unsafe { (&raw const (*(*(*self.as_raw()).disk).part0).bd_nr_sectors).read_volatile() }
+    }
+
     /// How often a bio was parked since no path was usable. Any context.
     #[inline]
     pub fn requeue_count(&self) -> i64 {
@@ -304,9 +313,9 @@ impl<T: MpathDriver> MpathHead<T> {
         &self.head_data().group
     }
 
-    /// Adds a path that goes through `port`, with a hidden disk called `name` (at most 31 bytes),
-    /// near to `node` or, with `None`, to all. The driver's data is initialised in place. The path
-    /// is not used before [`Registration::set_live`].
+    /// Adds a path that takes bios and goes through `port`, with a hidden disk called `name` (at
+    /// most 31 bytes), near to `node` or, with `None`, to all. The driver's data is initialised in
+    /// place. The path is not used before [`Registration::set_live`].
     ///
     /// An armed removal timer is disarmed.
     ///
@@ -326,12 +335,42 @@ impl<T: MpathDriver> MpathHead<T> {
     where
         Error: From<E>,
     {
+        const {
+            assert!(
+                T::HAS_SUBMIT,
+                "a driver whose paths take bios implements `submit()`"
+            );
+        }
         let node = numa_node(node)?;
-        let disk = PathDisk::new::<T>(&self.head_data().params, name, node)?;
-        let path =
-            KBox::try_pin_init::<Error>(MpathDevice::new(self, port, disk, data), GFP_KERNEL)?;
+        let disk = PathDisk::new::<T>(&self.head_data().params, self.capacity(), name, node)?;
+        let path = MpathDevice::new(self, port, disk, None, data);
 
-        Registration::new(path, node)
+        Registration::new(KBox::try_pin_init::<Error>(path, GFP_KERNEL)?, node)
+    }
+
+    /// As [`MpathHead::add_path`], for a path that takes requests, with tags from `tags`, of which
+    /// several paths through one controller may have the same.
+    ///
+    /// Fails as [`MpathHead::add_path`] does, and with `EINVAL` when the disk is to have a write
+    /// cache and the driver has no [`MpathRequestDriver::flush`].
+    #[inline]
+    pub fn add_request_path<E>(
+        &self,
+        port: &Arc<MpathPort>,
+        tags: &Arc<MpathTagSet<T>>,
+        name: fmt::Arguments<'_>,
+        node: Option<i32>,
+        data: impl PinInit<T::PathData, E>,
+    ) -> Result<Registration<T, Added>>
+    where
+        T: MpathRequestDriver,
+        Error: From<E>,
+    {
+        let node = numa_node(node)?;
+        let disk = PathDisk::with_tags(&self.head_data().params, self.capacity(), tags, name)?;
+        let path = MpathDevice::new(self, port, disk, Some(tags.clone()), data);
+
+        Registration::new(KBox::try_pin_init::<Error>(path, GFP_KERNEL)?, node)
     }
 
     /// Calls `f` with the path that a bio would be sent to now, in a read-side section: the path

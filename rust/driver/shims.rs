@@ -49,6 +49,12 @@ impl<T: MpathDriver> Shims<T> {
         ..pin_init::zeroed()
     };
 
+    const REQUEST_OPERATIONS: bindings::block_device_operations =
+        bindings::block_device_operations {
+            owner: Self::OWNER,
+            ..pin_init::zeroed()
+        };
+
     const GROUPS: &'static Groups =
         &Groups([(&raw const ffi::mpath_attr_group).cast(), core::ptr::null()]);
 
@@ -79,10 +85,16 @@ impl<T: MpathDriver> Shims<T> {
         &Self::TEMPLATE
     }
 
-    /// The operations of a path's disk.
+    /// The operations of the disk of a path that takes bios.
     #[inline]
     pub(super) fn path_operations() -> &'static bindings::block_device_operations {
         &Self::PATH_OPERATIONS
+    }
+
+    /// The operations of the disk of a path that takes requests: those are in its tag set.
+    #[inline]
+    pub(super) fn request_operations() -> &'static bindings::block_device_operations {
+        &Self::REQUEST_OPERATIONS
     }
 
     /// # Safety

@@ -47,6 +47,44 @@ where
     Ok(())
 }
 
+/// A driver whose paths take requests, for examples that have one and do not use it.
+pub(crate) struct RequestRam;
+
+#[vtable]
+impl MpathDriver for RequestRam {
+    type HeadData = ();
+    type PathData = ();
+}
+
+#[vtable]
+impl MpathRequestDriver for RequestRam {
+    type RequestData = ();
+
+    fn queue_rq(_path: &MpathDevice<Self>, rq: MpathRequest<Self>, _is_last: bool) {
+        rq.end();
+    }
+}
+
+/// Tags for it.
+pub(crate) fn request_tags() -> Result<Arc<MpathTagSet<RequestRam>>> {
+    Arc::pin_init(MpathTagSet::new(TagParams::new(8)), GFP_KERNEL)
+}
+
+/// As [`carry_a_bio_out`], for a driver whose paths take requests.
+pub(crate) fn carry_a_request_out<T>() -> Result
+where
+    T: MpathRequestDriver + MpathDriver<HeadData = Completion, PathData = ()>,
+{
+    let head = head::<T, _>(Completion::new())?;
+    let port = Arc::pin_init(MpathPort::new(PortState::Live), GFP_KERNEL)?;
+    let tags = Arc::pin_init(MpathTagSet::new(TagParams::new(16)), GFP_KERNEL)?;
+    let path = head.add_request_path(&port, &tags, fmt!("mpdocc0"), None, ())?;
+    let _path = path.set_live(AccessState::Optimized)?;
+
+    head.data().wait_for_completion();
+    Ok(())
+}
+
 /// Has the head's disk flushed, as fsync() does.
 pub(crate) fn flush<T: MpathDriver>(head: &MpathHead<T>) -> Result {
     // SAFETY: A head is a `struct mpath_head`, which begins with its disk. The disk stays with it.

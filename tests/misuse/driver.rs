@@ -35,6 +35,15 @@ impl MpathDriver for Ram {
     }
 }
 
+#[vtable]
+impl MpathRequestDriver for Ram {
+    type RequestData = ();
+
+    fn queue_rq(_path: &MpathDevice<Self>, rq: MpathRequest<Self>, _is_last: bool) {
+        rq.end();
+    }
+}
+
 type Head = ARef<MpathHead<Ram>>;
 
 fn add_path(head: &Head) -> Result<Registration<Ram, Added>> {

@@ -2,13 +2,6 @@
 
 //! The Rust face, as a driver sees it. The driver in `example` is the README's.
 
-mod cached;
-mod example;
-mod inside;
-mod io;
-mod kept;
-mod warnings;
-
 /// Ends the test unless a condition holds.
 macro_rules! check {
     ($condition:expr) => {
@@ -18,6 +11,15 @@ macro_rules! check {
         }
     };
 }
+
+mod asked;
+mod cached;
+mod example;
+mod inside;
+mod io;
+mod kept;
+mod requests;
+mod warnings;
 
 #[kernel::macros::kunit_tests(mpath_driver)]
 mod suite {
