@@ -17,8 +17,14 @@
 //! ```
 //! What is stored stays when the last path is gone. It is stable: flushes are counted, no more.
 
+#[macro_use]
+mod attribute;
+
+use attribute::{
+    parse,
+    parse_name, //
+};
 use kernel::configfs;
-use kernel::fmt::Write;
 use kernel::new_mutex;
 use kernel::prelude::*;
 use kernel::sync::atomic::{
@@ -263,28 +269,6 @@ kernel::impl_has_hr_timer! {
     }
 }
 
-/// The module: all that there is belongs to the directory in configfs.
-#[pin_data]
-struct MpathRam {
-    #[pin]
-    configuration: configfs::Subsystem<Disk>,
-}
-
-impl kernel::InPlaceModule for MpathRam {
-    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
-        let item_type = configfs::configfs_attrs! {
-            container: configfs::Subsystem<Disk>,
-            data: Disk,
-            child: Path,
-            attributes: [policy: 0, delayed_removal_secs: 1, parked: 2],
-        };
-
-        try_pin_init!(Self {
-            configuration <- configfs::Subsystem::new(c"mpath_ram", item_type, Disk::new()),
-        }? Error)
-    }
-}
-
 /// The directory of the disk in configfs, and the ways to it.
 struct Disk(Arc<Storage>, KVec<Arc<Lane>>);
 
@@ -336,51 +320,15 @@ struct Path(Arc<Lane>);
 const FAILURES: [&str; 3] = ["none", "path", "medium"];
 const ACCESS_STATES: [&str; 3] = ["optimized", "non-optimized", "inaccessible"];
 
-fn parse<N: core::str::FromStr>(page: &[u8]) -> Result<N> {
-    let text = core::str::from_utf8(page)?;
-    text.trim().parse().map_err(|_| EINVAL)
-}
-
-fn parse_name(page: &[u8], names: &[&str]) -> Result<u32> {
-    let is = |name: &&str| name.as_bytes() == page.trim_ascii();
-    Ok(names.iter().position(is).ok_or(EINVAL)? as u32)
-}
-
-/// An attribute in configfs: what is shown of `$it`, and what is done with what is stored.
-macro_rules! attribute {
-    ($data:ty, $id:literal, $it:ident, $show:expr, $page:ident => $store:expr) => {
-        #[vtable]
-        impl configfs::AttributeOperations<$id> for $data {
-            type Data = $data;
-
-            fn show(
-                Self($it, ..): &$data,
-                page: &mut [u8; kernel::page::PAGE_SIZE],
-            ) -> Result<usize> {
-                let mut writer = kernel::str::Formatter::new(page);
-                writer.write_fmt(fmt!("{}\n", $show))?;
-                Ok(writer.bytes_written())
-            }
-
-            fn store(Self($it, ..): &$data, $page: &[u8]) -> Result {
-                let _ = $it;
-                $store;
-                Ok(())
-            }
-        }
-    };
-}
-
+configuration!(MpathRam, Disk, Path, [policy: 0, delayed_removal_secs: 1, parked: 2]);
 attribute!(Disk, 0, it, it.policy.get().name(),
     page => it.policy.set(IoPolicy::parse(page).ok_or(EINVAL)?)?);
 attribute!(Disk, 1, it, it.removal_secs.load(Relaxed), page => {
     it.removal_secs.store(parse(page)?, Relaxed);
     it.head.lock().iter().for_each(|head| head.set_removal_delay(it.removal_secs.load(Relaxed)))
 });
-attribute!(Disk, 2, it, it.head.lock().as_ref().map_or(0, |head| head.requeue_count()),
-    _page => Err::<(), _>(EPERM)?);
-attribute!(Path, 0, it, it.latency_us.load(Relaxed),
-    page => it.latency_us.store(parse(page)?, Relaxed));
+attribute!(Disk, 2, it => it.head.lock().as_ref().map_or(0, |head| head.requeue_count()));
+attribute!(Path, 0, latency_us);
 attribute!(Path, 1, it, it.queue_depth.load(Relaxed),
     page => it.queue_depth.store(parse::<u32>(page)?.max(1), Relaxed));
 attribute!(Path, 2, it, FAILURES[it.failure.load(Relaxed) as usize], page => {
@@ -391,9 +339,8 @@ attribute!(Path, 3, it, ACCESS_STATES[it.access.load(Relaxed) as usize], page =>
     it.access.store(parse_name(page, &ACCESS_STATES)?, Relaxed);
     it.path.lock().iter().for_each(|path| path.set_access_state(it.access()))
 });
-attribute!(Path, 4, it, it.numa_node.load(Relaxed),
-    page => it.numa_node.store(parse(page)?, Relaxed));
+attribute!(Path, 4, numa_node);
 attribute!(Path, 5, it, u32::from(it.path.lock().is_some()),
     page => Lane::set_live(it, parse::<u32>(page)? != 0)?);
-attribute!(Path, 6, it, fmt!("{} {} {}", it.carried[0].load(Relaxed), it.carried[1].load(Relaxed),
-    it.carried[2].load(Relaxed)), _page => Err::<(), _>(EPERM)?);
+attribute!(Path, 6, it => fmt!("{} {} {}", it.carried[0].load(Relaxed),
+    it.carried[1].load(Relaxed), it.carried[2].load(Relaxed)));

@@ -4,7 +4,8 @@
 Everything goes to standard output as records, one JSON object a line; tools/lab/suites/demo.py shows
 them. Times are seconds since the start of this program.
 
-Without arguments the paths are NVMe's; with the name of a driver of samples/ ("rust", "c", "c_mq") they are its.
+Without arguments the paths are NVMe's; with the name of a driver of samples/ ("rust", "rust_mq", "c", "c_mq") they are
+its.
 """
 
 import json

@@ -2,7 +2,7 @@
 """What the library promises, on drivers that have nothing in common with NVMe.
 
 Their paths take bios, or requests. What a path is like is decided here, not by a device: so these tests say
-exactly which path must have carried what. What only requests can do is in test_requests.py.
+exactly which path must have carried what. What only requests can do is in test_requests.py and test_rust_requests.py.
 """
 
 import errno

@@ -298,6 +298,18 @@ class RustSecondPath(_Sample):
     driver = "rust"
 
 
+class RustRequestsHead(CHead):
+    """The first path of the sample in Rust whose paths take requests, and a head with it."""
+
+    driver = "rust_mq"
+
+
+class RustRequestsSecondPath(_Sample):
+    """Another path of the sample in Rust whose paths take requests."""
+
+    driver = "rust_mq"
+
+
 class _Directory(_Sample):
     """A directory is made for a path."""
 
@@ -386,9 +398,11 @@ SCENARIOS = {
     "c-requests-second-path": RequestsSecondPath,
     "rust-head": RustHead,
     "rust-second-path": RustSecondPath,
+    "rust-requests-head": RustRequestsHead,
+    "rust-requests-second-path": RustRequestsSecondPath,
     "rust-directory": RustDirectory,
     "rust-setting": RustSetting,
 }
 #: Modules, each with its parameters. A disk that is small has few pages, each of which is an allocation.
 LOADS = {"libmultipath": "", "nvme-core": "", "c_mpath_ram": "size_mib=1", "c_mpath_mq": "size_mib=1",
-         "rust_mpath_ram": "size_mib=1"}
+         "rust_mpath_ram": "size_mib=1", "rust_mpath_mq": "size_mib=1"}

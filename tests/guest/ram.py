@@ -11,10 +11,13 @@ from tests.guest.skip import Skip
 CONFIGURATION = pathlib.Path("/sys/kernel/config/mpath_ram")
 BLOCK = pathlib.Path("/sys/block")
 #: The module of each driver. Its name begins with the language; "_mq": its paths take requests instead of bios.
-MODULES = {"rust": "rust_mpath_ram", "c": "c_mpath_ram", "c_mq": "c_mpath_mq"}
+MODULES = {"rust": "rust_mpath_ram", "rust_mq": "rust_mpath_mq", "c": "c_mpath_ram", "c_mq": "c_mpath_mq"}
 DRIVERS = tuple(MODULES)
 #: What can be wrong with a path, so that another one helps or the same one a little later.
-FAILURES = {"c_mq": ("path", "partial", "batch", "flush", "requeue", "busy", "timeout")}
+FAILURES = {
+    "rust_mq": ("path", "partial", "batch", "flush", "requeue", "timeout"),
+    "c_mq": ("path", "partial", "batch", "flush", "requeue", "busy", "timeout"),
+}
 #: Those whose paths' queues can be frozen.
 FREEZING = ("c", "c_mq")
 

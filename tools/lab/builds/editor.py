@@ -35,7 +35,7 @@ def write() -> str:
         core = source.rust_library()
         crates = _kernel_crates(step, library, core)
         crates.append(_ours(crates, library, paths.ROOT / "rust" / "libmultipath.rs", _BELOW))
-        for sample in patterns.files("samples/*.rs"):
+        for sample in patterns.files("samples/rust_*.rs"):
             crates.append(_ours(crates, library, sample, (*_BELOW, "libmultipath")))
         if missing := [entry["root_module"] for entry in crates if not Path(entry["root_module"]).exists()]:
             step.failed(f"there is no {', '.join(missing)}")

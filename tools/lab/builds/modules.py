@@ -30,7 +30,7 @@ WITH_TESTS = "CONFIG_LIBMULTIPATH_KUNIT_TEST=y"
 _SYMBOLS = "KBUILD_EXTRA_SYMBOLS="
 #: What builds a library that submits bios to paths as to any other disk.
 AROUND = ("CONFIG_LIBMULTIPATH_ONE_PASS=n",)
-_SAMPLES = ("CONFIG_SAMPLE_MULTIPATH_C=m", "CONFIG_SAMPLE_MULTIPATH_RUST=m")
+_SAMPLES = ("CONFIG_SAMPLE_MULTIPATH_C=m", "CONFIG_SAMPLE_MULTIPATH_RUST=m", "CONFIG_SAMPLE_MULTIPATH_RUST_MQ=m")
 FIXES = paths.ROOT / "drivers" / "nvme" / "fixes"
 #: What changes files of the kernel, in this order.
 _PATCHES = tuple(paths.ROOT / "drivers" / "nvme" / name for name in ("prepare.patch", "in-tree.patch"))

@@ -24,9 +24,9 @@ TIMEOUT_SECONDS = 300
 TOPOLOGY = vm.Topology(subsystems=(vm.Subsystem("demo", {"c0": 0, "c1": 1}),))
 COMMAND = ["python3", "-m", "tests.demo.guest"]
 #: The drivers of samples/ by what SAMPLE= calls them.
-SAMPLES = ("rust", "c", "c_mq")
+SAMPLES = ("rust", "rust_mq", "c", "c_mq")
 #: What is worth being compared with what.
-COUNTERPARTS = {"ours": "stock", "stock": "ours", "rust": "c", "c": "rust", "c_mq": "c"}
+COUNTERPARTS = {"ours": "stock", "stock": "ours", "rust": "c", "c": "rust", "rust_mq": "c_mq", "c_mq": "rust_mq"}
 
 #: Stalls that are worth a line while the demonstration runs.
 SHOWN_STALL_SECONDS = 0.1
