@@ -67,8 +67,10 @@ pub mod prelude {
         DisableReason,
         DiskParams,
         Failure,
+        Fill,
         IdKind,
         IoPolicy,
+        Live,
         MpathBatch,
         MpathBio,
         MpathBioQueue,
@@ -86,6 +88,9 @@ pub mod prelude {
         MpathTagSet,
         PortState,
         Registration,
+        Segment,
+        Segments,
+        Store,
         TagParams,
         Timeout, //
     };

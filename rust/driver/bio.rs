@@ -20,6 +20,7 @@ use core::ptr::{
     NonNull, //
 };
 use kernel::block::SECTOR_SHIFT;
+use kernel::page::BorrowedPage;
 use kernel::prelude::*;
 
 /// A bio that a path has been given, and that its driver has not ended.
@@ -63,6 +64,7 @@ use kernel::prelude::*;
 ///             return bio.fail(Failure::IoError);
 ///         }
 ///         pr_debug!("{} bytes at sector {}\n", bio.len(), bio.sector());
+///         assert_eq!(bio.range().len(), bio.len());
 ///
 ///         let result = match bio.op() {
 ///             BioOp::Read(mut all) => all.try_for_each(|part| Ok(part.zero())),
@@ -203,6 +205,14 @@ impl<T: MpathDriver> MpathBio<T> {
     pub fn sector(&self) -> u64 {
         // SAFETY: By the type invariant the bio is ours.
         unsafe { (*self.as_raw()).bi_iter.bi_sector }
+    }
+
+    /// The bytes of the disk that it is for; none for a flush. They are within the disk's capacity.
+    #[inline]
+    pub fn range(&self) -> Range<usize> {
+        let begin = (self.sector() as usize) << SECTOR_SHIFT;
+
+        begin..begin + self.len()
     }
 
     /// The length in bytes, a multiple of the logical block size; 0 for a flush.
@@ -618,7 +628,9 @@ impl<'a, D> Iterator for Segments<'a, D> {
 ///     fn submit(path: &MpathDevice<Self>, bio: MpathBio<Self>) {
 ///         let result = match bio.op() {
 ///             BioOp::Read(mut all) => all.try_for_each(|part| {
-///                         match part.range().start {
+///                 // What a controller would be told that accesses it by itself.
+///                 let _ = (part.page().as_ptr(), part.offset(), part.len());
+///                 match part.range().start {
 ///                     0 => Ok(part.zero()),
 ///                     _ => part.fill(&KVVec::from_elem(1, part.len(), GFP_KERNEL)?),
 ///                 }
@@ -639,7 +651,7 @@ pub struct Segment<'a, D> {
     _direction: PhantomData<D>,
 }
 
-impl<D> Segment<'_, D> {
+impl<'a, D> Segment<'a, D> {
     /// The bytes of the disk that the segment is for. They are within the disk's capacity.
     #[inline]
     pub fn range(&self) -> Range<usize> {
@@ -651,6 +663,22 @@ impl<D> Segment<'_, D> {
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         self.memory.bv_len as usize
+    }
+
+    /// The page that it is in, for a driver that has a controller access it: by
+    /// [`Page::as_ptr`](kernel::page::Page::as_ptr), the segment's offset and its length. That
+    /// controller must have done with it before the bio or the request ends; it may write to a
+    /// [`Fill`] segment only.
+    #[inline]
+    pub fn page(&self) -> BorrowedPage<'a> {
+        // SAFETY: By the type invariant, for as long as the bio is.
+        unsafe { BorrowedPage::from_raw(NonNull::new_unchecked(self.memory.bv_page)) }
+    }
+
+    /// Where in its page it begins, in bytes.
+    #[inline]
+    pub fn offset(&self) -> usize {
+        self.memory.bv_offset as usize
     }
 }
 

@@ -238,8 +238,13 @@ impl<T: MpathDriver> MpathDevice<T> {
         Ok(())
     }
 
-    /// The controller has come back: restores the trust that [`MpathBio::failover`] has taken from
-    /// the path, before a bio does that succeeds, and has bios that wait submitted again.
+    /// The path is as good as any: restores the trust that [`MpathBio::failover`] has taken from
+    /// it, before a bio does that succeeds, and has bios that wait submitted again.
+    ///
+    /// For a controller that has come back, and for a path that fails single bios for reasons of
+    /// theirs, as a transport does that cannot carry some: whoever says this after such a
+    /// [`MpathBio::failover`] has the path used for all others as before, without a pause. What
+    /// fails so again and again ends all the same: each bio's failures are counted.
     ///
     /// Any context, hard interrupt included.
     ///

@@ -36,14 +36,18 @@ const NOWAIT: u32 = bindings::mpath_helper_features_MPATH_FEAT_NOWAIT;
 /// // 1 MiB in blocks of 4 KiB.
 /// let params = DiskParams::new(2048)
 ///     .logical_block_size(4096)?
+///     .physical_block_size(8192)?
 ///     .chunk_sectors(256)
 ///     .max_sectors(128)
+///     .max_segments(64)
 ///     .discard(2048, 4096)
+///     .write_zeroes(1024)
 ///     .nowait();
 /// let path = bring_up(KVVec::from_elem(0, 1 << 20, GFP_KERNEL)?, params)?;
 ///
 /// assert!(path.head().is_live());
 /// assert!(params.logical_block_size(513).is_err());
+/// assert!(params.physical_block_size(1000).is_err());
 /// # Ok::<(), Error>(())
 /// ```
 ///
@@ -140,6 +144,19 @@ impl DiskParams {
         Ok(self)
     }
 
+    /// The unit that the storage writes in bytes, where that is larger than the smallest that can
+    /// be addressed: who writes less has it read the rest. A power of two, 512 or more.
+    ///
+    /// Fails with `EINVAL` for another size.
+    #[inline]
+    pub fn physical_block_size(mut self, bytes: u32) -> Result<Self> {
+        if !bytes.is_power_of_two() || bytes < 512 {
+            return Err(EINVAL);
+        }
+        self.limits.physical_block_size = bytes;
+        Ok(self)
+    }
+
     /// No bio crosses a multiple of this many sectors.
     #[inline]
     pub fn chunk_sectors(mut self, sectors: u32) -> Self {
@@ -151,6 +168,14 @@ impl DiskParams {
     #[inline]
     pub fn max_sectors(mut self, sectors: u32) -> Self {
         self.limits.max_hw_sectors = sectors;
+        self
+    }
+
+    /// No bio or request has more pieces of memory than this that do not follow one another: what a
+    /// controller takes that is given their addresses. 128, where this is not said.
+    #[inline]
+    pub fn max_segments(mut self, segments: u16) -> Self {
+        self.limits.max_segments = segments;
         self
     }
 
@@ -190,6 +215,14 @@ impl DiskParams {
     pub fn discard(mut self, sectors: u32, granularity: u32) -> Self {
         self.limits.max_hw_discard_sectors = sectors;
         self.limits.discard_granularity = granularity;
+        self
+    }
+
+    /// [`BioOp::WriteZeroes`](super::BioOp::WriteZeroes) of up to `sectors` sectors are sent. Who
+    /// has zeroes written to a disk without this gets writes.
+    #[inline]
+    pub fn write_zeroes(mut self, sectors: u32) -> Self {
+        self.limits.max_write_zeroes_sectors = sectors;
         self
     }
 

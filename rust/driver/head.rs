@@ -94,6 +94,15 @@ pub(super) struct HeadData<T: MpathDriver> {
 /// let second = second.set_live(AccessState::NonOptimized)?;
 ///
 /// assert!(head.on_path(|path| core::ptr::eq(path, &*first))?);
+///
+/// // The storage has shrunk to the half.
+/// head.set_capacity(1024);
+/// assert_eq!(head.capacity(), 1024);
+/// assert_eq!(head.on_path(|_| ()), Err(EAGAIN));
+/// first.set_capacity(1024);
+/// second.set_capacity(1024);
+/// assert!(head.on_path(|path| core::ptr::eq(path, &*first))?);
+///
 /// drop(first);
 /// assert!(head.on_path(|path| core::ptr::eq(path, &*second))?);
 ///
@@ -406,6 +415,23 @@ impl<T: MpathDriver> MpathHead<T> {
         unsafe { ffi::mpath_set_delayed_removal_secs(self.as_raw(), secs) }
     }
 
+    /// The storage has another capacity from now on, in sectors of 512 bytes: whoever has the disk
+    /// open is told. No bio is sent to a path of another capacity, so each path's has to be
+    /// [set](Registration::set_capacity), too; while none is as large bios wait. Paths that are
+    /// added later are as large as the head.
+    ///
+    /// What has been sent before may be beyond the new end: the driver fails it.
+    ///
+    /// Process context, may sleep.
+    #[inline]
+    pub fn set_capacity(&self, sectors: u64) {
+        // SAFETY: By the type invariant.
+        unsafe {
+            bindings::set_capacity_and_notify(self.disk(), sectors);
+            ffi::mpath_revalidate_paths(self.as_raw());
+        }
+    }
+
     /// Removes the head if it has no path and no time to wait for one. Sleeps.
     #[inline]
     pub(super) fn try_remove(&self) {
@@ -417,6 +443,45 @@ impl<T: MpathDriver> MpathHead<T> {
                 ffi::mpath_remove_head(self.as_raw());
             }
         }
+    }
+}
+
+/// Of no head that was come to from a path: what the compiler says of who would sleep there.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "what may sleep is done with a head, not with what a path or a bio has of it",
+    label = "this is an `AnyContextHead`, which may be in a context that may not sleep",
+    note = "a driver keeps an `ARef<MpathHead<_>>`, or comes to the head by a path's `Registration`"
+)]
+pub trait MaySleep {}
+
+/// There for the sake of what the compiler says of them.
+#[doc(hidden)]
+impl<T: MpathDriver> AnyContextHead<T> {
+    pub fn on_path<R, F: FnOnce(&MpathDevice<T>) -> R>(&self, _f: F) -> Result<R>
+    where
+        Self: MaySleep,
+    {
+        Err(EINVAL)
+    }
+
+    pub fn policy(&self) -> &Arc<MpathIoPolicy>
+    where
+        Self: MaySleep,
+    {
+        &self.head_data().group
+    }
+
+    pub fn set_capacity(&self, _sectors: u64)
+    where
+        Self: MaySleep,
+    {
+    }
+
+    pub fn set_removal_delay(&self, _secs: u32)
+    where
+        Self: MaySleep,
+    {
     }
 }
 

@@ -189,6 +189,20 @@ impl<T: MpathDriver, S> Registration<T, S> {
     pub fn head(&self) -> &MpathHead<T> {
         self.path.sleepable_head()
     }
+
+    /// The storage, as it is reached through the path, has another capacity from now on, in sectors
+    /// of 512 bytes. Bios are sent to the path when its head [says](MpathHead::set_capacity) the
+    /// same.
+    ///
+    /// Process context, may sleep.
+    #[inline]
+    pub fn set_capacity(&self, sectors: u64) {
+        // SAFETY: By the type invariant.
+        unsafe {
+            bindings::set_capacity_and_notify(self.path.disk.as_raw(), sectors);
+            ffi::mpath_revalidate_paths(self.head().as_raw());
+        }
+    }
 }
 
 impl<T: MpathDriver, S> Deref for Registration<T, S> {

@@ -3,8 +3,9 @@
 //! Whoever has a path or a bio may be in any context, so what sleeps cannot be reached.
 //! Shows S-8.
 //!
-//! refused: E0599
-//! says: no method named `set_removal_delay` found for reference `&AnyContextHead<Ram>`
+//! refused: E0277
+//! says: what may sleep is done with a head, not with what a path or a bio has of it
+//! says: a driver keeps an `ARef<MpathHead<_>>`
 
 include!("driver.rs");
 
