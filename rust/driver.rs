@@ -91,6 +91,7 @@ mod disk;
 mod fence;
 mod group;
 mod head;
+mod operations;
 mod port;
 mod queue;
 mod registration;
@@ -122,6 +123,14 @@ pub use group::MpathIoPolicy;
 pub use head::{
     AnyContextHead,
     MpathHead, //
+};
+pub use operations::{
+    HeldReservation,
+    Ioctl,
+    RegisteredKeys,
+    Reservation,
+    ReservationKind,
+    ReservationStatus, //
 };
 pub use port::MpathPort;
 pub use queue::MpathBioQueue;
@@ -283,6 +292,26 @@ pub trait MpathDriver: Sized + Send + Sync + 'static {
     fn unique_id(path: &MpathDevice<Self>, kind: IdKind, id: &mut [u8; 16]) -> Result<usize> {
         let _ = (path, kind, id);
         build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// An ioctl of the driver's own, on the head's disk or a partition of it. What it returns is
+    /// what the program gets; `ENOTTY` says that the driver does not know it.
+    ///
+    /// Process context of the program, inside a read-side section of the head, as
+    /// [`MpathDriver::unique_id`]. While it runs no path of the head goes. Optional: there is none.
+    fn ioctl(path: &MpathDevice<Self>, ioctl: Ioctl) -> Result<i32> {
+        let _ = (path, ioctl);
+        Err(ENOTTY)
+    }
+
+    /// A persistent reservation of the storage is asked for, changed, or asked about, through
+    /// `path`. For drivers whose storage has it hold for all paths of this host, whichever it was
+    /// made through; others leave it out. `EOPNOTSUPP` for what the storage cannot do.
+    ///
+    /// Context: that of [`MpathDriver::ioctl`]. Optional: there are none, and who asks is told so.
+    fn reservation(path: &MpathDevice<Self>, asked: Reservation<'_>) -> Result<ReservationStatus> {
+        let _ = (path, asked);
+        Err(EOPNOTSUPP)
     }
 }
 

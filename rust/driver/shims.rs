@@ -5,6 +5,14 @@
 use super::bio::MpathBio;
 use super::device::MpathDevice;
 use super::head::MpathHead;
+use super::operations::{
+    HeldReservation,
+    Ioctl,
+    RegisteredKeys,
+    Reservation,
+    ReservationKind,
+    ReservationStatus, //
+};
 use super::{
     IdKind,
     MpathDriver, //
@@ -15,10 +23,15 @@ use core::marker::PhantomData;
 use kernel::error::from_result;
 use kernel::ffi::{
     c_int,
+    c_uint,
+    c_ulong,
     c_void, //
 };
 use kernel::prelude::*;
 use kernel::ModuleMetadata;
+
+/// `PR_FL_IGNORE_KEY`.
+const IGNORE_KEY: u32 = 1 << 0;
 
 /// The tables of one driver.
 pub(super) struct Shims<T>(PhantomData<T>);
@@ -39,19 +52,56 @@ impl<T: MpathDriver> Shims<T> {
         submit_bio: Some(ffi::mpath_bdev_submit_bio),
         open: Some(ffi::mpath_bdev_open),
         release: Some(ffi::mpath_bdev_release),
+        ioctl: if T::HAS_IOCTL {
+            Some(ffi::mpath_bdev_ioctl)
+        } else {
+            None
+        },
+        compat_ioctl: if T::HAS_IOCTL {
+            Some(ffi::mpath_bdev_compat_ioctl)
+        } else {
+            None
+        },
         get_unique_id: Some(ffi::mpath_bdev_get_unique_id),
+        pr_ops: if T::HAS_RESERVATION {
+            (&raw const ffi::mpath_pr_ops).cast()
+        } else {
+            core::ptr::null()
+        },
         ..pin_init::zeroed()
+    };
+
+    /// A path's disk has the same, and nobody but its head asks it.
+    const PR_OPS: Option<&'static bindings::pr_ops> = if T::HAS_RESERVATION {
+        Some(&bindings::pr_ops {
+            pr_register: Some(Self::pr_register),
+            pr_reserve: Some(Self::pr_reserve),
+            pr_release: Some(Self::pr_release),
+            pr_preempt: Some(Self::pr_preempt),
+            pr_clear: Some(Self::pr_clear),
+            pr_read_keys: Some(Self::pr_read_keys),
+            pr_read_reservation: Some(Self::pr_read_reservation),
+        })
+    } else {
+        None
+    };
+
+    const PATH_PR_OPS: *const bindings::pr_ops = match Self::PR_OPS {
+        Some(ops) => ops,
+        None => core::ptr::null(),
     };
 
     const PATH_OPERATIONS: bindings::block_device_operations = bindings::block_device_operations {
         owner: Self::OWNER,
         submit_bio: Some(Self::submit_bio),
+        pr_ops: Self::PATH_PR_OPS.cast(),
         ..pin_init::zeroed()
     };
 
     const REQUEST_OPERATIONS: bindings::block_device_operations =
         bindings::block_device_operations {
             owner: Self::OWNER,
+            pr_ops: Self::PATH_PR_OPS.cast(),
             ..pin_init::zeroed()
         };
 
@@ -72,7 +122,11 @@ impl<T: MpathDriver> Shims<T> {
         },
         add_cdev: None,
         del_cdev: None,
-        bdev_ioctl: None,
+        bdev_ioctl: if T::HAS_IOCTL {
+            Some(Self::ioctl)
+        } else {
+            None
+        },
         cdev_ioctl: None,
         ioctl_begin: None,
         ioctl_handle: None,
@@ -160,6 +214,173 @@ impl<T: MpathDriver> Shims<T> {
             unsafe { id.cast::<[u8; 16]>().write(buffer) };
             Ok(length as c_int)
         })
+    }
+
+    /// # Safety
+    ///
+    /// Called by the engine with a path of this driver, in a read-side section, and with what has
+    /// been opened.
+    unsafe extern "C" fn ioctl(
+        path: *mut bindings::mpath_device,
+        bdev: *mut bindings::block_device,
+        mode: bindings::blk_mode_t,
+        command: c_uint,
+        argument: c_ulong,
+    ) -> c_int {
+        const OPEN_FOR_WRITE: bindings::blk_mode_t = 1 << 1;
+
+        // SAFETY: As the engine calls it.
+        let (path, is_whole) = unsafe {
+            (
+                MpathDevice::<T>::from_raw(path),
+                core::ptr::eq(bdev, (*(*bdev).bd_disk).part0),
+            )
+        };
+        let ioctl = Ioctl {
+            command,
+            argument,
+            may_write: mode & OPEN_FOR_WRITE != 0,
+            is_on_partition: !is_whole,
+        };
+
+        from_result(|| T::ioctl(path, ioctl))
+    }
+
+    /// Has the driver answer what is asked of a path's reservations.
+    ///
+    /// # Safety
+    ///
+    /// `bdev` is the disk of a path of this driver, which stays for the time of the call.
+    #[inline]
+    unsafe fn reservation(bdev: *mut bindings::block_device, asked: Reservation<'_>) -> c_int {
+        // SAFETY: By this function's contract; the disk's private data is the path.
+        let path = unsafe { &*(*(*bdev).bd_disk).private_data.cast::<MpathDevice<T>>() };
+
+        from_result(|| T::reservation(path, asked).map(|status: ReservationStatus| status as c_int))
+    }
+
+    /// # Safety
+    ///
+    /// Called by the engine, in a read-side section, with the disk of a path of this driver.
+    unsafe extern "C" fn pr_register(
+        bdev: *mut bindings::block_device,
+        old_key: u64,
+        new_key: u64,
+        flags: u32,
+    ) -> c_int {
+        let ignore_key = flags & IGNORE_KEY != 0;
+        let asked = Reservation::Register {
+            old_key,
+            new_key,
+            ignore_key,
+        };
+
+        // SAFETY: As the engine calls it.
+        unsafe { Self::reservation(bdev, asked) }
+    }
+
+    /// # Safety
+    ///
+    /// As for `pr_register()`.
+    unsafe extern "C" fn pr_reserve(
+        bdev: *mut bindings::block_device,
+        key: u64,
+        kind: bindings::pr_type,
+        flags: u32,
+    ) -> c_int {
+        let ignore_key = flags & IGNORE_KEY != 0;
+        let Ok(kind) = ReservationKind::from_raw(kind) else {
+            return EINVAL.to_errno();
+        };
+        let asked = Reservation::Reserve {
+            key,
+            kind,
+            ignore_key,
+        };
+
+        // SAFETY: As the engine calls it.
+        unsafe { Self::reservation(bdev, asked) }
+    }
+
+    /// # Safety
+    ///
+    /// As for `pr_register()`.
+    unsafe extern "C" fn pr_release(
+        bdev: *mut bindings::block_device,
+        key: u64,
+        kind: bindings::pr_type,
+    ) -> c_int {
+        let Ok(kind) = ReservationKind::from_raw(kind) else {
+            return EINVAL.to_errno();
+        };
+
+        // SAFETY: As the engine calls it.
+        unsafe { Self::reservation(bdev, Reservation::Release { key, kind }) }
+    }
+
+    /// # Safety
+    ///
+    /// As for `pr_register()`.
+    unsafe extern "C" fn pr_preempt(
+        bdev: *mut bindings::block_device,
+        old_key: u64,
+        new_key: u64,
+        kind: bindings::pr_type,
+        abort: bool,
+    ) -> c_int {
+        let Ok(kind) = ReservationKind::from_raw(kind) else {
+            return EINVAL.to_errno();
+        };
+        let asked = Reservation::Preempt {
+            old_key,
+            new_key,
+            kind,
+            abort,
+        };
+
+        // SAFETY: As the engine calls it.
+        unsafe { Self::reservation(bdev, asked) }
+    }
+
+    /// # Safety
+    ///
+    /// As for `pr_register()`.
+    unsafe extern "C" fn pr_clear(bdev: *mut bindings::block_device, key: u64) -> c_int {
+        // SAFETY: As the engine calls it.
+        unsafe { Self::reservation(bdev, Reservation::Clear { key }) }
+    }
+
+    /// # Safety
+    ///
+    /// As for `pr_register()`; `keys` has room for as many as it says.
+    unsafe extern "C" fn pr_read_keys(
+        bdev: *mut bindings::block_device,
+        keys: *mut bindings::pr_keys,
+    ) -> c_int {
+        // SAFETY: As the engine calls it.
+        unsafe {
+            let mut keys = RegisteredKeys::new(keys);
+
+            Self::reservation(bdev, Reservation::ReadKeys(&mut keys))
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As for `pr_register()`; `held` is to be written to.
+    unsafe extern "C" fn pr_read_reservation(
+        bdev: *mut bindings::block_device,
+        held: *mut bindings::pr_held_reservation,
+    ) -> c_int {
+        let mut told = HeldReservation(bindings::pr_held_reservation::default());
+
+        // SAFETY: As the engine calls it.
+        unsafe {
+            let result = Self::reservation(bdev, Reservation::ReadReservation(&mut told));
+
+            held.write(told.0);
+            result
+        }
     }
 
     /// Does `data.0` on a path, and leaves the result in `data.1`.

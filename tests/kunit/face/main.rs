@@ -12,6 +12,7 @@ macro_rules! check {
     };
 }
 
+mod answers;
 mod asked;
 mod cached;
 mod example;
