@@ -85,6 +85,7 @@
 //! `include/linux/multipath.h` and helpers beside them, which this module exports. A driver is
 //! built with `--extern libmultipath`; see `samples/Kbuild`.
 
+mod attributes;
 mod bio;
 mod device;
 mod disk;
@@ -252,6 +253,12 @@ pub trait MpathDriver: Sized + Send + Sync + 'static {
     /// [disabled](MpathDevice::disable), or whose port takes no I/O, do not count. 0 stands for
     /// what it is by default.
     const MAX_FAILOVERS: u32 = bindings::MPATH_MAX_FAILOVERS;
+
+    /// Has each head's disk the attributes `iopolicy` and `delayed_removal_secs` in sysfs? The
+    /// former is the policy of all heads that follow the same. They are those of the same name that
+    /// NVMe has, so that its users find them. A driver that has other places for them, or for the
+    /// policy that heads share, says no.
+    const ATTRIBUTES: bool = false;
 
     /// Carries out a bio that was sent to `path`, now or later: [`MpathBio::end`],
     /// [`MpathBio::fail`] or [`MpathBio::failover`], from any context. The bio is within the limits

@@ -38,13 +38,13 @@ module! {
     },
 }
 
-/// The driver, as the library knows it.
 struct Ram;
 
 #[vtable]
 impl MpathDriver for Ram {
     type HeadData = Arc<Storage>;
     type PathData = Arc<Lane>;
+    const ATTRIBUTES: bool = true;
 
     fn stop(path: &MpathDevice<Self>) {
         path.port().set_state(PortState::Dead);

@@ -58,6 +58,7 @@ struct Ram;
 impl MpathDriver for Ram {
     type HeadData = Arc<Storage>;
     type PathData = Arc<Lane>;
+    const ATTRIBUTES: bool = true;
 
     fn submit(path: &MpathDevice<Self>, bio: MpathBio<Self>) {
         let lane = path.data();

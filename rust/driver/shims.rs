@@ -2,6 +2,7 @@
 
 //! A driver's trait as the tables of functions that C and the engine call.
 
+use super::attributes::Attributes;
 use super::bio::MpathBio;
 use super::device::MpathDevice;
 use super::head::MpathHead;
@@ -35,12 +36,6 @@ const IGNORE_KEY: u32 = 1 << 0;
 
 /// The tables of one driver.
 pub(super) struct Shims<T>(PhantomData<T>);
-
-/// The attributes of every head's disk: the directory with the links to its paths.
-struct Groups([*const bindings::attribute_group; 2]);
-
-// SAFETY: Constant, and refers to constants only.
-unsafe impl Sync for Groups {}
 
 impl<T: MpathDriver> Shims<T> {
     /// The driver's module.
@@ -105,13 +100,10 @@ impl<T: MpathDriver> Shims<T> {
             ..pin_init::zeroed()
         };
 
-    const GROUPS: &'static Groups =
-        &Groups([(&raw const ffi::mpath_attr_group).cast(), core::ptr::null()]);
-
     const TEMPLATE: bindings::mpath_head_template = bindings::mpath_head_template {
         owner: Self::OWNER,
         fops: &Self::HEAD_OPERATIONS,
-        disk_groups: Self::GROUPS.0.as_ptr().cast_mut(),
+        disk_groups: Attributes::<T>::GROUPS.cast_mut(),
         max_failovers: T::MAX_FAILOVERS,
         release: Some(Self::release),
         remove_head: Some(Self::remove_head),

@@ -188,6 +188,30 @@ def rust_rq_paths_come_and_go_whatever_fails_there(driver):
         load.finish()
 
 
+@test(over=("rust", "rust_mq"))
+def rust_a_head_has_the_attributes_that_its_driver_asks_for(driver):
+    with _disk(driver) as (disk, *_):
+        policy, delay = BLOCK / disk.name / "iopolicy", BLOCK / disk.name / "delayed_removal_secs"
+        assert policy.read_text() == "numa\n" and delay.read_text() == "0\n"
+        policy.write_text("round-robin\n")
+        assert policy.read_text() == "round-robin\n" and disk.read("policy") == "round-robin"
+        delay.write_text("60\n")
+        assert delay.read_text() == "60\n"
+        delay.write_text("0\n")
+        for file, text in ((policy, "nearest"), (policy, ""), (delay, "soon"), (delay, "-1")):
+            try:
+                os.write(descriptor := os.open(file, os.O_WRONLY), (text + "\n").encode())
+            except OSError as error:
+                assert error.errno in (errno.EINVAL, errno.ERANGE), f"{text!r} was refused with {error}"
+            else:
+                raise AssertionError(f"{file.name} has taken {text!r}")
+            finally:
+                os.close(descriptor)
+        assert policy.read_text() == "round-robin\n" and delay.read_text() == "0\n"
+        for path in disk.all:
+            assert not (BLOCK / path.name / "iopolicy").exists()
+
+
 @contextmanager
 def _disk(driver, **parameters):
     """A disk with two paths, of which the second is used when the first cannot be."""
