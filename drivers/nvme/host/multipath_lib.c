@@ -1307,6 +1307,8 @@ NVME_MPATH_COUNTER(multipath_failover_count,
 		   &nvme_get_ns_from_dev(dev)->failover);
 NVME_MPATH_COUNTER(multipath_fence_count,
 		   &nvme_get_ns_from_dev(dev)->fenced);
+/* libnvme 3 asks for command_retries_count by this name */
+NVME_MPATH_COUNTER(command_retry_count, &nvme_get_ns_from_dev(dev)->retries);
 NVME_MPATH_COUNTER(io_requeue_no_usable_path_count,
 		   mpath_requeue_count(dev_to_mpath_head(dev)));
 NVME_MPATH_COUNTER(io_fail_no_available_path_count,

@@ -20,8 +20,8 @@ _DIRECTORY = re.compile(r'^pub\(crate\) const GROUP_NAME: &CStr = c"(\w+)";', re
 #: What a macro calls its argument.
 _PLACEHOLDER = "_name"
 _ENTRY = re.compile(r"^```abi\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-#: An entry that the kernel does not have: whoever reads it does not use it yet.
-_NEW = re.compile(r"^Users:\t\tnone yet$", re.MULTILINE)
+#: An entry that the kernel does not have.
+_NEW = re.compile(r"^Date:\t\tNovember 2026$", re.MULTILINE)
 _WHAT = re.compile(r"^What:\t\t(\S+)$", re.MULTILINE)
 _TAG = re.compile(r"^(\w+):", re.MULTILINE)
 _TAGS = {"What", "Date", "Contact", "Description", "Users"}
