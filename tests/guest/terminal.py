@@ -6,7 +6,8 @@
         terminal.send("q")
         assert terminal.end() == 0
 
-It understands what curses sends to a terminal of the type `linux`.
+It understands what curses sends to a terminal of the type `linux`. The kernel has to have pseudo terminals, or the
+program to work without: `is_tty=False` connects it to a socket, and says the size in its environment only.
 """
 
 import contextlib
@@ -16,6 +17,7 @@ import pty
 import re
 import select
 import signal
+import socket
 import struct
 import termios
 import time
@@ -23,12 +25,25 @@ import time
 TYPE = "linux"
 #: Seconds that a program may take to show or do something.
 PATIENCE = 20
+#: Seconds without a word from a program that has drawn all.
+QUIET = 0.02
 _ESCAPE = re.compile(r"\x1b(?:\[([?>]?)([\d;]*)([@-~])|[()][0-9A-Za-z]|\]R|([=>78MDEcH]))")
 _UNFINISHED = re.compile(r"\x1b(?:\[[?>\d;]*|[()]|\])?$")
 
 
+def _fork_with_a_socket() -> tuple:
+    """As pty.fork() does: the child's number, or 0 in the child, and our end."""
+    here, there = socket.socketpair()
+    process = os.fork()
+    if process == 0:
+        for number in range(3):
+            os.dup2(there.fileno(), number)
+    there.close()
+    return process, here.detach()
+
+
 class Terminal:
-    def __init__(self, command, lines, columns, patience=PATIENCE, environment=None):
+    def __init__(self, command, lines, columns, patience=PATIENCE, environment=None, is_tty=True):
         self.lines, self.columns = lines, columns
         self._patience = patience
         self._cells = [[" "] * columns for _ in range(lines)]
@@ -41,10 +56,13 @@ class Terminal:
         names = {**os.environ, "TERM": TYPE, **(environment or {})}
         for name in ("LINES", "COLUMNS"):
             names.pop(name, None)
-        self._process, self._file = pty.fork()
+        self._process, self._file = pty.fork() if is_tty else _fork_with_a_socket()
         if self._process == 0:
             with contextlib.suppress(BaseException):
-                fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+                if is_tty:
+                    fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+                else:
+                    names |= {"LINES": str(lines), "COLUMNS": str(columns)}
                 os.execvpe(command[0], command, names)
             os._exit(127)
 
@@ -77,11 +95,15 @@ class Terminal:
         fcntl.ioctl(self._file, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
 
     def wait_for(self, what) -> str:
-        """Waits until the screen has a text, or until a function of the screen's text is true; returns the screen."""
+        """Waits until the screen has a text, or a function of the screen's text is true, and the program has drawn all.
+
+        Returns the screen.
+        """
         is_there = what if callable(what) else lambda text: what in text
         end = time.monotonic() + self._patience
-        while not is_there(self.text):
-            assert time.monotonic() < end and self._listen(), f"{what} is not on the screen:\n{self.text}"
+        while not is_there(self.text) or select.select([self._file], [], [], QUIET)[0]:
+            assert time.monotonic() < end, f"{what} is not on the screen in time:\n{self.text}"
+            assert self._listen(), f"{what} is not on the screen, and the program has ended:\n{self.text}"
         return self.text
 
     def end(self) -> int:

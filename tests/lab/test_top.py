@@ -24,6 +24,8 @@ PLACE = ROOT / "tools" / "mpath-top"
 PROGRAM = PLACE / "mpath-top"
 #: Files of a guest's sysfs and debugfs: a line with a name, and lines with what the file says, indented.
 RECORDED = Path(__file__).parent / "top"
+#: A lost path, I/O that waits, and writes that a fence holds, on the library; the first two without it, too.
+RECORDINGS = ("ours-lost", "ours-waiting", "ours-fenced", "stock-lost", "stock-waiting")
 
 _loader = SourceFileLoader("mpath_top", str(PROGRAM))
 top = module_from_spec(spec_from_loader("mpath_top", _loader))
@@ -448,6 +450,68 @@ def test_a_user_who_cannot_read_debugfs_is_told_so_in_one_line(host, tmp_path):
     assert done.returncode == 0, done.stderr
     assert sum("debugfs cannot be read" in line for line in done.stdout.splitlines()) == 1
     assert "nvme0c1n1" in done.stdout and "not used" not in done.stdout and "problem" not in done.stdout
+
+
+def test_a_path_that_is_called_as_no_disk_can_be_is_not_looked_for(host):
+    host.two_paths()
+    host.inside("state live\npath ../../class\n")
+    report = host.report()
+    assert [path["name"] for path in report["heads"][0]["paths"]] == ["nvme0c0n1", "nvme0c1n1"]
+    assert "1 line cannot be understood, as 'path ../../class'" in report["problems"][0]
+
+
+@pytest.mark.parametrize("content", [
+    b"", b"\n", b"\x00", b"\xff\xfe\x1b[2J\n", b"-1\n", b"99999999999999999999\n", "\u0663\n".encode(),
+    b"a b c d e f g h i j k l\n", b"1 " * 17, b"1 " * 100_000, b"yes\n", b"optimized\nlive\n",
+    b"path \n  reason\n  reason  \npath p\n", None])
+def test_whatever_a_file_says_there_is_a_report(host, content):
+    """`None` has a directory in its place."""
+    host.two_paths()
+    host.inside(WAITS)
+    for file in [entry for entry in host.sysfs.rglob("*") if entry.is_file()]:
+        before = file.read_bytes()
+        if content is None:
+            file.unlink()
+            file.mkdir()
+        else:
+            file.write_bytes(content)
+        report = after(host.reader(), lambda: None)
+        text = top.as_text(report, "trouble")
+        json.dumps(report, allow_nan=False)
+        assert re.fullmatch(r"[\n -~]+", text), text
+        assert "nvme0c1n1" in text, f"{file} hides a path"
+        if content is None:
+            file.rmdir()
+        file.write_bytes(before)
+
+
+# Recorded trees
+
+
+def unpack(file, host) -> None:
+    """Makes the files of a recording: its lines are names, of a directory with a slash, and indented what they say."""
+    host.remove("block")
+    name, lines = None, []
+    for line in [*file.read_text().splitlines(), "end/"]:
+        if line.startswith("    "):
+            lines.append(line[4:])
+            continue
+        if name and name.endswith("/"):
+            (host.sysfs / name).mkdir(parents=True, exist_ok=True)
+        elif name:
+            host.write(name, "".join(f"{each}\n" for each in lines))
+        name, lines = line, []
+
+
+@pytest.mark.parametrize("name", RECORDINGS)
+def test_a_recorded_guest_is_shown_as_it_was(host, name):
+    unpack(RECORDED / f"{name}.txt", host)
+    text = host.run("--once", "--interval", "0").stdout
+    assert text == (RECORDED / f"{name}.shown").read_text()
+
+
+def test_every_recording_is_shown():
+    assert sorted(RECORDINGS) == sorted(file.stem for file in RECORDED.glob("*.txt"))
 
 
 # The program
