@@ -40,6 +40,8 @@ top = SourceFileLoader("top", sys.argv[1]).load_module()
 options = top.parse(sys.argv[2:])
 top.Screen(top.Reader(options.sysfs, options.debugfs, options.head), options).run(top.curses.initscr())
 """
+#: A load that leaves time for the view, in a guest that is emulated on a busy machine.
+LIGHT = {"jobs": 1, "rate": 100}
 #: What the kernel counts where libnvme looks for it, and where the kernel has it.
 RETRIES = ("diag/command_retries_count", "diag/command_retry_count")
 
@@ -93,12 +95,12 @@ def _sum(disks) -> dict:
     return {key: sum(disk[key] for disk in disks) for key in ("reads", "writes", "read_sectors", "written_sectors")}
 
 
-@test
+@test(limit=180)
 def rates_of_the_view_are_those_of_the_disk():
     with Target("top", ports=("tcp",) * 2) as target:
         target.connect_all()
         head = target.head
-        with fio.Load(head.device) as load:
+        with fio.Load(head.device, **LIGHT) as load:
             load.wait_for_io(head)
             seen = look_at(head, INTERVAL * wait.SLOWNESS)
             load.finish()
@@ -111,12 +113,12 @@ def rates_of_the_view_are_those_of_the_disk():
         assert abs(seen["w_iops"] - busy["w_iops"]) <= 0.2 * busy["w_iops"] + 5, seen
 
 
-@test
+@test(limit=180)
 def a_lost_path_is_shown_with_its_reason():
     with Target("top", ports=("tcp",) * 2) as target:
         target.connect_all()
         head = target.head
-        with fio.Load(head.device) as load:
+        with fio.Load(head.device, **LIGHT) as load:
             (carrier,) = load.carriers(head)
             _port_of(target, carrier).stop()
             heads.wait_for_state(carrier, "connecting")
@@ -236,12 +238,12 @@ def the_counters_of_sysfs_are_shown_and_the_retries_by_either_name():
             path.write(RETRIES[0], 0)
 
 
-@test
+@test(limit=180)
 def the_screen_follows_a_path_that_is_lost_and_comes_back():
     with Target("top", ports=("tcp",) * 2) as target:
         target.connect_all()
         head = target.head
-        with fio.Load(head.device) as load:
+        with fio.Load(head.device, **LIGHT) as load:
             (carrier,) = load.carriers(head)
             (path,) = (path for path in head.paths() if path.controller == carrier)
             with screen(head) as terminal:
