@@ -353,37 +353,37 @@ def test_a_file_of_which_one_test_runs_may_skip_the_others():
 
 def test_guests_are_emulated_unless_one_asks(monkeypatch):
     monkeypatch.delenv("ACCEL", raising=False)
-    assert vm._accelerator(arch.HOSTS, False) == ["-cpu", "max", "-accel", "tcg,thread=multi"]
-    assert vm._accelerator(arch.HOSTS, False, in_turns=True) == ["-cpu", "max", "-accel", "tcg,thread=single"]
+    assert vm.accelerator(arch.HOSTS, False) == ["-cpu", "max", "-accel", "tcg,thread=multi"]
+    assert vm.accelerator(arch.HOSTS, False, in_turns=True) == ["-cpu", "max", "-accel", "tcg,thread=single"]
 
 
 def test_no_accelerator_that_there_is_not(monkeypatch):
     monkeypatch.setenv("ACCEL", "xen")
     with pytest.raises(log.Failure, match="ACCEL=xen is none of tcg, kvm"):
-        vm._accelerator(arch.HOSTS, False)
+        vm.accelerator(arch.HOSTS, False)
 
 
 def test_the_hosts_cpu_needs_its_device(monkeypatch):
     monkeypatch.setenv("ACCEL", "kvm")
     monkeypatch.setattr(vm.os, "access", lambda file, mode: False)
     with pytest.raises(log.Failure, match="/dev/kvm"):
-        vm._accelerator(arch.HOSTS, False)
+        vm.accelerator(arch.HOSTS, False)
 
 
 def test_instructions_are_counted_where_the_cpu_is_emulated(monkeypatch):
     monkeypatch.setenv("ACCEL", "kvm")
     monkeypatch.setattr(vm.os, "access", lambda file, mode: True)
-    assert vm._accelerator(arch.HOSTS, False) == ["-cpu", "host", "-accel", "kvm"]
-    assert vm._accelerator(arch.HOSTS, False, in_turns=True) == ["-cpu", "host", "-accel", "kvm"]
-    assert vm._accelerator(arch.HOSTS, True) == ["-cpu", "max", "-accel", "tcg,thread=single"]
+    assert vm.accelerator(arch.HOSTS, False) == ["-cpu", "host", "-accel", "kvm"]
+    assert vm.accelerator(arch.HOSTS, False, in_turns=True) == ["-cpu", "host", "-accel", "kvm"]
+    assert vm.accelerator(arch.HOSTS, True) == ["-cpu", "max", "-accel", "tcg,thread=single"]
 
 
 def test_another_architecture_is_always_emulated(monkeypatch):
     monkeypatch.delenv("ACCEL", raising=False)
-    assert vm._accelerator(arch.ARM64, False) == ["-cpu", arch.ARM64.cpu, "-accel", "tcg,thread=multi"]
+    assert vm.accelerator(arch.ARM64, False) == ["-cpu", arch.ARM64.cpu, "-accel", "tcg,thread=multi"]
     monkeypatch.setenv("ACCEL", "kvm")
     with pytest.raises(log.Failure, match="not arm64"):
-        vm._accelerator(arch.ARM64, False)
+        vm.accelerator(arch.ARM64, False)
 
 
 # Guests with sanitizers

@@ -31,6 +31,7 @@ from pathlib import Path
 from lab.host import arch
 from lab.host import log
 from lab.host import paths
+from lab.host.monitor import Monitor
 from lab.host.reports import Report
 from lab.host.reports import Story
 
@@ -54,8 +55,6 @@ BOOT_ATTEMPTS = 3
 WITHOUT_TIMERS = b"APIC timer disabled due to verification failure"
 #: How often the lab looks for that while a guest boots, in seconds.
 LOOK_SECONDS = 0.5
-#: Seconds that QEMU may take to answer.
-MONITOR_LIMIT = 60
 #: How much of the kernel's log is shown when a guest fails.
 TAIL_LINES = 40
 
@@ -168,7 +167,7 @@ def run(kernel, command, modules_dir, topology, timeout, console_log, rwdir,
                   f"{append} init=/bin/sh -- {_init(kernel, rwdir)}")
     for attempts_left in reversed(range(BOOT_ATTEMPTS)):
         with ExitStack() as stack:
-            stack.enter_context(_a_place())
+            stack.enter_context(a_place())
             machine = _Machine(stack, kernel, topology, smp, icount, plugin, in_turns)
             machine.lend(rwdir)
             machine.boot(parameters, console_log)
@@ -193,7 +192,7 @@ def _init(kernel, rwdir) -> str:
 
 
 @contextmanager
-def _a_place():
+def a_place():
     """One of the places for guests that a user has, which is waited for when other guests have them all."""
     paths.CACHE.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
@@ -250,7 +249,7 @@ class _Machine:
         self._arguments = [
             "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
             "-M", kernel.arch.machine, "-smp", _cpus(topology, smp), "-m", _memory(topology),
-            *_accelerator(kernel.arch, icount or plugin, in_turns),
+            *accelerator(kernel.arch, icount or plugin, in_turns),
             "-fsdev", f"local,id=host,path={kernel.root},security_model=none,readonly=on,multidevs=remap",
             "-device", "virtio-9p-pci,bus=pcie.0,fsdev=host,mount_tag=host",
             "-device", "virtio-rng-pci,bus=pcie.0",
@@ -290,7 +289,7 @@ class _Machine:
         self._stack.callback(self._kill)
         for fd in self._fds:
             os.close(fd)
-        if self._execute("qmp_capabilities"):
+        if self._monitor.execute("qmp_capabilities"):
             log.fail("QEMU did not start, see its message above")
 
     def wait(self) -> int:
@@ -299,16 +298,16 @@ class _Machine:
 
     def pull(self, name) -> str | None:
         """Asks the guest to let go of a controller, as the button of its slot would."""
-        return self._execute("device_del", id=name)
+        return self._monitor.execute("device_del", id=name)
 
     def put_back(self, name) -> str | None:
         """Plugs a controller in again."""
-        return self._execute("device_add", **self._controllers[name])
+        return self._monitor.execute("device_add", **self._controllers[name])
 
     def plug_node(self) -> str | None:
         """Plugs the memory of a node in that has had nothing."""
         for command, arguments in self._pluggable:
-            if error := self._execute(command, **arguments):
+            if error := self._monitor.execute(command, **arguments):
                 return error
         return None
 
@@ -369,11 +368,10 @@ class _Machine:
                   "-device", f"virtserialport,chardev={name},name={name}")
         return ours
 
-    def _add_monitor(self):
+    def _add_monitor(self) -> Monitor:
         ours, fd = self._socket()
-        ours.settimeout(MONITOR_LIMIT)
         self._add("-chardev", f"socket,id=monitor,fd={fd}", "-mon", "chardev=monitor,mode=control")
-        return self._stack.enter_context(ours.makefile("rw"))
+        return Monitor(self._stack, ours)
 
     def _socket(self):
         ours, theirs = socket.socketpair()
@@ -384,23 +382,8 @@ class _Machine:
         self._fds.append(fd)
         return fd
 
-    def _execute(self, command, **arguments) -> str | None:
-        """Has QEMU do something; returns what is wrong when it does not."""
-        try:
-            self._monitor.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
-            self._monitor.flush()
-            for line in self._monitor:
-                answer = json.loads(line)
-                if "error" in answer:
-                    return answer["error"]["desc"]
-                if "return" in answer:
-                    return None
-        except OSError as error:
-            return f"QEMU does not answer: {error}"
-        return "QEMU is gone"
 
-
-def _accelerator(its, counts, in_turns=False) -> list:
+def accelerator(its, counts, in_turns=False) -> list:
     """The CPU, emulated or, with ACCEL=kvm, the host's own. Instructions can only be counted where it is emulated."""
     asked = os.environ.get("ACCEL") or "tcg"
     if asked not in ACCELERATORS:
