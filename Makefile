@@ -21,10 +21,14 @@
 #   AGAIN=1                    builds and computes what was kept from before; `make long` forgets what it has run
 #   CASES=n                    how many cases each parser gets from `make fuzz`
 #   BUILD=1                    `make series` builds and boots every patch
+#   CONFIG=file|lab            the configuration of `make deb`, instead of the running kernel's; the lab's is small
+#   LOCALMODCONFIG=1           `make deb` leaves out the modules that this machine does not use now
+#   SERIES=n                   `make deb` builds KSRC= as it is
+#   INSTALL=1                  `make deb`, as root, may install the packages that it needs
 
-export KSRC KDIR STOCK ONE_PASS LONG SAMPLE BUILD MINUTES SECONDS SEED KERNEL QUICK CASES PATCHES DAY ACCEL ARCH AGAIN
+export KSRC KDIR STOCK ONE_PASS LONG SAMPLE BUILD MINUTES SECONDS SEED KERNEL QUICK CASES PATCHES DAY ACCEL ARCH AGAIN CONFIG LOCALMODCONFIG SERIES INSTALL
 
-COMMANDS := setup demo test long lab model litmus fuzz misuse kunit e2e parity sanitize faults storm soak bench errors mutants modules samples kernel check doc series rust-analyzer clean distclean
+COMMANDS := setup demo test long lab model litmus fuzz misuse kunit e2e parity sanitize faults storm soak bench errors mutants modules samples kernel check doc series deb deb-test rust-analyzer clean distclean
 .PHONY: help python $(COMMANDS)
 
 help: ## this list
@@ -51,6 +55,8 @@ mutants: ## fixes taken out again, one by one, and the tests that notice
 check: ## rustfmt, clippy, ruff, checkpatch, rustdoc, kernel-doc, the count of unsafe, the litmus tests and docs/defects.md against the source
 doc: ## the reference of the Rust face and of the C face, in build/doc
 series: ## the project as patches for a kernel tree, in build/series
+deb: ## Debian packages of a kernel with the series, and of mpath-top, for this machine; CONFIG=lab, LOCALMODCONFIG=1
+deb-test: ## the same with CONFIG=lab on a Debian machine in QEMU: installed, booted, a path lost, and back again
 rust-analyzer: ## rust-project.json, for completion and types in an editor
 modules: ## the library and NVMe on it, for the lab's kernel or for KDIR=
 samples: ## the library and the drivers of samples/

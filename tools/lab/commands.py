@@ -156,6 +156,16 @@ def _series():
     return series.run()
 
 
+def _deb() -> str:
+    from lab.runs import deb
+    return deb.run()
+
+
+def _deb_test():
+    from lab.runs import deb_test
+    return deb_test.run()
+
+
 def _clean() -> str:
     shutil.rmtree(paths.BUILD, ignore_errors=True)
     editor.PROJECT.unlink(missing_ok=True)  # it speaks of what was there
@@ -196,6 +206,8 @@ COMMANDS = {
     "doc": doc.build,
     "rust-analyzer": editor.write,
     "series": _series,
+    "deb": _deb,
+    "deb-test": _deb_test,
     "clean": _clean,
     "distclean": _distclean,
 }

@@ -34,6 +34,16 @@ def candidate(package: str) -> str | None:
     return version and version[1]
 
 
+def llvm_of(package: str) -> int | None:
+    """The major version of the LLVM that a package of rustc depends on, by the machine's own lists."""
+    try:
+        depends = process.output(["apt-cache", "depends", "--recurse", "--important", package])
+    except subprocess.CalledProcessError:
+        return None
+    found = re.search(r"Depends: libllvm(\d+)", depends)
+    return int(found[1]) if found else None
+
+
 def update() -> None:
     with log.step("apt-update", "fetching the package lists") as step:
         step.run(["apt-get", "-q", "update"])
@@ -55,7 +65,7 @@ def fetch(package: str, version: str, into: Path, step, beside: tuple = ()) -> s
     `package`, or None when no suite has one.
     """
     for suite in SUITES:
-        for mirror in _mirrors():
+        for mirror in mirrors():
             private = _PrivateApt(suite, mirror)
             found = private.version(package, version, step)
             if found:
@@ -71,14 +81,14 @@ def unpack_for(architecture: str, suite: str, packages: list, into: Path, step) 
 
     None of them is configured. Returns whether some mirror has them.
     """
-    for mirror in _mirrors():
+    for mirror in mirrors():
         private = _PrivateApt(suite, mirror, architecture)
         if private.unpack_all(packages, into, step):
             return True
     return False
 
 
-def _mirrors() -> list:
+def mirrors() -> list:
     """The base URIs of the Debian repositories that the machine's apt uses, however they are written down."""
     try:
         uris = process.output(["apt-get", "update", "--print-uris"])

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -41,6 +42,8 @@ SLOWNESS = 4
 SPACE_GIB = 3
 #: Where those are that the lab has built.
 _KEPT = paths.CACHE / "kernel"
+#: What `make localmodconfig` keeps, loaded or not: directories of the tree.
+_LOCAL_KEEP = "drivers/nvme:lib/multipath"
 #: What must be built in for a kernel to find its root in the guest, and to be heard.
 GUEST_OPTIONS = (
     "CONFIG_9P_FS", "CONFIG_NET_9P_VIRTIO", "CONFIG_OVERLAY_FS", "CONFIG_VIRTIO_CONSOLE", "CONFIG_VIRTIO_PCI",
@@ -58,7 +61,7 @@ class KernelBuild:
 
     def options(self) -> dict:
         """The options of its configuration: name to value, without those that are not set."""
-        return _options((self.build_dir / ".config").read_text())
+        return options_of((self.build_dir / ".config").read_text())
 
     @property
     def key(self) -> str:
@@ -111,12 +114,15 @@ class KernelBuild:
 
     def make(self) -> list:
         """The make command that builds with the compiler it was built with."""
-        options = self.options()
-        llvm = []
-        if options.get("CONFIG_CC_IS_CLANG") == "y":
-            same = toolchain.Llvm(int(options["CONFIG_CLANG_VERSION"]) // 10000)
-            llvm = [f"LLVM={same.bin}/" if same.complete else "LLVM=1"]
-        return ["make", "-C", self.build_dir, f"-j{os.cpu_count()}", *llvm, *_foreign(self.arch)]
+        return ["make", "-C", self.build_dir, f"-j{os.cpu_count()}", *llvm(self.options()), *_foreign(self.arch)]
+
+
+def llvm(options: dict) -> list:
+    """What make is told of the compiler that a kernel with these options was built with."""
+    if options.get("CONFIG_CC_IS_CLANG") != "y":
+        return []
+    same = toolchain.Llvm(int(options["CONFIG_CLANG_VERSION"]) // 10000)
+    return [f"LLVM={same.bin}/" if same.complete else "LLVM=1"]
 
 
 @once
@@ -183,13 +189,34 @@ def configure_tree(step, tree: Path, home: Path, options: dict) -> dict:
     """Writes a configuration of some tree with these options into `home`; returns all that it has then."""
     (home / "fragment").unlink(missing_ok=True)
     _configure(step, _make_in(tree, home), home, options, _variables())
-    return _options((home / ".config").read_text())
+    return options_of((home / ".config").read_text())
+
+
+def configure_from(step, tree: Path, home: Path, text: str) -> dict:
+    """Makes a user's configuration one for some tree, in `home`; returns all that it has then."""
+    home.mkdir(parents=True, exist_ok=True)
+    (home / "fragment").unlink(missing_ok=True)
+    (home / ".config").write_text(text)
+    return configure_again(step, tree, home)
+
+
+def configure_local(step, tree: Path, home: Path) -> dict:
+    """Leaves out the modules that this machine does not use now, or that are not in the list that LSMOD= names."""
+    words = shlex.join(map(str, [*_make_in(tree, home), "localmodconfig"]))
+    # New options get their usual value.
+    step.run(["sh", "-c", f"yes '' | {words}"], env=_variables() | {"LMC_KEEP": _LOCAL_KEEP})
+    return options_of((home / ".config").read_text())
+
+
+def build_packages(step, tree: Path, home: Path, objects: int, variables: dict) -> None:
+    """Has the kernel's make build Debian packages, which it leaves beside `home`."""
+    step.run([*_make_in(tree, home), "bindeb-pkg"], env=_variables() | variables, show=_Progress(home, objects))
 
 
 def configure_again(step, tree: Path, home: Path) -> dict:
     """Makes the configuration in `home` one for a tree that has changed since, as its users do; returns what it has."""
     step.run([*_make_in(tree, home), "olddefconfig"], env=_variables())
-    return _options((home / ".config").read_text())
+    return options_of((home / ".config").read_text())
 
 
 def _make_in(tree: Path, home: Path) -> list:
@@ -223,7 +250,7 @@ def fragment(name: str) -> dict:
         if not file.exists():
             known = ", ".join(sorted(file.stem for file in paths.CONFIGS.glob("*.config")))
             log.fail(f"there is no kernel configuration {part} (there are: {known})")
-        options |= _options(file.read_text())
+        options |= options_of(file.read_text())
     if not toolchain.find().inline_helpers:
         options.pop(INLINE_HELPERS, None)
     return options
@@ -264,14 +291,14 @@ def _configure(step, make: list, home: Path, fragment: dict, variables: dict) ->
     if fragment.get("CONFIG_RUST") == "y":
         step.run([*make, "rustavailable"], env=variables)
     step.run([*make, "allnoconfig"], env=variables | {"KCONFIG_ALLCONFIG": str(part)})
-    got = _options((home / ".config").read_text())
+    got = options_of((home / ".config").read_text())
     lost = [option for option, value in fragment.items() if got.get(option, "n") != value]
     if lost:
         log.fail(f"{step.name}: Kconfig dropped options of the fragment: {' '.join(lost)}")
     part.rename(home / "fragment")
 
 
-def _options(text: str) -> dict:
+def options_of(text: str) -> dict:
     """The options that a .config or a fragment states."""
     options = {}
     for line in text.splitlines():
@@ -293,14 +320,17 @@ class _Progress:
 
     OBJECTS = 1620
 
-    def __init__(self, home: Path):
+    def __init__(self, home: Path, objects: int = OBJECTS):
         self.made = sum(1 for _ in home.rglob("*.o"))
+        self.objects = objects
 
     def __call__(self, line: str) -> str | None:
         text = show(line)
         if text and text.endswith(".o"):
             self.made += 1
-        return text and f"about {min(99, 100 * self.made // self.OBJECTS)}%, {text}"
+        if not self.objects:
+            return text and f"{self.made} objects, {text}"
+        return text and f"about {min(99, 100 * self.made // self.objects)}%, {text}"
 
 
 def _built(build_dir: Path, tree: Path) -> KernelBuild:
@@ -314,7 +344,7 @@ def _users(build_dir: Path) -> KernelBuild:
     where = f"KDIR={build_dir}"
     if not (build_dir / ".config").exists():
         log.fail(f"{where} has no .config: it is no configured kernel")
-    options = _options((build_dir / ".config").read_text())
+    options = options_of((build_dir / ".config").read_text())
     for option in ("CONFIG_RUST", "CONFIG_MODULES"):
         if options.get(option) != "y":
             log.fail(f"{where} was configured without {option}=y, which libmultipath needs")

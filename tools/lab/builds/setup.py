@@ -54,6 +54,19 @@ BOOT_PACKAGES = {
     "sysstat": "iostat",
     "udev": "udevadm",
 }
+#: Those for `make deb` beside the first, and for a machine that tries the packages, whose root a user who is not root
+#: makes in a name space of its own.
+DEB_PACKAGES = {
+    "debhelper": "dh_builddeb",
+    "dpkg-dev": "dpkg-buildpackage",
+    "git": "git",
+}
+DEB_TEST_PACKAGES = {
+    "e2fsprogs": "mke2fs",
+    "mmdebstrap": "mmdebstrap",
+    arch.HOSTS.package: arch.HOSTS.emulator,
+    **({} if os.geteuid() == 0 else {"uidmap": "newuidmap"}),
+}
 #: Rust, where there is none: under Debian's usual names when that is new enough, else Debian 12's other ones.
 RUST_PACKAGES = ("rustc", "cargo", "rust-src", "rustfmt", "rust-clippy")
 RUST_WEB_PACKAGES = ("rustc-web", "cargo-web", "rust-web-src", "rustfmt-web", "rust-web-clippy")
@@ -70,6 +83,30 @@ def ensure(booting: bool = True, its: arch.Arch = arch.HOSTS) -> None:
         _ensure_bindgen()
     if booting:
         ensure_python()
+
+
+def ensure_asked(more: dict, asked: bool) -> None:
+    """Makes every tool available that a build needs, and `more` packages, each with its sign; but installs packages
+    only when that was `asked` for. Else it fails, and names those that are missing.
+    """
+    missing = _missing(BUILD_PACKAGES | more)
+    if missing and not (asked and _may_install()):
+        log.fail(f"missing packages: {' '.join(missing)} (nothing was installed; as root: apt-get install "
+                 "--no-install-recommends and these names, or the same command once more with INSTALL=1)")
+    ensure(booting=False)
+    if missing := [package for package, sign in more.items() if not _has(sign)]:
+        _install(missing)
+
+
+def _missing(wanted: dict) -> list:
+    """The packages that are missing of these, of Rust, and of the LLVM that fits it."""
+    missing = [package for package, sign in wanted.items() if not _has(sign)]
+    rustc = toolchain.rustc()
+    if rustc:
+        return missing + _missing_llvm(rustc)
+    packages = _rust_packages()
+    llvm = apt.llvm_of(packages[0])
+    return [*missing, *packages, *(toolchain.Llvm(llvm).packages if llvm else ())]
 
 
 @once

@@ -33,7 +33,8 @@ from lab.verdicts.result import Result
 #: After so long a part is stopped, and has failed.
 LIMIT_SECONDS = 6 * 3600
 #: Variables with which a user chooses less, or something else.
-_CHOICES = ("CASES", "BUILD", "KERNEL", "LONG", "MINUTES", "ONE_PASS", "QUICK", "SAMPLE", "SECONDS", "SEED", "STOCK")
+_CHOICES = ("CASES", "BUILD", "CONFIG", "KERNEL", "LOCALMODCONFIG", "LONG", "MINUTES", "ONE_PASS", "QUICK", "SAMPLE",
+            "SECONDS", "SEED", "SERIES", "STOCK")
 #: The last: it asks what became of the others.
 _LAST = "defects"
 #: The states of the sources whose results are kept.
@@ -66,6 +67,7 @@ WHOLE = {
     "sanitize": Part(("sanitize",), contains="sanitize"),
     "mutants": Part(("mutants",), contains="mutants"),
     "series built": Part(("series",), {"BUILD": "1"}),
+    "deb": Part(("deb-test",)),
     "fuzz": Part(("fuzz",), {"CASES": "50000000"}),
     "faults": Part(("faults",)),
     "storm 600 s": Part(("storm",), {"SECONDS": "600"}),

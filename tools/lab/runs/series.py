@@ -75,18 +75,11 @@ class Patch:
 def run() -> str:
     """Writes the fixes and the series, and tries them as far as BUILD= asks for."""
     tree = source.kernel().tree
-    repairs = [_read_fix(file) for file in patterns.files("*.patch", place=modules.FIXES)]
-    plan = [_read_fix(source.BLOCK_PATCH), *(_read(file) for file in patterns.files("[0-9]*.txt", place=PLAN))]
-    claims = _claims(plan)
+    repairs, plan, claims = _parts()
     shutil.rmtree(HOME, ignore_errors=True)
     FIXES.mkdir(parents=True)
     with log.step("series", f"writing {len(repairs)} fixes and {len(plan)} patches") as step:
-        repository = _Repository(step, tree, HOME / "tree", _touched(repairs + plan, tree))
-        for patch in repairs:
-            repository.commit(patch, [])
-        repository.mark(_FIXED)
-        for patch in plan:
-            repository.commit(patch, claims[patch.subject])
+        repository = _commit_all(step, tree, HOME / "tree", repairs, plan, claims)
         fixes = repository.write_fixes()
         files = repository.write(_cover(repository.size()))
         repository.try_out(fixes + files[1:])
@@ -100,6 +93,37 @@ def run() -> str:
         _build(repository, len(plan))
     return (f"{len(fixes)} fixes are in {FIXES}: {repository.size_of_fixes()}; "
             f"{len(files) - 1} patches and a cover letter are in {HOME}: {repository.size()}")
+
+
+def write_tree(step, pristine: Path, tree: Path) -> None:
+    """Makes `tree` a kernel tree with the fixes and the series, one commit each."""
+    _commit_all(step, pristine, tree, *_parts())
+
+
+def inputs() -> list:
+    """The files that the fixes and the series are made of."""
+    repairs, plan, claims = _parts()
+    named = [name for patch in [*repairs, *plan] for name in [*patch.diffs, *claims.get(patch.subject, [])]]
+    return [Path(__file__), *patterns.files("*", place=PLAN), *(paths.ROOT / name for name in sorted(map(Path, named))),
+            *patterns.files("docs/sysfs.md")]
+
+
+def _parts() -> tuple:
+    """The fixes, the patches that follow them, and the files of each of these by its subject."""
+    repairs = [_read_fix(file) for file in patterns.files("*.patch", place=modules.FIXES)]
+    plan = [_read_fix(source.BLOCK_PATCH), *(_read(file) for file in patterns.files("[0-9]*.txt", place=PLAN))]
+    return repairs, plan, _claims(plan)
+
+
+def _commit_all(step, pristine: Path, tree: Path, repairs: list, plan: list, claims: dict) -> "_Repository":
+    """A kernel tree to which the fixes and the patches are committed."""
+    repository = _Repository(step, pristine, tree, _touched(repairs + plan, pristine))
+    for patch in repairs:
+        repository.commit(patch, [])
+    repository.mark(_FIXED)
+    for patch in plan:
+        repository.commit(patch, claims[patch.subject])
+    return repository
 
 
 def _read(file: Path) -> Patch:
@@ -151,7 +175,7 @@ class _Repository:
     def __init__(self, step, pristine: Path, tree: Path, touched: list):
         self.tree = tree
         self._step = step
-        self._author = _author()
+        self._author = author()
         self._copy(pristine)
         self._git("init", "-q", "-b", "base")
         self._git("add", "-f", "--", *touched)
@@ -237,7 +261,7 @@ class _Repository:
                        env=process.environment(GIT_CONFIG_GLOBAL="/dev/null", **identity))
 
 
-def _author() -> tuple:
+def author() -> tuple:
     """Who sends the series: git's user, or the project's last author, where it is a git repository."""
     def ask(*words):
         try:

@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: GPL-2.0
+"""`make deb`: the project as Debian packages of a kernel, to run on one's own machine.
+
+The kernel is that of KSRC=, or Debian's source of Linux 7.3, with the project's series; SERIES=n builds the tree as it
+is. CONFIG= names the configuration that the kernel's is made of; it is that of the running kernel, if nothing is said.
+CONFIG=lab is the lab's own with what a Debian system needs to boot from a disk (tools/kernel/debian.config): small, for
+virtual machines. LOCALMODCONFIG=1 leaves out the modules that the machine does not use now.
+
+Everything that can be known before is said before anything is built: missing packages, and why a configuration does
+not do. Nothing is installed, unless INSTALL=1 asks for the packages that the build needs. The kernel's own
+`bindeb-pkg` builds the packages of image and headers. The headers get the metadata of the Rust crates, which that leaves
+out. A third package has mpath-top.
+"""
+
+import os
+import platform
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.builds import cache
+from lab.builds import debian_config
+from lab.builds import debs
+from lab.builds import kernel
+from lab.builds import setup
+from lab.builds import source
+from lab.host import digest
+from lab.host import log
+from lab.host import paths
+from lab.host import process
+from lab.runs import series
+
+HOME = paths.BUILD / "deb"
+#: The configuration that CONFIG=lab asks for, of files in tools/kernel/, and what this is called in HOME.
+LAB = "lab"
+_LAB_CONFIGURATION = f"{kernel.PLAIN}+debian"
+_OWN = "own"
+#: What a build takes, in GiB: of the lab's configuration, measured; of a distribution's with debugging symbols and
+#: without, estimated.
+_SPACE_LAB, _SPACE_SYMBOLS, _SPACE = 4, 40, 15
+#: How many objects a build of the lab's configuration has.
+_OBJECTS_LAB = 2100
+#: Files of a kernel tree that the series has made.
+_OF_SERIES = "lib/multipath/Kconfig"
+#: No package of debugging symbols: it takes long, and much space.
+_PROFILES = "pkg.linux-upstream.nokerneldbg"
+#: What bindeb-pkg makes that nobody needs here: user-space headers would replace Debian's own.
+_UNWANTED = ("linux-libc-dev_*.deb", "linux-upstream_*.buildinfo", "linux-upstream_*.changes", "linux-image-*-dbg_*.deb")
+
+
+@dataclass(frozen=True)
+class Packages:
+    """What was built: the kernel's release, the packages, and the configuration."""
+
+    release: str
+    image: Path
+    headers: Path
+    top: Path | None
+    build: Path
+    options: dict
+
+    @property
+    def files(self) -> list:
+        return [file for file in (self.image, self.headers, self.top) if file]
+
+
+def run() -> str:
+    """Builds the packages that CONFIG= and the other variables ask for."""
+    built = build(os.environ.get("CONFIG") or f"/boot/config-{platform.release()}")
+    names = "\n".join(f"    {file.relative_to(paths.ROOT)}" for file in built.files)
+    log.info(f"packages of Linux {built.release}; nothing has been installed:\n{names}")
+    place = built.image.parent.relative_to(paths.ROOT)
+    return f"install them, as root: apt-get install ./{place}/*.deb"
+
+
+def build(config: str) -> Packages:
+    """Builds packages with a configuration: "lab", or that of a file."""
+    with_series, local = _asked("SERIES", "y") == "y", _asked("LOCALMODCONFIG", "0") == "1"
+    text = None if config == LAB else debian_config.read(Path(config).expanduser())
+    if local and config == LAB:
+        log.fail("LOCALMODCONFIG=1 is for a distribution's configuration; CONFIG=lab is small already")
+    debs.check_top()
+    options = kernel.options_of(text) if text else {}
+    setup.ensure_asked(setup.DEB_PACKAGES | debian_config.needed(options), may_install())
+    origin = source.kernel()
+    if text:
+        _refuse(config, debian_config.refusals(options, origin.tree, debian_config.pahole()))
+    place = HOME / (LAB if config == LAB else _OWN)
+    build_dir = place / "kernel"
+    if not (build_dir / "vmlinux").exists():
+        cache.need_space(build_dir, _space(options), f"the build of CONFIG={config}")
+    with cache.lock(place, f"packages of CONFIG={config}"):
+        tree = _tree(origin) if with_series else origin.tree
+        with log.step(f"deb-{place.name}-configuration", f"configuring Linux {source.version(tree)}") as step:
+            got = _configure(step, tree, build_dir, config, text, local, with_series)
+        return _package(tree, build_dir, got)
+
+
+def may_install() -> bool:
+    """Does INSTALL=1 ask for packages to be installed that are missing?"""
+    return _asked("INSTALL", "0") == "1"
+
+
+def _asked(variable: str, usual: str) -> str:
+    """A variable that says yes or no, in one of two ways."""
+    allowed = ("y", "n") if usual in "yn" else ("0", "1")
+    value = os.environ.get(variable) or usual
+    if value not in allowed:
+        log.fail(f"{variable}={value} is none of {', '.join(allowed)}")
+    return value
+
+
+def _refuse(config: str, reasons: list) -> None:
+    for reason in reasons:
+        log.error(f"CONFIG={config}: {reason}")
+    if reasons:
+        log.fail(f"CONFIG={config} cannot be used as it is, for {len(reasons)} "
+                 f"reason{'s' * (len(reasons) > 1)}, see above; nothing was built")
+
+
+def _space(options: dict) -> int:
+    if not options:
+        return _SPACE_LAB
+    return _SPACE_SYMBOLS if options.get("CONFIG_DEBUG_INFO") == "y" else _SPACE
+
+
+def _tree(origin: source.Source) -> Path:
+    """The source with the series. Files that are as before keep their times: make builds again what has changed."""
+    if (origin.tree / _OF_SERIES).exists():
+        log.fail(f"{origin.tree} has {_OF_SERIES} already, so the series is in it; SERIES=n builds it as it is")
+    tree, mark = HOME / "linux", HOME / "linux.made-of"
+    made_of = digest.key(origin.identity, *digest.named(series.inputs(), paths.ROOT))
+    if not origin.mutable and mark.exists() and mark.read_text() == made_of:
+        return tree
+    HOME.mkdir(parents=True, exist_ok=True)
+    mark.unlink(missing_ok=True)
+    with log.step("deb-tree", f"putting the series into Linux {origin.identity}") as step:
+        fresh = HOME / "linux.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        series.write_tree(step, origin.tree, fresh)
+        _keep_times(tree, fresh)
+        shutil.rmtree(tree, ignore_errors=True)
+        fresh.rename(tree)
+    mark.write_text(made_of)
+    return tree
+
+
+def _keep_times(old: Path, fresh: Path) -> None:
+    """Gives the files that git has written the times of those that they replace, where these are the same."""
+    names = process.output(["git", "-C", fresh, "ls-files", "-z"]).split("\0")[:-1]
+    for name in names:
+        before, now = old / name, fresh / name
+        if before.is_file() and before.read_bytes() == now.read_bytes():
+            times = before.stat()
+            os.utime(now, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def _configure(step, tree: Path, build_dir: Path, config: str, text: str | None, local: bool, with_series: bool) -> dict:
+    """Configures the kernel, says what was changed, and fails where Kconfig does not accept it."""
+    absent = _absent(tree)
+    wanted = {option: value for option, value in debian_config.IN_FORCE.items() if option not in absent}
+    if text is None:
+        build_dir.mkdir(parents=True, exist_ok=True)
+        got = kernel.configure_tree(step, tree, build_dir, kernel.fragment(_LAB_CONFIGURATION) | wanted)
+    else:
+        got = _from(step, tree, build_dir, text, absent)
+        if local:
+            got = _from(step, tree, build_dir, _local(step, tree, build_dir, got), absent)
+    _refuse(config, debian_config.lost(got, wanted))
+    for note in debian_config.notes(got):
+        log.info(f"note: {note}")
+    modules, built_in = (sum(value == kind for value in got.values()) for kind in "my")
+    log.info(f"configuration: {built_in} options built in and {modules} as modules, {_time(config)}")
+    if not with_series:
+        log.info("configuration: SERIES=n, so the options of the series are set as far as the tree has them")
+    return got
+
+
+def _from(step, tree: Path, build_dir: Path, text: str, absent: set) -> dict:
+    """Configures with a file's text and what has to be changed in it, which is said."""
+    changes = [each for each in debian_config.changes(kernel.options_of(text)) if each.option not in absent]
+    for change in changes:
+        log.info(f"configuration: {change}")
+    return kernel.configure_from(step, tree, build_dir, debian_config.apply(text, changes))
+
+
+def _local(step, tree: Path, build_dir: Path, before: dict) -> str:
+    got = kernel.configure_local(step, tree, build_dir)
+    old, new = (sum(value == "m" for value in options.values()) for options in (before, got))
+    log.info(f"configuration: LOCALMODCONFIG=1 leaves {new} of {old} options for modules: a device or a file system "
+             "that is not in use now will have no driver")
+    return (build_dir / ".config").read_text()
+
+
+def _absent(tree: Path) -> set:
+    """Those of the series' options that a tree does not have, as one may that SERIES=n builds."""
+    declared = {line.partition(" ")[2].strip() for name in (_OF_SERIES, "drivers/nvme/host/Kconfig")
+                if (tree / name).exists() for line in (tree / name).read_text().splitlines()
+                if line.startswith("config ")}
+    return {option for option in debian_config.OF_SERIES
+            if option.removeprefix("CONFIG_") not in declared}
+
+
+def _time(config: str) -> str:
+    if config == LAB:
+        return "which takes some 20 minutes on two cores"
+    return ("which nobody has timed here: a distribution's whole configuration takes hours on two cores, "
+            "LOCALMODCONFIG=1 a fraction of that")
+
+
+def _package(tree: Path, build_dir: Path, options: dict) -> Packages:
+    """Builds the packages in the directory of `build_dir`, in place of older ones."""
+    place = build_dir.parent
+    for file in [file for pattern in ("*.deb", *_UNWANTED) for file in place.glob(pattern)]:
+        file.unlink()
+    name, mail = series.author()
+    revision = time.strftime("%Y%m%d%H%M")
+    version = f"{source.version(tree)}-{revision}"
+    variables = {"KDEB_PKGVERSION": version, "KDEB_CHANGELOG_DIST": "unstable", "DEBFULLNAME": name, "DEBEMAIL": mail,
+                 "DEB_BUILD_PROFILES": _PROFILES, "DEB_BUILD_OPTIONS": "terse"}
+    with log.step(f"deb-{place.name}", f"building packages {version}") as step:
+        kernel.build_packages(step, tree, build_dir, _OBJECTS_LAB if place.name == LAB else 0, variables)
+        for file in [file for pattern in _UNWANTED for file in place.glob(pattern)]:
+            file.unlink()
+        release = (build_dir / "include" / "config" / "kernel.release").read_text().strip()
+        (image,), (headers,) = (list(place.glob(f"linux-{kind}-{release}_*.deb")) for kind in ("image", "headers"))
+        if options.get("CONFIG_RUST") == "y":
+            added = debs.complete_headers(step, headers, build_dir, options)
+            log.info(f"headers: {len(added)} files for modules in Rust added")
+        top = debs.top(step, version, f"{name} <{mail}>", place)
+    return Packages(release, image, headers, top, build_dir, options)
