@@ -381,6 +381,14 @@ def test_a_root_that_is_on_no_head_is_bad(source):
         story._check_root()
 
 
+def test_the_manual_has_the_commands_that_are_tried():
+    assert "uname -r" in deb_test.manual("Is it in force?") and "dmesg" in deb_test.manual("Report a bug")
+    for text in ("## A\nno commands\n## B\n```sh\nb\n```\n", "## B\n```sh\nb\n```\n"):
+        assert deb_test.manual("B", text) == "b\n"
+        with pytest.raises(log.Failure, match="below the heading A"):
+            deb_test.manual("A", text)
+
+
 def test_answers_are_found_among_what_firmware_writes(monkeypatch, tmp_path):
     ours, theirs = machine.socket.socketpair()
     its = machine.Machine.__new__(machine.Machine)

@@ -33,6 +33,7 @@ from tests.guest import kernel_log
 HOME = paths.BUILD / "deb-test"
 _CONSOLE = paths.LOGS / "deb-console.log"
 _SAMPLE = paths.ROOT / "samples" / "rust_mpath_ram.rs"
+_MANUAL = paths.ROOT / "docs" / "operating.md"
 #: A driver's Kbuild outside of any tree. The library's metadata comes with the headers.
 _KBUILD = """\
 obj-m := rust_mpath_ram.o
@@ -81,8 +82,9 @@ class _Story:
         with machine.start(disk, _CONSOLE, kept=False, packages=packages) as self._machine:
             for step in (self.debian_boots_its_own_kernel, self.apt_installs_the_packages,
                          self.the_new_kernel_boots_from_a_head_with_two_paths, self.systemd_runs_without_a_failed_unit,
-                         self.controllers_are_pulled_out_under_verified_io, self.mpath_top_shows_the_head,
-                         self.the_driver_in_rust_works, self.the_previous_kernel_boots_and_finds_its_root,
+                         self.controllers_are_pulled_out_under_verified_io, self.the_commands_of_the_manual_work,
+                         self.mpath_top_shows_the_head, self.the_driver_in_rust_works,
+                         self.the_previous_kernel_boots_and_finds_its_root,
                          self.the_packages_go):
                 self._do(step)
             self._machine.leave("systemctl poweroff")
@@ -161,19 +163,29 @@ class _Story:
         its = self._machine
         its.run(f"({_FIO}; echo $? > /root/load.status) > /dev/null 2>&1 &")
         for name in machine.CONTROLLERS:
-            self._await_io(f"with both paths, before {name} goes")
-            its.pull(name)
-            its.wait_until(f"[ $({_PATHS}) = 1 ]", f"the path by {name} to go", _SHORT)
-            self._await_io(f"without {name}")
-            self._check_loading(f"while {name} is out")
-            its.put_back(name)
-            its.wait_until(f"[ $({_PATHS}) = 2 ]", f"the path by {name} to come back", _SHORT)
+            self._lose_a_path(name, lambda name=name: its.pull(name), lambda name=name: its.put_back(name))
+        # As somebody does for service.
+        last = its.run("ls /sys/class/nvme | tail -n 1")
+        self._lose_a_path(last, lambda: its.run(f"echo 1 > /sys/class/nvme/{last}/device/remove"),
+                          lambda: its.run("echo 1 > /sys/bus/pci/rescan"))
         its.wait_until("test -e /root/load.status", "fio to end", _LOAD)
         if its.run("cat /root/load.status") != "0":
             its.fail("fio has found errors", its.run("cat /root/load.txt"))
         # By now, every block has been read back. What is there from here on is compared with this.
         its.run("sync; sha256sum /root/load > /root/load.sum; sync")
         self._check_log()
+
+    def the_commands_of_the_manual_work(self) -> None:
+        it_is_in_force = self._machine.run("set -ex; " + manual("Is it in force?"))
+        for word in (self._packages.release, "nvme_core", f"\n{_HEAD}\n"):
+            if word not in f"{it_is_in_force}\n":
+                self._machine.fail(f"the manual's commands do not print {word!r}", it_is_in_force)
+        self._machine.run(f"cd /root && bash -c {shlex.quote(manual('Report a bug'))}")
+        report = self._machine.run("cat /root/report.txt")
+        missing = [word for word in (f"linux-image-{self._packages.release}", "iopolicy:numa", "state:live",
+                                     "multipath_failover_count", "usable 2", "Linux version") if word not in report]
+        if missing:
+            self._machine.fail(f"the report of a bug does not have {', '.join(missing)}", report)
 
     def mpath_top_shows_the_head(self) -> None:
         said = self._machine.run("mpath-top --once")
@@ -228,6 +240,16 @@ class _Story:
         self._machine.wait_until(f"[ $(ls -d /sys/block/{_HEAD[:5]}c*n1 | wc -l) = 2 ]", f"two paths of {_HEAD}")
         self._machine.run("touch /root/can-be-written-to; sync")
 
+    def _lose_a_path(self, name: str, lose, restore) -> None:
+        """Has a path go under I/O and come back, and I/O go on."""
+        self._await_io(f"with both paths, before {name} goes")
+        lose()
+        self._machine.wait_until(f"[ $({_PATHS}) = 1 ]", f"the path by {name} to go", _SHORT)
+        self._await_io(f"without {name}")
+        self._check_loading(f"while {name} is out")
+        restore()
+        self._machine.wait_until(f"[ $({_PATHS}) = 2 ]", f"the path by {name} to come back", _SHORT)
+
     def _await_io(self, when: str) -> None:
         count = f"awk '{{ print $1 + $5 }}' /sys/block/{_HEAD}/stat"
         begin = int(self._machine.run(count))
@@ -242,6 +264,13 @@ class _Story:
         wrong = [*kernel_log.problems(lines), *(line for line in lines if _LOST.search(line))]
         if wrong:
             self._machine.fail("the kernel's log has what must not be there", "\n".join(wrong))
+
+
+def manual(heading: str, text: str | None = None) -> str:
+    """The commands of a chapter of docs/operating.md."""
+    found = re.search(rf"^## {re.escape(heading)}$(?:(?!^## ).)*?^```sh$\n(.*?)^```$", text or _MANUAL.read_text(),
+                      re.MULTILINE | re.DOTALL)
+    return found[1] if found else log.fail(f"{_MANUAL.name} has no commands below the heading {heading}")
 
 
 #: The tests, in their order.
