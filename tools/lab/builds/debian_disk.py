@@ -110,7 +110,7 @@ def _write_disk(step, part: Path, image: Path) -> None:
     size_kib = (_DISK_MIB - _BEGIN_MIB) << 10
     options = f"offset={_BEGIN_MIB << 20},root_owner=0:0"
     script = " && ".join([
-        f"cd {shlex.quote(str(part))}", "mkdir root", "tar -xpf root.tar -C root --numeric-owner",
+        f"cd {shlex.quote(str(part))}", "mkdir root", "tar -xpf root.tar -C root --numeric-owner --exclude='./dev/*'",
         "chown -R 0:0 files", "cp -a files/. root", "cp root/boot/vmlinuz-* vmlinuz", "cp root/boot/initrd.img-* initrd",
         "chmod a+r vmlinuz initrd",
         f"mke2fs -q -F -t ext4 -L {_LABEL} -E {options} -d root {shlex.quote(str(image))} {size_kib}", "rm -rf root"])
