@@ -30,6 +30,8 @@ _TAIL_LINES = 40
 PARAMETERS = f"console=tty0 console={arch.HOSTS.console},115200 {arch.HOSTS.parameters}"
 #: Seconds between two questions to something that takes time.
 ASK_SECONDS = 1
+#: Seconds that QEMU may take to forget a controller of which the guest has let go.
+_FORGET_SECONDS = 60
 
 
 class Machine:
@@ -97,8 +99,12 @@ class Machine:
             self.fail(f"QEMU does not pull {name} out: {error}")
 
     def put_back(self, name: str) -> None:
-        if error := self._monitor.execute("device_add", **_controller(name)):
-            self.fail(f"QEMU does not put {name} back: {error}")
+        """Plugs a controller in again. QEMU may still be about to forget the one that was pulled out."""
+        deadline = time.monotonic() + _FORGET_SECONDS
+        while error := self._monitor.execute("device_add", **_controller(name)):
+            if time.monotonic() > deadline:
+                self.fail(f"QEMU does not put {name} back: {error}")
+            time.sleep(ASK_SECONDS)
 
     def fail(self, why: str, said: str = "") -> None:
         """Fails, and shows what was said and the end of the console."""

@@ -46,7 +46,7 @@ _PATHS = f"ls -d /sys/block/{_HEAD}/multipath/nvme* 2>/dev/null | wc -l"
 #: I/O that the load must complete before and after each loss of a path.
 _IOS = 200
 #: The verified load: no block is written twice, and each is read back soon after. It is on the root file system.
-_LOAD_MIB, _RATE = 64, 150
+_LOAD_MIB, _RATE = 96, 150
 _FIO = (f"fio --name=load --filename=/root/load --size={_LOAD_MIB}m --bs=4k --rw=randwrite --ioengine=libaio --direct=1 "
         f"--iodepth=8 --verify=crc32c --verify_fatal=1 --verify_backlog=64 --rate_iops={_RATE},{_RATE} "
         "--output=/root/load.txt")
