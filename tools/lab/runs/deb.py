@@ -93,7 +93,7 @@ def build(config: str) -> Packages:
     with cache.lock(place, f"packages of CONFIG={config}"):
         tree = _tree(origin) if with_series else origin.tree
         with log.step(f"deb-{place.name}-configuration", f"configuring Linux {source.version(tree)}") as step:
-            got = _configure(step, tree, build_dir, config, text, local, with_series)
+            got = _configure(step, tree, build_dir, config, text, local)
         return _package(tree, build_dir, got)
 
 
@@ -156,7 +156,7 @@ def _keep_times(old: Path, fresh: Path) -> None:
             os.utime(now, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
-def _configure(step, tree: Path, build_dir: Path, config: str, text: str | None, local: bool, with_series: bool) -> dict:
+def _configure(step, tree: Path, build_dir: Path, config: str, text: str | None, local: bool) -> dict:
     """Configures the kernel, says what was changed, and fails where Kconfig does not accept it."""
     absent = _absent(tree)
     wanted = {option: value for option, value in debian_config.IN_FORCE.items() if option not in absent}
@@ -172,12 +172,12 @@ def _configure(step, tree: Path, build_dir: Path, config: str, text: str | None,
         log.info(f"note: {note}")
     modules, built_in = (sum(value == kind for value in got.values()) for kind in "my")
     log.info(f"configuration: {built_in} options built in and {modules} as modules, {_time(config)}")
-    if not with_series:
-        log.info("configuration: SERIES=n, so the options of the series are set as far as the tree has them")
+    if absent:
+        log.info("configuration: NVMe is not on the library in this tree, and does multipath by its own code")
     return got
 
 
-def _from(step, tree: Path, build_dir: Path, text: str, absent: set) -> dict:
+def _from(step, tree: Path, build_dir: Path, text: str, absent: tuple) -> dict:
     """Configures with a file's text and what has to be changed in it, which is said."""
     changes = [each for each in debian_config.changes(kernel.options_of(text)) if each.option not in absent]
     for change in changes:
@@ -193,13 +193,12 @@ def _local(step, tree: Path, build_dir: Path, before: dict) -> str:
     return (build_dir / ".config").read_text()
 
 
-def _absent(tree: Path) -> set:
-    """Those of the series' options that a tree does not have, as one may that SERIES=n builds."""
-    declared = {line.partition(" ")[2].strip() for name in (_OF_SERIES, "drivers/nvme/host/Kconfig")
-                if (tree / name).exists() for line in (tree / name).read_text().splitlines()
-                if line.startswith("config ")}
-    return {option for option in debian_config.OF_SERIES
-            if option.removeprefix("CONFIG_") not in declared}
+def _absent(tree: Path) -> tuple:
+    """The options that a tree does not have in which NVMe does not know the library yet: SERIES=n builds such trees."""
+    file = tree / "drivers" / "nvme" / "host" / "Kconfig"
+    option = debian_config.LIBRARY.removeprefix("CONFIG_")
+    there = file.exists() and f"config {option}" in file.read_text().splitlines()
+    return () if there else debian_config.OF_SERIES
 
 
 def _time(config: str) -> str:
