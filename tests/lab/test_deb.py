@@ -387,15 +387,43 @@ def test_the_manual_has_the_commands_that_are_tried():
             deb_test.manual("A", text)
 
 
-def test_answers_are_found_among_what_firmware_writes(monkeypatch, tmp_path):
+@pytest.fixture
+def line(tmp_path):
+    """A machine, and the other end of its agent's line."""
     ours, theirs = machine.socket.socketpair()
     its = machine.Machine.__new__(machine.Machine)
     its._agent, its._partial, its._console = ours, b"", tmp_path / "console"
+    return its, theirs
+
+
+def test_answers_are_found_among_what_firmware_writes(line):
+    its, theirs = line
     theirs.sendall(b"\x1b[2JSeaBIOS\r\n12\n" + b'{"started": "7.3.4-mpath"}\n{"status": 3, "output": "no"}\n')
     assert its.wait_for_boot(5) == "7.3.4-mpath"
     assert its.try_out("true", 5) == (3, "no")
     with pytest.raises(log.Failure, match="waited 0 s for the system to boot"):
         its.wait_for_boot(0)
+
+
+def test_the_answer_of_what_has_ended_the_system_is_not_that_of_the_next_one(line):
+    its, theirs = line
+    theirs.sendall(b'{"status": 0, "output": ""}\n{"started": "6.1"}\n')
+    assert its.wait_for_boot(5) == "6.1"
+
+
+def test_a_machine_that_boots_by_itself_is_bad(line):
+    its, theirs = line
+    theirs.sendall(b'{"started": "6.1"}\n')
+    with pytest.raises(log.Failure, match="booted again while it was at `true`"):
+        its.run("true", 5)
+
+
+def test_a_command_that_fails_in_the_machine_is_told_with_its_output(line, capsys):
+    its, theirs = line
+    theirs.sendall(b'{"status": 7, "output": "no such disk"}\n')
+    with pytest.raises(log.Failure, match="`false` exited with 7"):
+        its.run("false", 5)
+    assert "no such disk" in capsys.readouterr().out
 
 
 def test_the_disk_that_is_kept_is_not_written_to():

@@ -58,7 +58,12 @@ class Machine:
 
     def wait_for_boot(self, seconds: float) -> str:
         """Waits until the agent says that it runs; returns the release of the kernel that it runs on."""
-        return self._answer(seconds, "the system to boot")["started"]
+        deadline = time.monotonic() + seconds
+        while True:
+            found = self._answer(deadline, seconds, "the system to boot")
+            # Else it is the answer to what has ended the system before.
+            if "started" in found:
+                return found["started"]
 
     def run(self, command: str, seconds: float = 120) -> str:
         """Has the agent carry a shell command out; returns its output, and fails when it fails."""
@@ -120,14 +125,16 @@ class Machine:
 
     def _ask(self, command: str, seconds: float) -> dict:
         self._send(command)
-        return self._answer(seconds, f"the end of `{command}`")
+        found = self._answer(time.monotonic() + seconds, seconds, f"the end of `{command}`")
+        if "started" in found:
+            self.fail(f"the machine booted again while it was at `{command}`")
+        return found
 
     def _send(self, command: str) -> None:
         self._agent.sendall(json.dumps({"command": command}).encode() + b"\n")
 
-    def _answer(self, seconds: float, what: str) -> dict:
+    def _answer(self, deadline: float, seconds: float, what: str) -> dict:
         """The next line of the agent's. Firmware and kernel may have written others to its line."""
-        deadline = time.monotonic() + seconds
         while True:
             line, mark, rest = self._partial.partition(b"\n")
             if mark:
