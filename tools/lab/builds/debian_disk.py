@@ -59,7 +59,8 @@ _FILES = {
     "etc/default/grub": _GRUB,
     "etc/systemd/system/agent.service": _UNIT,
 }
-_INSTALL = ("grub-install --target=i386-pc /dev/nvme0n1", "update-grub", "sync")
+#: A head has the number of whichever controller has been found first.
+_INSTALL = ('grub-install --target=i386-pc "/dev/$(lsblk -no PKNAME "$(findmnt -no SOURCE /)")"', "update-grub", "sync")
 
 
 def ensure() -> Path:

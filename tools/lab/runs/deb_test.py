@@ -41,8 +41,8 @@ RUSTFLAGS_rust_mpath_ram.o := --extern libmultipath=$(objtree)/lib/multipath/rus
 """
 #: Seconds that a step of an emulated machine may take, on a host that does other things, too.
 _BOOT, _INSTALL, _LOAD, _SHORT = 900, 2400, 900, 180
-_HEAD = "nvme0n1"
-_PATHS = f"ls -d /sys/block/{_HEAD}/multipath/nvme* 2>/dev/null | wc -l"
+#: The partition with the root. The head has the number of whichever controller was found first.
+_ROOT = re.compile(r"/dev/(nvme\d+)(n1)p1")
 #: I/O that the load must complete before and after each loss of a path.
 _IOS = 200
 #: The verified load: no block is written twice, and each is read back soon after. It is on the root file system.
@@ -149,9 +149,9 @@ class _Story:
     def the_new_kernel_boots_from_a_head_with_two_paths(self) -> None:
         self._reboot(self._packages.release)
         self._machine.run("test -d /sys/module/libmultipath")
-        said = self._machine.run(f"cat /sys/kernel/debug/multipath/{_HEAD}")
+        said = self._machine.run(f"cat /sys/kernel/debug/multipath/{self._head}")
         if "state live" not in said or "usable 2" not in said:
-            self._machine.fail(f"debugfs does not say that {_HEAD} is live, with two usable paths", said)
+            self._machine.fail(f"debugfs does not say that {self._head} is live, with two usable paths", said)
 
     def systemd_runs_without_a_failed_unit(self) -> None:
         _, state = self._machine.try_out("systemctl is-system-running --wait", _BOOT)
@@ -177,7 +177,7 @@ class _Story:
 
     def the_commands_of_the_manual_work(self) -> None:
         it_is_in_force = self._machine.run("set -ex; " + manual("Is it in force?"))
-        for word in (self._packages.release, "nvme_core", f"\n{_HEAD}\n"):
+        for word in (self._packages.release, "nvme_core", f"\n{self._head}\n"):
             if word not in f"{it_is_in_force}\n":
                 self._machine.fail(f"the manual's commands do not print {word!r}", it_is_in_force)
         self._machine.run(f"cd /root && bash -c {shlex.quote(manual('Report a bug'))}")
@@ -189,8 +189,8 @@ class _Story:
 
     def mpath_top_shows_the_head(self) -> None:
         said = self._machine.run("mpath-top --once")
-        if _HEAD not in said:
-            self._machine.fail(f"mpath-top does not show {_HEAD}", said)
+        if self._head not in said:
+            self._machine.fail(f"mpath-top does not show {self._head}", said)
         self._machine.run("zcat /usr/share/man/man8/mpath-top.8.gz | grep -q '^\\.TH'")
 
     def the_driver_in_rust_works(self) -> None:
@@ -235,23 +235,29 @@ class _Story:
 
     def _check_root(self) -> None:
         source = self._machine.run("findmnt -no SOURCE /")
-        if source != f"/dev/{_HEAD}p1":
-            self._machine.fail(f"the root is on {source} and not on a partition of {_HEAD}")
-        self._machine.wait_until(f"[ $(ls -d /sys/block/{_HEAD[:5]}c*n1 | wc -l) = 2 ]", f"two paths of {_HEAD}")
+        found = _ROOT.fullmatch(source)
+        if not found:
+            self._machine.fail(f"the root is on {source} and not on a partition of a head")
+        self._head = found[1] + found[2]
+        self._wait_for_paths(f"{found[1]}c*{found[2]}", 2, "both paths")
         self._machine.run("touch /root/can-be-written-to; sync")
+
+    def _wait_for_paths(self, pattern: str, count: int, what: str) -> None:
+        self._machine.wait_until(f"[ $(ls -d /sys/block/{pattern} 2>/dev/null | wc -l) = {count} ]", what, _SHORT)
 
     def _lose_a_path(self, name: str, lose, restore) -> None:
         """Has a path go under I/O and come back, and I/O go on."""
         self._await_io(f"with both paths, before {name} goes")
         lose()
-        self._machine.wait_until(f"[ $({_PATHS}) = 1 ]", f"the path by {name} to go", _SHORT)
+        links = f"{self._head}/multipath/nvme*"
+        self._wait_for_paths(links, 1, f"the path by {name} to go")
         self._await_io(f"without {name}")
         self._check_loading(f"while {name} is out")
         restore()
-        self._machine.wait_until(f"[ $({_PATHS}) = 2 ]", f"the path by {name} to come back", _SHORT)
+        self._wait_for_paths(links, 2, f"the path by {name} to come back")
 
     def _await_io(self, when: str) -> None:
-        count = f"awk '{{ print $1 + $5 }}' /sys/block/{_HEAD}/stat"
+        count = f"awk '{{ print $1 + $5 }}' /sys/block/{self._head}/stat"
         begin = int(self._machine.run(count))
         self._machine.wait_until(f"[ $({count}) -ge {begin + _IOS} ]", f"{_IOS} I/Os {when}", _SHORT)
 
