@@ -162,6 +162,15 @@ def test_a_directory_is_no_configuration(tmp_path):
         debian_config.read(tmp_path)
 
 
+@pytest.mark.parametrize("place", ("boot/config-7.3", "usr/lib/modules/7.3/config"))
+def test_the_configuration_of_the_running_kernel_is_where_debian_has_it(tmp_path, place):
+    with pytest.raises(log.Failure, match="no configuration of the kernel that runs.*boot/config-7.3.*modules/7.3/config"):
+        debian_config.of_running_kernel("7.3", tmp_path)
+    (tmp_path / place).parent.mkdir(parents=True)
+    (tmp_path / place).touch()
+    assert debian_config.of_running_kernel("7.3", tmp_path) == tmp_path / place
+
+
 @pytest.fixture
 def nothing_is_built(monkeypatch):
     """All that comes before the build is done, and the build itself is a fault."""

@@ -62,11 +62,21 @@ class Change:
         return f"{self.option}={self.value}: {self.why}"
 
 
+def of_running_kernel(release: str, root: Path = Path("/")) -> Path:
+    """Where Debian keeps the configuration of the kernel that runs: beside its image, or, of late, its modules."""
+    places = [root / "boot" / f"config-{release}", root / "usr" / "lib" / "modules" / release / "config"]
+    for place in places:
+        if place.exists():
+            return place
+    log.fail(f"there is no configuration of the kernel that runs, neither {places[0]} nor {places[1]}; "
+             "CONFIG=/path/to/config names one, and CONFIG=lab is a small one for virtual machines")
+
+
 def read(file: Path) -> str:
     """The text of a configuration; fails where the file is none for this machine."""
     if not file.exists():
-        log.fail(f"CONFIG={file} does not exist; CONFIG=/boot/config-$(uname -r) is a Debian kernel's, "
-                 "CONFIG=lab a small one for virtual machines")
+        log.fail(f"CONFIG={file} does not exist; without CONFIG=, it is that of the kernel that runs, and CONFIG=lab is "
+                 "a small one for virtual machines")
     if not file.is_file():
         log.fail(f"CONFIG={file} is no file; a kernel's configuration is wanted")
     try:

@@ -67,7 +67,7 @@ class Packages:
 
 def run() -> str:
     """Builds the packages that CONFIG= and the other variables ask for."""
-    built = build(os.environ.get("CONFIG") or f"/boot/config-{platform.release()}")
+    built = build(os.environ.get("CONFIG") or str(debian_config.of_running_kernel(platform.release())))
     names = "\n".join(f"    {file.relative_to(paths.ROOT)}" for file in built.files)
     log.info(f"packages of Linux {built.release}; nothing has been installed:\n{names}")
     place = built.image.parent.relative_to(paths.ROOT)
