@@ -204,7 +204,9 @@ pub fn catch_up<'a, P: Port + 'a>(
     }
 
     let count = (RECORDS_PER_TICK / len).max(1);
-    let been_round = ports.map(|port| look(port, cpu, count)).fold(true, |all, one| all & one);
+    let been_round = ports
+        .map(|port| look(port, cpu, count))
+        .fold(true, |all, one| all & one);
 
     if been_round {
         let busy = records.clone().map(|record| record.busy.load()).max();

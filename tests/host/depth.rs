@@ -793,7 +793,13 @@ fn a_cpu_that_has_stopped_is_not_taken_to_go_on() {
 fn a_cpu_looks_at_few_records_in_a_tick_on_any_machine() {
     const TICKS: u32 = 20_000;
 
-    for (paths, cpus, most) in [(1, 4, 3), (4, 16, 60), (4, 512, 64), (16, 512, 64), (128, 512, 128)] {
+    for (paths, cpus, most) in [
+        (1, 4, 3),
+        (4, 16, 60),
+        (4, 512, 64),
+        (16, 512, 64),
+        (128, 512, 128),
+    ] {
         let ports: Vec<_> = (0..paths)
             .map(|_| Port::new(cpus, Service::Parallel(FAST)))
             .collect();
@@ -812,7 +818,9 @@ fn a_cpu_looks_at_few_records_in_a_tick_on_any_machine() {
         }
 
         // All the same it gets to know.
-        let knows = |port: &Port| port.records[LOOKER as usize].depth() as f64 / f64::from(1 << FRACTION_BITS);
+        let knows = |port: &Port| {
+            port.records[LOOKER as usize].depth() as f64 / f64::from(1 << FRACTION_BITS)
+        };
         let differs = knows(&ports[0]) - ports.get(1).map_or(0.0, knows);
         assert!(
             (differs - 7.0).abs() < 0.5,
