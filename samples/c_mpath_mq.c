@@ -267,7 +267,7 @@ static blk_status_t mq_queue_rq(struct blk_mq_hw_ctx *hctx, const struct blk_mq_
 {
 	struct ram_path *path = hctx->queue->queuedata;
 
-	/* The block layer ends a request with the error: it has no bio any more that could see it. */
+	/* The error ends the request, which has no bio any more that could see it. */
 	if (!READ_ONCE(path->device.is_on))
 		return mpath_failover_request(&path->mpath, data->rq, BLK_STS_TRANSPORT) ?:
 		       BLK_STS_TRANSPORT;
