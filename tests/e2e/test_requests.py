@@ -17,6 +17,7 @@ from tests.guest import fio
 from tests.guest import inside
 from tests.guest import wait
 from tests.guest.ram import DRIVERS
+from tests.guest.ram import FAILURES
 from tests.guest.ram import RamDisk
 from tests.guest.reader import Reader
 
@@ -212,11 +213,11 @@ def ram_what_waits_for_a_queue_that_is_frozen_goes_elsewhere_when_its_path_goes(
         area.check()
 
 
-@test(over=ON_REQUESTS)
-def mq_paths_come_and_go_whatever_fails_there(driver):
-    with _disk(driver, timeout_ms=300) as (disk, first, second), fio.Load(disk.device) as load:
-        load.wait_for_io(disk)
-        for failure in disk.failures:
+@test(over=FAILURES["c_mq"])
+def mq_paths_come_and_go_while_they_fail(failure):
+    for driver in ON_REQUESTS:
+        with _disk(driver, timeout_ms=300) as (disk, first, second), fio.Load(disk.device, rate=50) as load:
+            load.wait_for_io(disk, ios=20)
             for path in (first, second):
                 path.write("latency_us", 2000)
                 path.write("failure", failure)
@@ -225,7 +226,7 @@ def mq_paths_come_and_go_whatever_fails_there(driver):
                 load.wait_for_io(disk, ios=5)
                 path.write("failure", "none")
                 path.put_back()
-        load.finish()
+            load.finish()
 
 
 #: Fewer hardware queues than there are CPUs, and more.
