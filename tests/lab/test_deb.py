@@ -440,6 +440,13 @@ def test_the_disk_that_is_kept_is_not_written_to():
         assert word in " ".join(map(str, machine._arguments(paths.ROOT / "disk", kept, None, ())))
 
 
+def test_the_firmware_starts_from_the_root_and_not_from_the_disk_of_packages():
+    words = list(map(str, machine._arguments(paths.ROOT / "disk", False, paths.ROOT / "packages", ())))
+    first = [word for word in words if "bootindex=" in word]
+    assert len(first) == 2 and all(word.startswith("driver=nvme,") for word in first)
+    assert not any("virtio-blk" in word and "bootindex" in word for word in words)
+
+
 def test_debian_adds_to_the_labs_kernel():
     options = kernel.fragment(deb._LAB_CONFIGURATION)
     assert options["CONFIG_BLK_DEV_NVME"] == "m" and options["CONFIG_PANIC_ON_OOPS"] == "n"

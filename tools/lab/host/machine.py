@@ -183,7 +183,7 @@ def _arguments(disk: Path, kept: bool, packages: Path | None, direct: tuple) -> 
         words += ["-device", f"pcie-root-port,id=port-{name},chassis={slot},slot={slot}",
                   "-device", ",".join(f"{key}={value}" for key, value in _controller(name).items())]
     words += ["-drive", f"file={disk},id=root-1,format=raw,if=none,cache=unsafe,snapshot={'off' if kept else 'on'}",
-              "-device", f"nvme-ns,drive=root-1,bus={CONTROLLERS[0]},nsid=1,shared=on,bootindex=1"]
+              "-device", f"nvme-ns,drive=root-1,bus={CONTROLLERS[0]},nsid=1,shared=on"]
     if packages:
         words += ["-drive", f"file={packages},id=packages,format=raw,if=none,readonly=on",
                   "-device", "virtio-blk-pci,drive=packages,serial=packages"]
@@ -194,7 +194,9 @@ def _arguments(disk: Path, kept: bool, packages: Path | None, direct: tuple) -> 
 
 
 def _controller(name: str) -> dict:
-    return {"driver": "nvme", "id": name, "serial": "root", "subsys": "root", "bus": f"port-{name}"}
+    # The firmware starts from the first disk only, and a namespace of a subsystem has no place of its own in its order.
+    return {"driver": "nvme", "id": name, "serial": "root", "subsys": "root", "bus": f"port-{name}",
+            "bootindex": CONTROLLERS.index(name) + 1}
 
 
 def _pair(stack: ExitStack) -> tuple:
