@@ -59,6 +59,8 @@ class Terminal:
         self._process, self._file = pty.fork() if is_tty else _fork_with_a_socket()
         if self._process == 0:
             with contextlib.suppress(BaseException):
+                # Whoever runs this in the background has it ignored, and a program would inherit that.
+                signal.signal(signal.SIGINT, signal.SIG_DFL)
                 if is_tty:
                     fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
                 else:
