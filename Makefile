@@ -2,6 +2,7 @@
 #
 # The everyday commands. All of them are tools/lab.py's; this finds it a python3 and passes on
 #
+#   KVER=7.2                   the version of Linux, 7.2 or 7.3; without it, the newest one that can be had
 #   KSRC=/path/to/linux-7.3    a kernel source tree to use instead of the distribution's
 #   KDIR=/path/to/build        a configured and built kernel, for `make modules` and its users
 #   STOCK=1                    the kernel's own NVMe instead of ours
@@ -26,7 +27,7 @@
 #   SERIES=n                   `make deb` builds KSRC= as it is
 #   INSTALL=1                  `make deb`, as root, may install the packages that it needs
 
-export KSRC KDIR STOCK ONE_PASS LONG SAMPLE BUILD MINUTES SECONDS SEED KERNEL QUICK CASES PATCHES DAY ACCEL ARCH AGAIN CONFIG LOCALMODCONFIG SERIES INSTALL
+export KVER KSRC KDIR STOCK ONE_PASS LONG SAMPLE BUILD MINUTES SECONDS SEED KERNEL QUICK CASES PATCHES DAY ACCEL ARCH AGAIN CONFIG LOCALMODCONFIG SERIES INSTALL
 
 COMMANDS := setup demo test long lab model litmus fuzz misuse kunit e2e parity sanitize faults storm soak bench errors mutants modules samples kernel check doc series deb deb-test rust-analyzer clean distclean
 .PHONY: help python $(COMMANDS)

@@ -19,12 +19,13 @@ from lab.builds import kernel
 from lab.builds import layer
 from lab.builds import modules
 from lab.builds import programs
+from lab.builds import versions
 from lab.host import log
 from lab.host import paths
 from lab.host import process
 from lab.suites import model
 
-BUILT = SimpleNamespace(key="x86_64-7")
+BUILT = SimpleNamespace(key="x86_64-7", release=versions.NEWEST)
 RESULTS = ("*.ko", "rust/.lib.o.cmd")
 
 
@@ -267,7 +268,7 @@ def test_old_builds_are_forgotten_and_so_are_those_that_take_too_much_space(make
 # The modules themselves
 
 def test_every_variant_of_nvme_has_its_own_files():
-    names = {which: {str(file.relative_to(ROOT)) for file in modules._laid_over(which)}
+    names = {which: {str(file.relative_to(ROOT)) for file in modules._laid_over(which, versions.NEWEST)}
              for which in ("stock", "fixed", "ours", "bench-ours", "bench-stock", "ours-without-multipath")}
     assert names["stock"] == set() and names["fixed"] < names["ours"] < names["bench-ours"]
     assert {"drivers/nvme/in-tree.patch", "include/linux/multipath.h", "drivers/nvme/host/multipath_lib.c"} <= names["ours"]

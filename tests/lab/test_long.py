@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from lab.builds import versions
 from lab.host import log
 from lab.host import paths
 from lab.runs import long
@@ -205,6 +206,16 @@ def test_a_state_is_the_commit_and_what_differs_from_it(tmp_path):
     changed = long.State.now(tmp_path)
     (tmp_path / "file").write_text("three")
     assert len({each.key for each in (clean, added, changed, long.State.now(tmp_path))}) == 4
+
+
+def test_each_kernel_has_results_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.delenv("KVER", raising=False)
+    states = [long.State.now(tmp_path)]
+    for version in versions.KNOWN:
+        monkeypatch.setenv("KVER", version)
+        states.append(long.State.now(tmp_path))
+        assert str(states[-1]).endswith(f"on Linux {version}")
+    assert len({each.key for each in states}) == 1 + len(versions.KNOWN)
 
 
 def test_a_command_leaves_its_result_for_whoever_started_it(tmp_path, monkeypatch, reports):

@@ -5,7 +5,7 @@
 //!
 //! refused: E0046
 //! says: not all trait items implemented
-//! says: `OwnerModule`
+//! says since 7.3: `OwnerModule`
 
 include!("driver.rs");
 

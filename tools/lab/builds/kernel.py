@@ -25,6 +25,7 @@ from lab.builds import root
 from lab.builds import setup
 from lab.builds import source
 from lab.builds import toolchain
+from lab.builds import versions
 from lab.host import arch
 from lab.host import log
 from lab.host import paths
@@ -356,8 +357,7 @@ def _users(build_dir: Path) -> KernelBuild:
     if os.environ.get("KSRC"):
         tree = source.kernel().tree
     built = _built(build_dir, tree.resolve() if tree.exists() else build_dir)
-    if not built.release.startswith(f"{source.WANTED}."):
-        log.fail(f"{where} is Linux {built.release}; Linux {source.WANTED} is needed")
+    versions.check(built.release, where)
     return built
 
 

@@ -2,7 +2,8 @@
 """The kernel modules: the library, NVMe on top of it, and NVMe as the kernel has it.
 
 NVMe is built outside the kernel tree from a copy of the tree's sources: "stock" as it is, "fixed" with the
-patches of drivers/nvme/fixes/, and "ours" with these and the rest of the project's drivers/nvme/ on top.
+patches of drivers/nvme/fixes/, and "ours" with these and the rest of the project's drivers/nvme/ on top. For an older
+kernel these files are changed first (versions.py).
 "kept" is the tree of "ours", but with the implementation chosen that the kernel has had before, as it is without Rust.
 "around" is "ours" on a library that does not hand bios to paths in one pass, but submits them as to any
 other disk, as it has to in a kernel without block/lower.patch. All of it goes to build/, and only what changed is built
@@ -17,6 +18,7 @@ from pathlib import Path
 from lab.builds import cache
 from lab.builds import kept
 from lab.builds import kernel
+from lab.builds import versions
 from lab.host import log
 from lab.host import paths
 from lab.host import patterns
@@ -33,8 +35,7 @@ AROUND = ("CONFIG_LIBMULTIPATH_ONE_PASS=n",)
 _SAMPLES = ("CONFIG_SAMPLE_MULTIPATH_C=m", "CONFIG_SAMPLE_MULTIPATH_RUST=m", "CONFIG_SAMPLE_MULTIPATH_RUST_MQ=m")
 FIXES = paths.ROOT / "drivers" / "nvme" / "fixes"
 #: What changes files of the kernel, in this order.
-_PATCHES = tuple(paths.ROOT / "drivers" / "nvme" / name for name in ("prepare.patch", "in-tree.patch"))
-_GLUE = paths.ROOT / "drivers" / "nvme" / "host"
+_PATCHES = ("prepare.patch", "in-tree.patch")
 _INCLUDE = paths.ROOT / "include"
 #: Which of the two does NVMe multipath: what in-tree.patch has in Kconfig.
 _OURS, _KEPT = "CONFIG_NVME_MULTIPATH_LIB", "CONFIG_NVME_MULTIPATH_OWN"
@@ -286,16 +287,16 @@ def _nvme(which: str, name: str, built: kernel.KernelBuild, variables: list, res
     tree = kernel.place(name) / "nvme" / which
     symbols = [Path(word.removeprefix(_SYMBOLS)).read_text() for word in variables if word.startswith(_SYMBOLS)]
     with log.step(f"nvme-{which}{kernel.suffix(name)}", "building NVMe") as step:
-        _make(step, built, tree / _NVME, _laid_over(which), results, [f"M={tree / _NVME}", *variables],
+        _make(step, built, tree / _NVME, _laid_over(which, built.release), results, [f"M={tree / _NVME}", *variables],
               lambda: _lay_out(step, tree, built, which), (which, *symbols))
     return tree / _NVME
 
 
-def _laid_over(which: str) -> list:
-    """The project's files that a variant of NVMe is made of, and may include."""
-    files = [] if "stock" in which else patterns.files("*.patch", place=FIXES)
+def _laid_over(which: str, release: str) -> list:
+    """The project's files that a variant of NVMe is made of for a kernel, and may include."""
+    files = [] if "stock" in which else [*patterns.files("*.patch", place=FIXES), *versions.deltas(release)]
     if "ours" in which or which == "kept":
-        files += [*_PATCHES, *patterns.files("**/*", place=_GLUE), *patterns.files("**/*", place=_INCLUDE)]
+        files += patterns.files(*_PATCHES, "host/**/*", place=FIXES.parent) + patterns.files("**/*", place=_INCLUDE)
     if "bench" in which:
         files += patterns.files("*.c", "*.h", place=_BENCH)
     return files
@@ -333,21 +334,23 @@ def copy_sources(source: Path, fresh: Path) -> None:
 
 def apply_fixes(step, fresh: Path, release: str) -> None:
     """Repairs the kernel's own driver."""
-    for file in patterns.files("*.patch", place=FIXES):
-        _apply(step, fresh, file, release)
+    with versions.nvme(step, release) as place:
+        for file in patterns.files("fixes/*.patch", place=place):
+            _apply(step, fresh, file, place, release)
 
 
 def lay_ours_over(step, fresh: Path, release: str) -> None:
     """Applies the project's patches to the repaired driver, then puts the project's whole files in place."""
-    for patch in _PATCHES:
-        _apply(step, fresh, patch, release)
-    for file in patterns.files("**/*", place=_GLUE):
-        _copy(file, fresh / _NVME / "host" / file.relative_to(_GLUE))
+    with versions.nvme(step, release) as place:
+        for name in _PATCHES:
+            _apply(step, fresh, place / name, place, release)
+        for file in patterns.files("host/**/*", place=place):
+            _copy(file, fresh / _NVME / file.relative_to(place))
 
 
-def _apply(step, fresh: Path, file: Path, release: str) -> None:
+def _apply(step, fresh: Path, file: Path, place: Path, release: str) -> None:
     step.run(["patch", "-p1", "--batch", "--forward", "--fuzz=0", "--no-backup-if-mismatch", "-i", file],
-             cwd=fresh, why=f"{file.relative_to(paths.ROOT)} does not apply to Linux {release}")
+             cwd=fresh, why=f"{_NVME / file.relative_to(place)} does not apply to Linux {release}")
 
 
 def _collect(directory: Path, objects: list) -> Path:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Source trees: the kernel's, and the Rust library's that the kernel compiles for itself.
 
-The kernel's is the user's own tree (KSRC=) or Debian's source package in the cache. Neither is
-ever written to.
+The kernel's is the user's own tree (KSRC=) or Debian's source package in the cache, of the version
+that KVER= asks for, or of the newest one that can be had. Neither is ever written to.
 """
 
 import hashlib
@@ -16,11 +16,11 @@ from pathlib import Path
 from lab.builds import apt
 from lab.builds import cache
 from lab.builds import toolchain
+from lab.builds import versions
 from lab.host import log
 from lab.host import paths
 from lab.host import process
 
-WANTED = "7.3"
 #: The project's patch of the block layer. The library works without it, too.
 BLOCK_PATCH = paths.ROOT / "block" / "lower.patch"
 
@@ -35,12 +35,16 @@ class Source:
 
 
 def kernel() -> Source:
-    """The kernel's source: KSRC= when given, else Debian's."""
+    """The kernel's source: KSRC= when given, else Debian's of the version that is preferred among those there are."""
     if given := os.environ.get("KSRC"):
         return _users(Path(given).expanduser().resolve())
+    wanted = versions.preferred()
     with cache.lock(paths.CACHE / "source" / "linux", "kernel source"):
-        kept = sorted((paths.CACHE / "source").glob(f"linux-{WANTED}.*[0-9]"))
-        return _debian(kept[-1] if kept else _fetch_debian())
+        for version in wanted:
+            if tree := _kept(version) or _fetch_debian(version):
+                return Source(tree, tree.name, mutable=False)
+    why = "is in no suite of this machine's mirror" if apt.present() else "cannot be had without apt"
+    log.fail(f"{_either(wanted, 'linux-source-')} {why}; KSRC=/path/to/linux-{wanted[0]} gives a tree")
 
 
 def patched() -> Source:
@@ -79,32 +83,38 @@ def version(tree: Path) -> str | None:
 def _users(tree: Path) -> Source:
     found = version(tree)
     if not found:
-        log.fail(f"KSRC={tree} is not a kernel source tree; Linux {WANTED} is needed")
-    if not found.startswith(WANTED + "."):
-        log.fail(f"KSRC={tree} is Linux {found}; Linux {WANTED} is needed")
+        log.fail(f"KSRC={tree} is not a kernel source tree; Linux {_either(versions.KNOWN)} is needed")
+    versions.check(found, f"KSRC={tree}")
     if (tree / ".config").exists() or (tree / "include" / "config").exists():
         log.fail(f"KSRC={tree} has been built in; run `make mrproper` there, or pass it as KDIR= to use that build")
     return Source(tree, f"{found} {tree}", mutable=True)
 
 
-def _debian(tree: Path) -> Source:
-    return Source(tree, tree.name, mutable=False)
+def _kept(version: str) -> Path | None:
+    """The newest source of a version that the cache has."""
+    return max((paths.CACHE / "source").glob(f"linux-{version}.*[0-9]"), default=None)
 
 
-def _fetch_debian() -> Path:
-    package = f"linux-source-{WANTED}"
+def _fetch_debian(version: str) -> Path | None:
+    """Debian's source of a version, in the cache; None when there is no apt, or no suite has one."""
+    package = f"linux-source-{version}"
     store = paths.CACHE / "source"
     if not apt.present():
-        log.fail(f"{package} cannot be had without apt; KSRC=/path/to/linux-{WANTED} gives a tree")
+        return None
     cache.need_space(store, 3, "the kernel source")
     with cache.scratch(store / "linux") as part, log.step("kernel-source", f"fetching {package}") as step:
         found = apt.fetch(package, r"[\d.]", part, step)
         if not found:
-            log.fail(f"{package} is in no suite of this machine's mirror; KSRC=/path/to/linux-{WANTED} gives a tree")
+            log.info(f"kernel-source: no suite of this machine's mirror has {package}")
+            return None
         tree = part / "tree"
         tree.mkdir()
         step.run(["tar", "-xf", part / "usr" / "src" / f"{package}.tar.xz", "-C", tree, "--strip-components=1"])
         return tree.rename(store / f"linux-{found}")
+
+
+def _either(versions_: tuple, prefix: str = "") -> str:
+    return " or ".join(f"{prefix}{version}" for version in versions_)
 
 
 def rust_library() -> Path:

@@ -2,7 +2,7 @@
 """`make long`: everything that `make test` runs or samples, whole. It takes hours.
 
 Each part is a command of the lab in a process of its own. Its result goes to build/reports/long.json, under the state
-of the sources that it is about: the commit and what differs from it. Started again on the same state, it goes on with
+of the sources that it is about: the commit and what differs from it, and the kernel that KVER= asks for. Started again on the same state, it goes on with
 the first part that has not passed. AGAIN=1 forgets the results for this state. build/reports/long.md is the page that
 is left, after each part.
 """
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from dataclasses import field
 from pathlib import Path
 
+from lab.builds import versions
 from lab.host import log
 from lab.host import paths
 from lab.host import process
@@ -146,17 +147,21 @@ def choose(every: dict, only: str) -> dict:
 
 @dataclass(frozen=True)
 class State:
-    """The sources: the commit, and a hash of how they differ from it, or "" when they do not."""
+    """The sources: the commit, and a hash of how they differ from it, or "" when they do not. The kernel's version, when
+    somebody asks for one.
+    """
 
     commit: str
     difference: str
+    kernel: str = ""
 
     def __str__(self) -> str:
-        return self.commit[:12] + (f", with changes ({self.difference[:12]})" if self.difference else "")
+        changes = f", with changes ({self.difference[:12]})" if self.difference else ""
+        return self.commit[:12] + changes + (f", on Linux {self.kernel}" if self.kernel else "")
 
     @property
     def key(self) -> str:
-        return f"{self.commit}+{self.difference}" if self.difference else self.commit
+        return "+".join(part for part in (self.commit, self.difference, self.kernel) if part)
 
     @classmethod
     def now(cls, root: Path = paths.ROOT) -> "State":
@@ -174,7 +179,7 @@ class State:
         digest = hashlib.sha256(changed)
         for name in new:
             digest.update(name.encode() + b"\0" + hashlib.sha256((root / name).read_bytes()).digest())
-        return cls(commit, digest.hexdigest() if changed or new else "")
+        return cls(commit, digest.hexdigest() if changed or new else "", versions.asked() or "")
 
 
 def read(state: State) -> dict:

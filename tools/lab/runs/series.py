@@ -10,6 +10,8 @@ lib/multipath/, the header to include/linux/; `Patch:` names a diff against file
 the tree that gets the entries of docs/sysfs.md which the kernel does not have. A file that several patches claim goes
 into the last of them.
 
+For an older kernel (KVER=), the files of drivers/nvme/ are changed first, as they are where NVMe is built.
+
 What is written has been applied to the pristine tree by `git am` and read by checkpatch. A configuration without
 Rust that was made before the series keeps all its options after it. BUILD=1
 also builds each patch of the library's series with and without Rust, and boots both: with Rust, NVMe is on the library
@@ -29,6 +31,7 @@ from pathlib import Path
 from lab.builds import kernel
 from lab.builds import modules
 from lab.builds import source
+from lab.builds import versions
 from lab.checks import check
 from lab.checks import prose
 from lab.host import log
@@ -46,7 +49,9 @@ LIBRARY = Path("lib/multipath")
 _SHIPPED = ("Kbuild", "Kconfig", "rust", "tests/kunit", "include", "samples", "drivers")
 _HOST_ONLY = {Path("rust/host.rs"),
               *(Path(f"drivers/nvme/{name}.patch") for name in ("prepare", "in-tree", "documentation"))}
+_NVME = Path("drivers/nvme")
 _FIXES_HERE = modules.FIXES.relative_to(paths.ROOT)
+_OLDER_HERE = versions.OLDER.relative_to(paths.ROOT)
 #: Options that exist only once their patch is there. The samples take the same name, so one is a module.
 _WITH_LIBRARY = {"LIBMULTIPATH": "y", "LIBMULTIPATH_KUNIT_TEST": "y", "SAMPLE_MULTIPATH_RUST": "y",
                  "SAMPLE_MULTIPATH_C": "m", "SAMPLE_MULTIPATH_RUST_MQ": "m", "NVME_MULTIPATH_LIB": "y"}
@@ -117,12 +122,13 @@ def _parts() -> tuple:
 
 def _commit_all(step, pristine: Path, tree: Path, repairs: list, plan: list, claims: dict) -> "_Repository":
     """A kernel tree to which the fixes and the patches are committed."""
-    repository = _Repository(step, pristine, tree, _touched(repairs + plan, pristine))
-    for patch in repairs:
-        repository.commit(patch, [])
-    repository.mark(_FIXED)
-    for patch in plan:
-        repository.commit(patch, claims[patch.subject])
+    with versions.nvme(step, source.version(pristine)) as nvme:
+        repository = _Repository(step, pristine, tree, _touched(repairs + plan, pristine), nvme)
+        for patch in repairs:
+            repository.commit(patch, [])
+        repository.mark(_FIXED)
+        for patch in plan:
+            repository.commit(patch, claims[patch.subject])
     return repository
 
 
@@ -144,7 +150,7 @@ def _claims(plan: list) -> dict:
     shipped = {file.relative_to(paths.ROOT) for name in _SHIPPED for place in [paths.ROOT / name]
                for file in ([place] if place.is_file() else place.rglob("*"))
                if file.is_file() and not file.name.startswith(".")} - _HOST_ONLY
-    shipped = {name for name in shipped if name.parent != _FIXES_HERE}
+    shipped = {name for name in shipped if name.parent not in (_FIXES_HERE, _OLDER_HERE)}
     patterns.files(*map(str, _HOST_ONLY))
     if lost := [name for name in sorted(shipped) if paths.ROOT / name not in owner]:
         log.fail(f"no patch of {PLAN.relative_to(paths.ROOT)} has {lost[0]}")
@@ -172,9 +178,10 @@ def _target(name: Path) -> Path:
 class _Repository:
     """A kernel tree whose changed files, and only these, are under git."""
 
-    def __init__(self, step, pristine: Path, tree: Path, touched: list):
+    def __init__(self, step, pristine: Path, tree: Path, touched: list, nvme: Path):
         self.tree = tree
         self._step = step
+        self._nvme = nvme
         self._author = author()
         self._copy(pristine)
         self._git("init", "-q", "-b", "base")
@@ -185,17 +192,22 @@ class _Repository:
     def commit(self, patch: Patch, files: list) -> None:
         for diff in patch.diffs:
             # A whole file that follows replaces what its part of the diff made.
-            self._git("apply", "--index", "--unidiff-zero", paths.ROOT / diff)
+            self._git("apply", "--index", "--unidiff-zero", self._ours(diff))
         for name in files:
             target = self.tree / _target(name)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.unlink(missing_ok=True)
-            shutil.copyfile(paths.ROOT / name, target)
+            shutil.copyfile(self._ours(name), target)
             self._git("add", "-f", "--", _target(name))
         if patch.abi:
             (self.tree / patch.abi).write_text(prose.new_entries())
             self._git("add", "-f", "--", patch.abi)
         self._commit(f"{patch.subject}\n\n{patch.message}", "--signoff")
+
+    def _ours(self, name) -> Path:
+        """Where a file of the project is as this kernel needs it."""
+        name = Path(name)
+        return self._nvme / name.relative_to(_NVME) if name.is_relative_to(_NVME) else paths.ROOT / name
 
     def mark(self, name: str) -> None:
         """Gives the tree as it is now a name."""

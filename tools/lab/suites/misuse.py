@@ -3,7 +3,7 @@
 
 A case is compiled twice: as it is, which must succeed without a warning, and with `--cfg misuse`, which
 changes the one thing that its first line speaks of and must fail with the error and the words that the
-case's comment names. So none is refused for another reason.
+case's comment names, some of them only for a kernel of a version and newer ones. So none is refused for another reason.
 """
 
 import json
@@ -16,6 +16,7 @@ from pathlib import Path
 from lab.builds import crate
 from lab.builds import kept
 from lab.builds import setup
+from lab.builds import versions
 from lab.host import digest
 from lab.host import log
 from lab.host import paths
@@ -30,7 +31,7 @@ _PLACE = paths.ROOT / "tests" / "misuse"
 _DRIVER = "driver"
 #: Some compilers say of a type where it is from, others do not.
 _CRATE = "libmultipath::"
-_SAYS = re.compile(r"^//! (refused|says): (.*)$", re.MULTILINE)
+_SAYS = re.compile(r"^//! (refused|says)(?: since (\d+\.\d+))?: (.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,10 @@ class Case:
     phrases: list
 
     @classmethod
-    def read(cls, file: Path) -> "Case":
-        said = _SAYS.findall(file.read_text())
+    def read(cls, file: Path, release: str) -> "Case":
+        """A case as it is for a kernel."""
+        said = [(key, text) for key, since, text in _SAYS.findall(file.read_text())
+                if not since or versions.is_since(release, since)]
         codes = [text for key, text in said if key == "refused"]
         phrases = [text for key, text in said if key == "says"]
         if len(codes) != 1 or not phrases:
@@ -60,7 +63,8 @@ def run() -> Counts:
         log.info(f"misuse: {len(known)} cases, refused before, when the library and they were the same")
         record.write("misuse", known, whole=True)
         return Counts(passed=len(known))
-    cases = [Case.read(file) for file in patterns.files("*.rs", place=_PLACE) if file.stem != _DRIVER]
+    files = [file for file in patterns.files("*.rs", place=_PLACE) if file.stem != _DRIVER]
+    cases = [Case.read(file, library.built.release) for file in files]
     counts, outcomes = Counts(), {}
     output = paths.BUILD / "misuse"
     shutil.rmtree(output, ignore_errors=True)
