@@ -5,14 +5,16 @@ import pytest
 
 from lab import commands
 from lab.builds import kernel
+from lab.builds import versions
 from lab.host import arch
 from lab.host import log
 from lab.verdicts import record
 
 
+@pytest.mark.parametrize("version", versions.KNOWN)
 @pytest.mark.parametrize("its", arch.ALL, ids=lambda its: its.name)
-def test_a_kernel_has_what_its_guests_need(its):
-    options = kernel.fragment(its.name)
+def test_a_kernel_has_what_its_guests_need(its, version):
+    options = kernel.fragment(its.name, version)
     assert [option for option in kernel.GUEST_OPTIONS + its.options if options.get(option) != "y"] == []
 
 

@@ -221,8 +221,14 @@ def test_the_diffs_of_older_kernels_follow_each_other(monkeypatch):
                      "7.2": ["7.4.diff", "7.3.diff", "7.2.diff"]}
 
 
-def test_each_older_kernel_has_a_diff_and_no_other_has():
-    assert sorted(file.name for file in versions.OLDER.iterdir()) == [f"{each}.diff" for each in versions.KNOWN[:-1]]
+@pytest.mark.parametrize("place,suffix", ((versions.OLDER, "diff"), (paths.CONFIGS / kernel.OLDER, "config")))
+def test_each_older_kernel_has_a_file_and_no_other_has(place, suffix):
+    assert sorted(file.name for file in place.iterdir()) == [f"{each}.{suffix}" for each in versions.KNOWN[:-1]]
+
+
+def test_an_older_kernel_has_options_beside():
+    newest, oldest = (kernel.fragment(kernel.PLAIN, version) for version in (NEWEST, OLDEST))
+    assert newest.items() < oldest.items()
 
 
 def test_what_is_built_for_an_older_kernel_depends_on_its_diff():

@@ -2,8 +2,8 @@
 """The kernel that the lab boots and builds modules against.
 
 A configuration is a name: `x86_64` is `allnoconfig` with tools/kernel/x86_64.config on top, and
-`x86_64+sanitize` lays tools/kernel/sanitize.config over that; the first layer is the architecture's. A
-build is kept in the cache under a key of everything that went into it: source, options, compilers. KDIR=
+`x86_64+sanitize` lays tools/kernel/sanitize.config over that; the first layer is the architecture's. An
+older kernel gets the layers of tools/kernel/older/ beside. A build is kept in the cache under a key of everything that went into it: source, options, compilers. KDIR=
 gives a kernel that the user configured and built; it is used as it is.
 """
 
@@ -41,6 +41,8 @@ ARM64 = "arm64"
 #: By what factor a guest may be slower on a kernel with KASAN and lockdep than on one without.
 SLOWNESS = 4
 SPACE_GIB = 3
+#: The layers that older kernels get beside.
+OLDER = "older"
 #: Where those are that the lab has built.
 _KEPT = paths.CACHE / "kernel"
 #: What `make localmodconfig` keeps, loaded or not: directories of the tree.
@@ -133,7 +135,7 @@ def ensure(name: str = PLAIN) -> KernelBuild:
     if given := os.environ.get("KDIR"):
         return _users(Path(given).expanduser().resolve())
     tree = source.patched()
-    options = fragment(name)
+    options = _fragment_for(name, tree)
     home = _home(name, tree, options)
     with cache.lock(home, f"kernel {name}"):
         if tree.mutable or not cache.finished(home):
@@ -152,7 +154,7 @@ def asked(sanitize: bool = False) -> str:
 def is_built(name: str) -> bool:
     """Is the kernel of this configuration in the cache?"""
     tree = source.patched()
-    return not tree.mutable and cache.finished(_home(name, tree, fragment(name)))
+    return not tree.mutable and cache.finished(_home(name, tree, _fragment_for(name, tree)))
 
 
 def _home(name: str, tree: source.Source, options: dict) -> Path:
@@ -243,8 +245,12 @@ def environment(**changes: str) -> dict:
     return toolchain.find().environment(**changes)
 
 
-def fragment(name: str) -> dict:
-    """The options of a configuration, layer by layer, later ones winning."""
+def _fragment_for(name: str, tree: source.Source) -> dict:
+    return fragment(name, source.version(tree.tree))
+
+
+def fragment(name: str, release: str) -> dict:
+    """The options of a configuration for a kernel, layer by layer, later ones winning."""
     options = {}
     for part in name.split("+"):
         file = paths.CONFIGS / f"{part}.config"
@@ -252,6 +258,8 @@ def fragment(name: str) -> dict:
             known = ", ".join(sorted(file.stem for file in paths.CONFIGS.glob("*.config")))
             log.fail(f"there is no kernel configuration {part} (there are: {known})")
         options |= options_of(file.read_text())
+    for version in versions.older(release):
+        options |= options_of((paths.CONFIGS / OLDER / f"{version}.config").read_text())
     if not toolchain.find().inline_helpers:
         options.pop(INLINE_HELPERS, None)
     return options

@@ -6,6 +6,7 @@ The sources are for the newest kernel. What an older one needs instead is in one
     Rust      rust/compat.rs
     C         Kbuild defines MPATH_BEFORE_7_3 and the like, which rust/helpers.c asks for
     patches   drivers/nvme/older/ has a diff for each older kernel, from the files of drivers/nvme to those for it
+    options   tools/kernel/older/ has those of Kconfig
 
 KVER= asks for one of them. A tree of the user's, or a build, says of itself which one it is.
 """
@@ -79,13 +80,18 @@ def is_since(release: str, version: str) -> bool:
     return _number(treated_as(release, "the kernel")) >= _number(version)
 
 
-def deltas(release: str) -> list:
-    """The diffs from the files of drivers/nvme to those for a kernel, to be applied in this order.
+def older(release: str) -> list:
+    """The steps from the newest kernel to this one, by the versions that they lead to; none for the newest.
 
-    Each leads from the version after it, so that what changed between two versions is written down once.
+    So what changed between two versions is written down once, with the older of them.
     """
     version = treated_as(release, "the kernel")
-    return [OLDER / f"{each}.diff" for each in KNOWN[-2::-1] if _number(each) >= _number(version)]
+    return [each for each in KNOWN[-2::-1] if _number(each) >= _number(version)]
+
+
+def deltas(release: str) -> list:
+    """The diffs from the files of drivers/nvme to those for a kernel, to be applied in this order."""
+    return [OLDER / f"{version}.diff" for version in older(release)]
 
 
 @contextmanager

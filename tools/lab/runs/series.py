@@ -317,11 +317,15 @@ def _check_configuration(step, repository: _Repository, count: int) -> None:
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
     repository.go_to(0, count)
-    before = kernel.configure_tree(step, repository.tree, home, kernel.fragment(_WITHOUT))
+    before = kernel.configure_tree(step, repository.tree, home, _options(_WITHOUT, repository.tree))
     repository.go_to(count, count)
     after = kernel.configure_again(step, repository.tree, home)
     if wrong := differences(before, after):
         step.failed(wrong)
+
+
+def _options(name: str, tree: Path) -> dict:
+    return kernel.fragment(name, source.version(tree))
 
 
 def differences(before: dict, after: dict) -> str:
@@ -351,7 +355,7 @@ def _built(step, tree: Path, name: str) -> kernel.KernelBuild:
              for option in re.findall(r"^config (\w+)", (tree / file).read_text(), re.MULTILINE)}
     wanted = {f"CONFIG_{option}": value for option, value in _WITH_LIBRARY.items()
               if option in there and name == _WITH}
-    return kernel.build_tree(step, tree, home, kernel.fragment(name) | wanted)
+    return kernel.build_tree(step, tree, home, _options(name, tree) | wanted)
 
 
 def _boot(step, built: kernel.KernelBuild, label: str) -> None:
