@@ -2,7 +2,7 @@
 #
 # The everyday commands. All of them are tools/lab.py's; this finds it a python3 and passes on
 #
-#   KVER=7.2                   the version of Linux, 7.2 or 7.3; without it, the newest one that can be had
+#   KVER=7.2                   the kernel, Linux 7.2 or 7.3; without it, the newest one that can be had
 #   KSRC=/path/to/linux-7.3    a kernel source tree to use instead of the distribution's
 #   KDIR=/path/to/build        a configured and built kernel, for `make modules` and its users
 #   STOCK=1                    the kernel's own NVMe instead of ours
@@ -61,7 +61,7 @@ deb-test: ## the same with CONFIG=lab on a Debian machine in QEMU: installed, bo
 rust-analyzer: ## rust-project.json, for completion and types in an editor
 modules: ## the library and NVMe on it, for the lab's kernel or for KDIR=
 samples: ## the library and the drivers of samples/
-kernel: ## the lab's kernel
+kernel: ## the lab's kernel; KVER=7.2 or 7.3 says which one, here and for all others
 setup: ## the packages and tools that the others need
 clean: ## remove build/
 distclean: ## remove build/ and the cache of sources, tools and kernels

@@ -18,6 +18,7 @@ use crate::bindings::{
     mpath_iopolicy,
     mpath_port, //
 };
+use crate::compat::EOPNOTSUPP;
 use crate::engine::fence::Fence;
 use crate::engine::group::Group;
 use crate::engine::head::MpathHead;

@@ -334,3 +334,25 @@ void mpath_helper_err_link(struct gendisk *disk, struct gendisk *path)
 	dev_err(disk_to_dev(disk), "failed to create link to %s\n",
 		dev_name(disk_to_dev(path)));
 }
+
+#ifdef MPATH_BEFORE_7_3
+#ifdef CONFIG_LIBMULTIPATH_KUNIT_TEST
+unsigned long mpath_helper_irq_save(void)
+{
+	unsigned long flags;
+
+	local_irq_save(flags);
+	return flags;
+}
+
+void mpath_helper_irq_restore(unsigned long flags)
+{
+	local_irq_restore(flags);
+}
+#endif
+
+#ifndef MODULE
+/* Not exported: a driver in Rust that is a module has no use for it. */
+const u8 mpath_rust_driver_is_built_in = 1;
+#endif
+#endif

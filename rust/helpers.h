@@ -145,4 +145,11 @@ void mpath_helper_info_path_works(struct gendisk *disk, struct gendisk *path,
 				  u64 failures);
 void mpath_helper_err_link(struct gendisk *disk, struct gendisk *path);
 
+/* For kernels from before something was there: rust/compat.rs. */
+#ifdef MPATH_BEFORE_7_3
+unsigned long mpath_helper_irq_save(void);
+void mpath_helper_irq_restore(unsigned long flags);
+extern const u8 mpath_rust_driver_is_built_in;
+#endif
+
 #endif /* _LIBMULTIPATH_HELPERS_H */

@@ -6,6 +6,7 @@
 //! `include/linux/multipath.h`, Rust drivers what is exported here: see [`driver`].
 
 mod bindings;
+mod compat;
 pub mod driver;
 mod engine;
 pub mod ffi;
@@ -64,6 +65,7 @@ pub use wrap::bio::Failure;
 
 /// What a driver uses: `use libmultipath::prelude::*`.
 pub mod prelude {
+    pub use crate::compat::EOPNOTSUPP;
     pub use crate::{
         AccessState,
         Added,

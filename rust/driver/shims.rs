@@ -19,6 +19,7 @@ use super::{
     MpathDriver, //
 };
 use crate::bindings;
+use crate::compat;
 use crate::ffi;
 use core::marker::PhantomData;
 use kernel::error::from_result;
@@ -29,7 +30,6 @@ use kernel::ffi::{
     c_void, //
 };
 use kernel::prelude::*;
-use kernel::ModuleMetadata;
 
 /// `PR_FL_IGNORE_KEY`.
 const IGNORE_KEY: u32 = 1 << 0;
@@ -39,8 +39,7 @@ pub(super) struct Shims<T>(PhantomData<T>);
 
 impl<T: MpathDriver> Shims<T> {
     /// The driver's module.
-    pub(super) const OWNER: *mut bindings::module =
-        <T::OwnerModule as ModuleMetadata>::THIS_MODULE.as_ptr();
+    pub(super) const OWNER: *mut bindings::module = compat::owner::<T>();
 
     const HEAD_OPERATIONS: bindings::block_device_operations = bindings::block_device_operations {
         owner: Self::OWNER,
@@ -128,12 +127,14 @@ impl<T: MpathDriver> Shims<T> {
     /// The callbacks of heads.
     #[inline]
     pub(super) fn template() -> &'static bindings::mpath_head_template {
+        compat::need_owner();
         &Self::TEMPLATE
     }
 
     /// The operations of the disk of a path that takes bios.
     #[inline]
     pub(super) fn path_operations() -> &'static bindings::block_device_operations {
+        compat::need_owner();
         &Self::PATH_OPERATIONS
     }
 

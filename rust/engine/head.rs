@@ -29,6 +29,7 @@ use super::record::{
 };
 use super::shortlist::Shortlist;
 use crate::bindings;
+use crate::compat::raw_try_init;
 use crate::pure::alarm::Alarm;
 use crate::pure::life::BringUp;
 use crate::pure::list::{
@@ -232,7 +233,7 @@ impl MpathHead {
         let init = Self::init(ops, group, drvdata, map);
 
         // SAFETY: `memory` is valid for writes of a head and its slots, and is not moved.
-        if let Err(error) = unsafe { pin_init::raw_try_init(memory.as_ptr(), init) } {
+        if let Err(error) = unsafe { raw_try_init(memory.as_ptr(), init) } {
             // SAFETY: Allocated above for this map; what failed has left nothing behind.
             unsafe { Self::free(memory, map) };
             return Err(error);

@@ -5,6 +5,7 @@
 use super::head::MpathHead;
 use super::path::MpathDevice;
 use super::sysfs::GROUP_NAME;
+use crate::compat::EDEADLK;
 use crate::pure::departure;
 use crate::pure::life::{
     self,

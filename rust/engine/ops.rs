@@ -5,6 +5,7 @@
 use super::head::MpathHead;
 use super::path::MpathDevice;
 use crate::bindings;
+use crate::compat::EOPNOTSUPP;
 use core::ptr::NonNull;
 use kernel::ffi::{
     c_uint,

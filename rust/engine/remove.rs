@@ -14,6 +14,7 @@ use super::path::{
     MpathPort, //
 };
 use crate::bindings;
+use crate::compat::EOPNOTSUPP;
 use crate::pure::departure::{
     self,
     Departure, //

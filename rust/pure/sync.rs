@@ -12,6 +12,7 @@
 
 #[cfg(CONFIG_RUST)]
 mod imp {
+    use crate::compat::smp_mb;
     use kernel::sync::atomic::{
         Acquire,
         Atomic,
@@ -19,7 +20,6 @@ mod imp {
         Relaxed,
         Release, //
     };
-    use kernel::sync::barrier::smp_mb;
 
     use core::cell::UnsafeCell;
 

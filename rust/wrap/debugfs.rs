@@ -10,13 +10,13 @@
 #![cfg_attr(not(CONFIG_DEBUG_FS), allow(dead_code, unused_imports))]
 
 use crate::bindings;
+use crate::compat::this_module;
 use core::ptr::null_mut;
 use kernel::ffi::{
     c_int,
     c_void, //
 };
 use kernel::fmt;
-use kernel::module::this_module;
 use kernel::prelude::*;
 use kernel::seq_file::SeqFile;
 use kernel::seq_print;

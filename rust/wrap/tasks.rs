@@ -9,6 +9,7 @@ use super::work::{
     Work, //
 };
 use crate::bindings;
+use crate::compat::smp_mb;
 use core::mem::offset_of;
 use core::ptr::NonNull;
 use kernel::prelude::*;
@@ -18,7 +19,6 @@ use kernel::sync::atomic::{
     Full,
     Release, //
 };
-use kernel::sync::barrier::smp_mb;
 use kernel::sync::{
     new_condvar,
     new_mutex,

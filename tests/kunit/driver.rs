@@ -17,6 +17,7 @@ use super::io::{
 };
 use super::opener::Opener;
 use crate::bindings;
+use crate::compat::this_module;
 use crate::engine::group::Group;
 use crate::engine::head::MpathHead;
 use crate::engine::ops::Ops;
@@ -29,7 +30,6 @@ use kernel::error::{
     to_result, //
 };
 use kernel::ffi::c_int;
-use kernel::module::this_module;
 use kernel::new_mutex;
 use kernel::prelude::*;
 use kernel::sync::aref::ARef;

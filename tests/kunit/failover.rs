@@ -21,9 +21,9 @@ use super::io::{
     WRITE, //
 };
 use crate::bindings;
+use crate::compat::local_interrupt_disable;
 use crate::pure::policy::IoPolicy;
 use kernel::impl_has_hr_timer;
-use kernel::interrupt::local_interrupt_disable;
 use kernel::new_spinlock;
 use kernel::prelude::*;
 use kernel::sync::{

@@ -28,11 +28,11 @@ use super::io::{
     WRITE, //
 };
 use crate::bindings;
+use crate::compat::local_interrupt_disable;
 use crate::engine::fence::Fence;
 use crate::ffi;
 use crate::pure::policy::IoPolicy;
 use crate::pure::state::PortState;
-use kernel::interrupt::local_interrupt_disable;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use kernel::time::delay::fsleep;

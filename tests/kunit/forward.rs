@@ -17,6 +17,7 @@ use super::fake::{
 };
 use super::thread::Thread;
 use crate::bindings;
+use crate::compat::EOPNOTSUPP;
 use crate::ffi;
 use crate::pure::state::{
     AccessState,

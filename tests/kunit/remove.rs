@@ -28,13 +28,13 @@ use super::io::{
 use super::opener::Opener;
 use super::thread::Thread;
 use crate::bindings;
+use crate::compat::this_module;
 use crate::ffi;
 use crate::pure::policy::IoPolicy;
 use crate::pure::state::{
     AccessState,
     PortState, //
 };
-use kernel::module::this_module;
 use kernel::prelude::*;
 use kernel::sync::atomic::{
     Atomic,

@@ -238,6 +238,11 @@ def test_what_is_built_for_an_older_kernel_depends_on_its_diff():
     assert not modules._laid_over("stock", f"{OLDEST}.1")
 
 
+def test_the_library_is_told_of_every_older_kernel():
+    text = (paths.ROOT / "Kbuild").read_text()
+    assert f"$(filter {' '.join(versions.KNOWN[:-1])},$(VERSION).$(PATCHLEVEL))" in text
+
+
 def test_a_misuse_may_say_more_to_users_of_newer_kernels(tmp_path):
     case = tmp_path / "case.rs"
     case.write_text("//! refused: E0001\n//! says: always\n//! says since 7.3: newer\n")

@@ -3,6 +3,7 @@
 //! A driver whose storage has a volatile write cache: tests ask it what a loss of power would
 //! leave. A path may be told to fail whatever comes.
 
+use crate::compat::EOPNOTSUPP;
 use crate::{
     AccessState,
     MpathIoPolicy, //

@@ -37,6 +37,10 @@ mod suite {
         Mode, //
     };
     use super::warnings;
+    use crate::compat::{
+        EDEADLK,
+        ENOLINK, //
+    };
     use crate::{
         AccessState,
         DisableReason,

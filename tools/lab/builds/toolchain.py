@@ -17,7 +17,7 @@ from lab.host import log
 from lab.host import paths
 from lab.host import process
 
-#: What the 7.3 kernel asks for.
+#: What the kernels ask for.
 RUSTC_MINIMUM = (1, 85)
 BINDGEN_VERSION = "0.72.1"
 BINDGEN = paths.CACHE / f"bindgen-{BINDGEN_VERSION}"
