@@ -22,7 +22,7 @@ GRACE_SECONDS = 5
 
 #: Variables of the user's environment, or of the make that called the lab, that would change a build.
 FOREIGN = {
-    "ARCH", "C", "CC", "CROSS_COMPILE", "GNUMAKEFLAGS", "HOSTCC", "KDIR", "KSRC", "LLVM", "LOCALVERSION", "M",
+    "ARCH", "C", "CC", "CROSS_COMPILE", "GNUMAKEFLAGS", "HOSTCC", "KDIR", "KSRC", "KVER", "LLVM", "LOCALVERSION", "M",
     "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "MO", "O", "RUSTFLAGS", "SUBARCH", "V", "W",
     "KCFLAGS", "KCPPFLAGS", "KRUSTFLAGS",
 }
