@@ -24,6 +24,18 @@ mod imp {
     pub(crate) use kernel::sync::barrier::smp_mb;
     pub(crate) use pin_init::raw_try_init;
 
+    /// How much of the segment that it is at an iterator has behind it.
+    #[inline(always)]
+    pub(crate) fn bvec_offset(iter: &bindings::bvec_iter) -> u32 {
+        iter.bi_offset
+    }
+
+    /// Puts an iterator elsewhere in its segment.
+    #[cfg(CONFIG_LIBMULTIPATH_KUNIT_TEST)]
+    pub(crate) fn set_bvec_offset(iter: &mut bindings::bvec_iter, offset: u32) {
+        iter.bi_offset = offset;
+    }
+
     /// The module of a driver; null when it is built in.
     pub(crate) const fn owner<T: MpathDriver>() -> *mut bindings::module {
         <T::OwnerModule as ModuleMetadata>::THIS_MODULE.as_ptr()
@@ -64,6 +76,18 @@ mod imp {
     #[cfg(CONFIG_LIBMULTIPATH_KUNIT_TEST)]
     pub(crate) const ENOLINK: Error = error(bindings::ENOLINK);
 
+    /// How much of the segment that it is at an iterator has behind it.
+    #[inline(always)]
+    pub(crate) fn bvec_offset(iter: &bindings::bvec_iter) -> u32 {
+        iter.bi_bvec_done
+    }
+
+    /// Puts an iterator elsewhere in its segment.
+    #[cfg(CONFIG_LIBMULTIPATH_KUNIT_TEST)]
+    pub(crate) fn set_bvec_offset(iter: &mut bindings::bvec_iter, offset: u32) {
+        iter.bi_bvec_done = offset;
+    }
+
     /// A module whose `THIS_MODULE` is known here: the library's own.
     pub(crate) trait Own {}
 
@@ -100,11 +124,13 @@ mod imp {
     /// name, and the tables that this goes into are compiled with the driver that they are of.
     #[cfg(MODULE)]
     pub(crate) const fn owner<T: MpathDriver>() -> *mut bindings::module {
+        // What it consists of does not matter: only its address is taken.
+        #[allow(improper_ctypes)]
         extern "C" {
             static __this_module: kernel::types::Opaque<bindings::module>;
         }
 
-        // SAFETY: Every module has it, for as long as it is loaded. Only its address is taken.
+        // SAFETY: Every module has it, for as long as it is loaded.
         unsafe { __this_module.get() }
     }
 

@@ -10,6 +10,7 @@ use super::disk::{
     Disk, //
 };
 use crate::bindings;
+use crate::compat::bvec_offset;
 use crate::pure::parking::{
     park,
     Chain,
@@ -159,7 +160,7 @@ impl Bio {
 
             // A bio without data may have segments that nobody has filled in. Whatever they say,
             // nothing is split off it.
-            if iter.bi_size <= len.wrapping_sub(iter.bi_offset)
+            if iter.bi_size <= len.wrapping_sub(bvec_offset(&iter))
                 && begin.wrapping_add(len) <= limits.max_fast_segment_size
             {
                 return (begin | len) & limits.dma_alignment == 0;
@@ -194,7 +195,7 @@ impl Bio {
                 || segments * 2 > u32::from(limits.max_segments)
                 || iter.bi_size > limits.max_segment_size
                 || limits.seg_boundary_mask < u32::MAX as usize
-                || iter.bi_offset & limits.dma_alignment != 0
+                || bvec_offset(&iter) & limits.dma_alignment != 0
             {
                 return false;
             }

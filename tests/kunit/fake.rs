@@ -13,6 +13,10 @@ use super::driver::{
 };
 use super::io;
 use crate::bindings;
+use crate::compat::{
+    bvec_offset,
+    set_bvec_offset, //
+};
 use crate::engine::path::MpathDevice;
 use crate::ffi;
 use crate::pure::state::{
@@ -858,7 +862,7 @@ unsafe fn consume(bio: *mut bindings::bio) {
         (*bio).bi_iter.bi_sector += sectors;
         (*bio).bi_iter.bi_size = 0;
         (*bio).bi_iter.bi_idx = (*bio).bi_vcnt.into();
-        (*bio).bi_iter.bi_offset = 0;
+        set_bvec_offset(&mut (*bio).bi_iter, 0);
         (*bio).bi_opf &= !(io::PREFLUSH | io::FUA);
     }
 }
@@ -876,7 +880,7 @@ unsafe fn fill(bio: *mut bindings::bio, partitioned: bool) {
     // pages are in the kernel's map, one after the other, on machines with 64 bits.
     unsafe {
         let mut left = (*bio).bi_iter.bi_size as usize;
-        let mut skip = (*bio).bi_iter.bi_offset as usize;
+        let mut skip = bvec_offset(&(*bio).bi_iter) as usize;
         let mut vec = (*bio).bi_io_vec.add((*bio).bi_iter.bi_idx as usize);
         let mut is_first = (*bio).bi_iter.bi_sector == 0;
 

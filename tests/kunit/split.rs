@@ -3,6 +3,7 @@
 //! What is seen at a glance of a bio's size, beside what the block layer finds out.
 
 use crate::bindings;
+use crate::compat::set_bvec_offset;
 use crate::wrap::bio::Bio;
 use core::mem::MaybeUninit;
 use kernel::prelude::*;
@@ -105,7 +106,7 @@ fn bio(chance: &mut Chance, segments: &mut [bindings::bio_vec]) -> bindings::bio
     bio.bi_vcnt = segments.len() as u16;
     bio.bi_iter.bi_sector = u64::from(chance.below(64));
     bio.bi_iter.bi_idx = begin as u32;
-    bio.bi_iter.bi_offset = offset;
+    set_bvec_offset(&mut bio.bi_iter, offset);
     bio.bi_iter.bi_size = 512
         * if chance.below(3) == 0 {
             1 + chance.below(left)
