@@ -275,10 +275,13 @@ struct Disk(Arc<Storage>, KVec<Arc<Lane>>);
 
 impl Disk {
     fn new() -> Result<Self> {
-        let storage = Storage::new(module_parameters::size_mib.value())?;
+        // Linux 7.2 lends the values, newer kernels give them: either can be cloned.
+        let size_mib = module_parameters::size_mib.value().clone();
+        let paths = module_parameters::paths.value().clone();
+        let storage = Storage::new(size_mib)?;
         let mut disk = Self(storage, KVec::new());
 
-        for number in 0..module_parameters::paths.value().clamp(1, 64) {
+        for number in 0..paths.clamp(1, 64) {
             let lane = Lane::new(number, disk.0.clone())?;
             disk.1.push(lane.clone(), GFP_KERNEL)?;
             Lane::set_live(&lane, true)?;
