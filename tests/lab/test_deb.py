@@ -8,6 +8,7 @@ import pytest
 from lab.builds import debian_config
 from lab.builds import debs
 from lab.builds import kernel
+from lab.builds import versions
 from lab.builds import setup
 from lab.host import log
 from lab.host import machine
@@ -448,5 +449,5 @@ def test_the_firmware_starts_from_the_root_and_not_from_the_disk_of_packages():
 
 
 def test_debian_adds_to_the_labs_kernel():
-    options = kernel.fragment(deb._LAB_CONFIGURATION)
+    options = kernel.fragment(deb._LAB_CONFIGURATION, versions.NEWEST)
     assert options["CONFIG_BLK_DEV_NVME"] == "m" and options["CONFIG_PANIC_ON_OOPS"] == "n"

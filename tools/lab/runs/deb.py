@@ -162,7 +162,8 @@ def _configure(step, tree: Path, build_dir: Path, config: str, text: str | None,
     wanted = {option: value for option, value in debian_config.IN_FORCE.items() if option not in absent}
     if text is None:
         build_dir.mkdir(parents=True, exist_ok=True)
-        got = kernel.configure_tree(step, tree, build_dir, kernel.fragment(_LAB_CONFIGURATION) | wanted)
+        of_lab = kernel.fragment(_LAB_CONFIGURATION, source.version(tree))
+        got = kernel.configure_tree(step, tree, build_dir, of_lab | wanted)
     else:
         got = _from(step, tree, build_dir, text, absent)
         if local:
