@@ -21,7 +21,7 @@ from pathlib import Path
 from lab.host import log
 from lab.host import paths
 
-#: Those that the project is tested with, the newest one last.
+#: Those that the project is written for, the newest one last.
 KNOWN = ("7.2", "7.3")
 NEWEST = KNOWN[-1]
 _NVME = paths.ROOT / "drivers" / "nvme"
