@@ -8,7 +8,7 @@
 //! For a CPU the depth of a port is what its own record counts, which is exact, and what it knows
 //! of the others. In a tick it looks at what some of them have in flight through all ports that a
 //! head chooses from, and in the next tick at what the next ones have ([`catch_up`]). When it has
-//! been round, it knows. It reads few records at a time, since it does so in an interrupt, and there
+//! been round, it knows. It reads few records at a time, as it does so in an interrupt, and there
 //! may be hundreds of CPUs. On a machine with few of them it is round at once.
 //!
 //! A CPU looks when the first of its requests in a tick ends, not when one begins. For a request
@@ -160,8 +160,8 @@ fn look(port: &impl Port, cpu: u32, count: usize) -> bool {
 pub const FRACTION_BITS: u32 = 8;
 /// After so many rounds what a CPU sees does not count for less any more.
 const PATIENCE: u32 = 8;
-/// How many records of others a CPU reads in a tick; more only where there are more ports than that,
-/// one of each then.
+/// How many records of others a CPU reads in a tick. Where there are more ports than that, it reads
+/// one of each.
 const RECORDS_PER_TICK: usize = 64;
 /// After how many ticks without a request a CPU forgets what it knew.
 const LONG: u32 = 64;
@@ -197,7 +197,7 @@ pub fn catch_up<'a, P: Port + 'a>(
         return;
     }
 
-    // Heads with the same ports look for each other as well. Their requests may end on several CPUs.
+    // Heads with the same ports look for each other as well, and on several CPUs at the same time.
     let last = first.tick.load();
     if last == now || first.tick.cmpxchg(last, now).is_err() {
         return;
