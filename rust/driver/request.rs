@@ -311,8 +311,8 @@ impl<T: MpathRequestDriver, K> MpathRequest<T, K> {
     /// error, and the head has it carried out on another path. Any context.
     ///
     /// Of a bio that has failed before, and of those of a path that has failed one lately, the head
-    /// sends clones. When a clone fails, the bio is sent again as it was sent last, whatever part of
-    /// the clone was carried out.
+    /// sends clones. When a clone fails, the head sends the bio again as it was sent last, whatever
+    /// part of the clone was carried out.
     ///
     /// [`MpathBio::failover`](super::MpathBio::failover) says what an error costs the path, and
     /// when the head gives a bio up.
