@@ -40,7 +40,7 @@ obj-m := rust_mpath_ram.o
 RUSTFLAGS_rust_mpath_ram.o := --extern libmultipath=$(objtree)/lib/multipath/rust/liblibmultipath.rmeta
 """
 #: Seconds that a step of an emulated machine may take, on a host that does other things, too.
-_BOOT, _INSTALL, _LOAD, _SHORT = 900, 2400, 900, 180
+_BOOT, _INSTALL, _LOAD, _SHORT = 1200, 3600, 1200, 300
 #: The partition with the root. The head has the number of whichever controller was found first.
 _ROOT = re.compile(r"/dev/(nvme\d+)(n1)p1")
 #: I/O that the load must complete before and after each loss of a path.
