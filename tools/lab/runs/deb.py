@@ -36,8 +36,8 @@ HOME = paths.BUILD / "deb"
 LAB = "lab"
 _LAB_CONFIGURATION = f"{kernel.PLAIN}+debian"
 _OWN = "own"
-#: What a build takes, in GiB: of the lab's configuration, measured; of a distribution's with debugging symbols and
-#: without, estimated.
+#: What a build takes, in GiB, by estimate: of the lab's configuration; of a distribution's with debugging symbols and
+#: without.
 _SPACE_LAB, _SPACE_SYMBOLS, _SPACE = 4, 40, 15
 #: How many objects a build of the lab's configuration has.
 _OBJECTS_LAB = 2100
