@@ -124,7 +124,7 @@ mod imp {
     /// name, and the tables that this goes into are compiled with the driver that they are of.
     #[cfg(MODULE)]
     pub(crate) const fn owner<T: MpathDriver>() -> *mut bindings::module {
-        // What it consists of does not matter: only its address is taken.
+        // Its contents do not matter: only its address is taken.
         #[allow(improper_ctypes)]
         extern "C" {
             static __this_module: kernel::types::Opaque<bindings::module>;

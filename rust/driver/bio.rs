@@ -359,7 +359,7 @@ unsafe impl<T: MpathDriver> Send for MpathBio<T> {}
 // SAFETY: Through a shared reference the bio is only read; the path is `Sync`.
 unsafe impl<T: MpathDriver> Sync for MpathBio<T> {}
 
-/// What a bio or a request asks for.
+/// The operation that a bio or a request asks for.
 ///
 /// # Examples
 ///

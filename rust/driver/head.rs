@@ -420,7 +420,7 @@ impl<T: MpathDriver> MpathHead<T> {
     /// [set](Registration::set_capacity), too; while none is as large bios wait. Paths that are
     /// added later are as large as the head.
     ///
-    /// What has been sent before may be beyond the new end: the driver fails it.
+    /// I/O that was sent before may be beyond the new end: the driver fails it.
     ///
     /// Process context, may sleep.
     #[inline]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What users ask of a head's disk beside I/O, as its driver sees it: ioctls, and persistent
+//! Requests of users to a head's disk beside I/O, as its driver sees them: ioctls, and persistent
 //! reservations.
 
 use crate::bindings;
@@ -81,7 +81,7 @@ impl Ioctl {
     }
 }
 
-/// What a persistent reservation allows others, `enum pr_type`.
+/// Says what a persistent reservation allows others, `enum pr_type`.
 ///
 /// # Examples
 ///
@@ -103,13 +103,13 @@ pub enum ReservationKind {
     WriteExclusive = bindings::pr_type_PR_WRITE_EXCLUSIVE,
     /// The holder reads and writes.
     ExclusiveAccess = bindings::pr_type_PR_EXCLUSIVE_ACCESS,
-    /// Whoever has registered writes, all read; one holds it.
+    /// All who have registered write, all read; one holds it.
     WriteExclusiveRegOnly = bindings::pr_type_PR_WRITE_EXCLUSIVE_REG_ONLY,
-    /// Whoever has registered reads and writes; one holds it.
+    /// All who have registered read and write; one holds it.
     ExclusiveAccessRegOnly = bindings::pr_type_PR_EXCLUSIVE_ACCESS_REG_ONLY,
-    /// Whoever has registered writes and holds it, all read.
+    /// All who have registered write and hold it, all read.
     WriteExclusiveAllRegs = bindings::pr_type_PR_WRITE_EXCLUSIVE_ALL_REGS,
-    /// Whoever has registered reads, writes and holds it.
+    /// All who have registered read, write and hold it.
     ExclusiveAccessAllRegs = bindings::pr_type_PR_EXCLUSIVE_ACCESS_ALL_REGS,
 }
 

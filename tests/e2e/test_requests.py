@@ -4,11 +4,7 @@
 The driver is c_mpath_mq of samples/. The first of its paths is preferred, so that it gets what is sent.
 """
 
-import errno
-import mmap
 import os
-import pathlib
-import threading
 import time
 from contextlib import contextmanager
 
@@ -16,6 +12,9 @@ from tests.e2e.case import test
 from tests.guest import fio
 from tests.guest import inside
 from tests.guest import wait
+from tests.guest.area import Area
+from tests.guest.area import beside
+from tests.guest.ram import BLOCK
 from tests.guest.ram import DRIVERS
 from tests.guest.ram import FAILURES
 from tests.guest.ram import RamDisk
@@ -29,12 +28,11 @@ KIB = 1 << 10
 ONE, MANY = 64 * KIB, 4096 * KIB
 #: So long that nothing ends because of it while a test runs.
 NEVER_MS = 60000
-BLOCK = pathlib.Path("/sys/block")
 
 
 @test(over=ON_REQUESTS)
 def mq_another_path_finishes_a_request_that_has_failed_in_part(driver):
-    with _disk(driver) as (disk, first, second), _Area(disk.device, ONE) as area:
+    with _disk(driver) as (disk, first, second), Area(disk.device, ONE) as area:
         for _ in range(5):
             for action in (area.write, area.check):
                 before = first.completed()[1], second.completed()[1]
@@ -67,7 +65,7 @@ def mq_no_io_fails_while_every_path_fails_half_of_every_request(driver):
 
 @test(over=ON_REQUESTS)
 def mq_a_flush_that_fails_is_carried_out_by_another_path(driver):
-    with _disk(driver) as (disk, first, second), _Area(disk.device, ONE) as area:
+    with _disk(driver) as (disk, first, second), Area(disk.device, ONE) as area:
         first.write("failure", "flush")
         area.flush()
         assert (first.flushes, second.flushes) == (0, 1), "a flush has been lost, or made up"
@@ -82,7 +80,7 @@ def mq_a_flush_that_fails_is_carried_out_by_another_path(driver):
 
 @test(over=ON_REQUESTS)
 def mq_an_error_in_a_batch_costs_the_others_nothing(driver):
-    with _disk(driver) as (disk, first, second), _Area(disk.device, MANY) as area:
+    with _disk(driver) as (disk, first, second), Area(disk.device, MANY) as area:
         first.write("latency_us", 20000)
         area.write()
         area.check()
@@ -101,7 +99,7 @@ def mq_an_error_in_a_batch_costs_the_others_nothing(driver):
 
 @test(over=ON_REQUESTS)
 def mq_what_times_out_goes_elsewhere(driver):
-    with _disk(driver, timeout_ms=500) as (disk, first, second), _Area(disk.device, ONE) as area:
+    with _disk(driver, timeout_ms=500) as (disk, first, second), Area(disk.device, ONE) as area:
         carried = first.completed()
         for action in (area.write, area.check, area.flush):
             first.write("failure", "timeout")
@@ -116,7 +114,7 @@ def mq_what_times_out_goes_elsewhere(driver):
 
 @test(over=ON_REQUESTS)
 def mq_what_is_requeued_stays_on_its_path(driver):
-    with _disk(driver) as (disk, first, second), _Area(disk.device, MANY) as area:
+    with _disk(driver) as (disk, first, second), Area(disk.device, MANY) as area:
         # Requests in flight are counted for this policy, and a count that is left over warns at the end.
         disk.write("policy", "queue-depth")
         first.write("failure", "requeue")
@@ -129,10 +127,10 @@ def mq_what_is_requeued_stays_on_its_path(driver):
 
 @test(over=ON_REQUESTS)
 def mq_what_is_turned_away_waits_for_its_path_as_long_as_that_is_there(driver):
-    with _disk(driver) as (disk, first, second), _Area(disk.device, MANY) as area:
+    with _disk(driver) as (disk, first, second), Area(disk.device, MANY) as area:
         for action in (area.write, area.check, area.flush):
             first.write("failure", "busy")
-            with _beside(action) as thread:
+            with beside(action) as thread:
                 wait.until(lambda: first.events()["turned-away"], "the device to turn a request away")
                 time.sleep(0.1)
                 assert thread.is_alive(), "a device that takes nothing has carried something out"
@@ -142,7 +140,7 @@ def mq_what_is_turned_away_waits_for_its_path_as_long_as_that_is_there(driver):
         for action in (area.write, area.check, area.flush):
             first.write("failure", "busy")
             turned_away = first.events()["turned-away"]
-            with _beside(action):
+            with beside(action):
                 wait.until(lambda: first.events()["turned-away"] > turned_away, "the device to turn a request away")
                 first.pull()
             first.write("failure", "none")
@@ -153,11 +151,11 @@ def mq_what_is_turned_away_waits_for_its_path_as_long_as_that_is_there(driver):
 
 @test(over=ON_REQUESTS)
 def mq_a_path_that_hangs_can_be_taken_away(driver):
-    with _disk(driver, timeout_ms=NEVER_MS) as (disk, first, second), _Area(disk.device, ONE) as area:
+    with _disk(driver, timeout_ms=NEVER_MS) as (disk, first, second), Area(disk.device, ONE) as area:
         carried = first.completed()
         for action in (area.write, area.check, area.flush):
             first.write("failure", "timeout")
-            with _beside(action) as thread:
+            with beside(action) as thread:
                 wait.until(lambda: _in_flight(first), "the path to have a request")
                 time.sleep(0.1)
                 assert thread.is_alive(), "a path that says nothing has carried something out"
@@ -194,12 +192,12 @@ def mq_an_opener_outlives_paths_that_hang(driver):
 
 @test(over=IN_C)
 def ram_what_waits_for_a_queue_that_is_frozen_goes_elsewhere_when_its_path_goes(driver):
-    with _disk(driver) as (disk, first, second), _Area(disk.device, ONE) as area:
+    with _disk(driver) as (disk, first, second), Area(disk.device, ONE) as area:
         area.write()
         for action in (area.check, area.write, area.flush):
             first.write("frozen", 1)
             before = first.completed()[0] + second.completed()[0]
-            with _beside(action) as thread:
+            with beside(action) as thread:
                 time.sleep(0.3)
                 assert thread.is_alive(), "it has not waited for the queue"
                 first.pull()
@@ -207,7 +205,7 @@ def ram_what_waits_for_a_queue_that_is_frozen_goes_elsewhere_when_its_path_goes(
             assert first.completed()[0] + second.completed()[0] > before
             first.put_back()
         first.write("frozen", 1)
-        with _beside(area.check):
+        with beside(area.check):
             time.sleep(0.1)
             first.write("frozen", 0)
         area.check()
@@ -250,30 +248,6 @@ def mq_any_number_of_hardware_queues_will_do(queues):
 
 
 @test(over=IN_C)
-def ram_a_head_has_the_attributes_that_its_users_expect(driver):
-    with _disk(driver) as (disk, *_):
-        policy, delay = BLOCK / disk.name / "iopolicy", BLOCK / disk.name / "delayed_removal_secs"
-        assert policy.read_text() == "numa\n" and delay.read_text() == "0\n"
-        policy.write_text("round-robin\n")
-        assert policy.read_text() == "round-robin\n" and disk.read("policy") == "round-robin"
-        delay.write_text("60\n")
-        assert delay.read_text() == "60\n"
-        delay.write_text("0\n")
-        for file, text in ((policy, "nearest"), (policy, ""), (delay, "soon"), (delay, "-1")):
-            try:
-                os.write(descriptor := os.open(file, os.O_WRONLY), (text + "\n").encode())
-            except OSError as error:
-                assert error.errno in (errno.EINVAL, errno.ERANGE), f"{text!r} was refused with {error}"
-            else:
-                raise AssertionError(f"{file.name} has taken {text!r}")
-            finally:
-                os.close(descriptor)
-        assert policy.read_text() == "round-robin\n" and delay.read_text() == "0\n"
-        for path in disk.all:
-            assert not (BLOCK / path.name / "iopolicy").exists()
-
-
-@test(over=IN_C)
 def ram_the_limits_of_a_path_hold_on_the_head(driver):
     with _disk(driver) as (disk, first, _):
         for limit in ("max_hw_sectors_kb", "max_segments", "write_cache", "logical_block_size"):
@@ -299,54 +273,6 @@ def _is_quiet(disk) -> bool:
     return disk.completed() == before
 
 
-@contextmanager
-def _beside(action):
-    """Does something in a thread, which must have done it well soon after the block."""
-    failed = []
-
-    def act():
-        try:
-            action()
-        except BaseException as error:
-            failed.append(error)
-    thread = threading.Thread(target=act, daemon=True)
-    thread.start()
-    yield thread
-    thread.join(30 * wait.SLOWNESS)
-    assert not thread.is_alive(), "it does not end"
-    assert not failed, f"it failed: {failed[0]!r}"
-
-
 def _in_flight(path) -> bool:
     """Has a path a request that has not ended? The block layer does not count flushes, the library does."""
     return inside.read(RamDisk.name).paths[path.name].number("port_in_flight") > 0
-
-
-class _Area:
-    """The beginning of a disk, and what has been written there last."""
-
-    def __init__(self, device, size):
-        self._memory = mmap.mmap(-1, size)
-        self._written = bytes(size)
-        self._file = os.open(device, os.O_RDWR | os.O_DIRECT)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exception):
-        os.close(self._file)
-
-    def write(self, flags=0) -> None:
-        written = os.urandom(len(self._memory))
-        self._memory[:] = written
-        assert os.pwritev(self._file, [self._memory], 0, flags) == len(written)
-        self._written = written
-
-    def flush(self) -> None:
-        os.fsync(self._file)
-
-    def check(self) -> None:
-        """What is there is what was written."""
-        self._memory[:] = bytes(len(self._memory))
-        assert os.preadv(self._file, [self._memory], 0) == len(self._written)
-        assert self._memory[:] == self._written, "what was written is not what is read"

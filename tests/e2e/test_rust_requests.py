@@ -5,16 +5,15 @@ The first of its two paths is preferred, so that it gets what is sent.
 """
 
 import errno
-import mmap
-import os
-import pathlib
-import threading
 import time
 from contextlib import contextmanager
 
 from tests.e2e.case import test
 from tests.guest import fio
 from tests.guest import wait
+from tests.guest.area import Area
+from tests.guest.area import beside
+from tests.guest.ram import BLOCK
 from tests.guest.ram import RamDisk
 from tests.guest.reader import Reader
 
@@ -24,12 +23,11 @@ KIB = 1 << 10
 ONE, MANY = 64 * KIB, 4096 * KIB
 #: So long that nothing times out while a test runs.
 NEVER_MS = 60000
-BLOCK = pathlib.Path("/sys/block")
 
 
 @test(over=IN_RUST)
 def rust_rq_the_rest_of_a_request_that_failed_in_part_goes_to_another_path(driver):
-    with _disk(driver) as (disk, first, second), _Area(disk.device, ONE) as area:
+    with _disk(driver) as (disk, first, second), Area(disk.device, ONE) as area:
         for _ in range(5):
             for action in (area.write, area.check):
                 before = first.completed()[1], second.completed()[1]
@@ -56,7 +54,7 @@ def rust_rq_io_goes_on_while_a_path_fails_half_of_every_request(driver):
 
 @test(over=IN_RUST)
 def rust_rq_a_flush_that_fails_is_carried_out_by_another_path(driver):
-    with _disk(driver) as (disk, first, second), _Area(disk.device, ONE) as area:
+    with _disk(driver) as (disk, first, second), Area(disk.device, ONE) as area:
         area.write()
         first.write("failure", "flush")
         area.flush()
@@ -74,7 +72,7 @@ def rust_rq_a_flush_that_fails_is_carried_out_by_another_path(driver):
 
 @test(over=IN_RUST)
 def rust_rq_an_error_in_a_batch_costs_the_others_nothing(driver):
-    with _disk(driver) as (disk, first, second), _Area(disk.device, MANY) as area:
+    with _disk(driver) as (disk, first, second), Area(disk.device, MANY) as area:
         before = second.completed()
         first.write("latency_us", 20000)
         area.write()
@@ -92,7 +90,7 @@ def rust_rq_an_error_in_a_batch_costs_the_others_nothing(driver):
 
 @test(over=IN_RUST)
 def rust_rq_what_times_out_goes_elsewhere(driver):
-    with _disk(driver, timeout_ms=500) as (disk, first, second), _Area(disk.device, ONE) as area:
+    with _disk(driver, timeout_ms=500) as (disk, first, second), Area(disk.device, ONE) as area:
         begin = first.completed(), second.completed()
         for action in (area.write, area.check, area.flush):
             first.write("failure", "timeout")
@@ -106,7 +104,7 @@ def rust_rq_what_times_out_goes_elsewhere(driver):
 
 @test(over=IN_RUST)
 def rust_rq_what_takes_longer_than_its_time_is_not_taken_away(driver):
-    with _disk(driver, timeout_ms=200) as (disk, first, second), _Area(disk.device, ONE) as area:
+    with _disk(driver, timeout_ms=200) as (disk, first, second), Area(disk.device, ONE) as area:
         begin = first.completed(), second.completed()
         first.write("latency_us", 2000000)
         begun = time.monotonic()
@@ -118,7 +116,7 @@ def rust_rq_what_takes_longer_than_its_time_is_not_taken_away(driver):
 
 @test(over=IN_RUST)
 def rust_rq_what_is_requeued_stays_on_its_path(driver):
-    with _disk(driver) as (disk, first, second), _Area(disk.device, MANY) as area:
+    with _disk(driver) as (disk, first, second), Area(disk.device, MANY) as area:
         # Requests in flight are counted for this policy, and a count that is left over warns at the end.
         disk.write("policy", "queue-depth")
         begin = first.completed(), second.completed()
@@ -131,11 +129,11 @@ def rust_rq_what_is_requeued_stays_on_its_path(driver):
 
 @test(over=IN_RUST)
 def rust_rq_a_path_that_hangs_can_be_taken_away(driver):
-    with _disk(driver, timeout_ms=NEVER_MS) as (disk, first, second), _Area(disk.device, ONE) as area:
+    with _disk(driver, timeout_ms=NEVER_MS) as (disk, first, second), Area(disk.device, ONE) as area:
         begin = first.completed(), second.completed()
         for action in (area.write, area.check, area.flush):
             first.write("failure", "timeout")
-            with _beside(action) as thread:
+            with beside(action) as thread:
                 # The block layer does not count flushes as in flight.
                 if action != area.flush:
                     wait.until(lambda: _in_flight(first), "the path to have a request")
@@ -188,30 +186,6 @@ def rust_rq_paths_come_and_go_whatever_fails_there(driver):
         load.finish()
 
 
-@test(over=("rust", "rust_mq"))
-def rust_a_head_has_the_attributes_that_its_driver_asks_for(driver):
-    with _disk(driver) as (disk, *_):
-        policy, delay = BLOCK / disk.name / "iopolicy", BLOCK / disk.name / "delayed_removal_secs"
-        assert policy.read_text() == "numa\n" and delay.read_text() == "0\n"
-        policy.write_text("round-robin\n")
-        assert policy.read_text() == "round-robin\n" and disk.read("policy") == "round-robin"
-        delay.write_text("60\n")
-        assert delay.read_text() == "60\n"
-        delay.write_text("0\n")
-        for file, text in ((policy, "nearest"), (policy, ""), (delay, "soon"), (delay, "-1")):
-            try:
-                os.write(descriptor := os.open(file, os.O_WRONLY), (text + "\n").encode())
-            except OSError as error:
-                assert error.errno in (errno.EINVAL, errno.ERANGE), f"{text!r} was refused with {error}"
-            else:
-                raise AssertionError(f"{file.name} has taken {text!r}")
-            finally:
-                os.close(descriptor)
-        assert policy.read_text() == "round-robin\n" and delay.read_text() == "0\n"
-        for path in disk.all:
-            assert not (BLOCK / path.name / "iopolicy").exists()
-
-
 @contextmanager
 def _disk(driver, **parameters):
     """A disk with two paths, of which the second is used when the first cannot be."""
@@ -235,54 +209,6 @@ def _since(path, before) -> tuple[int, int]:
     return ios - before[0], size - before[1]
 
 
-@contextmanager
-def _beside(action):
-    """Does something in a thread, which must have done it well soon after the block."""
-    failed = []
-
-    def act():
-        try:
-            action()
-        except BaseException as error:
-            failed.append(error)
-    thread = threading.Thread(target=act, daemon=True)
-    thread.start()
-    yield thread
-    thread.join(30 * wait.SLOWNESS)
-    assert not thread.is_alive(), "it does not end"
-    assert not failed, f"it failed: {failed[0]!r}"
-
-
 def _in_flight(path) -> bool:
     """Has a path's disk I/O that has not ended?"""
     return any(int(number) for number in (BLOCK / path.name / "inflight").read_text().split())
-
-
-class _Area:
-    """The beginning of a disk, and what has been written there last."""
-
-    def __init__(self, device, size):
-        self._memory = mmap.mmap(-1, size)
-        self._written = bytes(size)
-        self._file = os.open(device, os.O_RDWR | os.O_DIRECT)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exception):
-        os.close(self._file)
-
-    def write(self, flags=0) -> None:
-        written = os.urandom(len(self._memory))
-        self._memory[:] = written
-        assert os.pwritev(self._file, [self._memory], 0, flags) == len(written)
-        self._written = written
-
-    def flush(self) -> None:
-        os.fsync(self._file)
-
-    def check(self) -> None:
-        """What is there is what was written."""
-        self._memory[:] = bytes(len(self._memory))
-        assert os.preadv(self._file, [self._memory], 0) == len(self._written)
-        assert self._memory[:] == self._written, "what was written is not what is read"

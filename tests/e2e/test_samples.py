@@ -20,6 +20,7 @@ from tests.e2e.test_operations import IOC_PR_REGISTER
 from tests.guest import fio
 from tests.guest import modules
 from tests.guest import wait
+from tests.guest.ram import BLOCK
 from tests.guest.ram import DRIVERS
 from tests.guest.ram import RamDisk
 from tests.guest.reader import Reader
@@ -327,6 +328,30 @@ def ram_disks_come_and_go_with_readers_on_them(driver):
             for path in disk.all:
                 path.write("access_state", "optimized")
                 path.put_back()
+
+
+@test(over=DRIVERS)
+def ram_a_head_has_the_attributes_that_its_users_expect(driver):
+    with RamDisk(driver) as disk:
+        policy, delay = BLOCK / disk.name / "iopolicy", BLOCK / disk.name / "delayed_removal_secs"
+        assert policy.read_text() == "numa\n" and delay.read_text() == "0\n"
+        policy.write_text("round-robin\n")
+        assert policy.read_text() == "round-robin\n" and disk.read("policy") == "round-robin"
+        delay.write_text("60\n")
+        assert delay.read_text() == "60\n"
+        delay.write_text("0\n")
+        for file, text in ((policy, "nearest"), (policy, ""), (delay, "soon"), (delay, "-1")):
+            try:
+                os.write(descriptor := os.open(file, os.O_WRONLY), (text + "\n").encode())
+            except OSError as error:
+                assert error.errno in (errno.EINVAL, errno.ERANGE), f"{text!r} was refused with {error}"
+            else:
+                raise AssertionError(f"{file.name} has taken {text!r}")
+            finally:
+                os.close(descriptor)
+        assert policy.read_text() == "round-robin\n" and delay.read_text() == "0\n"
+        for path in disk.all:
+            assert not (BLOCK / path.name / "iopolicy").exists()
 
 
 @test(over=DRIVERS)
