@@ -266,6 +266,30 @@ impl Bio {
         unsafe { (*bio).bi_opf & (Self::PREFLUSH | Self::FUA) != 0 }
     }
 
+    /// Advances a bio over the part of it that a clone of it has carried out, if that is known.
+    ///
+    /// The whole of a bio is to be done again that asks for a flush, or to be written at once. So is
+    /// that of one whose clone the block layer has split: the clone has been advanced over parts
+    /// that may have failed.
+    ///
+    /// # Safety
+    ///
+    /// Both are valid, nobody else uses them, and the clone has ended.
+    pub(super) unsafe fn advance_as(bio: *mut bindings::bio, clone: *mut bindings::bio) {
+        const WHOLE: u32 = Bio::PREFLUSH | Bio::FUA | Bio::ATOMIC;
+
+        // SAFETY: By this function's contract. A bio is advanced by less than is left of it.
+        unsafe {
+            let (size, left) = ((*bio).bi_iter.bi_size, (*clone).bi_iter.bi_size);
+            // Only what others are chained to is counted down to nothing.
+            let was_split = (*clone).__bi_remaining.counter == 0;
+
+            if (*bio).bi_opf & WHOLE == 0 && !was_split && 0 < left && left < size {
+                bindings::__bio_advance(bio, size - left);
+            }
+        }
+    }
+
     /// Is it to be polled for?
     pub(crate) fn is_polled(&self) -> bool {
         // SAFETY: By the type invariant.

@@ -5,7 +5,8 @@
 //! A path that is given a bio may change it, and the block layer below it does: it strips flags
 //! that a queue has no use for, advances what has been transferred, and ends a flush whose request
 //! has none of the bio in it. Where that would lose something, the path gets a clone, and the bio
-//! stays as it was submitted, so that it can be sent again as a whole.
+//! stays as it was submitted, so that it can be sent again. What a path has carried out of it, and has
+//! said so, is not sent again, except where the flags of the bio are about the whole of it.
 //!
 //! While a bio is tracked its `bi_end_io` and `bi_private` are the record's. However it ends, by
 //! `bio_endio()`, the record is freed and they are its submitter's again.
@@ -353,6 +354,9 @@ impl TrackedBio {
             (*bio).bi_flags &= (*clone).bi_flags | !TRACED;
             if status == 0 && (*clone).bi_opf & Bio::OP == bindings::req_op_REQ_OP_ZONE_APPEND {
                 (*bio).bi_iter.bi_sector = (*clone).bi_iter.bi_sector;
+            }
+            if status != 0 {
+                Bio::advance_as(bio, clone);
             }
             bindings::bio_uninit(clone);
             // INVARIANT: A record, whose clone is gone.

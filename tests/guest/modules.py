@@ -26,12 +26,15 @@ def load(*names, **parameters) -> None:
         _modprobe(names[-1], *(f"{key}={value}" for key, value in parameters.items()))
 
 
-def unload(*only) -> None:
-    """Unloads all modules, or those that are named, or fails."""
+def unload(*only) -> bool:
+    """Unloads all modules, or those that are named, or fails. Returns whether there were any."""
+    found = False
     while loaded := {name: users for name, users in _loaded().items() if name in only or not only}:
         idle = [name for name, users in loaded.items() if not users]
         assert idle, f"all modules are in use: {loaded}"
         subprocess.run(["rmmod", *idle], check=True, capture_output=True, text=True)
+        found = True
+    return found
 
 
 def ours() -> bool:

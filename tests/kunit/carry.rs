@@ -194,6 +194,41 @@ mod tests {
         Ok(())
     }
 
+    /// Each path carries out a sector of eight, and fails. The first has the bio, others a clone.
+    #[test]
+    fn the_rest_of_what_paths_have_carried_out_a_part_of() -> Result {
+        // SAFETY: The bio is valid, and has more than a sector.
+        let advance = |bio: &mut bindings::bio| unsafe { bindings::__bio_advance(bio, 512) };
+
+        for (flags, part) in [(0, 1), (SYNC, 1), (FUA, 0), (PREFLUSH, 0)] {
+            let (_, seen) = carry(flags, |_| Ok(()), advance)?;
+
+            for (seen, done) in seen.iter().zip([0, part, 2 * part]) {
+                check_eq!(seen.sector, PAGE_SECTORS + done);
+                check_eq!(u64::from(seen.bytes), (PAGE_SECTORS - done) * 512);
+            }
+        }
+        Ok(())
+    }
+
+    /// How far a clone has come that the block layer has split, nobody knows.
+    #[test]
+    fn the_whole_where_a_clone_was_split() -> Result {
+        let (_, [_, b, c]) = carry(
+            0,
+            |_| Ok(()),
+            |bio| {
+                bio.bi_flags |= 1 << bindings::BIO_CHAIN;
+                // SAFETY: The bio is valid, and has more than a sector.
+                unsafe { bindings::__bio_advance(bio, 512) }
+            },
+        )?;
+
+        check_eq!(c.sector, b.sector);
+        check_eq!(c.bytes, b.bytes);
+        Ok(())
+    }
+
     /// Shows A-1.
     #[test]
     fn what_has_been_accounted_and_not_what_was_throttled() -> Result {

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """What `make check` finds in files, and that lists name what exists."""
 
+import fnmatch
 import re
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from lab.checks import readme
 from lab.host import log
 from lab.host import patterns
 from lab.suites import faults
+from lab.suites import kunit
 from lab.suites import sanitize
 from lab.verdicts import defects
 from lab.verdicts import record
@@ -305,6 +307,14 @@ def test_every_sanitizer_is_shown_to_find_something():
 def test_what_the_short_run_under_sanitizers_has_exists():
     assert set(sanitize.ALWAYS) | set(sanitize.IN_TURNS) <= set(suite.SHORT)
     assert set(sanitize.ALWAYS).isdisjoint(sanitize.IN_TURNS)
+
+
+def test_lost_memory_is_looked_for_after_every_suite_in_its_turn():
+    turns = {suite: sum(fnmatch.fnmatch(suite, pattern) for pattern in sanitize.LEAKS_IN_TURNS)
+             for suite in kunit.suites_in_source()}
+    assert set(turns.values()) == {1}, turns
+    for pattern in sanitize.LEAKS_IN_TURNS:
+        assert fnmatch.filter(turns, pattern), pattern
 
 
 # Imports

@@ -111,6 +111,8 @@ def test_a_suite_that_has_not_run_fails():
     assert kunit._count_absent(suites - {"mpath_around", "mpath_select"}, True).failed == 1
     assert kunit._count_absent(suites - {"mpath_around", "mpath_way"}, True).failed == 1
     assert kunit._count_absent(suites - {"mpath_around", "mpath_way"}, False).failed == 1
+    assert kunit._count_absent({"mpath_slab"}, True, "mpath_sl*").failed == 0
+    assert kunit._count_absent({"mpath_slab"}, True, "mpath_s[el]*").failed == 1
 
 
 # cargo

@@ -41,11 +41,12 @@ def _records() -> bool:
 
 
 def _leaks() -> list:
-    """What nobody refers to, each with where it was allocated, before and after the modules have gone."""
+    """What nobody refers to, each with where it was allocated, before and after the modules have gone, if any is there."""
     time.sleep(MIN_AGE)
     found = _scan()
-    modules.unload()
-    return list(dict.fromkeys(found + _scan()))
+    if modules.unload():
+        found += _scan()
+    return list(dict.fromkeys(found))
 
 
 def _scan() -> list:

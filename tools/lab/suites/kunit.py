@@ -6,6 +6,7 @@ The results are the suites' files in debugfs, which no other message of the kern
 kernel's own parser reads them.
 """
 
+import fnmatch
 import json
 import re
 import shutil
@@ -55,20 +56,22 @@ def run_both() -> Counts:
     return run() + run(one_pass=False)
 
 
-def run(only: str = "", name: str = kernel.PLAIN, leaks=True, one_pass=True) -> Counts:
+def run(only: str = "", name: str = kernel.PLAIN, leaks=True, one_pass=True, suites="") -> Counts:
     """Boots, loads, reads; a guest that died or ran nothing is a failure, and so is a kernel that complains,
     whatever its tests say.
 
-    All suites are run, or the test `only`, "suite: case", which is to blame for what happens to the guest. `leaks` as
-    in vm.run(). Without `one_pass`, or in a kernel that does not know of it, the library does without.
+    All suites are run, or those whose names the pattern `suites` matches, or the test `only`, "suite: case", which is
+    to blame for what happens to the guest. `leaks` as in vm.run(). Without `one_pass`, or in a kernel that does not know
+    of it, the library does without.
     """
     setup.ensure(its=kernel.arch_of(name))
     built = kernel.ensure(name)
     kernel.check_bootable(built)
     one_pass = one_pass and _OF_ONE_PASS.get(only.partition(":")[0], True) and "CONFIG_BLK_LOWER" in built.options()
     library = modules.ensure_library(name, _VARIABLES + (() if one_pass else modules.AROUND))
-    examples = doctest.ensure(name) if not only or only.startswith(doctest.MODULE) else ""
-    label = f"kunit{'' if one_pass else '-around'}{kernel.suffix(name)}"
+    wanted = only or suites
+    examples = doctest.ensure(name) if not wanted or fnmatch.fnmatch(doctest.MODULE, wanted.partition(":")[0]) else ""
+    label = f"kunit{'' if one_pass else '-around'}{kernel.suffix(name)}{'-some' if suites else ''}"
     shared = kernel.place(name) / label
     shutil.rmtree(shared, ignore_errors=True)
     console = paths.LOGS / f"{label}-console.log"
@@ -76,7 +79,7 @@ def run(only: str = "", name: str = kernel.PLAIN, leaks=True, one_pass=True) -> 
         result = vm.run(kernel=built, command=["sh", "-c", _SCRIPT, "sh", shared, examples], modules_dir=library,
                         topology=vm.Topology(), timeout=TIMEOUT_OF_ONE_SECONDS if only else TIMEOUT_SECONDS,
                         console_log=console, rwdir=shared,
-                        append=f"kunit.enable=1{_filter(only)}", output=_writer(step), leaks=leaks)
+                        append=f"kunit.enable=1{_filter(wanted)}", output=_writer(step), leaks=leaks)
         complaints = result.reports or Story(console).reports
         outcomes = {report.during: record.FAILED for report in complaints if report.during}
         if only and (complaints or result.status is None):
@@ -84,9 +87,9 @@ def run(only: str = "", name: str = kernel.PLAIN, leaks=True, one_pass=True) -> 
         results = sorted(shared.glob("*.ktap"))
         counts = sum((_read(step, built.source, ktap, outcomes) for ktap in results), Counts())
         if not only:
-            counts += _count_absent({ktap.stem for ktap in results}, one_pass)
+            counts += _count_absent({ktap.stem for ktap in results}, one_pass, suites or "*")
         counts.under = Counter(dict.fromkeys(result.at_work, counts.passed + counts.failed))
-        record.write(record.name("kunit", name), outcomes, whole=not only and one_pass)
+        record.write(record.name("kunit", name), outcomes, whole=not wanted and one_pass)
         for report in complaints:
             log.failure(f"kunit: the kernel says: {report}, see {console}", "\n".join(report.lines[:SHOWN_LINES]))
             counts += Counts(failed=1)
@@ -99,8 +102,8 @@ def run(only: str = "", name: str = kernel.PLAIN, leaks=True, one_pass=True) -> 
     return counts
 
 
-def _filter(only: str) -> str:
-    return f" kunit.filter_glob={only.replace(': ', '.')}" if only else ""
+def _filter(wanted: str) -> str:
+    return f" kunit.filter_glob={wanted.replace(': ', '.')}" if wanted else ""
 
 
 def _writer(step):
@@ -128,11 +131,12 @@ def _read(step, source: Path, ktap: Path, outcomes: dict) -> Counts:
     return counts
 
 
-def _count_absent(suites: set, one_pass: bool) -> Counts:
-    """A failure for each suite of the source that should have left results, and has not."""
+def _count_absent(found: set, one_pass: bool, pattern="*") -> Counts:
+    """A failure for each suite of the source that matches and should have left results, and has not."""
     counts = Counts()
-    expected = {suite for suite in suites_in_source() if _OF_ONE_PASS.get(suite, one_pass) == one_pass}
-    for suite in sorted(expected - suites):
+    expected = {suite for suite in fnmatch.filter(suites_in_source(), pattern)
+                if _OF_ONE_PASS.get(suite, one_pass) == one_pass}
+    for suite in sorted(expected - found):
         log.failure(f"kunit: {suite} has not run")
         counts += Counts(failed=1)
     return counts

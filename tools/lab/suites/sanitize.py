@@ -13,6 +13,7 @@ import shutil
 from collections import Counter
 
 from lab.builds import crate
+from lab.builds import doctest
 from lab.builds import kernel
 from lab.builds import setup
 from lab.host import log
@@ -55,6 +56,8 @@ FAULT_SECONDS = 120
 #: Until when `make test` begins to build the kernel with sanitizers: it takes up to as long again.
 BUILD_UNTIL_SECONDS = 30 * 60
 _FAULTS_SOURCE = paths.ROOT / "tests" / "sanitize"
+#: The suites after which a short run looks for memory that was lost, others every day: to look takes longer than to test.
+LEAKS_IN_TURNS = ["mpath_[a-c]*", "mpath_d*", "mpath_[e-l]*", "mpath_[m-r]*", "mpath_[s-z]*", f"{doctest.MODULE}*"]
 #: The end-to-end test that a short run always has, as it needs a kernel in which allocations can be made to fail.
 ALWAYS = ("a_head_whose_first_path_cannot_be_added_leaves_nothing_behind",)
 #: Of which it has some, others every day: tests in which things go while they are used.
@@ -100,11 +103,15 @@ def check_in_time() -> Counts:
 
 
 def check() -> Counts:
-    """What of it matters most, in less time: memory that was lost is looked for after the KUnit suites only."""
+    """What of it matters most, in less time: all KUnit suites and some end-to-end tests; and memory that was lost is
+    looked for after some of those suites.
+    """
     names = [*ALWAYS, *rotation.some_of(IN_TURNS, SAMPLE)]
-    log.info(f"sanitize: {len(names)} end-to-end tests, as DAY={rotation.day()} has them")
-    return (kunit.run(name=kernel.SANITIZE)
-            + e2e.run_cases(names, name=kernel.SANITIZE, part="check", leaks=False))
+    suites = rotation.one_of(LEAKS_IN_TURNS, 0)
+    log.info(f"sanitize: {len(names)} end-to-end tests, and lost memory after {suites}, as DAY={rotation.day()} has them")
+    return (kunit.run(name=kernel.SANITIZE, leaks=False)
+            + kunit.run(name=kernel.SANITIZE, suites=suites)
+            + e2e.run_cases(names, name=kernel.SANITIZE, part="check", leaks=False, most=1))
 
 
 def _e2e(part: str):

@@ -18,11 +18,13 @@ from lab.verdicts.counts import Counts
 #: How many failures the last page has.
 _SHOWN = 20
 #: The parts of `make test` that run side by side: one guest after the other; the end-to-end tests, whose second guest
-#: begins when the sanitizers have ended; and what the host does by itself, for which guests leave it time.
+#: begins when the sanitizers have ended; and what the host does by itself, for which guests leave it time, with guests
+#: that run for a minute.
 LANES_OF_TEST = (
-    ("sanitize", "kunit", "e2e around", "e2e kept", "parity", "storm"),
+    ("sanitize", "kunit", "e2e around", "e2e kept", "storm"),
     ("e2e",),
-    ("check", "lab", "model", "litmus", "misuse", "series", "without multipath", "not multipathed", "mutants"),
+    ("check", "lab", "model", "litmus", "misuse", "series", "without multipath", "not multipathed", "mutants",
+     "parity"),
 )
 #: All of them. The last asks what became of the others.
 OF_TEST = (*(name for lane in LANES_OF_TEST for name in lane), "defects")
