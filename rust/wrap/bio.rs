@@ -268,9 +268,9 @@ impl Bio {
 
     /// Advances a bio over the part of it that a clone of it has carried out, if that is known.
     ///
-    /// The whole of a bio is to be done again that asks for a flush, or to be written at once. So is
-    /// that of one whose clone the block layer has split: the clone has been advanced over parts
-    /// that may have failed.
+    /// A bio is done again as a whole if it asks for a flush, or is to be written at once. So is one
+    /// whose clone the block layer has split: the clone has been advanced over parts that may have
+    /// failed.
     ///
     /// # Safety
     ///

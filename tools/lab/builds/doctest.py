@@ -11,6 +11,7 @@ import re
 import shutil
 from pathlib import Path
 
+from lab.builds import cache
 from lab.builds import crate
 from lab.builds import kept
 from lab.builds import kernel
@@ -58,7 +59,8 @@ def ensure(name: str = kernel.PLAIN) -> Path:
     library = crate.ensure(name)
     home = kernel.place(name) / "doctests"
     files = patterns.files(*_SOURCES)
-    with log.step(f"doctests{kernel.suffix(name)}", "building the documentation's examples") as step:
+    with (cache.lock(home, f"doctests{kernel.suffix(name)}"),
+          log.step(f"doctests{kernel.suffix(name)}", "building the documentation's examples") as step):
         of_library = kept.key_of(library.directory)
         kept.build(step, home / "module", lambda: of_library and kept.key(library.built, of_library, *files),
                    (f"{MODULE}.ko",), lambda: _build(step, library, home), files, library.built.sanitizes)

@@ -142,6 +142,15 @@ def ensure_bench(which: str) -> Path:
         return _collect(home / "modules" / f"bench-{which}", objects)
 
 
+def ensure_bench_samples() -> Path:
+    """The directory with the modules of "samples", and what reads their disks."""
+    built = kernel.ensure()
+    home = _home(kernel.PLAIN, built)
+    samples = ensure("samples")
+    with cache.lock(home / "bench-samples", "modules bench-samples"):
+        return _collect(home / "modules" / "bench-samples", [samples, _bench_load(home, built)])
+
+
 def _bench_load(home: Path, built: kernel.KernelBuild) -> Path:
     """Builds mpath_load.ko."""
     output = home / "modules" / "load"

@@ -5,7 +5,8 @@ Two guests that differ in their modules only, each with one emulated CPU whose c
 instructions, do the same (tests/bench/). What they say becomes figures, most of them with a target:
 build/reports/bench.json, bench.md and bench.svg, and bench-profile.md, which says function by function
 where the instructions of a read go. A third guest, with two paths only, has our NVMe on a library that does
-without block/lower.patch, and is compared with stock, too.
+without block/lower.patch, and is compared with stock, too. In a fourth, drivers of samples/ in Rust are compared with
+their twins in C.
 """
 
 import collections
@@ -30,6 +31,8 @@ TIMEOUT_SECONDS = 1200
 VARIANTS = ("stock", "ours")
 #: Ours without block/lower.patch, of which little is measured.
 AROUND = "around"
+#: The drivers of samples/.
+SAMPLES = "samples"
 POLICIES = ("numa", "round-robin", "queue-depth")
 #: Without this the kernel takes the lock prefixes out of the code when there is one CPU only.
 APPEND = "noreplace-smp"
@@ -59,6 +62,8 @@ EARLIER = {
     ("queue-depth", "128 KiB, split in two"): (1632.7, 1264.9),
 }
 
+#: The drivers of samples/ that are twins, by what their paths take: in C, and in Rust.
+TWINS = {"bios": ("c", "rust"), "requests": ("c_mq", "rust_mq")}
 #: How many digits behind the point are shown of some units.
 DIGITS = {"ms": 3, "reads": 2, "times": 3}
 
@@ -111,10 +116,11 @@ def run() -> tuple:
     built = kernel.ensure()
     quick = bool(os.environ.get("QUICK"))
     seen = {which: _measure(built, which, quick) for which in VARIANTS}
-    return _report(built, seen | {AROUND: _measure(built, AROUND, quick=True)})
+    seen[AROUND] = _measure(built, AROUND, quick=True)
+    return _report(built, seen, _measure_samples(built))
 
 
-def _report(built, seen) -> tuple:
+def _report(built, seen, samples) -> tuple:
     """Makes figures of what was seen and writes them down; returns the last line for the user, and 1 if a target was
     missed.
     """
@@ -122,6 +128,7 @@ def _report(built, seen) -> tuple:
                                 _balances, _flights, _flapping)
                for figure in part(*(seen[which] for which in VARIANTS))]
     figures += _layers_without_patch(seen["stock"], seen[AROUND])
+    figures += _twins(samples)
     figures += [Figure(*row, target and Target(*target)) for *row, target in contention.figures()]
     _write(built, figures, seen)
     return _last_line(figures), int(any(figure.met is False for figure in figures))
@@ -142,8 +149,17 @@ def _measure(built, which, quick) -> "Seen":
     return seen
 
 
+def _measure_samples(built) -> "Seen":
+    """Boots a guest with the drivers of samples/; returns what it said."""
+    shared = paths.BUILD / "bench" / SAMPLES
+    shared.mkdir(parents=True, exist_ok=True)
+    seen = Seen(shared)
+    _boot(built, SAMPLES, "samples", [], shared, seen)
+    return seen
+
+
 def _boot(built, which, act, arguments, shared, seen, plugin="", cpus=1) -> None:
-    directory = modules.ensure_bench(which)
+    directory = modules.ensure_bench_samples() if which == SAMPLES else modules.ensure_bench(which)
     with log.step(f"bench {act} {which}", "counting") as step:
         def take(line):
             with open(step.log, "a") as output:
@@ -201,6 +217,8 @@ class Seen:
         self.changes = {}
         #: By how much the first read of a head after such a change costs more than the next one, by policy and change.
         self.first = {}
+        #: Instructions of a read of a driver of samples/, by its name and load.
+        self.samples = {}
         self._symbols = {}
         self._files = 0
 
@@ -250,6 +268,9 @@ class Seen:
 
     def _take_first(self, policy, what, more, **rest) -> None:
         self.first[policy, what] = more
+
+    def _take_sample(self, driver, load, count) -> None:
+        self.samples[driver, load] = statistics.median(count)
 
     def _profile(self, count, times, head) -> profile.Profile:
         """That of the files that come next: the plugin numbers them."""
@@ -432,6 +453,15 @@ def _flapping(stock, ours):
     for policy, what in ours.first:
         yield Figure(f"first read of a head after a {what} of a controller of others, more than the next: {policy}",
                      "instructions", stock.first[policy, what], ours.first[policy, what])
+
+
+def _twins(seen):
+    """A read of a driver in Rust, as "ours", beside that of its twin in C, as "stock"."""
+    for taken, (in_c, in_rust) in TWINS.items():
+        for load in dict.fromkeys(load for _, load in seen.samples):
+            yield Figure(f"samples whose paths take {taken}, C and Rust: a read of {load}", "instructions per I/O",
+                         seen.samples[in_c, load], seen.samples[in_rust, load],
+                         Target("ratio", 1.05) if taken == "requests" else None)
 
 
 def _write(built, figures, seen) -> None:
