@@ -268,8 +268,8 @@ impl Bio {
 
     /// Advances a bio over the part of it that a clone of it has carried out, if that is known.
     ///
-    /// A bio is done again as a whole if it asks for a flush, or is to be written at once. So is one
-    /// whose clone the block layer has split: the clone has been advanced over parts that may have
+    /// A bio that asks for a flush, or is to be written at once, is done again as a whole. So is
+    /// one whose clone the block layer has split: that has been advanced over parts that may have
     /// failed.
     ///
     /// # Safety

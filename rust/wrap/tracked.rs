@@ -5,8 +5,8 @@
 //! A path that is given a bio may change it, and the block layer below it does: it strips flags
 //! that a queue has no use for, advances what has been transferred, and ends a flush whose request
 //! has none of the bio in it. Where that would lose something, the path gets a clone, and the bio
-//! stays as it was submitted, so that it can be sent again. A part that a path has carried out, as it
-//! says, is not sent again, except where the flags of the bio are about the whole of it.
+//! stays as it was submitted, so that it can be sent again. A part that a path has carried out, as
+//! it says, is not sent again, except where the flags of the bio are about the whole of it.
 //!
 //! While a bio is tracked its `bi_end_io` and `bi_private` are the record's. However it ends, by
 //! `bio_endio()`, the record is freed and they are its submitter's again.
