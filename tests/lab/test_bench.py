@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """What `make bench` makes of what guests say, and when it says that a target is missed."""
 
+import json
+
 import pytest
 
 from lab.measure import bench
@@ -53,6 +55,16 @@ def test_the_guest_without_the_patch_is_always_quick(monkeypatch):
     monkeypatch.setattr(bench.setup, "ensure", lambda: None)
     monkeypatch.setattr(bench.kernel, "ensure", lambda: None)
     monkeypatch.setattr(bench, "_measure", lambda built, which, quick: measured.setdefault(which, quick))
-    monkeypatch.setattr(bench, "_report", lambda built, seen: ("", 0))
+    monkeypatch.setattr(bench, "_measure_samples", lambda built: None)
+    monkeypatch.setattr(bench, "_report", lambda built, seen, samples: ("", 0))
     bench.run()
     assert measured == {"stock": False, "ours": False, "around": True}
+
+
+def test_a_driver_in_rust_is_compared_with_its_twin():
+    seen = bench.Seen(None)
+    for driver, count in {"c": 1000, "rust": 900, "c_mq": 2000, "rust_mq": 2101}.items():
+        seen.take(json.dumps({"type": "sample", "driver": driver, "load": "4 KiB", "count": [count, count + 1, count - 1]}))
+    bios, requests = bench._twins(seen)
+    assert (bios.ratio, bios.met) == (0.9, None)
+    assert (round(requests.ratio, 4), requests.met) == (1.0505, False)

@@ -7,7 +7,6 @@ most 30 words, and at most two verbs in the passive voice. The name of a test do
 
 import ast
 import re
-import tokenize
 from dataclasses import dataclass
 from pathlib import Path
 
