@@ -1,43 +1,43 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One timer for many who want to be looked at again, each at a time of its own.
+//! One timer for many callers that want another look, each at a time of its own.
 //!
-//! An alarm knows the earliest tick for which somebody has asked. When the timer goes off, the
-//! alarm forgets it first ([`Alarm::rings`]), and whoever runs then looks at everything there is,
-//! and asks again for what is not due yet.
+//! An alarm knows the earliest tick for which a caller has asked. When the timer goes off, its
+//! handler has the alarm forget that tick first ([`Alarm::rings`]). Then it looks at everything
+//! there is, and asks again for each thing that is not due yet.
 //!
-//! Before a caller asks, it writes down what is to be looked at. Either the caller sees that the
-//! alarm has been rung, and sets the timer; or the look sees what was written down. Full barriers
-//! on both sides see to that.
+//! Before a caller asks, it writes down the thing to look at. Either the caller sees that the alarm
+//! has rung, and sets the timer, or the look sees the note. Full barriers on both sides see to
+//! that.
 
 use crate::pure::sync::{
     full_barrier,
     AtomicU64, //
 };
 
-/// The earliest tick for which somebody has asked.
+/// The earliest tick for which a caller has asked.
 #[repr(transparent)]
 pub struct Alarm(AtomicU64);
 
 impl Alarm {
     const NEVER: u64 = u64::MAX;
 
-    /// Nobody has asked.
+    /// An alarm for which no caller has asked.
     #[cfg(CONFIG_RUST)]
     pub const fn new() -> Self {
         Self(AtomicU64::new(Self::NEVER))
     }
 
-    /// Nobody has asked.
+    /// An alarm for which no caller has asked.
     #[cfg(not(CONFIG_RUST))]
     pub fn new() -> Self {
         Self(AtomicU64::new(Self::NEVER))
     }
 
-    /// Asks for a look no later than tick `at`. `set` has the timer go off at a tick, whether
-    /// it was set already or not. Any context.
+    /// Asks for a look no later than tick `at`. `set` sets the timer to a tick, whether it was set
+    /// already or not. Any context.
     pub fn ask(&self, at: u64, set: impl Fn(u64)) {
-        // A ring that does not see this request sees what the caller has written down.
+        // A ring that does not see this request sees the caller's note.
         full_barrier();
         let mut known = self.0.load();
 
@@ -62,12 +62,12 @@ impl Alarm {
         }
     }
 
-    /// The tick for which somebody has asked since it was rung.
+    /// The tick for which a caller has asked since the last ring.
     pub fn next(&self) -> Option<u64> {
         Some(self.0.load()).filter(|at| *at != Self::NEVER)
     }
 
-    /// The timer has gone off. Called before the look.
+    /// Notes that the timer has gone off. Called before the look.
     pub fn rings(&self) {
         self.0.store(Self::NEVER);
         full_barrier();

@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which path a bio takes that needs care, and whose turn it is.
+//! The choice of a path for a bio that needs care, and of the bio that goes next.
 //!
 //! Most bios go to the path that the policy chooses. A bio that needs care, or meets a path that
 //! has failed bios lately, takes the first of these:
 //!
-//! 1. After a second failure, the next usable path behind the one that has failed it last, of
-//!    whatever access class: every path has its share.
-//! 2. One of the usable paths of the best access class that wants a bio, to find out whether it
-//!    works.
-//! 3. The one of these that the policy chooses.
+//! 1. After a second failure, the next usable path behind the one that failed it last, of any
+//!    access class: every path has its share.
+//! 2. A usable path of the best access class that wants a bio, to find out whether it works.
+//! 3. The one of the usable paths of the best access class that the policy chooses.
 //!
-//! Somebody else may have taken the path meanwhile, where only one bio may try it; then the next
+//! Where only one bio may try a path, another submitter may have taken it meanwhile. Then the next
 //! of the three counts.
 
 use crate::pure::state::PathState;
@@ -29,10 +28,10 @@ pub trait Chooser<'a>: Copy {
     /// All paths, in the order in which they were added.
     fn paths(self) -> impl Iterator<Item = &'a Self::Path>;
 
-    /// The usable ones of the best access class.
+    /// The usable paths of the best access class.
     fn candidates(self) -> impl Iterator<Item = &'a Self::Path>;
 
-    /// The one of these that the policy chooses.
+    /// The one of the candidates that the policy chooses.
     fn choose(self) -> Option<&'a Self::Path>;
 
     /// The state of a path now.
@@ -41,12 +40,12 @@ pub trait Chooser<'a>: Copy {
     /// May I/O use the path, and its port?
     fn is_usable(path: &Self::Path) -> bool;
 
-    /// A bio is to be sent to a path that is not trusted: [`crate::pure::parking::take`].
+    /// Takes the right to send a bio to a path that is not trusted: [`crate::pure::parking::take`].
     fn take(self, path: &'a Self::Path) -> Option<Attempt>;
 }
 
-/// The path for a bio that has failed so often, on the path that is `last` the last time, and how
-/// it is to be sent there; `None` when it has to wait.
+/// The path for a bio that has failed so often, the last time on the path that is `last`. Also says
+/// how the head sends it there; `None` when the bio has to wait.
 pub fn choose<'a, C: Chooser<'a>>(
     head: C,
     failures: u32,
@@ -88,11 +87,11 @@ fn take<'a, C: Chooser<'a>>(head: C, path: Option<&'a C::Path>) -> Option<(&'a C
     Some((path, attempt))
 }
 
-/// Does a bio that waits let all others go first? `last` is how it was sent last, if it has not
-/// found all paths resting since.
+/// Does a bio that waits let all others go first? `last` says how the head sent it last, if it has
+/// not found all paths resting since.
 ///
-/// One that has tried a path in vain does: it may be to blame itself, and would take every probe
-/// while others, which would succeed, wait behind it.
+/// A bio that has tried a path in vain does. It may be to blame itself, and would take every probe,
+/// while others that would succeed wait behind it.
 pub const fn lets_others_go_first(last: Attempt) -> bool {
     matches!(last, Attempt::Probe)
 }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How a path leaves its head, step by step.
+//! The steps by which a path leaves its head.
 //!
-//! First the path becomes unusable, and that is counted: whoever looks for a path from then on does
-//! not find it. Whoever found it before has sent a bio, which arrives before the driver stops the
-//! path. Then the path leaves the list, and a grace period passes, so that nobody walks over it or
-//! stands on it any more. Its link goes last, when nobody who links paths can see it. After that
-//! its memory is the driver's.
+//! First the path becomes unusable, and the head counts that: a reader that chooses a path from
+//! then on does not find it. A bio of a reader that found it before arrives before the driver stops
+//! the path. Then the path leaves the list, and a grace period passes, so that no reader walks over
+//! it or stands on it any more. Its link goes last, when no task that links paths can see it. After
+//! that its memory is the driver's.
 
 use crate::pure::removal::{
     self,
@@ -28,7 +28,7 @@ pub trait Departure: Removable + Readers {
     /// The type of a path.
     type Path;
 
-    /// May the caller wait for readers? If not, that is said.
+    /// May the caller wait for readers? If not, this warns.
     fn may_wait(&self) -> bool;
 
     /// The state of a path.
@@ -37,23 +37,23 @@ pub trait Departure: Removable + Readers {
     /// The changes that the head's shortlist follows.
     fn changes(&self) -> &Changes;
 
-    /// Notes that a path has become unusable, whose state was `old` before.
+    /// Notes that a path whose state was `old` has become unusable.
     fn note_quiesced(_path: &Self::Path, _old: PathState) {}
 
     /// Is a path on the head? Under the `control` mutex, or a hint.
     fn is_listed(path: &Self::Path) -> bool;
 
-    /// Takes a path off the list, under the `control` mutex. Returns false, and says so, if it is
-    /// on none.
+    /// Takes a path off the list, under the `control` mutex. Returns false, with a warning, if it
+    /// is on none.
     fn unlist(&self, path: &Self::Path) -> bool;
 
-    /// Says that a path leaves the list before it has become unusable.
+    /// Warns that a path leaves the list before it has become unusable.
     fn tell_not_quiesced(&self);
 
-    /// A path has left the list, and others are left.
+    /// Called when a path has left the list, and others are left.
     fn others_are_left(&self);
 
-    /// Waits until bios that have been sent to paths have arrived.
+    /// Waits until bios on their way to paths have arrived.
     fn synchronize_submitters(&self);
 
     /// Removes a path's link, if it has one.
@@ -62,7 +62,7 @@ pub trait Departure: Removable + Readers {
 
 /// Makes a path unusable. Sleeps.
 ///
-/// Returns false, and has done nothing, where readers would have to be waited for and must not be.
+/// Returns false, and has done nothing, where it would have to wait for readers and must not.
 pub fn quiesce<H: Departure>(head: &H, path: &H::Path) -> bool {
     let may_wait = head.may_wait();
 
@@ -93,8 +93,8 @@ pub fn delete<H: Departure>(head: &H, path: &H::Path) -> bool {
     is_empty
 }
 
-/// All steps as one; `stop` is called when no bio is sent to the path any more. Returns false, and
-/// has done nothing, where [`quiesce`] does. Sleeps.
+/// Takes all steps. Calls `stop` when no bio comes to the path any more. Returns false, and has
+/// done nothing, where [`quiesce`] does. Sleeps.
 pub fn take_apart<H: Departure>(head: &H, path: &H::Path, stop: impl FnOnce()) -> bool {
     let is_quiet = quiesce(head, path);
 

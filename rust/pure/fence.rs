@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A fence: what a lost path may still carry out is neither sent elsewhere nor failed before that
-//! is over.
+//! A fence: holds the bios that a lost path may still carry out. The head neither sends them
+//! elsewhere nor fails them before that is over.
 //!
-//! A command that was sent and not answered may be carried out long after the host has given its
-//! path up. Sent again through another path it completes, its submitter goes on, and writes
-//! something newer to the same place; then the old command lands on top of that. So it is held:
-//! its submitter, who has been told nothing, cannot write anything newer there.
+//! The storage may carry out a command without an answer long after the host has given its path up.
+//! Suppose the head sent its bio again through another path. The submitter would go on, and write
+//! newer data to the same place; then the old command lands on top of that. So a fence holds the
+//! bio: its submitter, who has been told nothing, cannot write newer data there.
 //!
-//! A fence belongs to one association, not to a port: it opens once and stays open, so that a
-//! controller that comes and goes does not hold a bio for ever. Its clock says when:
+//! A fence belongs to one association, not to a port. It opens once and stays open, so a controller
+//! that comes and goes does not hold a bio for ever. Its clock says when:
 //!
 //! ```text
 //!               something is held
@@ -22,11 +22,11 @@
 //!             the earliest end counts
 //! ```
 //!
-//! Whoever holds something looks at the clock after it is in the lot, and sets the timer to that;
-//! whoever starts the clock or opens the fence looks into the lot afterwards, and sets the timer if
-//! something is there. With a full barrier between the two steps of each, one of them sees the
-//! other. Who has set the timer looks at the clock once more, so that the last one to set it has
-//! seen the last change. So the timer is set while something is held, and nothing is held for ever.
+//! A holder puts an item into the lot, then looks at the clock and sets the timer to that. A driver
+//! that starts the clock or opens the fence looks into the lot afterwards, and sets the timer if an
+//! item is there. With a full barrier between the two steps of each, one of them sees the other.
+//! Each looks at the clock once more after it has set the timer, so the last one to set it has seen
+//! the last change. So the timer is set while the fence holds an item, and no item stays for ever.
 
 use crate::pure::parking::{
     Chain,
@@ -38,16 +38,16 @@ use crate::pure::sync::{
     AtomicU64, //
 };
 
-/// When a fence opens. A time is in whatever unit the clock has, and less than 2^63 - 1.
+/// The time when a fence opens, in the unit of its clock, and less than 2^63 - 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clock {
-    /// Nothing is held, and the driver has said nothing.
+    /// The fence holds nothing, and the driver has said nothing.
     Stopped,
-    /// Something is held. At this time, unless the driver says something before.
+    /// The fence holds an item. It opens at this time, unless the driver says something before.
     Limited(u64),
-    /// The association is over. At this time.
+    /// The association is over. The fence opens at this time.
     Started(u64),
-    /// It is open.
+    /// The fence is open.
     Open,
 }
 
@@ -56,7 +56,7 @@ impl Clock {
     const OPEN: u64 = u64::MAX - 1;
     const STARTED: u64 = 1;
 
-    /// As a word.
+    /// The clock as a word.
     pub const fn to_raw(self) -> u64 {
         match self {
             Self::Stopped => Self::STOPPED,
@@ -66,7 +66,7 @@ impl Clock {
         }
     }
 
-    /// What [`Clock::to_raw`] returned.
+    /// The clock of a word that [`Clock::to_raw`] returned.
     pub const fn from_raw(raw: u64) -> Self {
         match raw {
             Self::STOPPED => Self::Stopped,
@@ -76,7 +76,7 @@ impl Clock {
         }
     }
 
-    /// Something is held.
+    /// The clock from when the fence holds an item.
     pub const fn held(self, limit: u64) -> Self {
         match self {
             Self::Stopped => Self::Limited(limit),
@@ -84,7 +84,8 @@ impl Clock {
         }
     }
 
-    /// The association is over: nothing of it is carried out from `at` on.
+    /// The clock from when the association is over: the storage carries out nothing of it from `at`
+    /// on.
     pub const fn started(self, at: u64) -> Self {
         match self {
             Self::Stopped | Self::Limited(_) => Self::Started(at),
@@ -93,7 +94,7 @@ impl Clock {
         }
     }
 
-    /// It is `now`.
+    /// The clock at time `now`.
     pub const fn is_at(self, now: u64) -> Self {
         match self {
             Self::Limited(at) | Self::Started(at) if at <= now => Self::Open,
@@ -101,7 +102,7 @@ impl Clock {
         }
     }
 
-    /// When it opens, as far as that is known.
+    /// The time when the fence opens, as far as that is known.
     pub const fn end(self) -> Option<u64> {
         match self {
             Self::Stopped => None,
@@ -128,12 +129,12 @@ impl AtomicClock {
         Self(AtomicU64::new(Clock::STOPPED))
     }
 
-    /// What it says.
+    /// The clock's value.
     pub fn load(&self) -> Clock {
         Clock::from_raw(self.0.load())
     }
 
-    /// Sets it to what `f` makes of it. Returns what it was and what it is.
+    /// Sets it to the value that `f` makes of it. Returns the old value and the new one.
     pub fn update(&self, f: impl Fn(Clock) -> Clock) -> (Clock, Clock) {
         let mut old = self.0.load();
 
@@ -160,33 +161,33 @@ impl Default for AtomicClock {
 
 /// A fence, as the protocol sees it.
 pub trait Fenced {
-    /// What is held.
+    /// The type of a held item.
     type Item: Parkable;
 
-    /// When it opens.
+    /// The clock that says when it opens.
     fn clock(&self) -> &AtomicClock;
 
-    /// Where things are held.
+    /// The lot that holds the items.
     fn lot(&self) -> &ParkingLot<Self::Item>;
 
-    /// Has [`ring`] called at `at`, not much later, and at no other time that was asked for before.
-    /// It may be called earlier, too.
+    /// Has [`ring`] called at `at`, not much later, and forgets a time that was set before. A call
+    /// may come earlier, too.
     fn set_timer(&self, at: u64);
 }
 
-/// Sets the timer to what the clock says.
+/// Sets the timer to the time that the clock says.
 fn set_timer<F: Fenced>(fence: &F) {
     let mut end = fence.clock().load().end();
 
     while let Some(at) = end {
         fence.set_timer(at);
-        // Somebody else may have set the clock, and the timer before this.
+        // Another caller may have set the clock, and the timer before this.
         full_barrier();
         end = fence.clock().load().end().filter(|end| *end != at);
     }
 }
 
-/// Holds something until the fence opens, at `limit` at the latest if the driver says nothing
+/// Holds an item until the fence opens, at `limit` at the latest if the driver says nothing
 /// meanwhile. Any context.
 ///
 /// # Safety
@@ -195,45 +196,46 @@ fn set_timer<F: Fenced>(fence: &F) {
 pub unsafe fn hold<F: Fenced>(fence: &F, item: *mut F::Item, limit: u64) {
     // SAFETY: By this function's contract.
     unsafe { fence.lot().push(item) };
-    // Whoever does not see the item in the lot has set before what is looked at now.
+    // A caller that does not see the item in the lot has set the clock before this looks at it.
     full_barrier();
     fence.clock().update(|clock| clock.held(limit));
     set_timer(fence);
 }
 
-/// The association is over, and nothing of it is carried out from `at` on. Any context.
+/// Says that the association is over, and that the storage carries out nothing of it from `at` on.
+/// Any context.
 pub fn start<F: Fenced>(fence: &F, at: u64) {
     set(fence, |clock| clock.started(at));
 }
 
-/// Nothing of the association is carried out any more. Any context.
+/// Says that the storage carries out nothing of the association any more. Any context.
 pub fn open<F: Fenced>(fence: &F) {
     set(fence, |_| Clock::Open);
 }
 
 fn set<F: Fenced>(fence: &F, f: impl Fn(Clock) -> Clock) {
     fence.clock().update(f);
-    // Whoever does not see the clock has something in the lot by now.
+    // A holder that does not see the new clock has put its item into the lot by now.
     full_barrier();
     if !fence.lot().is_empty() {
         set_timer(fence);
     }
 }
 
-/// What the timer has found.
+/// The state in which the timer found a fence.
 pub enum Rung<T: Parkable> {
     /// It is not time yet, and the timer is set again.
     Early,
-    /// The fence is open, and this is what it has held.
+    /// The fence is open, and gives back the items that it held.
     Open {
-        /// Has it opened since the driver has said nothing until the limit?
+        /// Has it opened because the driver said nothing until the limit?
         by_limit: bool,
-        /// Oldest first.
+        /// The items, oldest first.
         held: Chain<T>,
     },
 }
 
-/// The timer has gone off, at `now`.
+/// Handles the timer, which has gone off at `now`.
 pub fn ring<F: Fenced>(fence: &F, now: u64) -> Rung<F::Item> {
     let (was, is) = fence.clock().update(|clock| clock.is_at(now));
 

@@ -2,10 +2,9 @@
 
 //! Bringing a head's disk up, and taking it down.
 //!
-//! Both are done under the head's `bring_up` mutex, which is held over adding and deleting the
-//! disk; the state changes under the `control` mutex. So a disk is never added to a head that
-//! somebody has decided to remove, and one that is being added is waited for before it is deleted
-//! (L-5).
+//! The head's `bring_up` mutex is held over both, and the state changes under the `control` mutex.
+//! So nobody adds a disk to a head whose removal is decided. A removal waits for a disk that is
+//! being added before it deletes it (L-5).
 
 use crate::pure::parking::Kick;
 use crate::pure::removal::{
@@ -14,7 +13,7 @@ use crate::pure::removal::{
 };
 use crate::pure::state::HeadState;
 
-/// What is guarded by a head's `bring_up` mutex, with the links to the paths.
+/// The state that a head's `bring_up` mutex guards, with the links to the paths.
 #[derive(Debug, Default)]
 pub struct BringUp {
     /// Has the disk been added, and not been deleted?
@@ -27,10 +26,10 @@ pub struct BringUp {
 pub trait Life: Controlled + Kick + Readers {
     /// The type of a path.
     type Path;
-    /// Why the disk is not there.
+    /// The type of the reason why the disk is not there.
     type Error;
 
-    /// The head, or the path, is going.
+    /// The error when the head, or the path, is going.
     const GONE: Self::Error;
 
     /// Is a path on the head? Under the `control` mutex, or a hint.
@@ -42,21 +41,21 @@ pub trait Life: Controlled + Kick + Readers {
     /// Adds the disk.
     fn add_disk(&self) -> Result<(), Self::Error>;
 
-    /// What comes after the disk.
+    /// Does the steps that come after adding the disk.
     fn disk_added(&self, bring_up: &mut BringUp);
 
     /// Links the paths that have no link yet.
     fn link_paths(&self, bring_up: &BringUp);
 
-    /// Deletes the disk, and what came after it.
+    /// Deletes the disk, and undoes the steps that came after it.
     fn delete_disk(&self, bring_up: &mut BringUp);
 
-    /// Waits for what goes on by itself.
+    /// Waits for works that run by themselves.
     fn settle(&self);
 }
 
-/// A path can carry I/O: adds the disk unless that has been done, and links the paths. Fails unless
-/// the head is Live and has the path.
+/// Brings the disk up for a path that can carry I/O: adds it if it is not there, and links the
+/// paths. Fails unless the head is Live and has the path.
 pub fn bring_up<H: Life>(head: &H, path: &H::Path) -> Result<(), H::Error> {
     head.with_bring_up(|bring_up| {
         if !bring_up.disk_added {
@@ -85,13 +84,14 @@ fn add_disk<H: Life>(head: &H, bring_up: &mut BringUp, path: &H::Path) -> Result
     Ok(())
 }
 
-/// Takes the disk of a Dying head away. Afterwards the bios that waited have failed, and no worker
-/// runs or is to run: the driver's module may go.
+/// Takes the disk of a Dying head away. Afterwards the bios that waited have failed, and no work
+/// runs or is queued: the driver's module may go.
 pub fn take_down<H: Life>(head: &H) {
     head.with_bring_up(|bring_up| {
-        // Submitters that saw the head Live may still park. After this they have, and others fail.
+        // Submitters that saw the head Live may still park bios. After this they have, and later
+        // bios fail.
         head.grace_period();
-        // Deleting the disk may wait for bios that are parked.
+        // Deleting the disk may wait for parked bios.
         head.kick();
         if core::mem::take(&mut bring_up.disk_added) {
             head.delete_disk(bring_up);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A list that is changed under a lock and walked under SRCU.
+//! A list that writers change under a lock and readers walk under SRCU.
 //!
-//! Only `next` is ever read by those who walk: `prev` of an unlinked element is poisoned (L-8). An
-//! unlinked element keeps its `next`, so a walk that stands on one still arrives at the head.
+//! A walk reads only `next`: `prev` of an unlinked element is poisoned (L-8). An unlinked element
+//! keeps its `next`, so a walk that stands on one still arrives at the head.
 //!
 //! In the kernel the links are a `struct list_head`, so a list may be in memory that C has laid
 //! out.
@@ -27,10 +27,10 @@ pub struct Links {
 }
 
 impl Links {
-    /// What `prev` of an unlinked element is: `LIST_POISON2`, without its offset.
+    /// The value of `prev` in an unlinked element: `LIST_POISON2`, without its offset.
     const POISON: *mut Self = core::ptr::without_provenance_mut(0x122);
 
-    /// Links of an element that is on no list. In the kernel they are C's to make.
+    /// Links of an element that is on no list. In the kernel, C makes them.
     #[cfg(not(CONFIG_RUST))]
     pub fn new() -> Self {
         Self::leading_to(core::ptr::null_mut())
@@ -56,11 +56,11 @@ impl Default for Links {
     }
 }
 
-/// What can be on a list.
+/// A type whose values can be on a list.
 ///
 /// # Safety
 ///
-/// At `OFFSET` there are [`Links`], or a `list_head`, which nobody accesses but a list.
+/// At `OFFSET` there are [`Links`], or a `list_head`, which only a list accesses.
 pub unsafe trait Linked {
     /// Offset of the links in bytes.
     const OFFSET: usize;
@@ -70,8 +70,8 @@ pub unsafe trait Linked {
 ///
 /// # Invariants
 ///
-/// `head` is of a valid circular list whose other elements are the links of valid `T`s. An element
-/// that has been unlinked keeps its `next` and stays valid for as long as somebody can stand on it.
+/// `head` is of a valid circular list whose other elements are the links of valid `T`s. An unlinked
+/// element keeps its `next` and stays valid for as long as a walk can stand on it.
 #[repr(transparent)]
 pub struct RcuList<T: Linked> {
     head: Links,
@@ -107,8 +107,8 @@ impl<T: Linked> RcuList<T> {
     /// The caller holds the lock that serialises changes. `element` is valid, on no list, and stays
     /// valid until it has been removed and a grace period has passed.
     pub unsafe fn push_back(&self, element: *const T) {
-        // SAFETY: `element` is valid by the contract and what is on the list by the invariant; the
-        // lock makes us the only ones who write. Readers see the element with what was stored
+        // SAFETY: `element` is valid by the contract, and the elements on the list by the
+        // invariant; the lock makes us the only writer. Readers that see the element see all stores
         // before the release.
         unsafe {
             let new = Self::links(element);
@@ -127,8 +127,8 @@ impl<T: Linked> RcuList<T> {
     ///
     /// The caller holds the lock that serialises changes, and `element` is on this list.
     pub unsafe fn remove(&self, element: *const T) {
-        // SAFETY: By the invariant the neighbours are valid, and the lock makes us the only ones
-        // who write. `next` of the element stays.
+        // SAFETY: By the invariant the neighbours are valid, and the lock makes us the only writer.
+        // `next` of the element stays.
         unsafe {
             let links = Self::links(element);
             let (next, prev) = (links.next.load_relaxed(), links.prev.get());
@@ -139,7 +139,7 @@ impl<T: Linked> RcuList<T> {
         }
     }
 
-    /// Is nothing on the list? A hint, unless the lock is held.
+    /// Is the list empty? A hint, unless the caller holds the lock.
     pub fn is_empty(&self) -> bool {
         core::ptr::eq(self.head.next.load_relaxed(), &self.head)
     }
@@ -148,7 +148,7 @@ impl<T: Linked> RcuList<T> {
     ///
     /// # Safety
     ///
-    /// A read-side section that keeps the elements lasts for `'a`, or the lock is held.
+    /// A read-side section that keeps the elements lasts for `'a`, or the caller holds the lock.
     #[inline(always)]
     pub unsafe fn iter<'a>(&'a self) -> Iter<'a, T> {
         Iter {
@@ -158,9 +158,9 @@ impl<T: Linked> RcuList<T> {
     }
 }
 
-// SAFETY: The list only refers to its elements; what may be done with them is up to `T`.
+// SAFETY: The list only refers to its elements; `T: Sync` says that threads may share them.
 unsafe impl<T: Linked + Sync> Send for RcuList<T> {}
-// SAFETY: Changes are serialised by a lock, by the contracts of the methods that make them.
+// SAFETY: A lock serialises changes, by the contracts of the methods that make them.
 unsafe impl<T: Linked + Sync> Sync for RcuList<T> {}
 
 /// A walk from one element to the end.

@@ -3,8 +3,8 @@
 //! NUMA nodes and the slots that a head has for them.
 //!
 //! Node ids may have gaps (0, 8, 252 to 255), and a head has one slot per possible node, not per
-//! id. A [`Node`] cannot index anything; the [`NodeMap`] turns it into a [`Slot`], which can, and
-//! which only the map makes.
+//! id. A [`Node`] cannot index anything; the [`NodeMap`] turns it into a [`Slot`], which can. Only
+//! the map makes slots.
 
 /// A NUMA node id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,13 +33,13 @@ pub struct NodeMap<const IDS: usize> {
 }
 
 impl<const IDS: usize> NodeMap<IDS> {
-    /// What makes an index out of any id.
+    /// The mask that makes an index out of any id.
     const MASK: usize = {
         assert!(IDS.is_power_of_two());
         IDS - 1
     };
 
-    /// The map of a machine on which `is_possible` says which nodes there can be.
+    /// The map of a machine whose possible nodes `is_possible` names.
     ///
     /// An id that is not possible shares the first slot: it may get a far path, never a wild one.
     /// A machine without any possible node has one slot all the same.

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where bios wait for a path, and the protocol by which none is forgotten.
+//! The lot in which bios wait for a path, and the protocol by which none stays for ever.
 //!
-//! Whoever parks a bio looks again after it is in the lot, and kicks the worker when the bio would
-//! not be parked now. Whoever changes something that bios wait for (a path, a port, the head's
-//! state, the policy) changes it first and kicks the worker afterwards. One of the two must see
-//! the other: if the worker emptied the lot before the bio was in it, then the look comes after
-//! the change (L-19, L-19b). No grace period is needed for that, so completion and interrupt
-//! context may change what bios wait for.
+//! A submitter that parks a bio looks again after the bio is in the lot, and kicks the requeue
+//! worker when it would not park the bio now. A caller that changes something that bios wait for (a
+//! path, a port, the head's state, the policy) changes it first and kicks the worker afterwards.
+//! One of the two must see the other: if the worker emptied the lot before the bio was in it, then
+//! the look comes after the change (L-19, L-19b). No grace period is needed for that, so completion
+//! and interrupt context may make such changes.
 //!
-//! A kick on an empty lot is a full barrier and a look, and asks nobody to run: a bio that is not
-//! in the lot at that look is put in later, and looked again for after another full barrier.
+//! A kick on an empty lot is a full barrier and a look, and has no work run. A bio that is not in
+//! the lot at that look comes later, and its submitter looks again after another full barrier.
 //!
-//! The lot is a stack that is pushed with one `cmpxchg()` and taken as a whole; taking it turns it
+//! The lot is a stack. One `cmpxchg()` pushes a bio; the worker takes the whole stack and turns it
 //! round, so that bios leave in the order in which they came.
 
 use core::marker::PhantomData;
@@ -25,7 +25,7 @@ use crate::pure::sync::{
 };
 use crate::pure::trust::Attempt;
 
-/// What can be parked: something that has room for a pointer to the next one.
+/// An item that can be parked: it has room for a pointer to the next one.
 ///
 /// # Safety
 ///
@@ -58,8 +58,8 @@ impl<T: Parkable> Chain<T> {
     ///
     /// # Safety
     ///
-    /// `first` is null or the first of a list of valid items that ends with null, and the caller
-    /// gives up the ownership of all of them.
+    /// `first` is null or the first of a list of valid items that ends with null. The caller gives
+    /// up the ownership of all of them.
     pub unsafe fn from_raw(first: *mut T) -> Self {
         Self {
             first,
@@ -125,7 +125,8 @@ impl<T: Parkable> ParkingLot<T> {
         loop {
             // SAFETY: Nobody else has `item` before the exchange below succeeds.
             unsafe { T::set_next(item, newest) };
-            // INVARIANT: `item` is followed by what the invariant says of `newest`.
+            // INVARIANT: The list behind `item` is the one that the invariant describes for
+            // `newest`.
             match self.newest.cmpxchg(newest, item) {
                 Ok(_) => return,
                 Err(current) => newest = current,
@@ -133,7 +134,7 @@ impl<T: Parkable> ParkingLot<T> {
         }
     }
 
-    /// Is nothing in it, at this moment? Any context.
+    /// Is it empty at this moment? Any context.
     pub fn is_empty(&self) -> bool {
         self.newest.load_relaxed().is_null()
     }
@@ -166,15 +167,15 @@ impl<T: Parkable> Default for ParkingLot<T> {
     }
 }
 
-/// Something whose worker can be kicked.
+/// A head whose requeue worker can be kicked.
 pub trait Kick {
-    /// Has everything that waits submitted again, soon and elsewhere: [`kick`].
+    /// Has the worker submit all parked bios again, soon and in another context: [`kick`].
     fn kick(&self);
 }
 
-/// Kicks the worker of a lot, by `schedule`, unless nothing waits in it. Any context.
+/// Kicks the worker of a lot, by `schedule`, unless the lot is empty. Any context.
 pub fn kick<T: Parkable>(lot: &ParkingLot<T>, schedule: impl FnOnce()) {
-    // Whoever does not see what was changed before has a bio in the lot by now.
+    // A submitter that does not see the change before this has put its bio into the lot by now.
     full_barrier();
     if !lot.is_empty() {
         schedule();
@@ -183,13 +184,13 @@ pub fn kick<T: Parkable>(lot: &ParkingLot<T>, schedule: impl FnOnce()) {
 
 /// A head, as the protocol sees it.
 pub trait Waiting: Kick {
-    /// What waits.
+    /// The type of a parked item.
     type Item: Parkable;
 
-    /// Where it waits.
+    /// The lot with the parked items.
     fn lot(&self) -> &ParkingLot<Self::Item>;
 
-    /// Is there a reason to submit again what waits: a path is usable, or waiting is over?
+    /// Is there a reason to submit parked items again: a path is usable, or waiting is over?
     fn is_worth_another_try(&self) -> bool;
 }
 
@@ -201,7 +202,7 @@ pub trait Waiting: Kick {
 pub unsafe fn park<W: Waiting>(head: &W, item: *mut W::Item) {
     // SAFETY: By this function's contract.
     unsafe { head.lot().push(item) };
-    // Whoever does not see the item in the lot has changed before what is looked at now.
+    // A caller that does not see the item in the lot has made its change before this looks.
     full_barrier();
 
     if head.is_worth_another_try() {
@@ -214,22 +215,22 @@ pub trait FailOver: Kick {
     /// The type of a path.
     type Path;
 
-    /// Changes how far a path is trusted, of which the shortlist takes note, and returns the old
+    /// Changes how far the head trusts a path, has the shortlist take note, and returns the old
     /// state.
     fn note(&self, path: &Self::Path, f: impl Fn(PathState) -> PathState) -> PathState;
 
     /// Has [`retry`] called for a path after so many milliseconds.
     fn retry_later(&self, path: &Self::Path, msecs: u32);
 
-    /// Like [`Kick::kick`], for those who have no news for bios that have failed and pause.
+    /// Like [`Kick::kick`], for callers that have no news for bios that have failed and pause.
     fn kick_others(&self) {
         self.kick();
     }
 }
 
-/// Changes how far a path is trusted. Returns the old state. Any context.
+/// Changes how far the head trusts a path. Returns the old state. Any context.
 ///
-/// A path that is left alone from now on is tried again after its pause.
+/// If the head leaves the path alone from now on, a bio tries it after the pause.
 pub fn trust<H: FailOver>(
     head: &H,
     path: &H::Path,
@@ -244,25 +245,26 @@ pub fn trust<H: FailOver>(
     old
 }
 
-/// A path has failed bios that were sent so, which `park` puts into the lot. Any context.
+/// Notes that a path has failed bios that were sent as `attempt` says; `park` puts them into the
+/// lot. Any context.
 pub fn fail_over<H: FailOver>(head: &H, path: &H::Path, attempt: Attempt, park: impl FnOnce()) {
     trust(head, path, |state| state.failed(attempt));
     park();
     head.kick_others();
 }
 
-/// A bio that was watched has told that a path works. Any context.
+/// Notes that a watched bio has succeeded: its path works. Any context.
 pub fn succeed<H: FailOver>(head: &H, path: &H::Path) {
     let old = trust(head, path, PathState::succeeded);
 
-    // Others may wait for what a probe tells.
+    // Other bios may wait for the result of a probe.
     if old.trust().pause_msecs().is_some() {
         head.kick();
     }
 }
 
-/// A bio is to be sent to a path. Returns how, or `None` when it must not be: somebody else has
-/// sent the probe.
+/// Takes the right to send a bio to a path. Returns how to send it, or `None` when another
+/// submitter has sent the probe.
 pub fn take<H: FailOver>(head: &H, path: &H::Path) -> Option<Attempt> {
     trust(head, path, PathState::taken).trust().attempt()
 }

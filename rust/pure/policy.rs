@@ -2,13 +2,13 @@
 
 //! Choosing a path.
 //!
-//! A [`Policy`] names one of the paths on a head's shortlist, which are usable and equally good by
-//! access: the one that the next bio goes to. It looks at a few of them, however many there are,
-//! whatever is added or unlinked meanwhile, and writes nothing that another CPU reads. It is pure:
-//! paths are whatever implements [`Path`], so the host's tests run the very code that the kernel
-//! runs.
+//! A [`Policy`] names the path for the next bio. It chooses from a head's shortlist, whose paths
+//! are usable and equally good by access. It looks at a few of them, however many there are, even
+//! if the driver adds or removes paths meanwhile. It writes nothing that another CPU reads. It is
+//! pure: any type that implements [`Path`] will do, so the host's tests run the very code that the
+//! kernel runs.
 //!
-//! A new policy is a file below this one, a variant of [`IoPolicy`], and a line in each of its
+//! To add a policy, add a file below this one, a variant of [`IoPolicy`], and a line in each of its
 //! methods.
 
 mod numa;
@@ -24,24 +24,23 @@ pub use round_robin::RoundRobin;
 
 /// One path, as policies see it.
 pub trait Path {
-    /// How good the path is now. Loaded once for each decision about the path.
+    /// The path's access class now. Loaded once for each decision about the path.
     fn access(&self) -> Access;
 
-    /// How far the path is from `node`, in the units of the machine's SLIT (10 is local). A path
-    /// that is near to no node is local everywhere.
+    /// The distance of the path from `node`, in the units of the machine's SLIT (10 is local). A
+    /// path that is near to no node is local everywhere.
     fn distance(&self, node: Node) -> u32;
 
-    /// How busy the path's port is, as far as this CPU knows: requests in flight, in any unit.
+    /// The load of the path's port, as far as this CPU knows: requests in flight, in any unit.
     fn depth(&self) -> u32;
 }
 
-/// The paths that a head has to choose from, as one read-side section sees them, which lasts for
-/// `'a`.
+/// The paths that a head chooses from, as one read-side section sees them, which lasts for `'a`.
 pub trait Candidates<'a>: Copy {
     /// The type of a path.
     type Path: Path + 'a;
 
-    /// How many there are.
+    /// The number of candidates.
     fn len(self) -> usize;
 
     /// Is there none?
@@ -49,16 +48,16 @@ pub trait Candidates<'a>: Copy {
         self.len() == 0
     }
 
-    /// The one at a place less than [`Candidates::len`].
+    /// The path at a place less than [`Candidates::len`].
     fn at(self, place: usize) -> Option<&'a Self::Path>;
 
-    /// The one that is nearest to `node`, the first of equals.
+    /// The path that is nearest to `node`, the first of equals.
     fn nearest(self, node: Node) -> Option<&'a Self::Path>;
 
-    /// This CPU's turn: where it goes on. A hint of any value.
+    /// This CPU's turn: the place where it goes on. A hint of any value.
     fn turn(self) -> usize;
 
-    /// Sets where this CPU goes on.
+    /// Sets the place where this CPU goes on.
     fn set_turn(self, place: usize);
 
     /// The place of the path on which a request that began on this CPU has ended last. A hint of
@@ -71,7 +70,7 @@ pub trait Policy {
     /// The name in sysfs and in module parameters.
     const NAME: &'static str;
 
-    /// The path for a bio that is submitted on `node()`, or `None` when there are no candidates.
+    /// The path for a bio from a CPU of `node()`, or `None` when there are no candidates.
     fn choose<'a, C: Candidates<'a>>(
         candidates: C,
         node: impl FnOnce() -> Node,
@@ -85,10 +84,10 @@ pub trait Policy {
 /// ```
 /// use libmultipath::prelude::*;
 ///
-/// // What userspace writes to an attribute.
+/// // Userspace writes this to an attribute.
 /// assert_eq!(IoPolicy::parse(b"queue-depth\n"), Some(IoPolicy::QueueDepth));
 /// assert_eq!(IoPolicy::parse(b"fastest"), None);
-/// // What it reads.
+/// // It reads this.
 /// assert_eq!(IoPolicy::RoundRobin.name(), "round-robin");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,7 +142,7 @@ impl IoPolicy {
             .find(|policy| policy.name().as_bytes() == name)
     }
 
-    /// The path for a bio that is submitted on `node()`.
+    /// The path for a bio from a CPU of `node()`.
     #[inline(always)]
     pub fn choose<'a, C: Candidates<'a>>(
         self,

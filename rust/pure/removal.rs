@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! When a head that has lost its last path is removed.
+//! The decision when to remove a head that has lost its last path.
 //!
-//! The decision is one step, taken under the head's mutex with the number of paths at hand, so
-//! that no path can be added between "there is none" and "it goes" (L-24, L-29). Time is a number
-//! of ticks that the caller passes in.
+//! The decision is one step under the head's mutex, with the number of paths at hand. So nobody can
+//! add a path between "there is none" and "it goes" (L-24, L-29). Time is a number of ticks that
+//! the caller passes in.
 //!
-//! An armed timer owns references (to the head and to the driver's module). Whoever makes a timer
-//! not wait any more takes them over; otherwise the work that it started drops them (L-22, L-23).
+//! An armed timer owns references (to the head and to the driver's module). A caller that cancels a
+//! timer takes them over; otherwise the work that it started drops them (L-22, L-23).
 
 use crate::pure::parking::Kick;
 use crate::pure::shortlist::Changes;
@@ -19,26 +19,26 @@ use crate::pure::state::{
 /// The removal timer of a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Timer {
-    /// Not armed.
+    /// The timer is not armed.
     Idle,
-    /// Expires at this tick.
+    /// The timer expires at this tick.
     Armed(u64),
-    /// Has expired; the driver is being asked to remove the head.
+    /// The timer has expired; the library is asking the driver to remove the head.
     Expired,
 }
 
-/// What is to be done with a head that a driver would like to remove.
+/// The decision about a head that a driver would like to remove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// Nothing: it has paths, or waits, or is being removed already.
     Keep,
     /// The timer is to expire in this many seconds.
     Wait(u32),
-    /// It is removed now, by whoever asked.
+    /// The caller removes it now.
     Remove,
 }
 
-/// The delay before a head is removed, and the timer that keeps it.
+/// The delay before the removal of a head, and the timer that keeps it.
 #[derive(Debug)]
 pub struct Removal {
     delay_secs: u32,
@@ -59,7 +59,7 @@ impl Removal {
         self.delay_secs
     }
 
-    /// Is a timer armed, or is the driver being asked to remove the head?
+    /// Is a timer armed, or is the library asking the driver to remove the head?
     pub fn is_under_way(&self) -> bool {
         self.timer != Timer::Idle
     }
@@ -72,7 +72,7 @@ impl Removal {
         }
     }
 
-    /// A driver would like to remove the head.
+    /// Decides about a head that a driver would like to remove.
     pub fn decide(&self, state: HeadState, paths: usize) -> Decision {
         if paths > 0 || state >= HeadState::Dying {
             return Decision::Keep;
@@ -85,12 +85,13 @@ impl Removal {
         }
     }
 
-    /// The timer has been armed to expire at tick `until`.
+    /// Notes that the timer is armed and expires at tick `until`.
     pub fn armed(&mut self, until: u64) {
         self.timer = Timer::Armed(until);
     }
 
-    /// A path has been added. Returns whether a timer was armed, which must be cancelled.
+    /// Notes that a path has been added. Returns whether a timer was armed, which the caller must
+    /// cancel.
     pub fn path_added(&mut self) -> bool {
         let was_armed = matches!(self.timer, Timer::Armed(_));
 
@@ -98,8 +99,8 @@ impl Removal {
         was_armed
     }
 
-    /// The timer went off at tick `now`. Returns whether it is time: a timer that was disarmed or
-    /// moved in the meantime is not.
+    /// Notes that the timer went off at tick `now`. Returns whether it is time: it is not if the
+    /// timer was disarmed or moved in the meantime.
     pub fn expire(&mut self, now: u64) -> bool {
         match self.timer {
             Timer::Armed(until) if until <= now => {
@@ -110,14 +111,15 @@ impl Removal {
         }
     }
 
-    /// The driver has been asked, and has removed the head or not.
+    /// Notes that the library has asked the driver, which has removed the head or not.
     pub fn asked(&mut self) {
         if self.timer == Timer::Expired {
             self.timer = Timer::Idle;
         }
     }
 
-    /// Sets the delay. Returns whether a timer is armed, which must be moved to the new delay.
+    /// Sets the delay. Returns whether a timer is armed, which the caller must move to the new
+    /// delay.
     pub fn set_delay(&mut self, secs: u32) -> bool {
         self.delay_secs = secs;
         matches!(self.timer, Timer::Armed(_))
@@ -130,10 +132,10 @@ impl Default for Removal {
     }
 }
 
-/// What is guarded by a head's `control` mutex, with the head's state and its list of paths.
+/// The state that a head's `control` mutex guards, with the head's word and its list of paths.
 #[derive(Debug, Default)]
 pub struct Control {
-    /// How many paths are on the list.
+    /// The number of paths on the list.
     pub paths: usize,
     /// The removal delay and its timer.
     pub removal: Removal,
@@ -148,7 +150,7 @@ pub trait Controlled {
     fn with_control<R>(&self, f: impl FnOnce(&mut Control) -> R) -> R;
 }
 
-/// A head whose paths are read while they come and go.
+/// A head with readers that use its paths while paths come and go.
 pub trait Readers {
     /// Waits for all read-side sections that have begun.
     fn grace_period(&self);
@@ -156,10 +158,11 @@ pub trait Readers {
 
 /// A head that a timer can remove.
 pub trait Removable: Controlled + Kick {
-    /// Takes what a timer owns. Returns false, and has taken nothing, if there can be no timer.
+    /// Takes the references that a timer owns. Returns false, and has taken none, if there can be
+    /// no timer.
     fn take_timer_references(&self) -> bool;
 
-    /// Drops what a timer owned. The caller has a reference, too.
+    /// Drops the references that a timer owned. The caller has a reference, too.
     fn drop_timer_references(&self);
 
     /// Has the timer expire in `ticks` ticks. Returns whether it waited already.
@@ -168,7 +171,7 @@ pub trait Removable: Controlled + Kick {
     /// Has the timer not expire. Returns whether it waited.
     fn cancel_timer(&self) -> bool;
 
-    /// The tick that it is now.
+    /// The present tick.
     fn now(&self) -> u64;
 
     /// Seconds as ticks.
@@ -178,8 +181,8 @@ pub trait Removable: Controlled + Kick {
     fn ask(&self);
 }
 
-/// Adds a path: `publish`, which is told how many there will be, puts it on the list. A head that
-/// is going gets none, and says `gone`.
+/// Adds a path: `publish` gets the new number of paths and puts the path on the list. A head that
+/// is going gets none, and returns `gone`.
 pub fn add_path<H: Removable, E>(
     head: &H,
     gone: E,
@@ -209,15 +212,15 @@ pub fn delete_path<H: Removable>(
         if unlink() {
             control.paths -= 1;
             changes.add();
-            // What waited for this path may have nothing to wait for any more.
+            // Bios that waited for this path may have nothing to wait for any more.
             head.kick();
         }
         control.paths == 0
     })
 }
 
-/// Decides about a removal that the driver would like. Returns whether it is to go on; the head is
-/// Dying then.
+/// Decides about a removal that the driver would like. Returns whether the caller goes on with it;
+/// the head is Dying then.
 pub fn try_remove<H: Removable>(head: &H) -> bool {
     head.with_control(|control| {
         let state = head.word().load().state();
@@ -233,7 +236,7 @@ pub fn try_remove<H: Removable>(head: &H) -> bool {
     })
 }
 
-/// Has the timer expire in `secs` seconds. Its references have been taken.
+/// Has the timer expire in `secs` seconds. The caller has taken its references.
 fn arm<H: Removable>(head: &H, control: &mut Control, secs: u32) {
     let ticks = H::ticks(secs);
 
@@ -251,12 +254,12 @@ pub fn set_delay<H: Removable>(head: &H, secs: u32) {
             arm(head, control, secs);
         }
     });
-    // What waits may have to fail now.
+    // Parked bios may have to fail now.
     head.kick();
 }
 
-/// The timer went off: the driver is asked to remove the head, if it is time. The timer's
-/// references are the caller's to drop.
+/// Handles the timer that went off: asks the driver to remove the head, if it is time. The caller
+/// drops the timer's references.
 pub fn expired<H: Removable>(head: &H) {
     if head.with_control(|control| control.removal.expire(head.now())) {
         head.ask();

@@ -1,26 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which paths there are to choose from, found out when something changes and not for every bio.
+//! The list of paths to choose from. A head makes it when something changes and not for every bio.
 //!
-//! A head keeps a shortlist: its usable paths of the best access that there is, in the order in
-//! which they were added, and for each NUMA node the nearest of them. Whatever a shortlist follows
-//! from is counted when it changes: the states of the head's paths, and which of them there are, by
-//! the head, the states of ports by all ports together. A shortlist bears the sum of both counts
-//! from before it was made. As long as that is still the sum, it is current, and choosing a path
-//! looks at no state at all.
+//! A head keeps a shortlist: its usable paths of the best access class, in the order in which the
+//! driver added them. For each NUMA node the head remembers the nearest of them. A shortlist
+//! follows from the head's paths, their states, and the states of ports. The head counts changes of
+//! its paths and their states; one count for all ports has the changes of ports. A shortlist bears
+//! the sum of both counts from before it was made. As long as that is still the sum, it is current,
+//! and choosing a path looks at no state at all.
 //!
-//! Each port counts its own changes as well. So a head finds out that only ports have changed that
-//! none of its paths goes through, and then its shortlist bears the new sum and stays as it is.
+//! Each port counts its own changes as well. So a head finds out when all ports that have changed
+//! are ports of other heads; then its shortlist bears the new sum and stays as it is.
 //!
-//! Shortlists are made anew by those who need one, under a lock that no interrupt takes. Of those
-//! who need the same one at the same time, one makes it, and the others see that without having had
-//! the lock. Meanwhile others may read the old one, the new one, or some of both: every place names
-//! a path that stays until their read-side section ends, and that was usable a moment ago.
+//! A reader that needs a current shortlist makes it, under a lock that no interrupt takes. Of
+//! readers that need the same one at the same time, one makes it, and the others see that without
+//! having had the lock. Meanwhile readers may see the old one, the new one, or some of both. Every
+//! place names a path that stays until their read-side section ends, and that was usable a moment
+//! ago.
 //!
-//! A path goes in this order: it is made unusable, the change is counted, a grace period passes,
-//! and its memory goes. A section that the grace period did not wait for sees the count, so it
-//! finds a shortlist that was made before not current, and one that is made later is without the
-//! path. What older places still name is not read any more.
+//! A path goes in this order: it becomes unusable, the head counts the change, a grace period
+//! passes, and the driver frees it. A section that the grace period did not wait for sees the
+//! count. So it finds an older shortlist not current, and a newer one is without the path. No
+//! reader follows the older places any more.
 
 use core::cell::Cell;
 use core::hint::{
@@ -41,37 +42,37 @@ use crate::pure::sync::{
     AtomicU64, //
 };
 
-/// How often something has changed that shortlists follow from.
+/// A count of changes that shortlists follow from.
 #[repr(transparent)]
 pub struct Changes(AtomicU64);
 
 impl Changes {
-    /// Nothing has changed yet.
+    /// A count of no change.
     #[cfg(CONFIG_RUST)]
     pub const fn new() -> Self {
         Self(AtomicU64::new(0))
     }
 
-    /// Nothing has changed yet.
+    /// A count of no change.
     #[cfg(not(CONFIG_RUST))]
     pub fn new() -> Self {
         Self(AtomicU64::new(0))
     }
 
-    /// How often.
+    /// The count.
     #[inline(always)]
     pub fn count(&self) -> u64 {
         self.0.load()
     }
 
-    /// How often, for whoever has loaded a stamp, which orders it.
+    /// The count, for a reader that has loaded a stamp, which orders this load.
     #[inline(always)]
     fn seen(&self) -> u64 {
         self.0.load_relaxed()
     }
 
-    /// Once more. Called after the change, which those see who see the count. Fully ordered. Any
-    /// context.
+    /// Counts a change. Called after the change; a reader that sees the count sees the change.
+    /// Fully ordered. Any context.
     pub fn add(&self) {
         self.0.add(1);
     }
@@ -84,26 +85,26 @@ impl Default for Changes {
     }
 }
 
-/// The changes that a shortlist follows from, and whether there have been others since.
+/// The counts that a shortlist was made of, which tell whether it is current.
 #[repr(C)]
 pub struct Stamp {
-    /// The sum of all changes before the shortlist was made, or was found to be as it would be
-    /// made. No shortlist is of 0.
+    /// The sum of all changes before the shortlist was made, or was found to be up to date. No
+    /// shortlist is of 0.
     of: AtomicU64,
     /// The changes of the head.
     changes: Changes,
     /// The changes of the head, and of the ports of its paths, before the shortlist was made. Under
     /// the lock.
     made_of: [AtomicU64; 2],
-    /// How many shortlists have been made. Under the lock.
+    /// The number of shortlists made so far. Under the lock.
     made: AtomicU32,
 }
 
-/// How often a shortlist is made again at once, because something changed while it was made.
+/// The most times to make a shortlist again at once, because something changed meanwhile.
 const TRIES: u32 = 3;
 
 impl Stamp {
-    /// Of a head that has no shortlist yet.
+    /// The stamp of a head that has no shortlist yet.
     pub fn new() -> Self {
         let changes = Changes::new();
 
@@ -116,7 +117,7 @@ impl Stamp {
         }
     }
 
-    /// The number of the shortlist that is there: another one once it has been made anew. Inside a
+    /// The number of the present shortlist, which changes when a reader makes it anew. Inside a
     /// read-side section in which the shortlist is current.
     pub fn number(&self) -> u32 {
         self.made.load()
@@ -152,7 +153,7 @@ impl Stamp {
         self.of.load() == self.sum(of_ports)
     }
 
-    /// Has `make` make the shortlist unless it is current, or would be made as it is. `of_own` is
+    /// Has `make` make the shortlist unless it is current, or would come out the same. `of_own` is
     /// the sum of the changes of the ports that the head's paths go through. Under the lock, inside
     /// a read-side section.
     pub fn renew(&self, of_ports: &Changes, of_own: impl Fn() -> u64, make: impl Fn()) {
@@ -163,7 +164,7 @@ impl Stamp {
             if self.of.load() == sum {
                 return;
             }
-            // Whoever counts a change for all ports has counted it for its own.
+            // A caller that counts a change for all ports has counted it for its own port before.
             let counts = [of_head, of_own()];
 
             if self.differs(counts) {
@@ -184,9 +185,9 @@ impl Default for Stamp {
 
 /// Changes the state of a path, and returns the old one. Any context.
 ///
-/// A bio that is submitted after this has returned finds a shortlist that knows of the change. So
-/// each caller counts. One that changes nothing cannot leave it to the one that did, who may not
-/// have counted yet.
+/// A bio that a user submits after this has returned finds a shortlist that knows of the change. So
+/// each caller counts. A caller that changes nothing cannot leave the count to the one that did,
+/// which may not have counted yet.
 pub fn change(
     state: &AtomicPathState,
     changes: &Changes,
@@ -198,10 +199,10 @@ pub fn change(
     old
 }
 
-/// Changes the state of a path like [`change`], for a caller that nobody waits for: it counts only
+/// Changes the state of a path like [`change`], for a caller for which nobody waits. It counts only
 /// a difference that it has made to a shortlist. Any context.
 ///
-/// A path that fails bio after bio would otherwise have the shortlist made anew for each.
+/// Otherwise readers would make the shortlist anew for each bio of a path that fails bio after bio.
 pub fn note(
     state: &AtomicPathState,
     changes: &Changes,
@@ -230,12 +231,12 @@ pub fn change_port(
     PortState::from_raw(old)
 }
 
-/// Where a head keeps its shortlist, as a read-side section sees it.
+/// A head's memory for its shortlist, as a read-side section sees it.
 pub trait Keeper<'a>: Copy {
     /// The type of a path.
     type Path: Path + 'a;
 
-    /// Whether the shortlist is current.
+    /// The stamp, which tells whether the shortlist is current.
     fn stamp(self) -> &'a Stamp;
 
     /// The changes of ports.
@@ -244,13 +245,13 @@ pub trait Keeper<'a>: Copy {
     /// Runs `f` under the shortlist's lock.
     fn with_lock<R>(self, f: impl FnOnce() -> R) -> R;
 
-    /// The same, if nobody else has the lock. Returns whether that was so.
+    /// Runs `f` likewise if the lock is free. Returns whether it was.
     fn try_with_lock(self, f: impl FnOnce()) -> bool;
 
     /// All paths of the head.
     fn paths(self) -> impl Iterator<Item = &'a Self::Path>;
 
-    /// How often the port of a path has changed.
+    /// The number of changes of a path's port.
     fn port_changes(path: &Self::Path) -> u64;
 
     /// Puts a path on a place of the shortlist. Under the lock. Returns whether there is room for
@@ -260,33 +261,33 @@ pub trait Keeper<'a>: Copy {
     /// Do bios that need no care go to a path?
     fn is_trusted(path: &Self::Path) -> bool;
 
-    /// Choices follow the policy that is set now. Under the lock.
+    /// Has choices follow the present policy. Under the lock.
     fn follow_policy(self);
 
-    /// No node remembers the nearest path. Under the lock.
+    /// Has no node remember its nearest path. Under the lock.
     fn forget(self);
 
-    /// So many paths are listed, not all of which are trusted. Under the lock.
+    /// Sets the length to `paths` paths, not all of which are trusted. Under the lock.
     fn set_careful(self, paths: usize);
 
-    /// So many paths are listed, all of which are trusted. Under the lock.
+    /// Sets the length to `paths` paths, all of which are trusted. Under the lock.
     fn set_len(self, paths: usize);
 
-    /// The paths on the shortlist, if all are trusted. Under the lock.
+    /// The paths on the shortlist, if the head trusts all. Under the lock.
     fn listed(self) -> impl Iterator<Item = &'a Self::Path>;
 
-    /// A path is the nearest to a node. Under the lock.
+    /// Remembers a path as the nearest to a node. Under the lock.
     fn remember(self, node: Node, path: &'a Self::Path);
 
     /// The path that is the nearest to a node, if that is known.
     fn remembered(self, node: Node) -> Option<&'a Self::Path>;
 }
 
-/// Sees to it that the shortlist is current. What belongs to it is loaded afterwards. Inside a
+/// Sees to it that the shortlist is current. The caller loads its parts afterwards. Inside a
 /// read-side section.
 ///
-/// The caller goes on with the keeper that it gets back, so that it need not keep its own over the
-/// call that seldom happens.
+/// The caller goes on with the keeper that it gets back, so it need not keep its own over the rare
+/// call.
 #[inline(always)]
 pub fn current<'a, K: Keeper<'a>>(keeper: K) -> K {
     if keeper.stamp().is_current(keeper.of_ports()) {
@@ -304,22 +305,22 @@ fn renewed<'a, K: Keeper<'a>>(keeper: K) -> K {
     if !is_made {
         keeper.with_lock(|| make(keeper));
     }
-    // Hidden, or the caller would see that it is its own, and keep that.
+    // Hidden, or the compiler would see that it is the caller's own, and keep that.
     black_box(keeper)
 }
 
-/// How often a CPU looks whether the one that has the lock has made the shortlist, before it waits
-/// for the lock itself.
+/// The number of times that a CPU looks for the shortlist of the lock's owner, before it waits for
+/// the lock itself.
 #[cfg(not(loom))]
 const LOOKS: u32 = 256;
 #[cfg(loom)]
 const LOOKS: u32 = 1;
 
-/// Somebody has the lock. Makes that one the shortlist current soon?
+/// Does the CPU that has the lock soon make the shortlist current?
 ///
 /// After a change all CPUs find the shortlist not current at the same time. One of them makes it,
 /// and the others go on together when they see it. If each took the lock to find that out, the last
-/// one would have to wait for all.
+/// one would wait for all.
 fn is_made_by_another<'a, K: Keeper<'a>>(keeper: K) -> bool {
     (0..LOOKS).any(|_| {
         spin_loop();
@@ -336,8 +337,8 @@ pub fn nearest_to<'a, K: Keeper<'a>>(keeper: K, node: impl Fn() -> Node) -> Opti
     }
 }
 
-/// Sees to it that the shortlist is current, and does something with it before anybody makes it
-/// anew. Inside a read-side section.
+/// Sees to it that the shortlist is current, and runs `then` before any CPU makes it anew. Inside a
+/// read-side section.
 pub fn renew<'a, K: Keeper<'a>, R>(keeper: K, then: impl FnOnce() -> R) -> R {
     keeper.with_lock(|| {
         make(keeper);
@@ -370,7 +371,8 @@ fn make<'a, K: Keeper<'a>>(keeper: K) {
     });
 }
 
-/// All paths are in their places: the shortlist has this many, all of which are trusted or not.
+/// Completes a shortlist whose `paths` paths are in their places; `is_trusted` says whether the
+/// head trusts all.
 fn complete<'a, K: Keeper<'a>>(keeper: K, paths: usize, is_trusted: bool) {
     let (len, careful) = match is_trusted {
         true => (paths, 0),
@@ -387,7 +389,7 @@ fn complete<'a, K: Keeper<'a>>(keeper: K, paths: usize, is_trusted: bool) {
 #[cold]
 #[inline(never)]
 pub fn elect<'a, K: Keeper<'a>>(keeper: K, node: impl Fn() -> Node) -> Option<&'a K::Path> {
-    // Found out again, so that nobody keeps it over a call that seldom happens.
+    // Found out again, so that no caller keeps it over the rare call.
     let node = node();
 
     renew(keeper, || {
@@ -398,7 +400,7 @@ pub fn elect<'a, K: Keeper<'a>>(keeper: K, node: impl Fn() -> Node) -> Option<&'
     })
 }
 
-/// Tells `put` of each path that belongs on a shortlist, in order.
+/// Calls `put` with each path that belongs on a shortlist, in order.
 pub fn usable<'a, P: Path + 'a, I: Iterator<Item = &'a P>>(
     paths: impl Fn() -> I,
     put: impl FnMut(&'a P),

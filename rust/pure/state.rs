@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The states of paths, ports and heads, and what follows from them.
+//! The states of paths, ports and heads, and the rules that follow from them.
 //!
-//! Each is one word, loaded once for a decision, so that a decision is always about a state that
-//! existed. Drivers and the engine change the words, everybody reads them; what they mean is said
-//! here and nowhere else.
+//! Each is one word, loaded once for a decision, so a decision is always about a state that
+//! existed. Drivers and the engine change the words, and all code may read them. Only this module
+//! gives them their meaning.
 //!
-//! A path is usable when no reason to disable it is set, its access state is one that I/O may use,
-//! and its port takes I/O.
+//! A path is usable when no reason to disable it is set, its access state allows I/O, and its port
+//! takes I/O.
 //!
 //! A head goes through its states in one direction, each transition under the head's mutex:
 //!
@@ -18,7 +18,7 @@
 //!
 //! - New: no disk has been added.
 //! - Live: the disk is there; a bio that finds no usable path may wait.
-//! - Dying: somebody has decided to remove the head. No path can be added, no bio waits any more.
+//! - Dying: the removal of the head is decided. It takes no new path, and no bio waits any more.
 //! - Dead: the disk is gone.
 
 use crate::pure::sync::AtomicU32;
@@ -27,18 +27,19 @@ use crate::pure::trust::{
     Trust, //
 };
 
-/// How good a path is for I/O, worst first.
+/// The access class of a path, worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Access {
-    /// Not to be used.
+    /// I/O does not use the path.
     Unusable,
-    /// To be used while no path is optimized.
+    /// I/O uses the path while no usable path is optimized.
     NonOptimized,
-    /// To be preferred.
+    /// I/O prefers the path.
     Optimized,
 }
 
-/// What the storage said of a path; the values are those of `enum mpath_access_state`.
+/// The access state that the storage reports for a path; the values are those of `enum
+/// mpath_access_state`.
 ///
 /// # Examples
 ///
@@ -46,7 +47,7 @@ pub enum Access {
 /// use libmultipath::prelude::*;
 ///
 /// assert_eq!(AccessState::from_raw(1), AccessState::NonOptimized);
-/// // What is unknown is not used for I/O.
+/// // I/O does not use a path in an unknown state.
 /// assert_eq!(AccessState::from_raw(77), AccessState::Other);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +62,7 @@ pub enum AccessState {
 }
 
 impl AccessState {
-    /// The state of a C value; what is unknown is not used for I/O.
+    /// The state of a C value; an unknown value does not allow I/O.
     #[inline]
     pub const fn from_raw(raw: u32) -> Self {
         match raw {
@@ -71,7 +72,7 @@ impl AccessState {
         }
     }
 
-    /// What people read.
+    /// The name for people.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Optimized => "optimized",
@@ -92,12 +93,12 @@ impl Reasons {
     pub const STATE_PENDING: Self = Self(1 << 1);
     /// Its capacity is not the head's.
     pub const CAPACITY: Self = Self(1 << 5);
-    /// It keeps failing bios, and is left alone: [`Trust::Resting`].
+    /// It keeps failing bios, and the head leaves it alone: [`Trust::Resting`].
     pub const FAILED: Self = Self(1 << 6);
-    /// It is being removed; never cleared.
+    /// The driver is removing it; never cleared.
     pub const REMOVING: Self = Self(1 << 7);
 
-    /// Each of them, and what people read.
+    /// Each reason, and its name for people.
     pub const EACH: [(Self, &'static str); 5] = [
         (Self::NOT_READY, "not-ready"),
         (Self::STATE_PENDING, "access-state-pending"),
@@ -109,18 +110,18 @@ impl Reasons {
     const ALL: u32 = 0xff;
     const OF_DRIVER: u32 = Self::NOT_READY.0 | Self::STATE_PENDING.0;
 
-    /// Are there others than a driver may give?
+    /// Does `raw` have bits that a driver may not set?
     pub const fn is_foreign(raw: u32) -> bool {
         raw & !Self::OF_DRIVER != 0
     }
 
-    /// The reasons that a driver may give; other bits are dropped.
+    /// The reasons in `raw` that a driver may give, without other bits.
     pub const fn of_driver(raw: u32) -> Self {
         Self(raw & Self::OF_DRIVER)
     }
 }
 
-/// A snapshot of a path's state: reasons to be disabled, and the access state.
+/// A snapshot of a path's state: the reasons not to use it, and the access state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PathState(u32);
 
@@ -129,7 +130,7 @@ impl PathState {
     const TRUST_SHIFT: u32 = 16;
     const TRUST: u32 = Trust::MASK << Self::TRUST_SHIFT;
 
-    /// A path that has just been added.
+    /// The state of a new path.
     pub const fn new() -> Self {
         Self(Reasons::NOT_READY.0 | (AccessState::Other as u32) << Self::ACCESS_SHIFT)
     }
@@ -139,7 +140,7 @@ impl PathState {
         self.0
     }
 
-    /// How good the path is, if its port takes I/O.
+    /// The path's access class, if its port takes I/O.
     #[inline(always)]
     pub const fn access(self) -> Access {
         const OPTIMIZED: u32 = (AccessState::Optimized as u32) << PathState::ACCESS_SHIFT;
@@ -152,8 +153,8 @@ impl PathState {
         }
     }
 
-    /// How good the path is through its port, which is not looked at for a path that is not usable
-    /// by itself.
+    /// The path's access class through its port. Does not look at the port of a path that is not
+    /// usable by itself.
     #[inline(always)]
     pub fn access_through(self, port: impl FnOnce() -> PortState) -> Access {
         let access = self.access();
@@ -174,38 +175,38 @@ impl PathState {
         self.0 & Reasons::REMOVING.0 != 0
     }
 
-    /// With these reasons set.
+    /// The state with these reasons set.
     pub const fn disabled(self, reasons: Reasons) -> Self {
         Self(self.0 | reasons.0)
     }
 
-    /// Without these reasons.
+    /// The state without these reasons.
     pub const fn enabled(self, reasons: Reasons) -> Self {
         Self(self.0 & !reasons.0)
     }
 
-    /// With another access state. The path is trusted again.
+    /// The state with another access state, and with trust in the path.
     pub const fn reaching(self, state: AccessState) -> Self {
         Self(self.0 & Reasons::ALL & !Reasons::FAILED.0 | (state as u32) << Self::ACCESS_SHIFT)
     }
 
-    /// Are there these reasons, or some of them?
+    /// Is any of these reasons set?
     pub const fn has(self, reasons: Reasons) -> bool {
         self.0 & reasons.0 != 0
     }
 
-    /// What the storage said of the path.
+    /// The access state that the storage reported.
     pub const fn access_state(self) -> AccessState {
         AccessState::from_raw(self.0 >> Self::ACCESS_SHIFT & 3)
     }
 
-    /// How far the path is trusted.
+    /// How far the head trusts the path.
     #[inline]
     pub const fn trust(self) -> Trust {
         Trust::from_raw(self.0 >> Self::TRUST_SHIFT & Trust::MASK)
     }
 
-    /// With another trust, from which [`Reasons::FAILED`] follows.
+    /// The state with another trust, from which [`Reasons::FAILED`] follows.
     const fn trusted(self, trust: Trust) -> Self {
         let failed = match trust {
             Trust::Resting { .. } => Reasons::FAILED.0,
@@ -219,42 +220,42 @@ impl PathState {
         )
     }
 
-    /// A bio that was sent so has failed.
+    /// The state after a bio, sent as `attempt` says, has failed.
     pub const fn failed(self, attempt: Attempt) -> Self {
         self.trusted(self.trust().failed(attempt))
     }
 
-    /// A bio that was watched has succeeded.
+    /// The state after a watched bio has succeeded.
     pub const fn succeeded(self) -> Self {
         self.trusted(self.trust().succeeded())
     }
 
-    /// A bio is sent to the path.
+    /// The state from when a bio is sent to the path.
     pub const fn taken(self) -> Self {
         self.trusted(self.trust().taken())
     }
 
-    /// The pause has ended.
+    /// The state from when the pause has ended.
     pub const fn rested(self) -> Self {
         self.trusted(self.trust().rested())
     }
 
-    /// The driver has looked at the path: it is trusted again.
+    /// The state after the driver has looked at the path: the head trusts it again.
     pub const fn restored(self) -> Self {
         self.trusted(Trust::Trusted)
     }
 
-    /// Does nobody look at how its bios end?
+    /// Does the head trust the path, and not watch how its bios end?
     pub const fn is_trusted(self) -> bool {
         self.0 & Self::TRUST == 0
     }
 
-    /// What a shortlist needs to know: how good the path is, and whether it is trusted.
+    /// The facts that a shortlist needs: the access class, and whether the head trusts the path.
     pub fn listing(self) -> (Access, bool) {
         (self.access(), self.is_trusted())
     }
 
-    /// Would the path be used if it had not failed? Then nobody but time will change it.
+    /// Would I/O use the path if it had not failed? Then only time will change it.
     pub fn is_meant_for_io(self) -> bool {
         self.restored().access() != Access::Unusable
     }
@@ -271,7 +272,7 @@ impl Default for PathState {
 pub struct AtomicPathState(AtomicU32);
 
 impl AtomicPathState {
-    /// Creates the word for a path that has just been added.
+    /// Creates the word of a new path.
     #[cfg(not(CONFIG_RUST))]
     pub fn new() -> Self {
         Self(AtomicU32::new(PathState::new().to_raw()))
@@ -296,16 +297,16 @@ impl Default for AtomicPathState {
     }
 }
 
-/// What a port can do; the values are those of `enum mpath_port_state`.
+/// The state of a port; the values are those of `enum mpath_port_state`.
 ///
 /// # Examples
 ///
 /// ```
 /// use libmultipath::prelude::*;
 ///
-/// // A controller that is being reset takes no I/O, which waits for it.
+/// // A controller in reset takes no I/O, and I/O waits for it.
 /// assert!(!PortState::Recovering.takes_io() && PortState::Recovering.is_worth_waiting_for());
-/// // One that is shut down takes I/O to the end, but nothing waits for it.
+/// // One in shutdown takes I/O to the end, but no I/O waits for it.
 /// assert!(PortState::Draining.takes_io() && !PortState::Draining.is_worth_waiting_for());
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -322,7 +323,7 @@ pub enum PortState {
 }
 
 impl PortState {
-    /// The state of a C value; what is unknown takes no I/O.
+    /// The state of a C value; a port of an unknown value takes no I/O.
     #[inline(always)]
     pub const fn from_raw(raw: u32) -> Self {
         match raw {
@@ -333,7 +334,7 @@ impl PortState {
         }
     }
 
-    /// May I/O be sent through it now?
+    /// May the head send I/O through it now?
     #[inline(always)]
     pub const fn takes_io(self) -> bool {
         matches!(self, Self::Live | Self::Draining)
@@ -345,7 +346,7 @@ impl PortState {
         matches!(self, Self::Live | Self::Recovering)
     }
 
-    /// What people read.
+    /// The name for people.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Dead => "dead",
@@ -356,7 +357,7 @@ impl PortState {
     }
 }
 
-/// Where a head is in its life.
+/// The state of a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u32)]
 pub enum HeadState {
@@ -364,14 +365,14 @@ pub enum HeadState {
     New = 0,
     /// The disk is there.
     Live = 1,
-    /// It has been decided to remove the head.
+    /// The removal of the head is decided.
     Dying = 2,
     /// The disk is gone.
     Dead = 3,
 }
 
 impl HeadState {
-    /// What people read.
+    /// The name for people.
     pub const fn name(self) -> &'static str {
         match self {
             Self::New => "new",
@@ -386,7 +387,7 @@ impl HeadState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadWord(u32);
 
-/// What becomes of a bio for which no path is usable.
+/// The fate of a bio for which no path is usable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WithoutPath {
     /// It waits.
@@ -418,7 +419,7 @@ impl HeadWord {
     }
 }
 
-/// A head's word. Written under the head's mutex only, read by everybody.
+/// A head's word. Written under the head's mutex only, read without it.
 #[repr(transparent)]
 pub struct AtomicHeadWord(AtomicU32);
 
@@ -453,7 +454,7 @@ impl AtomicHeadWord {
         true
     }
 
-    /// The disk could not be added: back from Live to New. Nothing else goes back.
+    /// Goes back from Live to New after the disk could not be added. Nothing else goes back.
     pub fn add_failed(&self) {
         if self.load().state() == HeadState::Live {
             self.0.update(|raw| raw & !HeadWord::STATE);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What becomes of a bio that finds no usable path.
+//! The fate of a bio that finds no usable path.
 //!
-//! The same look decides whether a bio is parked and, after it has been, whether it would be parked
-//! now: the two must not differ, or a bio could stay for ever.
+//! The same look decides whether to park a bio and, once it is parked, whether to park it still.
+//! The two must not differ, or a bio could stay for ever.
 
 use crate::pure::state::{
     HeadWord,
@@ -27,14 +27,14 @@ pub trait Submission {
     /// The state of a path now.
     fn state_of(path: &Self::Path) -> PathState;
 
-    /// What the port of a path can do now.
+    /// The state of a path's port now.
     fn port_of(path: &Self::Path) -> PortState;
 
-    /// The path that a bio would be sent to now.
+    /// The path to which the head would send a bio now.
     fn choose(&self) -> Option<&Self::Path>;
 }
 
-/// What becomes of a bio for which no path is usable.
+/// The fate of a bio for which no path is usable.
 pub fn without_path<S: Submission>(head: &S, is_nowait: bool) -> WithoutPath {
     let of_paths = head
         .paths()

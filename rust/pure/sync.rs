@@ -2,10 +2,10 @@
 
 //! The atomics of the pure code.
 //!
-//! The same policies, states and protocols run in the kernel, where an atomic access is one of the
-//! kernel's, and on the host, where it is `std`'s, or `loom`'s under `--cfg loom`, so that their
-//! interleavings can be tried. This module owns the words they are made of, and nothing in
-//! the pure code touches memory that threads share in any other way.
+//! The same policies, states and protocols run in the kernel, with the kernel's atomics, and on the
+//! host. There the atomics are those of `std`, or of `loom` under `--cfg loom`, which tries
+//! interleavings. This module owns the words that they are made of. The pure code touches memory
+//! that threads share in no other way.
 //!
 //! Orderings are those of the kernel's names: a plain load is `READ_ONCE()`, an update that
 //! returns the old value is fully ordered.
@@ -62,13 +62,13 @@ mod imp {
             Self(Atomic::new(value))
         }
 
-        /// `smp_load_acquire()`: what was done before the value was stored is seen.
+        /// `smp_load_acquire()`: the reader sees all accesses before the store of the value.
         #[inline(always)]
         pub fn load(&self) -> u64 {
             self.0.load(Acquire)
         }
 
-        /// `READ_ONCE()`: what was done before the value was stored may not be seen.
+        /// `READ_ONCE()`: the reader may miss accesses before the store of the value.
         #[inline(always)]
         pub fn load_relaxed(&self) -> u64 {
             self.0.load(Relaxed)
@@ -102,20 +102,20 @@ mod imp {
             Self(Atomic::new(value))
         }
 
-        /// `smp_load_acquire()`: what the pointer leads to is seen as it was published.
+        /// `smp_load_acquire()`: the reader sees the pointed-to memory as it was published.
         #[inline(always)]
         pub fn load(&self) -> *mut T {
             self.0.load(Acquire)
         }
 
-        /// `rcu_dereference()`: what the pointer leads to is seen as it was published, and nothing
-        /// else. The address dependency does that, at no cost.
+        /// `rcu_dereference()`: the reader sees the pointed-to memory as it was published; other
+        /// memory is not ordered. The address dependency does that, at no cost.
         #[inline(always)]
         pub fn dereference(&self) -> *mut T {
             self.0.load(Relaxed)
         }
 
-        /// `READ_ONCE()`: what the pointer leads to is not looked at.
+        /// `READ_ONCE()`: the caller does not follow the pointer.
         #[inline(always)]
         pub fn load_relaxed(&self) -> *mut T {
             self.0.load(Relaxed)
@@ -127,7 +127,7 @@ mod imp {
             self.0.store(value, Release)
         }
 
-        /// `WRITE_ONCE()`: what the pointer leads to has been published before.
+        /// `WRITE_ONCE()`: the pointed-to memory has been published before.
         #[inline]
         pub fn store_relaxed(&self, value: *mut T) {
             self.0.store(value, Relaxed)
@@ -164,7 +164,7 @@ mod imp {
             self.0.as_atomic().cmpxchg(old, new, Relaxed)
         }
 
-        /// `refcount_inc()`: one more, by somebody who has one.
+        /// `refcount_inc()`: one more, by a caller that has one.
         pub fn inc(&self) {
             self.0.inc();
         }
@@ -319,8 +319,8 @@ mod imp {
             self.0.load(Acquire)
         }
 
-        /// `rcu_dereference()`. C11 has no order by dependencies, so that this is more than the
-        /// kernel has.
+        /// `rcu_dereference()`. C11 has no order by dependencies, so this orders more than the
+        /// kernel's.
         pub fn dereference(&self) -> *mut T {
             self.0.load(Acquire)
         }
@@ -369,7 +369,7 @@ mod imp {
             self.0.compare_exchange(old, new, Relaxed, Relaxed)
         }
 
-        /// `refcount_inc()`: one more, by somebody who has one.
+        /// `refcount_inc()`: one more, by a caller that has one.
         pub fn inc(&self) {
             self.0.fetch_add(1, Relaxed);
         }
@@ -390,7 +390,7 @@ mod imp {
         atomic::fence(SeqCst);
     }
 
-    /// A value that a lock guards. loom fails when it is accessed without.
+    /// A value that a lock guards. Loom fails when a thread accesses it without the lock.
     pub struct Guarded<T>(UnsafeCell<T>);
 
     impl<T: Copy> Guarded<T> {
@@ -441,7 +441,7 @@ pub use imp::{
 };
 
 impl Refcount {
-    /// How many there are, for people who ask.
+    /// The number of references, for people who ask.
     pub fn count(&self) -> u32 {
         self.load().max(0) as u32
     }
@@ -461,7 +461,7 @@ impl Refcount {
 }
 
 impl AtomicU32 {
-    /// Replaces the word by what `f` makes of it, fully ordered, and returns the old one.
+    /// Replaces the word by the one that `f` makes of it, fully ordered, and returns the old one.
     #[inline]
     pub fn update(&self, f: impl Fn(u32) -> u32) -> u32 {
         let mut old = self.load();

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How far a path is trusted after it has failed a bio: an error costs its retry, and nothing else.
+//! Trust in a path that has failed a bio: an error costs its retry, and nothing else.
 //!
-//! One error says little: with one in a hundred the path is still the best that there is. A path
-//! that fails everything must not cost a CPU. So what follows an error depends on what follows it:
+//! One error says little: with one error in a hundred bios the path is still the best that there
+//! is. A path that fails everything must not cost a CPU. So the bios after an error decide:
 //!
 //! ```text
 //!                  a bio fails                 FAILURES watched bios fail
@@ -15,51 +15,50 @@
 //!              the probe succeeds, or the driver has looked at the path
 //! ```
 //!
-//! - Trusted: nobody looks at how its bios end, which is what makes them cheap.
-//! - Suspected: the path is used as before, in the access class that it has, but its bios are
-//!   watched. So no I/O moves to a worse path for one error, and the first bio that succeeds ends
-//!   the suspicion.
+//! - Trusted: the head does not watch how its bios end, which makes them cheap.
+//! - Suspected: the head uses the path as before, in its access class, but watches its bios. So no
+//!   I/O moves to a worse path for one error, and the first bio that succeeds ends the suspicion.
 //! - Resting: [`Trust::FAILURES`] watched bios have failed, and none has succeeded in between. The
-//!   path is left alone for 1 ms, then for twice as long each time, up to [`Trust::LONGEST_MSECS`].
-//! - Rested: one bio may try the path. Sending it begins the next pause, so that a probe that
-//!   never ends does not keep others from trying. That pause is longer already: a path that takes
-//!   its time to fail a probe, or never ends it, is tried no more often than one that fails it at
-//!   once.
+//!   head leaves the path alone for 1 ms, then for twice as long each time, up to
+//!   [`Trust::LONGEST_MSECS`].
+//! - Rested: one bio may try the path. Sending it begins the next pause, so a probe that never ends
+//!   does not keep others from trying. That pause is longer already. So a path that fails a probe
+//!   late, or never ends it, gets no more probes than one that fails it at once.
 //!
 //! All of it is in the path's state word, so every step is one atomic update.
 //!
 //! A bio that fails again and again is given up, too: see [`is_over`].
 
-/// How a bio was sent to a path.
+/// The way in which the head sent a bio to a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Attempt {
-    /// Nobody looks at how it ends.
+    /// The head does not watch how the bio ends.
     Plain,
-    /// It tells whether the path works.
+    /// The head watches the bio, which tells whether the path works.
     Watched,
-    /// It is the one that may try a path that has rested.
+    /// The bio is the one that may try a path that has rested.
     Probe,
 }
 
-/// How far a path is trusted.
+/// The trust of a head in a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trust {
-    /// It works, as far as is known.
+    /// The path works, as far as the head knows.
     Trusted,
-    /// It has failed a bio.
+    /// The path has failed a bio.
     Suspected {
-        /// So many watched bios have failed since, and none has succeeded.
+        /// The number of watched bios that have failed since; none has succeeded.
         failures: u8,
-        /// Has a bio been sent to find out more?
+        /// Has the head sent a bio to find out more?
         asked: bool,
     },
-    /// It is left alone.
+    /// The head leaves the path alone.
     Resting {
-        /// Which pause it is, the first being 0.
+        /// The number of the pause, 0 for the first.
         pause: u8,
     },
-    /// One bio may try it.
+    /// One bio may try the path.
     Rested {
         /// The pause that has ended.
         pause: u8,
@@ -67,16 +66,16 @@ pub enum Trust {
 }
 
 impl Trust {
-    /// So many watched bios in a row fail before a path is left alone.
+    /// The number of watched bios that fail in a row before the head leaves a path alone.
     ///
     /// Where each bio fails with probability `p`, one in `p.powi(-1 - FAILURES)` begins a pause:
     /// with 10 % one in ten million, which 60,000 bios a second reach in about three minutes. A
-    /// path that fails everything gets that many bios, once, before it is left alone.
+    /// path that fails everything gets that many bios, once, before the head leaves it alone.
     pub const FAILURES: u8 = 6;
-    /// The last pause; from here on they do not grow.
+    /// The number of the last pause; later ones do not grow.
     pub const LAST_PAUSE: u8 = 7;
-    /// How long a path is left alone at most. Short against any timeout of storage, long against
-    /// what a bio takes.
+    /// The longest pause in ms. It is short against any timeout of storage, and long against the
+    /// time of a bio.
     pub const LONGEST_MSECS: u32 = 100;
 
     const COUNT: u32 = 0xf;
@@ -89,7 +88,7 @@ impl Trust {
     /// All bits of [`Trust::to_raw`].
     pub const MASK: u32 = Self::COUNT | Self::KIND | Self::ASKED;
 
-    /// As bits; 0 is trusted.
+    /// The trust as bits; 0 is trusted.
     pub const fn to_raw(self) -> u32 {
         match self {
             Self::Trusted => 0,
@@ -101,7 +100,7 @@ impl Trust {
         }
     }
 
-    /// What [`Trust::to_raw`] returned.
+    /// The trust of bits that [`Trust::to_raw`] returned.
     pub const fn from_raw(raw: u32) -> Self {
         let count = (raw & Self::COUNT) as u8;
 
@@ -116,7 +115,7 @@ impl Trust {
         }
     }
 
-    /// A bio that was sent so has failed.
+    /// The trust after a bio, sent as `attempt` says, has failed.
     pub const fn failed(self, attempt: Attempt) -> Self {
         match (self, attempt) {
             (Self::Trusted, _) => Self::Suspected {
@@ -133,18 +132,18 @@ impl Trust {
                     Self::Resting { pause: 0 }
                 }
             }
-            // Bios that were on their way when the pause began say nothing new. A probe began a
-            // longer pause when it was sent.
+            // Bios that were on their way when the pause began say nothing new. Sending a probe has
+            // begun a longer pause.
             (same, _) => same,
         }
     }
 
-    /// A bio that was watched has succeeded, or has failed for a reason of its own.
+    /// The trust after a watched bio has succeeded, or has failed for a reason of its own.
     pub const fn succeeded(self) -> Self {
         Self::Trusted
     }
 
-    /// A bio is sent to the path.
+    /// The trust from when a bio is sent to the path.
     pub const fn taken(self) -> Self {
         match self {
             Self::Suspected { failures, .. } => Self::Suspected {
@@ -162,8 +161,8 @@ impl Trust {
         }
     }
 
-    /// How a bio is sent that has found this, and made it [`Trust::taken`]; `None` where it must
-    /// not be sent.
+    /// How the head sends a bio that has found this trust, and made it [`Trust::taken`]; `None`
+    /// where it must not send the bio.
     pub const fn attempt(self) -> Option<Attempt> {
         match self {
             Self::Trusted => Some(Attempt::Plain),
@@ -181,7 +180,7 @@ impl Trust {
         )
     }
 
-    /// The pause has ended.
+    /// The trust from when the pause has ended.
     pub const fn rested(self) -> Self {
         match self {
             Self::Resting { pause } => Self::Rested { pause },
@@ -189,12 +188,12 @@ impl Trust {
         }
     }
 
-    /// Which of them it is, 0 for trusted, in the order in which they come.
+    /// The number of the variant in the order of their declaration, 0 for trusted.
     pub const fn kind(self) -> u32 {
         (self.to_raw() & Self::KIND) >> 4
     }
 
-    /// What people read.
+    /// The name for people.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Trusted => "trusted",
@@ -204,7 +203,7 @@ impl Trust {
         }
     }
 
-    /// For how long the path is left alone, if it is.
+    /// The length in ms of the pause in which the head leaves the path alone, if it does.
     pub const fn pause_msecs(self) -> Option<u32> {
         match self {
             Self::Resting { pause } => Some(pause_msecs(pause as u32)),
@@ -213,13 +212,13 @@ impl Trust {
     }
 }
 
-// Both are counted in the same bits.
+// The same bits count both.
 const _: () = {
     assert!(Trust::FAILURES as u32 <= Trust::COUNT);
     assert!(Trust::LAST_PAUSE as u32 <= Trust::COUNT);
 };
 
-/// How long a pause is.
+/// The length of a pause in ms.
 const fn pause_msecs(pause: u32) -> u32 {
     if pause >= Trust::LAST_PAUSE as u32 {
         Trust::LONGEST_MSECS
@@ -228,9 +227,9 @@ const fn pause_msecs(pause: u32) -> u32 {
     }
 }
 
-/// How often a bio may fail for each path that there is, if the driver does not say otherwise:
+/// The most failures of a bio for each path of its head, if the driver does not say otherwise:
 /// `MPATH_MAX_FAILOVERS`. With the pauses above, a bio that every path fails ends after some
-/// seconds, and has been tried in each of them.
+/// seconds, with tries in each second.
 pub const MAX_FAILOVERS: u32 = 32;
 
 /// Has a bio failed so often that it ends? `limit` is for each path, 0 for [`MAX_FAILOVERS`].
@@ -240,11 +239,12 @@ pub const fn is_over(failures: u32, limit: u32, paths: usize) -> bool {
     failures as usize >= limit.saturating_mul(if paths == 0 { 1 } else { paths })
 }
 
-/// Up to so many failures a bio is tried again at once: one that is alone can make a path rest.
+/// The number of failures up to which the head tries a bio again at once: a single bio can make a
+/// path rest.
 const AT_ONCE: u32 = 1 + Trust::FAILURES as u32;
 
-/// How many milliseconds after its last failure a bio is tried again; 0 is at once. A bio that
-/// fails while others succeed on the same path would otherwise be tried in a loop.
+/// The ms from the last failure of a bio until the head tries it again; 0 is at once. Otherwise it
+/// would try a bio in a loop that fails while others succeed on the same path.
 pub const fn retry_msecs(failures: u32) -> u32 {
     if failures <= AT_ONCE {
         0
@@ -253,8 +253,8 @@ pub const fn retry_msecs(failures: u32) -> u32 {
     }
 }
 
-/// Does a bio with so many failures go to another path than the one that has failed it last, of
-/// whatever access class, if there is one?
+/// Does a bio with so many failures go to another path than the one that failed it last, of any
+/// access class, if there is one?
 pub const fn goes_elsewhere(failures: u32) -> bool {
     failures > 1
 }

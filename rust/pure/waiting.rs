@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Who ends a wait: the one table of path reasons, port states and head states.
+//! The one table of the actors that end a wait, by path reasons, port states and head states.
 //!
-//! A bio waits only for what somebody will end. [`of_path`] says for each path who makes it usable
-//! again, or that nobody will; a bio for which no path is usable waits when there is somebody, and
-//! fails otherwise ([`of_head`]). Whoever it is kicks the head when he is done.
+//! A bio waits only if an actor will end its wait. [`of_path`] names for each path the actor that
+//! makes it usable again, or none. A bio for which no path is usable waits when there is such an
+//! actor, and fails otherwise ([`of_head`]). The actor kicks the head when it is done.
 
 use crate::pure::state::{
     AccessState,
@@ -15,10 +15,10 @@ use crate::pure::state::{
     Reasons, //
 };
 
-/// Who ends a wait.
+/// The actor that ends a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ender {
-    /// The path is usable: the requeue work, which has been kicked, sends what waits there.
+    /// The path is usable: the requeue worker, which has been kicked, sends the parked bios there.
     Requeue,
     /// The driver, when the port has recovered, or is given up: `mpath_port_set_state()` and
     /// `mpath_kick_requeue()`.
@@ -42,7 +42,7 @@ pub enum Ender {
 }
 
 impl Ender {
-    /// In a few words.
+    /// The actor in a few words.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Requeue => "requeue work",
@@ -58,10 +58,11 @@ impl Ender {
     }
 }
 
-/// Who makes a path usable; `None` when nobody will.
+/// The actor that makes a path usable; `None` when there is none.
 pub fn of_path(state: PathState, port: PortState) -> Option<Ender> {
     if !port.is_worth_waiting_for() {
-        // It takes no I/O any more, or does and is about to go: then it is used while it is there.
+        // The port takes no I/O any more, or does and is about to go: then I/O uses it while it is
+        // there.
         return None;
     }
     if state.is_removing() {
@@ -88,8 +89,8 @@ pub fn of_path(state: PathState, port: PortState) -> Option<Ender> {
     Some(Ender::Requeue)
 }
 
-/// Says who ends the wait of a bio on a head for whose paths [`of_path`] says `of_paths`; `None`
-/// when it must not wait.
+/// The actor that ends the wait of a bio on a head for whose paths [`of_path`] says `of_paths`;
+/// `None` when the bio must not wait.
 pub fn of_head(word: HeadWord, mut of_paths: impl Iterator<Item = Option<Ender>>) -> Option<Ender> {
     if word.state() != HeadState::Live {
         return None;

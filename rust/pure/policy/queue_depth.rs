@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `queue-depth`: the path with the least to do.
+//! `queue-depth`: the path whose port has the fewest requests in flight.
 
 use super::{
     place,
@@ -11,24 +11,24 @@ use super::{
 use crate::pure::nodes::Node;
 
 /// The path whose port has the fewest requests in flight, as far as this CPU knows, among those
-/// that are looked at.
+/// that it looks at.
 ///
-/// Of up to [`QueueDepth::FEW`] paths all are looked at. Of more it is the one on which a request
-/// of this CPU has just ended, and [`QueueDepth::LOOKS`] others, which this CPU takes in turn, one
-/// from either end. Where a request has ended is where one fewer is in flight than before, so as
-/// long as the paths are evenly loaded, that is the least there is; the others even them out when
-/// they are not.
+/// Of up to [`QueueDepth::FEW`] paths the CPU looks at all. Of more it looks at the one on which a
+/// request of this CPU has just ended, and at [`QueueDepth::LOOKS`] others. It takes these in turn,
+/// one from either end. A path on which a request has just ended has one fewer in flight than
+/// before. As long as the load is even, that is the least there is; when it is not, the other two
+/// even it out.
 ///
 /// Of a few paths that are equally busy, or idle, a CPU takes the same one each time: the first
 /// from the place that is its own. Other CPUs hear of its choices only when they look (see
-/// [`depth`](crate::pure::depth)), so what they know is right as long as its choices stay. And CPUs
+/// [`depth`](crate::pure::depth)), so their estimates are right as long as its choices stay. CPUs
 /// have different places, so they do not meet on one path before they have heard of each other.
 pub struct QueueDepth;
 
 impl QueueDepth {
-    /// Up to how many paths all are looked at.
+    /// The most paths of which the CPU looks at all.
     pub const FEW: usize = 4;
-    /// How many of more paths are looked at in turn.
+    /// The number of paths that the CPU looks at in turn where there are more.
     pub const LOOKS: usize = 2;
 }
 
@@ -46,8 +46,8 @@ impl Policy for QueueDepth {
         if last > 1 {
             return Self::choose_of_several(candidates, len);
         }
-        // One path or two, as most heads have, without what a loop takes. One is compared with
-        // itself, which costs less than to see that there is no other.
+        // One path or two, as most heads have, without the cost of a loop. A single path is
+        // compared with itself, which costs less than to see that there is no other.
         let place = candidates.turn() & last;
         let path = candidates.at(place)?;
         let depth = path.depth();

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::pure::nodes::Node;
 
-/// The path after the one that was chosen last on this CPU, in the order in which paths were added.
+/// The path after the one that this CPU chose last, in the order in which the driver added paths.
 pub struct RoundRobin;
 
 impl Policy for RoundRobin {
