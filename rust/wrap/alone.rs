@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One at a time, for what is static: a mutex would have to be initialised before it is used, and
-//! where the library is built in, drivers may come before its initialisation.
+//! Mutual exclusion for statics. A mutex needs its initialisation before use, and where the library
+//! is built in, drivers may come before that.
 
 use kernel::sync::atomic::{
     Acquire,
@@ -11,16 +11,16 @@ use kernel::sync::atomic::{
 use kernel::time::delay::fsleep;
 use kernel::time::Delta;
 
-/// What lets one in at a time. For what is rare and short.
+/// A lock that lets one caller in at a time. For sections that are rare and short.
 pub(crate) struct Alone(Atomic<bool>);
 
 impl Alone {
-    /// Nobody is in.
+    /// A lock that nobody holds.
     pub(crate) const fn new() -> Self {
         Self(Atomic::new(false))
     }
 
-    /// Does something while nobody else does. Sleeps.
+    /// Runs `f` while no other caller runs one. Sleeps.
     pub(crate) fn run<R>(&self, f: impl FnOnce() -> R) -> R {
         while self.0.cmpxchg(false, true, Acquire).is_err() {
             fsleep(Delta::from_micros(100));

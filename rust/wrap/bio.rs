@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A bio that we own: it is submitted, parked or ended, exactly once.
+//! A bio that we own, and submit, park or end exactly once.
 //!
 //! C headers: [`include/linux/bio.h`](srctree/include/linux/bio.h),
 //! [`include/linux/blkdev.h`](srctree/include/linux/blkdev.h)
@@ -22,7 +22,7 @@ use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 use kernel::prelude::*;
 
-/// How a bio ends when it was not carried out.
+/// The reason for which a bio ends without having been carried out.
 ///
 /// # Examples
 ///
@@ -52,7 +52,7 @@ use kernel::prelude::*;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Failure {
-    /// `BLK_STS_NOTSUPP`: it cannot be done.
+    /// `BLK_STS_NOTSUPP`: the storage cannot do it.
     NotSupported = 1,
     /// `BLK_STS_TIMEOUT`: it took too long.
     Timeout = 2,
@@ -60,7 +60,7 @@ pub enum Failure {
     NoSpace = 3,
     /// `BLK_STS_TARGET`: the storage is broken in a way that no path mends.
     Target = 5,
-    /// `BLK_STS_MEDIUM`: what is stored cannot be read.
+    /// `BLK_STS_MEDIUM`: the storage cannot read its data.
     Medium = 7,
     /// `BLK_STS_RESOURCE`: there is no memory for it.
     Resource = 9,
@@ -74,11 +74,11 @@ pub enum Failure {
 
 /// A bio that has not been completed.
 ///
-/// Dropping it ends it with an I/O error, so that none can be lost.
+/// Dropping it ends it with an I/O error, so no bio can be lost.
 ///
 /// # Invariants
 ///
-/// `0` points to a valid bio that is ours until it is submitted or ended.
+/// `0` points to a valid bio that is ours until we submit or end it.
 pub(crate) struct Bio(NonNull<bindings::bio>);
 
 impl Bio {
@@ -121,16 +121,16 @@ impl Bio {
         ManuallyDrop::new(self).0.as_ptr()
     }
 
-    /// What the limits of the bio's disk allow in one piece; the rest has been submitted again.
-    /// `None` when the bio failed and has been ended.
+    /// The piece of the bio that its disk's limits allow; the block layer has submitted the rest
+    /// again. `None` when the bio failed and has ended.
     #[inline]
     pub(crate) fn split_to_limits(self) -> Option<Self> {
-        // SAFETY: By the type invariant; what comes back is ours, or null.
+        // SAFETY: By the type invariant; the bio that comes back is ours, or null.
         NonNull::new(unsafe { bindings::bio_split_to_limits(self.into_raw()) }).map(Self)
     }
 
-    /// The same for a bio that [`Bio::is_ordinary`]. Most bios are spared the call that finds out
-    /// what there is to split.
+    /// The same for a bio that [`Bio::is_ordinary`]. Saves most bios the call that looks for parts
+    /// to split off.
     #[inline(always)]
     pub(crate) fn split_ordinary(self) -> Option<Self> {
         // SAFETY: By the type invariant; the bio is in its disk's queue, which has the limits.
@@ -143,7 +143,7 @@ impl Bio {
         }
     }
 
-    /// Can a read or a write be seen to be within all limits at a glance?
+    /// Does a glance show that a read or a write is within all limits?
     #[inline(always)]
     pub(crate) fn fits(&self, limits: &bindings::queue_limits) -> bool {
         let bio = self.0.as_ptr();
@@ -158,8 +158,8 @@ impl Bio {
             let segment = (*bio).bi_io_vec.add(iter.bi_idx as usize);
             let (begin, len) = ((*segment).bv_offset, (*segment).bv_len);
 
-            // A bio without data may have segments that nobody has filled in. Whatever they say,
-            // nothing is split off it.
+            // A bio without data may have segments that nobody has filled in. The block layer
+            // splits nothing off it, so their contents do not matter.
             if iter.bi_size <= len.wrapping_sub(bvec_offset(&iter))
                 && begin.wrapping_add(len) <= limits.max_fast_segment_size
             {
@@ -172,7 +172,8 @@ impl Bio {
     /// The same for a bio of whole pages.
     ///
     /// Each of its segments counts as two, since it may lie across a boundary of
-    /// `seg_boundary_mask` once. What is too long is cut where a physical block ends.
+    /// `seg_boundary_mask` once. The block layer cuts a bio that is too long where a physical block
+    /// ends.
     ///
     /// # Safety
     ///
@@ -209,8 +210,8 @@ impl Bio {
         }
     }
 
-    /// Is it a read or a write that asks for nothing but to be sent to a path: for no flush, not to
-    /// be polled for, and not again?
+    /// Is it a read or a write that needs no care: that asks for no flush, is not polled, and was
+    /// not sent before?
     #[inline(always)]
     pub(crate) fn is_ordinary(&self) -> bool {
         // One test for all of it, since every bio pays for it.
@@ -232,8 +233,7 @@ impl Bio {
         unsafe { (*self.0.as_ptr()).bi_opf & Self::OP }
     }
 
-    /// Does it ask for what a path carries out by a request without a bio, or would lose the flags
-    /// of?
+    /// Does it have flags that `path` carries out by a request without a bio, or would lose?
     pub(crate) fn asks_to_flush(&self, path: &Abilities) -> bool {
         // SAFETY: By the type invariant.
         let opf = unsafe { (*self.0.as_ptr()).bi_opf };
@@ -241,8 +241,8 @@ impl Bio {
         opf & Self::PREFLUSH != 0 || opf & Self::FUA != 0 && !path.writes_through
     }
 
-    /// A path has no use for the flags that ask for a flush. Returns whether there is nothing else
-    /// to do.
+    /// Takes away the flags that ask for a flush, for a path that has no use for them. Returns
+    /// whether there is nothing else to do.
     pub(super) fn strip_flush(&mut self) -> bool {
         const FLUSH: u32 = Bio::PREFLUSH | Bio::FUA;
         let bio = self.0.as_ptr();
@@ -256,7 +256,7 @@ impl Bio {
         }
     }
 
-    /// Does a bio ask for a flush, or to be written through?
+    /// Does a bio ask for a flush, or for a write through the cache?
     ///
     /// # Safety
     ///
@@ -266,22 +266,22 @@ impl Bio {
         unsafe { (*bio).bi_opf & (Self::PREFLUSH | Self::FUA) != 0 }
     }
 
-    /// Advances a bio over the part of it that a clone of it has carried out, if that is known.
+    /// Advances a bio over the part of it that its clone has carried out, if that is known.
     ///
-    /// A bio that asks for a flush, or is to be written at once, is done again as a whole. So is
-    /// one whose clone the block layer has split: that has been advanced over parts that may have
-    /// failed.
+    /// It leaves a bio whole that asks for a flush, or to be written through the cache, or not to
+    /// be torn. So it does when the block layer has split the clone, which it has advanced over
+    /// parts that may have failed.
     ///
     /// # Safety
     ///
-    /// Both are valid, nobody else uses them, and the clone has ended.
+    /// Both are valid, only the caller uses them, and the clone has ended.
     pub(super) unsafe fn advance_as(bio: *mut bindings::bio, clone: *mut bindings::bio) {
         const WHOLE: u32 = Bio::PREFLUSH | Bio::FUA | Bio::ATOMIC;
 
-        // SAFETY: By this function's contract. A bio is advanced by less than is left of it.
+        // SAFETY: By this function's contract. The advance is less than the rest of the bio.
         unsafe {
             let (size, left) = ((*bio).bi_iter.bi_size, (*clone).bi_iter.bi_size);
-            // Only what others are chained to is counted down to nothing.
+            // Only the count of a bio with others chained to it goes down to 0.
             let was_split = (*clone).__bi_remaining.counter == 0;
 
             if (*bio).bi_opf & WHOLE == 0 && !was_split && 0 < left && left < size {
@@ -290,13 +290,14 @@ impl Bio {
         }
     }
 
-    /// Is it to be polled for?
+    /// Does its submitter poll for it?
     pub(crate) fn is_polled(&self) -> bool {
         // SAFETY: By the type invariant.
         unsafe { (*self.0.as_ptr()).bi_opf & Self::POLLED != 0 }
     }
 
-    /// Has it completed by an interrupt. Who polls for it finds nothing to poll, until it is done.
+    /// Has it completed by an interrupt. A task that polls for it finds nothing to poll until it is
+    /// done.
     pub(crate) fn do_not_poll(&mut self) {
         let bio = self.0.as_ptr();
 
@@ -309,7 +310,7 @@ impl Bio {
         }
     }
 
-    /// It is not in its submitter's hands any more, who must not wait.
+    /// Lets it wait: only its submitter must not, and has gone on.
     pub(crate) fn may_wait(&mut self) {
         // SAFETY: By the type invariant.
         unsafe { (*self.0.as_ptr()).bi_opf &= !Self::NOWAIT }
@@ -321,10 +322,10 @@ impl Bio {
         unsafe { (*self.0.as_ptr()).bi_status }
     }
 
-    /// Does it change what is stored, so that it matters when it is carried out? What only asks for
-    /// a flush does not.
+    /// Does it change stored data, so that the time when it is carried out matters? A bio that only
+    /// asks for a flush does not.
     pub(crate) fn changes_data(&self) -> bool {
-        /// What the block layer takes for the direction of an operation.
+        /// The bit that the block layer takes for the direction of an operation.
         const OUT: u32 = 1;
         let bio = self.0.as_ptr();
 
@@ -341,22 +342,22 @@ impl Bio {
         unsafe { (*self.0.as_ptr()).bi_opf & Self::NOWAIT != 0 }
     }
 
-    /// `bio_set_dev()` for another disk than the bio's, and whether the check against its end has
-    /// been done: then the disk that it had is there.
+    /// `bio_set_dev()` for another disk than the bio's. Also sets whether the block layer has
+    /// checked the bio against the disk's end; if so, the disk that it had is still there.
     #[inline(always)]
     fn set_dev(&mut self, part0: *mut bindings::block_device, is_remapped: bool) {
         let bio = self.0.as_ptr();
         let remapped = if is_remapped { Self::REMAPPED } else { 0 };
 
-        // SAFETY: By the type invariant; `part0` lives as long as the disk, which those who send
-        // bios to it keep.
+        // SAFETY: By the type invariant; `part0` lives as long as the disk, which senders of bios
+        // keep.
         unsafe {
             let had = (*bio).bi_bdev;
 
             (*bio).bi_flags = (*bio).bi_flags & !(Self::REMAPPED | Self::BPS_THROTTLED) | remapped;
             (*bio).bi_bdev = part0;
-            // A bio that has been submitted to one disk is associated already. Null is the root
-            // cgroup, which most bios are in: the disk that they had knows that without a call.
+            // A bio that has been submitted to one disk has a cgroup already. Null is the root
+            // cgroup, which most bios are in: their old disk knows that without a call.
             #[cfg(CONFIG_BLK_CGROUP)]
             bindings::bio_associate_blkg_from_css(
                 bio,
@@ -368,8 +369,8 @@ impl Bio {
         }
     }
 
-    /// Turns a bio of the disk of `head` into one of a path's: to its block device, marked as ours,
-    /// and with the check against the end of the device done.
+    /// Turns a bio of the disk of `head` into one of a path's. Sets its block device, marks it as
+    /// ours, and says that it has been checked against the end of the device.
     #[cfg(not(CONFIG_LIBMULTIPATH_ONE_PASS))]
     #[inline(always)]
     pub(crate) fn remap(
@@ -380,19 +381,19 @@ impl Bio {
         let bio = self.0.as_ptr();
 
         self.set_dev(path, true);
-        // SAFETY: By the type invariant: a bio that is not completed is for a disk that is there,
-        // and so is its head.
+        // SAFETY: By the type invariant. The disk of a bio that has not completed is there, and so
+        // is its head.
         unsafe {
             (*bio).bi_opf |= Self::DRIVER;
             bindings::mpath_helper_trace_bio_remap(bio, head);
         }
     }
 
-    /// Takes the bio back to the head's disk after it failed on a path, as if it had never been
-    /// submitted, but for being [`Bio::is_back`]. From here on it may wait, and is not polled for.
+    /// Takes the bio back to the head's disk after it failed on a path, as if nobody had submitted
+    /// it yet, except that it [`Bio::is_back`]. From here on it may wait, and is not polled.
     ///
-    /// The status of a bio that others are chained to is theirs as well: it may be the error of
-    /// one that has ended, which must not get lost.
+    /// The status of a bio is also that of the bios chained to it: it may be the error of one that
+    /// has ended, which must not get lost.
     pub(crate) fn take_back(&mut self, head: &Disk) {
         let bio = self.0.as_ptr();
 
@@ -406,9 +407,9 @@ impl Bio {
         }
     }
 
-    /// Prepares the bio for waiting: when it is submitted again, it is compared with the end of the
-    /// head's disk again, which may have changed, and is not polled for. A bio of a partition has
-    /// become one of the whole disk when it was submitted.
+    /// Prepares the bio for waiting. On the next submission the block layer checks it against the
+    /// end of the head's disk again, which may have changed, and nobody polls for it. A bio of a
+    /// partition became one of the whole disk on its first submission.
     pub(crate) fn wait_for(&mut self, head: &Disk) {
         self.set_dev(head.part0(), false);
         self.do_not_poll();
@@ -417,7 +418,7 @@ impl Bio {
     /// Submits the bio to the disk that it is set to.
     #[inline(always)]
     pub(crate) fn submit(self) {
-        // SAFETY: By the type invariant; it is the block layer's from here on.
+        // SAFETY: By the type invariant; the bio is the block layer's from here on.
         unsafe { bindings::submit_bio_noacct(self.into_raw()) }
     }
 
@@ -428,7 +429,7 @@ impl Bio {
         unsafe { bindings::bio_endio(self.into_raw()) }
     }
 
-    /// Ends the bio, with the status that comes nearest to `result`.
+    /// Ends the bio with the status that comes nearest to `result`.
     #[inline]
     pub(crate) fn end_with(self, result: Result) {
         let bio = self.into_raw();
@@ -480,8 +481,8 @@ pub(crate) struct Bios(Chain<bindings::bio>);
 ///
 /// # Invariants
 ///
-/// The list is valid, and so are its bios. Those that came to a path through its head have not been
-/// completed and are the caller's to give up.
+/// The list is valid, and so are its bios. Those that came to a path through its head have not
+/// completed, and are the caller's to give up.
 pub(crate) struct Returned(NonNull<bindings::bio_list>);
 
 impl Returned {
@@ -496,8 +497,8 @@ impl Returned {
         Self(unsafe { NonNull::new_unchecked(list) })
     }
 
-    /// Did a bio come to `path` through the head? One that did has been marked, and is a bio of the
-    /// path's disk until it is taken back.
+    /// Did a bio come to `path` through the head? One that did has the mark, and is a bio of the
+    /// path's disk until the head takes it back.
     ///
     /// # Safety
     ///
@@ -543,7 +544,7 @@ impl Returned {
         }
     }
 
-    /// Is no bio in the list?
+    /// Is the list empty?
     pub(crate) fn is_empty(&self) -> bool {
         // SAFETY: By the type invariant.
         unsafe { self.0.as_ref() }.head.is_null()
@@ -554,19 +555,19 @@ impl Iterator for Bios {
     type Item = Bio;
 
     fn next(&mut self) -> Option<Bio> {
-        // SAFETY: The chain owned the bio, and now we do.
+        // SAFETY: The chain owned the bio; now we own it.
         self.0.next().map(|bio| unsafe { Bio::from_raw(bio) })
     }
 }
 
 impl Drop for Bios {
     fn drop(&mut self) {
-        // Each ends as a bio that is dropped does.
+        // Dropping a bio ends it.
         self.for_each(drop);
     }
 }
 
-/// Where bios wait.
+/// A lot in which bios wait.
 pub(crate) struct BioLot(ParkingLot<bindings::bio>);
 
 impl BioLot {
@@ -593,14 +594,14 @@ impl BioLot {
 }
 
 impl Bio {
-    /// Waits in `head`'s lot, by the protocol that forgets none.
+    /// Parks the bio in the lot of `head`, by the protocol that leaves none there for ever.
     pub(crate) fn park(self, head: &impl Waiting<Item = bindings::bio>) {
         // SAFETY: A valid bio that is ours to give up.
         unsafe { park(head, self.into_raw()) }
     }
 }
 
-// SAFETY: Both access `bi_next`, which is for the owner's use.
+// SAFETY: Both functions access `bi_next`, which is for the owner's use.
 unsafe impl Parkable for bindings::bio {
     unsafe fn next(this: *mut Self) -> *mut Self {
         // SAFETY: By the caller's contract.

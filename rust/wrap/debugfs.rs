@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Files in debugfs that keep the library loaded for as long as somebody has them open.
+//! Files in debugfs that keep the library loaded for as long as a user has them open.
 //!
-//! Those of the kernel crate have no owner: whoever closes one after the module that made it has
-//! been unloaded calls what is not there any more.
+//! Files of the kernel crate have no owner: closing one after the unloading of its module calls
+//! code that is gone.
 //!
 //! C header: [`include/linux/debugfs.h`](srctree/include/linux/debugfs.h)
 
@@ -25,12 +25,12 @@ use kernel::sync::atomic::{
     Relaxed, //
 };
 
-/// A directory or a file, or nothing: there is none without debugfs, or without memory for it.
+/// A directory or a file, or nothing, without debugfs or without memory for it.
 #[repr(transparent)]
 pub(crate) struct Entry(Atomic<*mut bindings::dentry>);
 
 impl Entry {
-    /// Nothing.
+    /// An entry that has not been made.
     pub(crate) const fn new() -> Self {
         Self(Atomic::new(null_mut()))
     }
@@ -40,7 +40,7 @@ impl Entry {
         !self.0.load(Relaxed).is_null()
     }
 
-    /// Makes it a directory at the root, by whoever alone has it. Sleeps.
+    /// Makes it a directory at the root. Only one caller has the entry then. Sleeps.
     pub(crate) fn make_directory(&self, name: &CStr) {
         #[cfg(CONFIG_DEBUG_FS)]
         // SAFETY: The name is a string.
@@ -52,7 +52,7 @@ impl Entry {
         let _ = name;
     }
 
-    /// Makes it a file that shows `shown`, by whoever alone has it. Sleeps.
+    /// Makes it a file that shows `shown`. Only one caller has the entry then. Sleeps.
     ///
     /// # Safety
     ///
@@ -64,8 +64,8 @@ impl Entry {
         shown: &T,
     ) {
         #[cfg(CONFIG_DEBUG_FS)]
-        // SAFETY: A string; a directory, or an error, from which nothing is made; operations that
-        // are constant, and that expect a pointer to a `T`.
+        // SAFETY: The name is a string. The parent is a directory, or an error, for which debugfs
+        // makes nothing. The operations are constant, and expect a pointer to a `T`.
         self.0.store(
             unsafe {
                 bindings::debugfs_create_file_full(
@@ -83,12 +83,12 @@ impl Entry {
         let _ = (directory, name, shown);
     }
 
-    /// Removes it, if it has been made. Afterwards nobody reads it. Sleeps.
+    /// Removes it, if it has been made. Afterwards no reader is left. Sleeps.
     pub(crate) fn remove(&self) {
         let _entry = self.0.xchg(null_mut(), Relaxed);
 
         #[cfg(CONFIG_DEBUG_FS)]
-        // SAFETY: An entry, once; null, or an error, is none.
+        // SAFETY: The entry is removed once; null, or an error, is none.
         unsafe {
             bindings::debugfs_remove(_entry)
         }

@@ -15,13 +15,14 @@ use kernel::error::{
 use kernel::prelude::*;
 use kernel::types::Opaque;
 
-/// What a path's disk can do of what a bio may ask for. A change meanwhile counts for the next bio.
+/// The things that a bio may ask for and that a path's disk can do. A change meanwhile counts for
+/// the next bio.
 pub(crate) struct Abilities {
-    /// Can bios that are sent to it be polled for?
+    /// Can a submitter poll for bios that the head sends to it?
     pub(crate) polls: bool,
-    /// Does a write with FUA reach it as it is?
+    /// Does a write with FUA reach it unchanged?
     pub(crate) writes_through: bool,
-    /// Has it a cache that has to be flushed?
+    /// Has it a cache that needs flushes?
     pub(crate) caches_writes: bool,
     /// The most sectors that it discards, erases, and zeroes at once; 0 where it cannot.
     discard: u32,
@@ -30,7 +31,7 @@ pub(crate) struct Abilities {
 }
 
 impl Abilities {
-    /// Of a disk, now.
+    /// The abilities of a disk now.
     pub(crate) fn of(disk: &Disk) -> Self {
         const FUA: u32 = bindings::mpath_helper_features_MPATH_FEAT_FUA;
         let caches_writes = disk.caches_writes();
@@ -51,8 +52,8 @@ impl Abilities {
         }
     }
 
-    /// Can it carry out the operation of a bio that the head's disk can carry out? The limits for
-    /// reads, writes and zones are stacked, so it can carry these out.
+    /// Can it carry out the operation of a bio of the head's disk? It can carry out reads, writes
+    /// and operations on zones, whose limits are stacked.
     pub(crate) fn can(&self, bio: &Bio) -> bool {
         match bio.op() {
             bindings::req_op_REQ_OP_DISCARD => self.discard != 0,
@@ -63,7 +64,7 @@ impl Abilities {
     }
 }
 
-/// What a disk has carried, as far as the block layer counts it.
+/// The I/O that a disk has carried, as far as the block layer counts it.
 pub(crate) struct Carried {
     pub(crate) reads: u64,
     pub(crate) read_sectors: u64,
@@ -73,7 +74,7 @@ pub(crate) struct Carried {
     pub(crate) flushes: u64,
 }
 
-/// Anybody's disk.
+/// Any disk, of a head, a path or another driver.
 ///
 /// # Invariants
 ///
@@ -140,19 +141,19 @@ impl Disk {
         unsafe { CStr::from_char_ptr((&raw const (*self.as_raw()).disk_name).cast()) }
     }
 
-    /// How often it is open.
+    /// The number of its openers.
     pub(crate) fn openers(&self) -> u32 {
         // SAFETY: By the type invariant.
         unsafe { bindings::mpath_helper_disk_openers(self.as_raw()) }
     }
 
-    /// How much of what it has been given has not ended. Exact while nothing begins or ends.
+    /// The number of its requests or bios in flight. Exact while none begins or ends.
     pub(crate) fn in_flight(&self) -> u32 {
         // SAFETY: By the type invariant.
         unsafe { bindings::mpath_helper_disk_in_flight(self.as_raw()) }
     }
 
-    /// What it has carried.
+    /// The I/O that it has carried.
     pub(crate) fn carried(&self) -> Carried {
         use bindings::{
             mpath_helper_groups_MPATH_STAT_DISCARD as DISCARD,
@@ -160,7 +161,7 @@ impl Disk {
             mpath_helper_groups_MPATH_STAT_READ as READ,
             mpath_helper_groups_MPATH_STAT_WRITE as WRITE, //
         };
-        // SAFETY: By the type invariant; the groups are those that there are.
+        // SAFETY: By the type invariant; the groups are existing ones.
         let ios = |group| unsafe { bindings::mpath_helper_disk_ios(self.as_raw(), group) };
         // SAFETY: As above.
         let sectors = |group| unsafe { bindings::mpath_helper_disk_sectors(self.as_raw(), group) };
@@ -185,7 +186,7 @@ impl Disk {
         unsafe { (&raw const (*self.limits()).features).read_volatile() }
     }
 
-    /// Has the disk a cache that has to be flushed?
+    /// Has the disk a cache that needs flushes?
     fn caches_writes(&self) -> bool {
         const CACHE: u32 = bindings::mpath_helper_features_MPATH_FEAT_WRITE_CACHE;
         const DISABLED: u32 = bindings::mpath_helper_features_MPATH_FLAG_WRITE_CACHE_DISABLED;
@@ -243,7 +244,7 @@ impl Disk {
         unsafe { bindings::mpath_helper_warn_requeuing(self.as_raw()) }
     }
 
-    /// Says in the log that a path fails, unless too many do. Returns whether it is said.
+    /// Says in the log that a path fails, unless too many do. Returns whether it has said so.
     pub(crate) fn warn_path_fails(&self, path: &Disk, failures: u64) -> bool {
         // SAFETY: The helper prints the names of the disks.
         unsafe { bindings::mpath_helper_warn_path_fails(self.as_raw(), path.as_raw(), failures) }
@@ -262,12 +263,12 @@ impl Disk {
     }
 }
 
-// SAFETY: What is accessed here does not change, or is accessed atomically.
+// SAFETY: The fields accessed here do not change, or the accesses are atomic.
 unsafe impl Send for Disk {}
 // SAFETY: As above.
 unsafe impl Sync for Disk {}
 
-/// A device that something of ours is a child of.
+/// A device that is the parent of one of ours.
 ///
 /// # Invariants
 ///
@@ -298,16 +299,16 @@ impl Drop for Parent {
     }
 }
 
-// SAFETY: A device is refcounted, and may be released by any thread.
+// SAFETY: A device is refcounted, and any thread may release it.
 unsafe impl Send for Parent {}
-// SAFETY: Nothing but the pointer is accessed.
+// SAFETY: Threads only access the pointer.
 unsafe impl Sync for Parent {}
 
 /// A head's disk, which the head owns.
 ///
 /// # Invariants
 ///
-/// A valid bio-based gendisk that we own a reference to.
+/// A valid bio-based gendisk to which we own a reference.
 pub(crate) struct HeadDisk(NonNull<bindings::gendisk>, Option<Parent>);
 
 impl HeadDisk {
@@ -315,7 +316,8 @@ impl HeadDisk {
     ///
     /// # Safety
     ///
-    /// `lim` is valid; `fops`, and what it expects of `head`, stay until the disk is gone.
+    /// `lim` is valid. `fops`, and the object behind `head` that it expects, stay until the disk is
+    /// gone.
     pub(crate) unsafe fn new(
         lim: *mut bindings::queue_limits,
         node: i32,
@@ -326,7 +328,7 @@ impl HeadDisk {
         // SAFETY: By this function's contract.
         let raw = from_err_ptr(unsafe { bindings::mpath_helper_alloc_disk(lim, node) })?;
 
-        // SAFETY: Just allocated, and not known to anybody.
+        // SAFETY: Just allocated, and nobody else knows of it.
         unsafe {
             (*raw).fops = fops;
             (*raw).private_data = head;
@@ -336,13 +338,13 @@ impl HeadDisk {
         Ok(Self(NonNull::new(raw).ok_or(ENOMEM)?, parent))
     }
 
-    /// Changes the capacity, and tells those who listen. Sleeps.
+    /// Changes the capacity, and sends the event. Sleeps.
     pub(crate) fn resize(&self, sectors: u64) {
         // SAFETY: By the type invariant.
         unsafe { bindings::set_capacity_and_notify(self.0.as_ptr(), sectors) };
     }
 
-    /// Makes the disk visible. Sleeps. When that fails it can be tried again.
+    /// Makes the disk visible. Sleeps. The caller may try again after an error.
     ///
     /// # Safety
     ///
@@ -357,9 +359,9 @@ impl HeadDisk {
             /// `BLOCK_EXT_MAJOR`.
             const EXTENDED: i32 = 259;
 
-            // The number that the disk was given was taken back, but the disk still says that it
-            // has one of its driver's, without minors, which is not added.
-            // SAFETY: By the type invariant; nobody else uses a disk that has not been added.
+            // The block layer has taken the disk's number back. But the disk still claims a number
+            // of its driver's, without minors, and such a disk is not added. SAFETY: By the type
+            // invariant; only we use a disk that has not been added.
             unsafe {
                 if (*raw).major == EXTENDED {
                     (*raw).major = 0;
@@ -369,7 +371,7 @@ impl HeadDisk {
         })
     }
 
-    /// Takes the disk away from its users. Sleeps, but does not wait for those who have it open.
+    /// Takes the disk away from its users. Sleeps, but does not wait for openers.
     ///
     /// # Safety
     ///
@@ -383,7 +385,7 @@ impl HeadDisk {
     pub(crate) fn scan_partitions(&self) {
         let raw = self.0.as_ptr();
 
-        // SAFETY: By the type invariant; a disk that is not live any more is noticed.
+        // SAFETY: By the type invariant; the function notices a disk that is not live any more.
         unsafe {
             if !bindings::mpath_helper_allow_part_scan(raw) {
                 return;
@@ -412,7 +414,7 @@ impl Drop for HeadDisk {
     }
 }
 
-// SAFETY: A gendisk may be used from any thread.
+// SAFETY: Any thread may use a gendisk.
 unsafe impl Send for HeadDisk {}
-// SAFETY: As above, also at the same time.
+// SAFETY: As above, also several at the same time.
 unsafe impl Sync for HeadDisk {}

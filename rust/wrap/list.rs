@@ -12,7 +12,7 @@ use crate::pure::list::{
 };
 use kernel::prelude::*;
 
-// What C lays out as a `list_head` is used as links.
+// This module uses a `list_head` of C's as links.
 const _: () = {
     assert!(size_of::<Links>() == size_of::<bindings::list_head>());
     assert!(align_of::<Links>() == align_of::<bindings::list_head>());

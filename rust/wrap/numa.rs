@@ -21,24 +21,24 @@ const LOCAL_DISTANCE: u32 = 10;
 
 static MAP: SetOnce<Map> = SetOnce::new();
 
-/// The map of this machine. Which nodes are possible is settled early in boot and does not change.
+/// The map of this machine. The kernel settles early in boot which nodes are possible.
 pub(crate) fn map() -> &'static Map {
     loop {
         if let Some(map) = MAP.as_ref() {
             return map;
         }
-        // A false return means that another CPU is at it: look again.
+        // A false return means that another CPU is making it: look again.
         MAP.populate(Map::new(|node| {
-            // SAFETY: The helper reads a mask; any id up to `MAX_NUMNODES` may be asked for.
+            // SAFETY: The helper reads a mask of `MAX_NUMNODES` bits; the id is less than that.
             unsafe { bindings::mpath_helper_node_possible(node.0 as i32) }
         }));
     }
 }
 
-/// The node of the CPU that we run on; a hint unless preemption is off.
+/// The node of this CPU; a hint unless preemption is off.
 #[inline(always)]
 pub(crate) fn current() -> Node {
-    // SAFETY: May be called from any context.
+    // SAFETY: Any context may call it.
     Node(unsafe { bindings::mpath_helper_numa_node_id() } as u32)
 }
 
@@ -50,7 +50,7 @@ pub(crate) fn online() -> impl Iterator<Item = Node> {
     })
 }
 
-/// All nodes that there may ever be.
+/// All possible nodes.
 #[cfg(CONFIG_LIBMULTIPATH_KUNIT_TEST)]
 pub(crate) fn possible() -> impl Iterator<Item = Node> {
     (0..bindings::MAX_NUMNODES).map(Node).filter(|node| {
@@ -59,7 +59,7 @@ pub(crate) fn possible() -> impl Iterator<Item = Node> {
     })
 }
 
-/// Checks what a driver says a path is near to: the id of a node, or [`NO_NODE`].
+/// Checks the node that a driver gives for a path: the id of a node, or [`NO_NODE`].
 pub(crate) fn check(node: i32) -> Result {
     if node == NO_NODE || (0..bindings::MAX_NUMNODES as i32).contains(&node) {
         return Ok(());
@@ -71,7 +71,7 @@ pub(crate) fn check(node: i32) -> Result {
     Err(EINVAL)
 }
 
-/// Where to allocate when a driver says `node`: there, or anywhere when the node is not online.
+/// The node on which to allocate when a driver says `node`: that one, or any when it is not online.
 pub(crate) fn to_allocate_on(node: i32) -> Result<i32> {
     check(node)?;
     // SAFETY: The helper reads a mask, and `node` is the id of a node.
@@ -80,12 +80,12 @@ pub(crate) fn to_allocate_on(node: i32) -> Result<i32> {
     Ok(if is_online { node } else { NO_NODE })
 }
 
-/// How far `to` is from `from`; [`NO_NODE`] is local everywhere.
+/// The distance from `from` to `to`; [`NO_NODE`] is local everywhere.
 pub(crate) fn distance(from: Node, to: i32) -> u32 {
     if to == NO_NODE {
         return LOCAL_DISTANCE;
     }
     // SAFETY: Reads a table of the architecture's. `to` is the id of a node by `check()`, and
-    // `from` comes from the kernel; an id beyond the table's end is checked for there.
+    // `from` comes from the kernel; the architecture checks for an id beyond the table's end.
     unsafe { bindings::mpath_helper_node_distance(from.0 as i32, to) as u32 }
 }

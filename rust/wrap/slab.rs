@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory for objects of one size, without the rounding up of `kmalloc()`.
+//! Memory for objects of one size, without the rounding of `kmalloc()`.
 //!
 //! C header: [`include/linux/slab.h`](srctree/include/linux/slab.h)
 
@@ -15,20 +15,20 @@ use kernel::sync::SetOnce;
 ///
 /// # Invariants
 ///
-/// A valid one, until [`Slab::destroy`].
+/// A valid cache, until [`Slab::destroy`].
 struct Cache(NonNull<bindings::kmem_cache>);
 
-// SAFETY: A `kmem_cache` may be used from any thread.
+// SAFETY: Any thread may use a `kmem_cache`.
 unsafe impl Send for Cache {}
-// SAFETY: As above, also at the same time.
+// SAFETY: As above, also several at the same time.
 unsafe impl Sync for Cache {}
 
-/// Where objects of one layout are allocated. It is made when the first one is: built in, drivers
+/// An allocator of objects of one layout. The first allocation makes the cache: built in, drivers
 /// may come before the library's initialisation.
 pub(crate) struct Slab {
     name: &'static CStr,
     cache: SetOnce<Cache>,
-    /// Lets those in who make the cache.
+    /// Held while a caller makes the cache.
     alone: Alone,
 }
 
@@ -42,7 +42,7 @@ impl Slab {
         }
     }
 
-    /// Memory for one object, uninitialised. Every object has the same layout. May sleep.
+    /// Allocates memory for one object, uninitialised. Every object has the same layout. May sleep.
     pub(crate) fn alloc(&self, layout: Layout) -> Result<NonNull<u8>> {
         let cache = self.ensure(layout)?;
         // SAFETY: A valid cache, by its type's invariant.
@@ -67,7 +67,7 @@ impl Slab {
         if let Some(cache) = self.cache.as_ref() {
             return Ok(cache);
         }
-        // Two of one name must not be, not even for a moment.
+        // Two caches of one name must not exist, not even for a moment.
         self.alone.run(|| match self.cache.as_ref() {
             Some(_) => Ok(()),
             None => self.make(layout),
@@ -75,7 +75,7 @@ impl Slab {
         self.cache.as_ref().ok_or(ENOMEM)
     }
 
-    /// Makes the cache. Alone.
+    /// Makes the cache. The caller holds `alone`.
     fn make(&self, layout: Layout) -> Result {
         // SAFETY: The name is a string that stays.
         let new = unsafe {
@@ -91,11 +91,11 @@ impl Slab {
         Ok(())
     }
 
-    /// Gives everything back.
+    /// Destroys the cache.
     ///
     /// # Safety
     ///
-    /// No object is left, and none will be allocated any more.
+    /// No object is left, and nobody allocates one any more.
     pub(crate) unsafe fn destroy(&self) {
         if let Some(cache) = self.cache.as_ref() {
             // SAFETY: A valid cache; by this function's contract nobody uses it any more.

@@ -4,8 +4,8 @@
 //!
 //! The kernel crate's `Srcu` is of the ordinary flavour, whose readers pay two full barriers for a
 //! section. This one is of the fast flavour: readers pay two increments of a per-CPU counter, and
-//! grace periods wait for RCU instead. They are requested expedited, since those who wait for them
-//! here remove paths by the hundred.
+//! grace periods wait for RCU instead. The library requests them expedited, since their callers
+//! remove paths by the hundred.
 //!
 //! C header: [`include/linux/srcu.h`](srctree/include/linux/srcu.h)
 
@@ -17,14 +17,14 @@ use kernel::types::{
     Opaque, //
 };
 
-/// A moment in the life of a domain, as far as grace periods tell.
+/// A moment in the life of a domain, measured in grace periods.
 pub(crate) type Cookie = kernel::ffi::c_ulong;
 
-/// A domain of readers and of those who wait for them.
+/// A domain of readers and of tasks that wait for them.
 ///
 /// # Invariants
 ///
-/// `inner` was initialised by `init_srcu_struct_fast()` and has not been cleaned up.
+/// `init_srcu_struct_fast()` has initialised `inner`, and nobody has cleaned it up.
 #[pin_data(PinnedDrop)]
 pub(crate) struct SrcuFast {
     #[pin]
@@ -32,7 +32,7 @@ pub(crate) struct SrcuFast {
 }
 
 impl SrcuFast {
-    /// Creates a domain without readers. Allocates, may sleep.
+    /// Creates a domain without readers. Allocates; may sleep.
     pub(crate) fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             // INVARIANT: Initialised here, cleaned up in `drop()` only.
@@ -57,34 +57,35 @@ impl SrcuFast {
     ///
     /// # Safety
     ///
-    /// `counter` is what [`SrcuFast::read_lock`] has returned for this domain, and not been given
-    /// back yet.
+    /// [`SrcuFast::read_lock`] has returned `counter` for this domain, and the caller has not given
+    /// it back yet.
     #[inline(always)]
     pub(crate) unsafe fn read_unlock(&self, counter: &Counter) {
         // SAFETY: By this function's contract, and in the same task since it is not `Send`.
         unsafe { bindings::mpath_helper_srcu_read_unlock(self.inner.get(), counter.0) }
     }
 
-    /// Is the caller inside a section, as far as lockdep knows? Without it nobody does.
+    /// Is the caller inside a section, as far as lockdep knows? False without lockdep.
     pub(crate) fn is_known_to_be_read(&self) -> bool {
         // SAFETY: By the type invariant.
         unsafe { bindings::mpath_helper_srcu_is_read(self.inner.get()) }
     }
 
-    /// Now. What was done before is seen by sections that begin after [`SrcuFast::has_passed`].
+    /// The present moment. Sections that begin after [`SrcuFast::has_passed`] see all accesses
+    /// before it.
     pub(crate) fn cookie(&self) -> Cookie {
         // SAFETY: By the type invariant.
         unsafe { bindings::get_state_synchronize_srcu(self.inner.get()) }
     }
 
-    /// Has a grace period begun and ended since? Nobody begins one for the sake of the answer.
+    /// Has a grace period begun and ended since? Asking begins none.
     pub(crate) fn has_passed(&self, cookie: Cookie) -> bool {
         // SAFETY: By the type invariant.
         unsafe { bindings::poll_state_synchronize_srcu(self.inner.get(), cookie) }
     }
 
-    /// Waits for all sections that have begun. Sleeps; deadlocks inside a section, of which lockdep
-    /// warns.
+    /// Waits for all sections that have begun. Sleeps. Deadlocks inside a section; lockdep warns of
+    /// that.
     pub(crate) fn synchronize(&self) {
         // SAFETY: By the type invariant.
         unsafe { bindings::synchronize_srcu_expedited(self.inner.get()) }
@@ -94,18 +95,18 @@ impl SrcuFast {
 #[pinned_drop]
 impl PinnedDrop for SrcuFast {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: By the type invariant; a section borrows what has the domain, so no reader is
-        // left, and nothing here queues callbacks.
+        // SAFETY: By the type invariant; a section borrows the domain's owner, so no reader is
+        // left. Nothing here queues callbacks.
         unsafe { bindings::cleanup_srcu_struct(self.inner.get()) }
     }
 }
 
-// SAFETY: An `srcu_struct` may be used from any thread.
+// SAFETY: Any thread may use an `srcu_struct`.
 unsafe impl Send for SrcuFast {}
-// SAFETY: As above, also at the same time.
+// SAFETY: As above, also several at the same time.
 unsafe impl Sync for SrcuFast {}
 
-/// What a read-side section has counted, and will count when it ends. One word, so that a section
-/// fits into registers with what it is of.
+/// The counter that a read-side section has used, and will use when it ends. One word, so that a
+/// section and its head fit into registers.
 #[must_use = "the section has to end"]
 pub(crate) struct Counter(*mut bindings::srcu_ctr, NotThreadSafe);

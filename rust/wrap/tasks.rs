@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Waiting for tasks to leave what they are in the middle of.
+//! Waiting until tasks that are between a head and a path have gone on.
 //!
 //! C header: [`include/linux/rcupdate.h`](srctree/include/linux/rcupdate.h)
 
@@ -36,21 +36,22 @@ use kernel::time::{
     Monotonic, //
 };
 
-/// How long [`synchronize`] waits at most.
+/// The longest wait of [`synchronize`].
 pub(crate) const LIMIT: Delta = Delta::from_secs(2);
-/// How often a task that has a signal looks whether it is time.
+/// The interval in which a task with a pending signal looks whether its wait is over.
 const INTERVAL: Delta = Delta::from_millis(10);
 
-/// A work that waits for tasks, for all who want to, and counts how often it has.
+/// A work that waits for tasks on behalf of all callers, and counts its rounds.
 ///
-/// Those who are waited for cannot keep the work's callers waiting: these look at the counters.
+/// The tasks for which it waits cannot keep its callers waiting longer than [`LIMIT`]: these look
+/// at the counters.
 #[pin_data]
 struct Round {
     #[pin]
     work: Work<Self, 0>,
     begun: Atomic<u64>,
     ended: Atomic<u64>,
-    /// Taken by those who wait, and by whoever wakes them.
+    /// Taken by callers that wait, and by the work when it wakes them.
     #[pin]
     lock: Mutex<()>,
     #[pin]
@@ -65,10 +66,10 @@ unsafe impl HasWork<0> for Round {
         // A work does not run twice at the same time, so rounds end in the order of their numbers.
         let number = self.begun.fetch_add(1, Full) + 1;
 
-        // SAFETY: May be called wherever sleeping is allowed.
+        // SAFETY: A work may sleep, which is all that the function asks.
         unsafe { bindings::mpath_helper_synchronize_tasks() };
         self.ended.store(number, Release);
-        // Whoever has not seen that under the lock waits, and is woken.
+        // A caller that has not seen the count under the lock waits, and this wakes it.
         let _lock = self.lock.lock();
         self.waiters.notify_all();
     }
@@ -77,15 +78,15 @@ unsafe impl HasWork<0> for Round {
 /// A valid [`Round`], until [`destroy`].
 struct Rounds(NonNull<Round>);
 
-// SAFETY: Everything in it may be used from any thread.
+// SAFETY: Any thread may use everything in it.
 unsafe impl Send for Rounds {}
-// SAFETY: As above, also at the same time.
+// SAFETY: As above, also several at the same time.
 unsafe impl Sync for Rounds {}
 
 static ROUNDS: SetOnce<Rounds> = SetOnce::new();
 
-/// Makes sure that there is what [`synchronize`] needs; the library's queue is there already. May
-/// sleep.
+/// Makes sure that the [`Round`] for [`synchronize`] is there; the library's queue is there
+/// already. May sleep.
 pub(crate) fn ensure() -> Result {
     if ROUNDS.as_ref().is_some() {
         return Ok(());
@@ -100,47 +101,47 @@ pub(crate) fn ensure() -> Result {
         }),
         GFP_KERNEL,
     )?;
-    // SAFETY: It is not moved out of its memory.
+    // SAFETY: Nobody moves it out of its memory.
     let round = KBox::into_raw(unsafe { Pin::into_inner_unchecked(round) });
 
     // SAFETY: A box is not null.
     if !ROUNDS.populate(Rounds(unsafe { NonNull::new_unchecked(round) })) {
-        // SAFETY: Another one was faster; nobody knows ours.
+        // SAFETY: Another caller was faster; nobody knows ours.
         drop(unsafe { KBox::from_raw(round) });
     }
     Ok(())
 }
 
-/// Frees what [`ensure`] has made.
+/// Frees the [`Round`] that [`ensure`] has made.
 ///
 /// # Safety
 ///
 /// Nobody waits any more, and the library's queue is gone, with all work in it.
 pub(crate) unsafe fn destroy() {
     if let Some(rounds) = ROUNDS.as_ref() {
-        // SAFETY: Made by `ensure()`, and by this function's contract not used any more.
+        // SAFETY: `ensure()` has made it, and by this function's contract nobody uses it any more.
         drop(unsafe { KBox::from_raw(rounds.0.as_ptr()) });
     }
 }
 
 /// Waits until every other task that was running, or was preempted, has slept, has run in user
-/// space, or has ended; but no longer than [`LIMIT`], since a thread of the kernel's own may do
+/// space, or has ended. Waits no longer than [`LIMIT`], since a thread of the kernel's own may do
 /// none of that for as long as it is busy. Returns whether all have. Sleeps, for about a tenth of a
 /// second where tasks are running.
 ///
-/// In a kernel that does not preempt tasks an ordinary grace period is enough, and is what is
-/// waited for. So it is in one that preempts them and was configured without `CONFIG_TASKS_RCU`,
-/// and there it is not enough.
+/// In a kernel that does not preempt tasks this waits for an ordinary grace period, which is
+/// enough. So it does in a kernel that preempts them and lacks `CONFIG_TASKS_RCU`, and there it is
+/// not enough.
 pub(crate) fn synchronize() -> bool {
     // Without a head there was no `ensure()`, and there is nobody to wait for.
     let Some(rounds) = ROUNDS.as_ref() else {
         return true;
     };
-    // SAFETY: By the contract of `destroy()` it is there.
+    // SAFETY: By the contract of `destroy()` the round is there.
     let round = unsafe { rounds.0.as_ref() };
     let begin = Instant::<Monotonic>::now();
 
-    // What the caller has changed is seen by those who are not waited for.
+    // Tasks for which this does not wait see the caller's changes.
     smp_mb(Full);
     // A round that is under way may have begun too early.
     let number = round.begun.load(Acquire) + 1;
@@ -157,7 +158,7 @@ pub(crate) fn synchronize() -> bool {
         if let CondVarTimeoutResult::Signal { .. } =
             round.waiters.wait_interruptible_timeout(&mut lock, ticks)
         {
-            // A task that has been told to end still has to wait.
+            // A task with a pending signal still has to wait.
             drop(lock);
             fsleep(INTERVAL);
             lock = round.lock.lock();

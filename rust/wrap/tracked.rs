@@ -2,14 +2,14 @@
 
 //! A bio that the head keeps while a clone of it is on its way through a path.
 //!
-//! A path that is given a bio may change it, and the block layer below it does: it strips flags
-//! that a queue has no use for, advances what has been transferred, and ends a flush whose request
-//! has none of the bio in it. Where that would lose something, the path gets a clone, and the bio
-//! stays as it was submitted, so that it can be sent again. A part that a path has carried out, as
-//! it says, is not sent again, except where the flags of the bio are about the whole of it.
+//! A path may change a bio, and the block layer below it does. It strips flags that a queue has no
+//! use for, and advances the bio over transferred data. It also ends a flush by a request that has
+//! no bio. Where that would lose something, the path gets a clone, and the bio stays as its
+//! submitter made it, so that the head can send it again. The head does not send a part again that
+//! a path says it has carried out, except where the flags of the bio are about the whole of it.
 //!
-//! While a bio is tracked its `bi_end_io` and `bi_private` are the record's. However it ends, by
-//! `bio_endio()`, the record is freed and they are its submitter's again.
+//! While a bio is tracked its `bi_end_io` and `bi_private` are the record's. In every case
+//! `bio_endio()` ends it: that frees the record, and gives both back to the submitter.
 //!
 //! C header: [`include/linux/bio.h`](srctree/include/linux/bio.h)
 
@@ -45,45 +45,45 @@ use kernel::sync::atomic::{
     Release, //
 };
 
-/// What is known of a bio's attempts.
+/// The history of a bio's attempts.
 #[derive(Clone, Copy)]
 pub(crate) struct Journey {
-    /// How often it has failed for a reason of a path, as far as that counts.
+    /// The number of its failures for a reason of a path, as far as these count.
     pub(crate) failures: u16,
-    /// How often it has failed over.
+    /// The number of its failovers.
     pub(crate) moves: u16,
     /// Has it failed so often that it pauses?
     pub(crate) pauses: bool,
-    /// Not before this tick it is sent again then, unless there is news for the head. The lower
-    /// half.
+    /// The tick before which the head does not send it again then, unless there is news for the
+    /// head. The lower half.
     pub(crate) ready_at: u32,
-    /// How much news there was when it failed last. The lower half.
+    /// The head's count of news when it failed last. The lower half.
     pub(crate) news: u16,
-    /// How it was sent last.
+    /// The way in which the head sent it last.
     pub(crate) attempt: Attempt,
     /// Has the path given it back?
     pub(crate) given_back: bool,
-    /// Does whoever ends its clone hold it then?
+    /// Does the end of its clone hold it?
     pub(crate) held: bool,
-    /// How its last attempt has ended, while it is held.
+    /// The status of its last attempt, while it is held.
     pub(crate) status: u8,
     /// Is its record the head's, kept in reserve?
     reserved: bool,
-    /// The path that it was sent to last, which may be gone.
+    /// The path to which the head sent it last, which may be gone.
     pub(crate) path: *mut bindings::mpath_device,
 }
 
-// A head has one in reserve, and no room to waste.
+// A head has a record in reserve, and no room to waste.
 const _: () = assert!(size_of::<Journey>() == 24);
 
-/// What is kept for a tracked bio.
+/// The library's record of a tracked bio.
 #[repr(C)]
 struct Record {
-    /// What the path gets.
+    /// The clone, which the path gets.
     clone: MaybeUninit<bindings::bio>,
     /// The bio itself.
     bio: *mut bindings::bio,
-    /// What the submitter has put there.
+    /// The submitter's `bi_end_io`, and then its `bi_private`.
     end_io: bindings::bio_end_io_t,
     private: *mut c_void,
     journey: Journey,
@@ -92,16 +92,16 @@ struct Record {
 /// Memory for one record, so that one bio at least can always go on.
 #[repr(C)]
 pub(crate) struct Reserve {
-    /// The first member, by which a record in it leads to it.
+    /// The first member: a pointer to a record in a reserve is one to the reserve.
     record: UnsafeCell<MaybeUninit<Record>>,
     taken: Atomic<u32>,
-    /// For tests: there is no other memory.
+    /// For tests: allocations of other records fail.
     #[cfg(CONFIG_LIBMULTIPATH_KUNIT_TEST)]
     starving: Atomic<bool>,
 }
 
 impl Reserve {
-    /// Nobody uses it.
+    /// A reserve that no bio uses.
     pub(crate) const fn new() -> Self {
         Self {
             record: UnsafeCell::new(MaybeUninit::uninit()),
@@ -111,7 +111,7 @@ impl Reserve {
         }
     }
 
-    /// Has it that there is no other memory, or that there is again.
+    /// Makes allocations of other records fail, or succeed again.
     #[cfg(CONFIG_LIBMULTIPATH_KUNIT_TEST)]
     pub(crate) fn starve(&self, starving: bool) {
         self.starving.store(starving, Release);
@@ -128,23 +128,23 @@ impl Reserve {
     }
 }
 
-// SAFETY: Whoever has set `taken` has the record.
+// SAFETY: The thread that has set `taken` has the record.
 unsafe impl Send for Reserve {}
 // SAFETY: As above.
 unsafe impl Sync for Reserve {}
 
-/// A bio that is tracked, and ours: it is sent, parked or ended.
+/// A tracked bio that is ours, to send, park or end.
 ///
 /// # Invariants
 ///
-/// `0` points to a valid record whose bio is ours, and of which no clone is on its way.
+/// `0` points to a valid record whose bio is ours, and whose clone is not on its way.
 pub(crate) struct TrackedBio(NonNull<Record>);
 
 /// The function that ends a clone.
 pub(crate) type EndIo = unsafe extern "C" fn(*mut bindings::bio);
 
 impl TrackedBio {
-    /// Tracks a bio. Without memory it is given back. Any context.
+    /// Tracks a bio, or returns it without memory. Any context.
     ///
     /// # Safety
     ///
@@ -178,14 +178,14 @@ impl TrackedBio {
             });
             (*raw).bi_end_io = Some(end_tracked);
             (*raw).bi_private = record.as_ptr().cast();
-            // So that it takes the way of those that need care when it is submitted again.
+            // So that it takes the way of bios that need care on its next submission.
             (*raw).bi_opf |= Bio::DRIVER;
         }
         // INVARIANT: Just filled in.
         Ok(Self(record))
     }
 
-    /// Memory for a record, and whether it is that in reserve.
+    /// Allocates memory for a record. Also says whether it is the one in reserve.
     fn alloc(reserve: &Reserve) -> Option<(NonNull<Record>, bool)> {
         if let Some(memory) = reserve.alloc(Layout::new::<Record>()) {
             return Some((memory, false));
@@ -198,8 +198,8 @@ impl TrackedBio {
     ///
     /// `record` came from [`TrackedBio::alloc`], and nobody uses it any more.
     unsafe fn free(record: NonNull<Record>) {
-        // SAFETY: By this function's contract; the owner of a reserve, whose first member the
-        // record is, stays until the bio has ended, which is after this.
+        // SAFETY: By this function's contract. The record is the first member of a reserve, whose
+        // owner stays until the bio has ended; that is after this.
         unsafe {
             if record.as_ref().journey.reserved {
                 record.cast::<Reserve>().as_ref().taken.store(0, Release);
@@ -209,7 +209,7 @@ impl TrackedBio {
         }
     }
 
-    /// The tracked bio behind a bio, if it is one that is submitted again.
+    /// The tracked bio behind a bio that is submitted again, if it is tracked.
     pub(crate) fn of(bio: Bio) -> Result<Self, Bio> {
         // SAFETY: The bio is valid.
         let (end_io, private) = unsafe { ((*bio.as_raw()).bi_end_io, (*bio.as_raw()).bi_private) };
@@ -223,10 +223,10 @@ impl TrackedBio {
         Ok(Self(unsafe { NonNull::new_unchecked(private.cast()) }))
     }
 
-    /// How a bio that waits was sent last, if it is tracked.
+    /// The way in which the head last sent a bio that waits, if it is tracked.
     pub(crate) fn last_attempt(bio: &Bio) -> Option<Attempt> {
-        // SAFETY: The bio is valid and its owner's, who has it; `track()` alone sets that function,
-        // and a record with it.
+        // SAFETY: The bio is valid, and the caller has it from its owner; `track()` alone sets that
+        // function, and a record with it.
         unsafe {
             let raw = bio.as_raw();
 
@@ -239,7 +239,7 @@ impl TrackedBio {
     ///
     /// # Safety
     ///
-    /// `clone` is valid, and whoever calls has it from its path.
+    /// `clone` is valid, and the caller has it from its path.
     pub(crate) unsafe fn journey_of<'a>(
         clone: *mut bindings::bio,
         end_io: EndIo,
@@ -261,7 +261,7 @@ impl TrackedBio {
         unsafe { (*(*clone).bi_private.cast::<Record>()).bio }
     }
 
-    /// What is known of its attempts.
+    /// The history of its attempts.
     pub(crate) fn journey(&mut self) -> &mut Journey {
         // SAFETY: By the type invariant.
         unsafe { &mut self.0.as_mut().journey }
@@ -269,13 +269,13 @@ impl TrackedBio {
 
     /// Must its submitter not wait?
     pub(crate) fn is_nowait(&self) -> bool {
-        // SAFETY: By the type invariant the bio is ours; it stays so, and tracked.
+        // SAFETY: By the type invariant the bio is ours; it stays ours and tracked.
         ManuallyDrop::new(unsafe { Bio::from_raw(self.as_raw()) }).is_nowait()
     }
 
-    /// The bio is not in its submitter's hands any more, who must not wait.
+    /// Lets the bio wait: only its submitter must not, and has gone on.
     pub(crate) fn may_wait(&mut self) {
-        // SAFETY: By the type invariant the bio is ours; it stays so, and tracked.
+        // SAFETY: By the type invariant the bio is ours; it stays ours and tracked.
         ManuallyDrop::new(unsafe { Bio::from_raw(self.as_raw()) }).may_wait();
     }
 
@@ -285,7 +285,7 @@ impl TrackedBio {
         unsafe { self.0.as_ref().bio }
     }
 
-    /// The bio, still tracked: to be parked, or to be ended.
+    /// The bio, still tracked, to park it or to end it.
     pub(crate) fn into_bio(self) -> Bio {
         let raw = ManuallyDrop::new(self).as_raw();
 
@@ -293,11 +293,11 @@ impl TrackedBio {
         unsafe { Bio::from_raw(raw) }
     }
 
-    /// Sends a clone of the bio to a path. When it has ended, `end_io` is called with it, in any
-    /// context, and calls [`TrackedBio::returned`]. Without memory for what belongs to the bio's
-    /// data, the bio is given back. Process context.
+    /// Sends a clone of the bio to a path. The end of the clone calls `end_io` with it, in any
+    /// context, and that calls [`TrackedBio::returned`]. Returns the bio without memory for its
+    /// data's protection. Process context.
     ///
-    /// What exceeds the limits of the path goes to the head again, as any other bio.
+    /// A part beyond the limits of the path goes to the head again, as any other bio.
     pub(crate) fn send(
         self,
         way: Way,
@@ -305,11 +305,11 @@ impl TrackedBio {
         head: *mut bindings::mpath_head,
         end_io: EndIo,
     ) -> Result<(), Self> {
-        // What has been counted or traced for the bio is not counted again for its clone.
+        // A bio that has been accounted or traced is not accounted or traced again for its clone.
         const KEPT: u16 = 1 << bindings::BIO_TRACE_COMPLETION | 1 << bindings::BIO_CGROUP_ACCT;
         let record = self.0.as_ptr();
 
-        // SAFETY: By the type invariant; the clone's memory is nobody's now.
+        // SAFETY: By the type invariant; nobody uses the clone's memory now.
         unsafe {
             let (bio, clone) = ((*record).bio, (*record).clone.as_mut_ptr());
             let gfp = bindings::GFP_NOWAIT | bindings::__GFP_NOWARN;
@@ -320,7 +320,7 @@ impl TrackedBio {
             (*clone).bi_flags |= (*bio).bi_flags & KEPT;
             let mut sent = Bio::from_raw(clone);
             sent.do_not_poll();
-            // Its way marks what the path gets.
+            // Its way to the path sets the mark.
             (*clone).bi_opf &= !Bio::DRIVER;
             (*clone).bi_end_io = Some(end_io);
             (*clone).bi_private = record.cast();
@@ -344,13 +344,13 @@ impl TrackedBio {
     pub(crate) unsafe fn returned(clone: *mut bindings::bio) -> (Self, u8) {
         const TRACED: u16 = 1 << bindings::BIO_TRACE_COMPLETION;
 
-        // SAFETY: By this function's contract; nobody but us has the clone.
+        // SAFETY: By this function's contract; only we have the clone.
         unsafe {
             let record: *mut Record = (*clone).bi_private.cast();
             let bio = (*record).bio;
             let status = (*clone).bi_status;
 
-            // Its completion is traced once, whoever does so.
+            // Either of the two traces the completion, once.
             (*bio).bi_flags &= (*clone).bi_flags | !TRACED;
             if status == 0 && (*clone).bi_opf & Bio::OP == bindings::req_op_REQ_OP_ZONE_APPEND {
                 (*bio).bi_iter.bi_sector = (*clone).bi_iter.bi_sector;
@@ -359,7 +359,7 @@ impl TrackedBio {
                 Bio::advance_as(bio, clone);
             }
             bindings::bio_uninit(clone);
-            // INVARIANT: A record, whose clone is gone.
+            // INVARIANT: A record whose clone is gone.
             (Self(NonNull::new_unchecked(record)), status)
         }
     }
@@ -393,10 +393,10 @@ fn is(end_io: bindings::bio_end_io_t, other: EndIo) -> bool {
 ///
 /// # Safety
 ///
-/// Called by the block layer, once, with such a bio.
+/// The block layer calls it, once, with such a bio.
 unsafe extern "C" fn end_tracked(bio: *mut bindings::bio) {
-    // SAFETY: By this function's contract its private data is its record, which is freed before
-    // the submitter's function is called: after that, nothing of the head's may be touched.
+    // SAFETY: By this function's contract its private data is its record. It is freed before the
+    // call of the submitter's function, after which we must touch nothing of the head's.
     unsafe {
         let record: NonNull<Record> = NonNull::new_unchecked((*bio).bi_private.cast());
         let (end_io, private) = (record.as_ref().end_io, record.as_ref().private);
@@ -404,8 +404,8 @@ unsafe extern "C" fn end_tracked(bio: *mut bindings::bio) {
         TrackedBio::free(record);
         (*bio).bi_end_io = end_io;
         (*bio).bi_private = private;
-        // Not by calling the function: that of a piece of another bio is a mark for the block
-        // layer, and must not be called.
+        // Do not call the function itself: that of a piece of another bio is a mark for the block
+        // layer, and nobody may call it.
         bindings::bio_endio(bio);
     }
 }

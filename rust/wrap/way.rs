@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The way of a bio to the disk of a path that has been chosen for it.
+//! The way of a bio to the disk of the path that the head has chosen for it.
 //!
-//! A kernel with `blk_submit_lower()` lets a bio enter the queue of the path's disk where the path
-//! is chosen. That keeps the disk until it has the bio, so nobody has to wait for bios that are on
-//! their way. In other kernels the bio is submitted to the disk as any other one is; it enters the
-//! queue later, and `mpath_synchronize_submitters()` waits for that.
+//! A kernel with `blk_submit_lower()` lets a bio enter the queue of the path's disk where the head
+//! chooses the path. That keeps the disk until it has the bio, so no removal has to wait for bios
+//! on their way. In other kernels the head submits the bio to the disk as any other one. It enters
+//! the queue later, and `mpath_synchronize_submitters()` waits for that.
 //!
 //! C header: [`include/linux/blkdev.h`](srctree/include/linux/blkdev.h)
 
@@ -16,14 +16,14 @@ use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 use kernel::prelude::*;
 
-/// Does a bio enter a path's queue where the path is chosen?
+/// Does a bio enter a path's queue where the head chooses the path?
 pub(crate) const IS_ONE_PASS: bool = cfg!(CONFIG_LIBMULTIPATH_ONE_PASS);
 
-/// The way of one bio to the disk of a path. Dropping it gives up what it keeps.
+/// The way of one bio to the disk of a path. Dropping it leaves the queue, if it has entered one.
 ///
 /// # Invariants
 ///
-/// With [`IS_ONE_PASS`] the queue of the disk has been entered, once, for this. Otherwise, the task
+/// With [`IS_ONE_PASS`] the task has entered the disk's queue, once, for this. Otherwise the task
 /// does not sleep before it has sent the bio.
 pub(crate) struct Way(NonNull<bindings::block_device>);
 
@@ -33,7 +33,7 @@ impl Way {
     /// # Safety
     ///
     /// `part0` is the whole of a path's disk, which is there as long as the caller's read-side
-    /// section. What takes the path away waits for such sections, and without [`IS_ONE_PASS`] for
+    /// section. A removal of the path waits for such sections, and without [`IS_ONE_PASS`] for
     /// tasks that have not slept since.
     #[inline(always)]
     pub(crate) unsafe fn to(part0: *mut bindings::block_device) -> Option<Self> {
@@ -43,7 +43,7 @@ impl Way {
             return None;
         }
         // SAFETY: A valid pointer is not null.
-        // INVARIANT: Entered, where that is done.
+        // INVARIANT: Entered, with `IS_ONE_PASS`.
         Some(Self(unsafe { NonNull::new_unchecked(part0) }))
     }
 
@@ -78,11 +78,11 @@ impl Drop for Way {
     }
 }
 
-/// A disk whose queue takes no bio now, and which stays while somebody waits for it.
+/// A disk whose queue takes no bio now, and which stays while a submitter waits for it.
 ///
 /// # Invariants
 ///
-/// The disk's device is held by a reference, which is this one's.
+/// This holds a reference to the disk's device.
 pub(crate) struct Closed(*mut bindings::block_device);
 
 impl Closed {

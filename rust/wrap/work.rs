@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Work that is embedded in an object, without owning a reference to it.
+//! Work that is embedded in an object, and owns no reference to it.
 //!
-//! The kernel crate's work items own what they are embedded in. Requeueing and the like must be
-//! possible from interrupt context, where the last reference could not be dropped, so here the
-//! object cancels its work before it goes.
+//! The kernel crate's work items own the object that embeds them. Interrupt context must be able to
+//! requeue bios and the like, and could not drop the last reference. So here the object cancels its
+//! work before it goes.
 //!
 //! C header: [`include/linux/workqueue.h`](srctree/include/linux/workqueue.h)
 
@@ -42,7 +42,7 @@ unsafe extern "C" fn run<T: HasWork<ID>, const ID: u32>(work: *mut bindings::wor
     unsafe { &*object }.run()
 }
 
-/// What lockdep knows a work, or its timer, by: in generic code, a class that is made in place
+/// The lockdep class of a work, or of its timer. In generic code, a class that is made in place
 /// would be the same for all works.
 pub(crate) type Class = Pin<&'static LockClassKey>;
 
@@ -63,7 +63,7 @@ fn init<T: HasWork<ID>, const ID: u32>(
     }
 }
 
-/// Work to be done soon.
+/// A work that runs soon.
 ///
 /// # Invariants
 ///
@@ -76,7 +76,7 @@ pub(crate) struct Work<T, const ID: u32> {
 }
 
 impl<T: HasWork<ID>, const ID: u32> Work<T, ID> {
-    /// Work that nobody has asked for yet.
+    /// A work that nobody has scheduled yet.
     pub(crate) fn new(name: &'static CStr, class: Class) -> impl PinInit<Self> {
         pin_init!(Self {
             // INVARIANT: Initialised here.
@@ -85,14 +85,14 @@ impl<T: HasWork<ID>, const ID: u32> Work<T, ID> {
         })
     }
 
-    /// Has it done on the block layer's own queue, which is there for requeueing under memory
-    /// pressure. Nothing happens when it waits to be done already. Any context.
+    /// Schedules it on the block layer's own queue, which requeues under memory pressure. Does
+    /// nothing when the work waits already. Any context.
     pub(crate) fn schedule_on_kblockd(&self) {
         // SAFETY: By the type invariant.
         unsafe { bindings::kblockd_schedule_work(self.inner.get()) };
     }
 
-    /// Has it done on the library's queue. Returns false when it waits to be done already.
+    /// Schedules it on the library's queue. Returns false when it waits already.
     pub(crate) fn schedule(&self) -> bool {
         const ANY: i32 = bindings::wq_misc_consts_WORK_CPU_UNBOUND as i32;
 
@@ -100,25 +100,25 @@ impl<T: HasWork<ID>, const ID: u32> Work<T, ID> {
         unsafe { bindings::queue_work_on(ANY, queue(), self.inner.get()) }
     }
 
-    /// Waits until it has been done as often as asked for. Sleeps.
+    /// Waits until it has run as often as it was scheduled. Sleeps.
     pub(crate) fn flush(&self) {
         // SAFETY: By the type invariant.
         unsafe { bindings::flush_work(self.inner.get()) };
     }
 
-    /// Makes sure that it neither waits nor is being done. Returns whether it was waiting. Sleeps.
+    /// Makes sure that it neither waits nor runs. Returns whether it was waiting. Sleeps.
     pub(crate) fn cancel(&self) -> bool {
         // SAFETY: By the type invariant.
         unsafe { bindings::cancel_work_sync(self.inner.get()) }
     }
 }
 
-// SAFETY: A `work_struct` may be used from any thread.
+// SAFETY: Any thread may use a `work_struct`.
 unsafe impl<T, const ID: u32> Send for Work<T, ID> {}
-// SAFETY: As above, also at the same time.
+// SAFETY: As above, also several at the same time.
 unsafe impl<T, const ID: u32> Sync for Work<T, ID> {}
 
-/// Work to be done later.
+/// A work that runs later.
 ///
 /// # Invariants
 ///
@@ -133,12 +133,12 @@ pub(crate) struct DelayedWork<T, const ID: u32> {
 impl<T: HasWork<ID>, const ID: u32> DelayedWork<T, ID> {
     const ANY: i32 = bindings::wq_misc_consts_WORK_CPU_UNBOUND as i32;
 
-    /// Work that nobody has asked for yet.
+    /// A work that nobody has scheduled yet.
     pub(crate) fn new(name: &'static CStr, class: Class, timer: Class) -> impl PinInit<Self> {
         build_assert!(core::mem::offset_of!(bindings::delayed_work, work) == 0);
 
         pin_init!(Self {
-            // INVARIANT: Work and timer are initialised here.
+            // INVARIANT: This initialises work and timer.
             inner <- Opaque::ffi_init(move |slot: *mut bindings::delayed_work| {
                 // SAFETY: `slot` is valid for writes, and pinned.
                 unsafe {
@@ -156,35 +156,35 @@ impl<T: HasWork<ID>, const ID: u32> DelayedWork<T, ID> {
         })
     }
 
-    /// Has it done in `ticks` from now, on the block layer's own queue, where no work waits for
-    /// I/O. Returns whether it was waiting to be done already. Any context.
+    /// Schedules it in `ticks` ticks from now, on the block layer's own queue, where no work waits
+    /// for I/O. Returns whether it was waiting already. Any context.
     pub(crate) fn reschedule_on_kblockd(&self, ticks: usize) -> bool {
         // SAFETY: By the type invariant.
         unsafe { bindings::kblockd_mod_delayed_work_on(Self::ANY, self.inner.get(), ticks) != 0 }
     }
 
-    /// Has it done in `ticks` from now. Returns whether it was waiting to be done already.
+    /// Schedules it in `ticks` ticks from now. Returns whether it was waiting already.
     pub(crate) fn reschedule(&self, ticks: usize) -> bool {
         // SAFETY: By the type invariant.
         unsafe { bindings::mod_delayed_work_on(Self::ANY, queue(), self.inner.get(), ticks) }
     }
 
-    /// Makes it not wait any more. Returns false when it did not, or is being done.
+    /// Makes it not wait any more. Returns false when it did not wait, or is running.
     pub(crate) fn cancel(&self) -> bool {
         // SAFETY: By the type invariant.
         unsafe { bindings::cancel_delayed_work(self.inner.get()) }
     }
 
-    /// Makes sure that it is neither waiting nor being done. Sleeps.
+    /// Makes sure that it neither waits nor runs. Sleeps.
     pub(crate) fn cancel_and_wait(&self) {
         // SAFETY: By the type invariant.
         unsafe { bindings::cancel_delayed_work_sync(self.inner.get()) };
     }
 }
 
-// SAFETY: A `delayed_work` may be used from any thread.
+// SAFETY: Any thread may use a `delayed_work`.
 unsafe impl<T, const ID: u32> Send for DelayedWork<T, ID> {}
-// SAFETY: As above, also at the same time.
+// SAFETY: As above, also several at the same time.
 unsafe impl<T, const ID: u32> Sync for DelayedWork<T, ID> {}
 
 /// The library's queue.
@@ -195,15 +195,15 @@ unsafe impl<T, const ID: u32> Sync for DelayedWork<T, ID> {}
 #[derive(Clone, Copy)]
 struct Queue(*mut bindings::workqueue_struct);
 
-// SAFETY: A workqueue may be used from any thread.
+// SAFETY: Any thread may use a workqueue.
 unsafe impl Send for Queue {}
-// SAFETY: As above, also at the same time.
+// SAFETY: As above, also several at the same time.
 unsafe impl Sync for Queue {}
 
 static QUEUE: SetOnce<Queue> = SetOnce::new();
 
 fn queue() -> *mut bindings::workqueue_struct {
-    // Heads and fences, which have all the work, are not made without a queue.
+    // All works are in heads and fences, and nobody makes these without a queue.
     QUEUE
         .as_ref()
         .map_or(core::ptr::null_mut(), |queue| queue.0)
@@ -211,7 +211,8 @@ fn queue() -> *mut bindings::workqueue_struct {
 
 /// Makes sure that the library's queue is there. May sleep.
 ///
-/// Done when it is needed, not when the module is initialised: built in, drivers may come first.
+/// The first head or fence makes it, not the module's initialisation: built in, drivers may come
+/// first.
 pub(crate) fn ensure_queue() -> Result {
     while QUEUE.as_ref().is_none() {
         // SAFETY: The helper allocates.
@@ -222,7 +223,7 @@ pub(crate) fn ensure_queue() -> Result {
         }
         // INVARIANT: Just allocated.
         if !QUEUE.populate(Queue(queue)) {
-            // SAFETY: Another one was faster; nobody knows ours.
+            // SAFETY: Another caller was faster; nobody knows ours.
             unsafe { bindings::destroy_workqueue(queue) };
         }
     }
@@ -233,7 +234,7 @@ pub(crate) fn ensure_queue() -> Result {
 ///
 /// # Safety
 ///
-/// No head is left and no fence in use, and none can be made any more.
+/// No head is left and no fence in use, and nobody makes one any more.
 pub(crate) unsafe fn destroy_queue() {
     if let Some(queue) = QUEUE.as_ref() {
         // SAFETY: By the type invariant; by this function's contract nobody uses it any more.
