@@ -3,8 +3,9 @@
 //! `current_path`: the path that is nearest to a node, one slot per possible node.
 //!
 //! The last member of a head, with as many slots as there are possible nodes; a head's allocation
-//! makes the room. The slots are part of the head's shortlist: emptied when that is made anew,
-//! filled when a bio is submitted on the node, both under the shortlist's lock.
+//! makes the room. The slots are part of the head's shortlist. A CPU that makes the shortlist anew
+//! empties them; a CPU of a node that submits a bio fills the node's slot. Both hold the
+//! shortlist's lock.
 
 use super::path::MpathDevice;
 use crate::pure::nodes::Node;
@@ -17,8 +18,7 @@ use core::ptr::null_mut;
 ///
 /// # Invariants
 ///
-/// `slots` is followed by `map.slots()` initialised slots, which end the allocation that the cache
-/// is in.
+/// `map.slots()` initialised slots follow `slots`, and end the allocation of the cache.
 #[repr(C)]
 pub(crate) struct CurrentPath {
     map: &'static numa::Map,
@@ -51,7 +51,7 @@ impl CurrentPath {
         }
     }
 
-    /// The map that says which slot is a node's.
+    /// The map from nodes to slots.
     pub(crate) fn map(&self) -> &'static numa::Map {
         self.map
     }

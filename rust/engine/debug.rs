@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A head in debugfs: the file `multipath/<disk>`, from when its disk is added until its last
-//! reference has gone. `docs/operating.md` says what each line means.
+//! A head in debugfs: the file `multipath/<disk>`, from adding its disk until its last reference
+//! has gone. `docs/operating.md` says what each line means.
 //!
 //! ```text
 //! state live
@@ -21,8 +21,8 @@
 //! ...
 //! ```
 //!
-//! A line is a key and its value; those of a path come after its name, and begin with two spaces.
-//! Reading it takes no lock, so it says of a head that is stuck why, too.
+//! A line is a key and its value; the lines of a path come after its name, and begin with two
+//! spaces. Reading the file takes no lock, so it also tells why a head is stuck.
 
 use super::head::MpathHead;
 use super::heads;
@@ -55,7 +55,7 @@ use kernel::sync::atomic::Relaxed;
 
 /// The directory, from the first file until [`destroy`].
 static DIRECTORY: Entry = Entry::new();
-/// Held by the one that makes it, or a file in it.
+/// Held by a caller that makes the directory, or a file in it.
 static MAKER: Alone = Alone::new();
 
 /// The end of a wait for a fence.
@@ -63,13 +63,13 @@ const FENCE_OPENS: &str = "the lost controller cannot carry them out any more";
 
 /// Removes the directory. Sleeps.
 ///
-/// No head is left, and none can be made any more.
+/// No head is left, and nobody makes one any more.
 pub(crate) fn destroy() {
     DIRECTORY.remove();
 }
 
 impl MpathHead {
-    /// Makes the head's file; there is none when there is no memory for it, or no debugfs. Sleeps.
+    /// Makes the head's file, if there is debugfs and memory for it. Sleeps.
     pub(crate) fn show_in_debugfs(&self) {
         let Some(disk) = self.disk() else {
             return;
@@ -79,7 +79,7 @@ impl MpathHead {
             if !DIRECTORY.is_made() {
                 DIRECTORY.make_directory(c"multipath");
             }
-            // A head that has been removed while somebody had it open may have had the name.
+            // A head that was removed while a user had it open may still have the name.
             let is_taken = heads::any(|other| {
                 other.busy.file.is_made() && other.disk().is_some_and(|of| of.name() == disk.name())
             });
@@ -95,7 +95,7 @@ impl MpathHead {
         });
     }
 
-    /// Removes the head's file, which nobody reads any more then. Sleeps.
+    /// Removes the head's file. Afterwards no reader is left. Sleeps.
     pub(crate) fn hide_from_debugfs(&self) {
         self.busy.file.remove();
     }
@@ -136,7 +136,7 @@ impl MpathHead {
         )
     }
 
-    /// The paths that bios go to. A list that is out of date is made anew for the next bio.
+    /// Shows the paths that bios go to. The next bio makes a list anew that is out of date.
     fn show_shortlist(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let section = self.read();
         let current = section.inside().current();
@@ -196,8 +196,8 @@ impl MpathHead {
         Ok(())
     }
 
-    /// The one that ends the wait of bios in the lot. One that has been kicked comes before those
-    /// that have yet to do something.
+    /// The actor that ends the wait of bios in the lot. One that has been kicked comes before those
+    /// that have yet to act.
     fn ender(&self) -> Ender {
         let section = self.read();
         let enders = || section.iter().map(ender_of);
@@ -211,7 +211,7 @@ impl MpathHead {
                 }
             }
             Some(ender) => ender,
-            // They are about to fail.
+            // The bios are about to fail.
             None => Ender::Requeue,
         }
     }
@@ -248,7 +248,7 @@ fn show_path(path: &MpathDevice, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     show_carried(path, f)
 }
 
-/// Every reason not to use a path, and for how many milliseconds it has been there.
+/// Shows every reason not to use a path, and for how many milliseconds it has been there.
 fn show_why_not(path: &MpathDevice, state: PathState, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let record = path.record();
 

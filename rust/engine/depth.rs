@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The requests in flight through a port: the memory in which CPUs count them, and when a CPU looks
-//! at that of the others.
+//! The requests in flight through a port: the memory in which CPUs count them, and the time when a
+//! CPU looks at the counts of others.
 //!
-//! Requests are counted by `mpath_request_start()` and `mpath_request_done()` in the header, which
-//! are inlined into drivers. Here is what is not done for each request.
+//! `mpath_request_start()` and `mpath_request_done()` in the header count requests; the compiler
+//! inlines them into drivers. This module has the work that is not for each request.
 
 use super::head::MpathHead;
 use super::misuse::{
@@ -30,9 +30,9 @@ impl MpathPort {
     ///
     /// # Safety
     ///
-    /// `raw` is valid for writes and nobody else uses it.
+    /// `raw` is valid for writes, and only the caller uses it.
     pub(crate) unsafe fn init(raw: *mut bindings::mpath_port) -> Result {
-        // SAFETY: Allocates, and may sleep.
+        // SAFETY: The function allocates, and the caller may sleep.
         let cpus = unsafe { bindings::mpath_helper_alloc_port_cpus() };
 
         if cpus.is_null() {
@@ -52,7 +52,7 @@ impl MpathPort {
         raw: *mut bindings::mpath_port,
         other: *mut bindings::mpath_port,
     ) -> Result {
-        // SAFETY: By this function's contract; only the mark is looked at.
+        // SAFETY: By this function's contract; only the mark is read.
         if !unsafe { Self::from_raw(other) }.is_initialised() {
             misuse("a port is to count with another one that is not initialised");
             return Err(EINVAL);
@@ -88,14 +88,14 @@ impl MpathPort {
         .set_state(PortState::Dead);
     }
 
-    /// Frees what [`MpathPort::init`] has allocated, unless requests are still counted there: then
-    /// whoever ends them needs it, and that is said.
+    /// Frees the memory that [`MpathPort::init`] has allocated. If it still counts requests, warns
+    /// and frees nothing, since the end of a request needs it.
     ///
     /// # Safety
     ///
-    /// `raw` is valid, and nobody else uses it.
+    /// `raw` is valid, and only the caller uses it.
     pub(crate) unsafe fn exit(raw: *mut bindings::mpath_port) {
-        // SAFETY: By this function's contract; only the mark is looked at before it is found.
+        // SAFETY: By this function's contract; before the mark is found, only the mark is read.
         let port = unsafe { Self::from_raw(raw) };
 
         if !port.is_initialised() {
@@ -109,7 +109,8 @@ impl MpathPort {
                 "a port is given up with requests in flight: mpath_request_done() is missing",
             );
         }
-        // SAFETY: Allocated by `init()`, and by this function's contract nobody's any more.
+        // SAFETY: `init()` has allocated it, and by this function's contract nobody uses it any
+        // more.
         unsafe {
             if !shares {
                 bindings::mpath_helper_free_port_cpus((*raw).cpus);
@@ -124,7 +125,7 @@ impl MpathPort {
         unsafe { (*self.as_raw()).mark == mark(self.as_raw(), 0) }
     }
 
-    /// How many requests are in flight. Exact while none begins or ends. Any context.
+    /// The number of requests in flight. Exact while none begins or ends. Any context.
     pub(crate) fn in_flight(&self) -> u32 {
         depth::in_flight(self)
     }
@@ -136,12 +137,12 @@ const _: () = assert!(depth::FRACTION_BITS == bindings::MPATH_FRACTION_BITS);
 
 impl depth::Port for MpathPort {
     fn cpus(&self, first: u32) -> impl Iterator<Item = u32> {
-        // SAFETY: Any context.
+        // SAFETY: Any context may call it.
         let ids = unsafe { bindings::mpath_helper_cpu_ids() };
         let mut last = first as i32 - 1;
 
         core::iter::from_fn(move || {
-            // SAFETY: Any context; -1 or any other number comes before the next CPU.
+            // SAFETY: Any context may call it; -1 or any other number comes before the next CPU.
             let cpu = unsafe { bindings::mpath_helper_next_cpu(last) };
 
             last = cpu as i32;
@@ -150,15 +151,15 @@ impl depth::Port for MpathPort {
     }
 
     fn record(&self, cpu: u32) -> &Record {
-        // SAFETY: The records stay as long as the port, and there is one for each possible CPU,
-        // which is only accessed atomically.
+        // SAFETY: The records stay as long as the port. There is one for each possible CPU, with
+        // atomic accesses only.
         unsafe { &*bindings::mpath_helper_port_cpu((*self.as_raw()).cpus, cpu).cast() }
     }
 }
 
 impl MpathHead {
-    /// A CPU's chance to learn what other CPUs have in flight, once in a tick: that of which a
-    /// request was counted as `counted`. Any context.
+    /// Lets the CPU that counted a request as `counted` learn how many requests other CPUs have in
+    /// flight, once in a tick. Any context.
     #[cold]
     pub(crate) fn catch_up(&self, counted: u16) {
         let cpu = u32::from(counted - 1);
@@ -172,7 +173,7 @@ impl MpathHead {
             return;
         }
         let section = self.read();
-        // Otherwise the next bio makes one, and the next tick brings the next chance.
+        // Without a shortlist the next bio makes one, and the next tick brings the next chance.
         let Some((list, paths)) = section.inside().current() else {
             return;
         };
@@ -185,6 +186,6 @@ impl MpathHead {
 
 /// The current tick.
 fn now() -> u32 {
-    // SAFETY: Any context.
+    // SAFETY: Any context may call it.
     unsafe { bindings::mpath_helper_jiffies() as u32 }
 }

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Fences: what a lost path may still carry out waits here. The protocol is in
+//! Fences hold the bios that a lost path may still carry out. The protocol is in
 //! `crate::pure::fence`.
 //!
 //! A fence is in memory of its own, since it outlives the controller, the port and the path whose
 //! bios it holds. All users together have one reference to that memory, and so has the timer while
-//! it is set. The last one to go has the memory freed on the library's queue, which is emptied
-//! before the library is unloaded.
+//! it is set. The last reference has a work on the library's queue free the memory. That queue
+//! becomes empty before the library is unloaded.
 //!
-//! A bio that is held has not ended, so whoever waits for it keeps the head's disk open, and that
-//! keeps the head and the driver's module. A fence that holds nothing keeps nobody: when its last
-//! user goes, so does its timer.
+//! A held bio has not ended, so its submitter keeps the head's disk open, and that keeps the head
+//! and the driver's module. A fence that holds nothing keeps nothing: when its last user goes, so
+//! does its timer.
 
 use super::submit::let_go;
 use crate::bindings;
@@ -46,7 +46,7 @@ use kernel::time::msecs_to_jiffies;
 const TIMER: u32 = 0;
 const FREE: u32 = 1;
 
-/// Holds the bios of one association.
+/// A fence, which holds the bios of one association.
 ///
 /// # Invariants
 ///
@@ -55,37 +55,37 @@ const FREE: u32 = 1;
 pub(crate) struct Fence {
     clock: AtomicClock,
     lot: BioLot,
-    /// How many bios are held.
+    /// The number of held bios.
     held: Atomic<u32>,
-    /// How long after it has begun to hold something it opens by itself, in milliseconds.
+    /// The milliseconds after its first bio in which it opens by itself.
     limit: u32,
     /// The references of the driver.
     users: Refcount,
     /// One for all users, one for the timer that is set.
     refs: Refcount,
-    /// Opens the fence.
+    /// The work that opens the fence.
     #[pin]
     timer: DelayedWork<Fence, TIMER>,
-    /// Frees the memory.
+    /// The work that frees the memory.
     #[pin]
     free: Work<Fence, FREE>,
 }
 
 const NSECS_PER_MSEC: u64 = 1_000_000;
 
-/// The time in ns, which stands still while the machine is suspended. Not the tick: ticks that came
-/// late are made up for at once, and a fence that went by them would open early.
+/// The time in ns, which stands still while the machine is suspended. Not the tick: the kernel
+/// makes up for late ticks at once, and a fence that went by them would open early.
 fn now() -> u64 {
     // SAFETY: Reads the clock, in any context.
     unsafe { bindings::ktime_get() as u64 }
 }
 
-/// The time in so many milliseconds.
+/// The time `msecs` milliseconds from now.
 fn after(msecs: u32) -> u64 {
     now() + u64::from(msecs) * NSECS_PER_MSEC
 }
 
-/// So many ticks are as long as a time, or longer, as far as a timer can be set.
+/// The number of ticks that are as long as a time in ns, or longer, as far as a timer can be set.
 fn ticks(nsecs: u64) -> usize {
     let msecs = nsecs.div_ceil(NSECS_PER_MSEC).min(i32::MAX as u64);
 
@@ -96,10 +96,11 @@ fn ticks(nsecs: u64) -> usize {
 }
 
 impl Fence {
-    /// How long a driver may take to say that an association is over, after a bio of it was held.
+    /// The ms that a driver may take to say that an association is over, after the fence has held a
+    /// bio of it.
     pub(crate) const LIMIT_MSECS: u32 = bindings::MPATH_FENCE_LIMIT_SECS * 1000;
 
-    /// A fence with one user. Sleeps.
+    /// Allocates a fence with one user. Sleeps.
     pub(crate) fn new(limit: u32) -> Result<NonNull<Self>> {
         ensure_queue()?;
 
@@ -121,18 +122,18 @@ impl Fence {
             GFP_KERNEL,
         )?;
 
-        // SAFETY: It is not moved out of its memory: `free` puts it into a box and drops that.
+        // SAFETY: Nobody moves it out of its memory: `free` puts it into a box and drops that.
         let fence = KBox::into_raw(unsafe { Pin::into_inner_unchecked(fence) });
         // SAFETY: A box is not null.
         Ok(unsafe { NonNull::new_unchecked(fence) })
     }
 
-    /// One more user. Any context.
+    /// Adds a user. Any context.
     pub(crate) fn get(&self) {
         self.users.inc();
     }
 
-    /// One user less, of whom this is one. Any context.
+    /// Drops a user, which is the caller. Any context.
     ///
     /// # Safety
     ///
@@ -141,7 +142,7 @@ impl Fence {
         if !self.users.dec_and_test() {
             return;
         }
-        // Nobody else puts anything in.
+        // Without users nobody puts a bio in.
         if self.lot.as_lot().is_empty() && self.timer.cancel() {
             self.drop_reference();
         }
@@ -154,17 +155,17 @@ impl Fence {
         }
     }
 
-    /// Is it open, or would be if it held anything? Any context.
+    /// Is it open, or would it be if it held a bio? Any context.
     pub(crate) fn is_open(&self) -> bool {
         self.clock.load().is_at(now()) == Clock::Open
     }
 
-    /// How many bios it holds.
+    /// The number of bios that it holds.
     pub(crate) fn held(&self) -> u32 {
         self.held.load(Relaxed)
     }
 
-    /// In how many milliseconds it opens, 0 when it is open, `None` when nobody knows.
+    /// The time in milliseconds until it opens, 0 when it is open, `None` when nobody knows.
     pub(crate) fn msecs_left(&self) -> Option<u32> {
         let nsecs = self.clock.load().end()?.saturating_sub(now());
 
@@ -176,12 +177,13 @@ impl Fence {
         )
     }
 
-    /// The association is over; nothing of it is carried out in `msecs` any more. Any context.
+    /// Says that the association is over, and that the storage carries out nothing of it from
+    /// `msecs` ms on. Any context.
     pub(crate) fn start(&self, msecs: u32) {
         fence::start(self, after(msecs));
     }
 
-    /// Nothing of the association is carried out any more. Any context.
+    /// Says that the storage carries out nothing of the association any more. Any context.
     pub(crate) fn open(&self) {
         fence::open(self);
     }
@@ -210,13 +212,13 @@ impl Fenced for Fence {
 
         self.refs.inc();
         if self.timer.reschedule_on_kblockd(ticks) {
-            // It was set already, and has a reference.
+            // The timer was set already, and has a reference.
             self.drop_reference();
         }
     }
 }
 
-// SAFETY: Everything that changes is atomic.
+// SAFETY: All fields that change are atomic.
 unsafe impl Send for Fence {}
 // SAFETY: As above.
 unsafe impl Sync for Fence {}
@@ -236,7 +238,7 @@ unsafe impl HasWork<TIMER> for Fence {
             }
             for bio in held {
                 self.held.fetch_sub(1, Relaxed);
-                // SAFETY: The lot owned the bio, and now we do.
+                // SAFETY: The lot owned the bio; now we own it.
                 let_go(unsafe { Bio::from_raw(bio) });
             }
         }
@@ -251,8 +253,8 @@ unsafe impl HasWork<FREE> for Fence {
     fn run(&self) {
         // The timer's work may not have returned yet.
         self.timer.cancel_and_wait();
-        // SAFETY: It came from a box, and nobody has a reference any more. A work may free what it
-        // is in.
+        // SAFETY: It came from a box, and nobody has a reference any more. A work may free the
+        // object that embeds it.
         drop(unsafe { KBox::from_raw(core::ptr::from_ref(self).cast_mut()) });
     }
 }

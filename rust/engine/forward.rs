@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Operations that are carried out on one of the paths.
+//! Operations that the head forwards to one of the paths.
 
 use super::head::MpathHead;
 use super::ops::Ioctl;
 use super::path::MpathDevice;
 use kernel::prelude::*;
 
-/// What an operation returns when no path is usable: `-EWOULDBLOCK`.
+/// The return value of an operation when no path is usable: `-EWOULDBLOCK`.
 pub(crate) fn no_path() -> i32 {
     EAGAIN.to_errno()
 }
 
 impl MpathHead {
-    /// Does something on the path that a bio would be sent to, inside a read-side section.
-    /// A head without a disk has no usable path.
+    /// Runs `f` on the path to which the head would send a bio, inside a read-side section. A head
+    /// without a disk has no usable path.
     pub(crate) fn on_path(&self, f: impl FnOnce(&MpathDevice) -> i32) -> i32 {
         self.run_on_path(f).unwrap_or(no_path())
     }
@@ -28,8 +28,8 @@ impl MpathHead {
         self.read().choose().map(f)
     }
 
-    /// Does something on every path, inside a read-side section, until that returns something else
-    /// than 0, which is returned.
+    /// Runs `f` on every path, inside a read-side section, until it returns a value other than 0,
+    /// which this returns.
     pub(crate) fn on_every_path(&self, f: impl FnMut(&MpathDevice) -> i32) -> i32 {
         let _caller = self.callers.enter();
         let section = self.read();
@@ -38,8 +38,8 @@ impl MpathHead {
         failed.unwrap_or(0)
     }
 
-    /// Carries an ioctl out: outside the read-side section when the driver says that it is not one
-    /// for that, and inside by `run` otherwise.
+    /// Carries an ioctl out: outside the read-side section when the driver says so, and inside by
+    /// `run` otherwise.
     pub(crate) fn ioctl(&self, ioctl: Ioctl, run: impl FnOnce(&MpathDevice) -> i32) -> i32 {
         let handle = {
             if self.disk().is_none() {

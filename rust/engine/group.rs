@@ -44,14 +44,13 @@ impl Group {
         self.0.get()
     }
 
-    /// The group in a driver's structure, unless that has never been initialised: then that is
-    /// said.
+    /// The group in a driver's structure. Warns when the structure has never been initialised.
     ///
     /// # Safety
     ///
     /// `raw` is valid for `'a`.
     pub(crate) unsafe fn initialised<'a>(raw: *mut bindings::mpath_iopolicy) -> Result<&'a Self> {
-        // SAFETY: By this function's contract; only the mark is looked at before it is found.
+        // SAFETY: By this function's contract; before the mark is found, only the mark is read.
         let group = unsafe { Self::from_raw(raw) };
 
         if group.mark() & !Self::USED != mark(raw, Self::USED) {
@@ -61,7 +60,8 @@ impl Group {
         Ok(group)
     }
 
-    /// Initialises a group without heads. What is not supported becomes numa, with an error.
+    /// Initialises a group without heads. A policy that is not supported becomes numa, with an
+    /// error.
     ///
     /// # Safety
     ///
@@ -78,7 +78,7 @@ impl Group {
             policy.filter(|policy| supported & policy.bit() != 0 && supported & !known == 0);
         let first = policy.unwrap_or(IoPolicy::Numa);
 
-        // SAFETY: By this function's contract; only the mark is looked at.
+        // SAFETY: By this function's contract; only the mark is read.
         if unsafe { Self::from_raw(raw) }.mark() == mark(raw, Self::USED) | Self::USED {
             misuse("a policy that heads follow is initialised again");
             return Err(EBUSY);
@@ -96,7 +96,7 @@ impl Group {
         policy.map(|_| ()).ok_or(EINVAL)
     }
 
-    /// In the mark: heads follow the policy. Written under the mutex.
+    /// The bit in the mark that says that heads follow the policy. Written under the mutex.
     const USED: usize = 1;
 
     fn mark(&self) -> usize {
@@ -135,8 +135,8 @@ impl Group {
         }
     }
 
-    /// Changes the policy and has every head concerned choose anew. Nothing happens when it is in
-    /// force already. Returns the policy that was. Sleeps.
+    /// Changes the policy and has every head of the group choose anew. Does nothing when the policy
+    /// is in force already. Returns the old policy. Sleeps.
     pub(crate) fn set(&self, policy: IoPolicy) -> Result<IoPolicy> {
         if !self.supports(policy) {
             return Err(EINVAL);
@@ -155,13 +155,13 @@ impl Group {
         }))
     }
 
-    /// A head follows the group from now on. Sleeps.
+    /// Has a head follow the group from now on. Sleeps.
     pub(crate) fn join(&self, head: &MpathHead) {
         // SAFETY: The group's mutex is held, and the head leaves before it is freed.
         self.locked(|heads| unsafe { heads.push_back(head) });
     }
 
-    /// A head that has joined does not follow any more. Sleeps.
+    /// Has a head that has joined follow the group no more. Sleeps.
     pub(crate) fn leave(&self, head: &MpathHead) {
         // SAFETY: The group's mutex is held, and the head has joined.
         self.locked(|heads| unsafe { heads.remove(head) });

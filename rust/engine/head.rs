@@ -2,14 +2,13 @@
 
 //! A head: its memory, its references, and its end.
 //!
-//! A head is one allocation: what C may see of it, what is read for every bio, what is written
-//! under load on lines of its own, what is rarely used, and at the end the cache with one slot per
-//! possible node.
+//! A head is one allocation. It has the part that C may see, the fields that every bio reads, and
+//! those that I/O writes under load, on lines of their own. The rarely used fields follow, and at
+//! the end the cache with one slot per possible node.
 //!
-//! References are held by the driver, by every opener of the disk, by an armed removal timer and
-//! by a partition scan that is to come. The last one to go stops the works, ends what is parked,
-//! releases the disk, tells the driver, and frees the memory. That may sleep, and waits for nobody
-//! outside the kernel.
+//! The driver, every opener of the disk, an armed removal timer and a scheduled partition scan hold
+//! references. Dropping the last one stops the works, ends parked bios, releases the disk, tells
+//! the driver, and frees the memory. That may sleep, and waits for nobody outside the kernel.
 
 use super::cache::CurrentPath;
 use super::group::Group;
@@ -87,32 +86,32 @@ use kernel::types::Opaque;
 /// The memory of heads, but for those of tests that have a map of nodes of their own.
 pub(crate) static MEMORY: Slab = Slab::new(c"mpath_head");
 
-/// What is written under load.
+/// The fields that I/O writes under load.
 #[repr(C, align(64))]
 #[pin_data]
 pub(crate) struct Busy {
-    /// Bios that wait for a path.
+    /// The bios that wait for a path.
     pub(crate) lot: BioLot,
-    /// How often a bio was parked. As wide as an `atomic_long_t`.
+    /// The count of parked bios. As wide as an `atomic_long_t`.
     pub(crate) requeued: Atomic<isize>,
-    /// How often a bio failed for want of a path to wait for.
+    /// The count of bios that failed for want of a path to wait for.
     pub(crate) failed: Atomic<isize>,
-    /// How many bios are in the lot, and the tick since which there have been some.
+    /// The number of bios in the lot, and the tick since which there have been some.
     pub(crate) waiting: Atomic<i32>,
-    /// How often something has changed for the better. Bios that have failed pause no longer then.
+    /// The count of changes for the better. After one, bios that have failed end their pause.
     pub(crate) news: Atomic<u32>,
     pub(crate) waiting_since: Atomic<u64>,
-    /// When the retry work is to run.
+    /// The time when the retry work runs.
     pub(crate) alarm: Alarm,
-    /// Memory for a bio that must be tracked, when there is no other.
+    /// Memory for tracking a bio, when there is no other.
     pub(crate) reserve: Reserve,
-    /// Submits what is parked.
+    /// The requeue worker, which submits parked bios.
     #[pin]
     pub(crate) requeue: Work<MpathHead, REQUEUE>,
-    /// Gives paths that failed another try.
+    /// The work that gives paths that failed another try.
     #[pin]
     pub(crate) retry: DelayedWork<MpathHead, RETRY>,
-    /// Rarely used; here since there is room.
+    /// A rarely used field; here since there is room.
     pub(crate) older: Older,
     pub(super) record: HeadRecord,
     pub(crate) file: Entry,
@@ -131,13 +130,13 @@ pub(crate) const REMOVE: u32 = 3;
 #[repr(C)]
 #[pin_data]
 pub(crate) struct MpathHead {
-    // `struct mpath_head`: `raw_disk` is `disk`, or null, for those who read C.
+    // `struct mpath_head`: `raw_disk` is `disk`, or null, for readers in C.
     raw_disk: Atomic<*mut bindings::gendisk>,
     drvdata: *mut kernel::ffi::c_void,
 
     // Read for every bio.
     pub(crate) word: AtomicHeadWord,
-    /// Which of all heads it is.
+    /// The number that tells it from all other heads.
     pub(crate) number: u32,
     group: NonNull<bindings::mpath_iopolicy>,
     #[pin]
@@ -154,7 +153,7 @@ pub(crate) struct MpathHead {
     disk: SetOnce<HeadDisk>,
     pub(crate) ops: Ops,
     refs: Refcount,
-    /// How many of the references are the driver's to drop.
+    /// The number of references that are the driver's to drop.
     of_driver: Atomic<u32>,
     pub(crate) callers: Callers,
     pub(super) times: HeadTimes,
@@ -172,7 +171,7 @@ pub(crate) struct MpathHead {
     pub(crate) current_path: CurrentPath,
 }
 
-// The part that C sees is where C sees it.
+// The offsets of the part that C sees are those in C.
 const _: () = {
     assert!(offset_of!(MpathHead, raw_disk) == offset_of!(bindings::mpath_head, disk));
     assert!(offset_of!(MpathHead, drvdata) == offset_of!(bindings::mpath_head, drvdata));
@@ -187,7 +186,7 @@ impl MpathHead {
         CurrentPath::layout(Layout::new::<Self>(), map).ok_or(EOVERFLOW)
     }
 
-    /// Memory for a head with the slots of `map`. May sleep.
+    /// Allocates memory for a head with the slots of `map`. May sleep.
     fn alloc(map: &'static numa::Map) -> Result<NonNull<Self>> {
         let layout = Self::layout(map)?;
         let memory = if core::ptr::eq(map, numa::map()) {
@@ -232,9 +231,9 @@ impl MpathHead {
         let memory = Self::alloc(map)?;
         let init = Self::init(ops, group, drvdata, map);
 
-        // SAFETY: `memory` is valid for writes of a head and its slots, and is not moved.
+        // SAFETY: `memory` is valid for writes of a head and its slots, and nobody moves it.
         if let Err(error) = unsafe { raw_try_init(memory.as_ptr(), init) } {
-            // SAFETY: Allocated above for this map; what failed has left nothing behind.
+            // SAFETY: Allocated above for this map; the failed initialiser has left nothing behind.
             unsafe { Self::free(memory, map) };
             return Err(error);
         }
@@ -309,7 +308,7 @@ impl MpathHead {
     ///
     /// # Safety
     ///
-    /// `raw` came from [`MpathHead::as_raw`], and a reference to it is held for `'a`.
+    /// `raw` came from [`MpathHead::as_raw`], and somebody holds a reference to it for `'a`.
     #[inline(always)]
     pub(crate) unsafe fn from_raw<'a>(raw: *mut bindings::mpath_head) -> &'a Self {
         // SAFETY: By this function's contract.
@@ -370,7 +369,7 @@ impl MpathHead {
         Ok(())
     }
 
-    /// How many references there are, and how many of them are the driver's.
+    /// The number of references, and the number of those that are the driver's.
     pub(super) fn references(&self) -> (u32, u32) {
         (self.refs.count(), self.of_driver.load(Relaxed))
     }
@@ -426,7 +425,7 @@ impl MpathHead {
         drop(unsafe { ARef::from_raw(head) });
     }
 
-    /// May the driver drop its last reference? What it has forgotten to do before is done.
+    /// May the driver drop its last reference? Does the steps that the driver has left out before.
     fn may_be_left(&self) -> bool {
         if !self.may_wait() {
             return false;
@@ -435,7 +434,7 @@ impl MpathHead {
             let control = self.control.lock();
             let state = self.word.load().state();
 
-            // A timer has a reference of its own, and sees to the removal.
+            // An armed timer has a reference of its own, and sees to the removal.
             let is_gone = matches!(state, HeadState::New | HeadState::Dead);
             (control.paths, is_gone || control.removal.is_under_way())
         };
@@ -454,7 +453,7 @@ impl MpathHead {
 
     /// Waits for all read-side sections that have begun. Sleeps, not inside one.
     ///
-    /// Also without a disk: attributes and the driver may look at the paths of any head.
+    /// Waits also without a disk: attributes and the driver may look at the paths of any head.
     pub(crate) fn synchronize(&self) {
         might_sleep();
         if self.may_wait() {
@@ -462,43 +461,43 @@ impl MpathHead {
         }
     }
 
-    /// Something has changed that bios wait for: has what is parked submitted again, soon. Any
+    /// Has the requeue worker submit parked bios again, after a change for which bios wait. Any
     /// context.
     pub(crate) fn kick(&self) {
         self.busy.news.fetch_add(1, Relaxed);
         self.kick_others();
     }
 
-    /// Has what is parked submitted again, soon, but for bios that have failed and pause. Any
-    /// context.
+    /// Has the requeue worker submit parked bios again, but not those that have failed and pause.
+    /// Any context.
     pub(crate) fn kick_others(&self) {
         parking::kick(self.busy.lot.as_lot(), || {
             self.busy.requeue.schedule_on_kblockd();
         });
     }
 
-    /// Has the shortlist made anew and what is parked submitted again. Any context.
+    /// Has the shortlist made anew and parked bios submitted again. Any context.
     pub(crate) fn choose_anew(&self) {
         self.shortlist.changes().add();
         self.kick();
     }
 
-    /// The end: nobody has a reference any more.
+    /// Ends the head: nobody has a reference any more.
     fn finish(&self) {
         self.hide_from_debugfs();
         heads::remove(self);
         self.group().leave(self);
         self.busy.retry.cancel_and_wait();
         self.busy.requeue.cancel();
-        // What is dropped fails.
+        // Dropping the bios fails them.
         drop(self.busy.lot.take());
     }
 }
 
 /// The initialiser of a cache that is the last member of a head's allocation.
 fn unsafe_init_cache(map: &'static numa::Map) -> impl Init<CurrentPath> {
-    // SAFETY: The closure initialises the whole cache. It is only used by `MpathHead::init()`,
-    // in an allocation of the layout for the same map.
+    // SAFETY: The closure initialises the whole cache. Only `MpathHead::init()` uses it, in an
+    // allocation of the layout for the same map.
     unsafe {
         pin_init::init_from_closure(move |slot| {
             CurrentPath::init(slot, map);
@@ -507,7 +506,7 @@ fn unsafe_init_cache(map: &'static numa::Map) -> impl Init<CurrentPath> {
     }
 }
 
-// SAFETY: A head with references is not freed.
+// SAFETY: Nobody frees a head that has references.
 unsafe impl AlwaysRefCounted for MpathHead {
     fn inc_ref(&self) {
         self.refs.inc();
@@ -525,8 +524,8 @@ unsafe impl AlwaysRefCounted for MpathHead {
         let ops = this.ops;
         let map = this.current_path.map();
 
-        // SAFETY: Nobody has a reference; the disk goes first, since its release looks at nothing
-        // of the head's, then the driver is told, then the memory goes.
+        // SAFETY: Nobody has a reference. The disk goes first, since its release looks at nothing
+        // of the head's. Then comes the driver's callback, then the memory goes.
         unsafe {
             let old = this.word.load().state();
             this.word.advance(HeadState::Dead);
@@ -541,7 +540,7 @@ unsafe impl AlwaysRefCounted for MpathHead {
     }
 }
 
-// SAFETY: Everything that changes is atomic or under a lock.
+// SAFETY: All fields that change are atomic or under a lock.
 unsafe impl Send for MpathHead {}
 // SAFETY: As above.
 unsafe impl Sync for MpathHead {}
@@ -574,7 +573,7 @@ unsafe impl HasWork<SCAN> for MpathHead {
     const OFFSET: usize = offset_of!(MpathHead, scan);
 
     fn run(&self) {
-        // SAFETY: Whoever scheduled the scan gave it a reference.
+        // SAFETY: The caller that scheduled the scan gave it a reference.
         let head = unsafe { ARef::from_raw(NonNull::from(self)) };
 
         if let Some(disk) = head.disk() {
@@ -588,7 +587,7 @@ unsafe impl HasWork<REMOVE> for MpathHead {
     const OFFSET: usize = offset_of!(MpathHead, remove);
 
     fn run(&self) {
-        // SAFETY: Whoever armed the timer gave it a reference.
+        // SAFETY: The caller that armed the timer gave it a reference.
         self.removal_timer_expired(unsafe { ARef::from_raw(NonNull::from(self)) });
     }
 }

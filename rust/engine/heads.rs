@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! All heads, each with a number of its own: so that a path may name the head that it
-//! was on, which may be gone by now.
+//! All heads, each with a number of its own. So a path can name the head that it was on, which may
+//! be gone by now.
 
 use super::head::MpathHead;
 use crate::wrap::alone::Alone;
@@ -14,26 +14,26 @@ use kernel::sync::atomic::{
     Relaxed, //
 };
 
-/// A number for a new head: what distinguishes it from all others. Not 0.
+/// A number for a new head, which tells it from all others. Not 0.
 pub(crate) fn number() -> u32 {
     static LAST: Atomic<u32> = Atomic::new(0);
 
     loop {
         let number = LAST.fetch_add(1, Relaxed).wrapping_add(1);
 
-        // After four thousand millions they begin anew.
+        // After 2^32 heads the numbers begin anew.
         if number != 0 {
             return number;
         }
     }
 }
 
-/// The head that was made before. Accessed by whoever is alone in [`HEADS`].
+/// The head that was made before. Only a caller that holds [`HEADS`] accesses it.
 #[repr(transparent)]
 pub(crate) struct Older(Atomic<*mut MpathHead>);
 
 impl Older {
-    /// Of a head that cannot be found yet.
+    /// The link of a head that cannot be found yet.
     pub(crate) const fn new() -> Self {
         Self(Atomic::new(null_mut()))
     }
@@ -50,7 +50,8 @@ static HEADS: Heads = Heads {
 };
 
 impl Heads {
-    /// The first link that leads to a head of which `is_it` says so, and that head. Alone.
+    /// The first link that leads to a head of which `is_it` says so, and that head. The caller
+    /// holds [`HEADS`].
     fn find(
         &self,
         is_it: impl Fn(&MpathHead) -> bool,
@@ -58,7 +59,7 @@ impl Heads {
         let mut link = &self.newest;
 
         loop {
-            // SAFETY: A head that can be found here is not freed while somebody else is in.
+            // SAFETY: Nobody frees a head that can be found here while we hold the lock.
             let head = unsafe { NonNull::new(link.load(Relaxed))?.as_ref() };
 
             if is_it(head) {
@@ -69,7 +70,7 @@ impl Heads {
     }
 }
 
-/// A head can be found from now on. Sleeps.
+/// Makes a head one that can be found. Sleeps.
 pub(crate) fn add(head: &MpathHead) {
     HEADS.alone.run(|| {
         head.busy.older.0.store(HEADS.newest.load(Relaxed), Relaxed);
@@ -79,7 +80,7 @@ pub(crate) fn add(head: &MpathHead) {
     });
 }
 
-/// A head cannot be found any more, and may be freed. Sleeps.
+/// Makes a head one that cannot be found, and may be freed. Sleeps.
 pub(crate) fn remove(head: &MpathHead) {
     HEADS.alone.run(|| {
         if let Some((link, _)) = HEADS.find(|other| core::ptr::eq(other, head)) {
@@ -93,7 +94,7 @@ pub(crate) fn any(is_it: impl Fn(&MpathHead) -> bool) -> bool {
     HEADS.alone.run(|| HEADS.find(is_it).is_some())
 }
 
-/// Does something with the head that has a number, if it is still there. Sleeps.
+/// Runs `f` with the head of a number, if it is still there. Sleeps.
 pub(crate) fn with<R>(number: u32, f: impl FnOnce(&MpathHead) -> R) -> Option<R> {
     HEADS.alone.run(|| {
         HEADS

@@ -26,25 +26,25 @@ use kernel::sync::aref::ARef;
 use kernel::task::might_sleep;
 
 impl MpathHead {
-    /// Makes sure that a path is not chosen any more. Sleeps.
+    /// Makes sure that the head chooses a path no more. Sleeps.
     ///
-    /// Returns false, and has done nothing, where that might have to be waited for and must not be.
+    /// Returns false, and has done nothing, where it might have to wait and must not.
     pub(crate) fn quiesce(&self, path: &MpathDevice) -> bool {
         departure::quiesce(self, path)
     }
 
-    /// A reason less, or several, not to use a path. Any context.
+    /// Takes away one or several reasons not to use a path. Any context.
     pub(crate) fn enable(&self, path: &MpathDevice, reasons: Reasons) {
         path.change(|state| state.enabled(reasons).restored());
         self.kick();
     }
 
-    /// A reason more, or several, not to use a path. Any context.
+    /// Adds one or several reasons not to use a path. Any context.
     pub(crate) fn disable(&self, path: &MpathDevice, reasons: Reasons) {
         path.change(|state| state.disabled(reasons));
     }
 
-    /// The storage is reached through a path in another way. Any context.
+    /// Sets the access state of a path. Any context.
     pub(crate) fn set_access_state(&self, path: &MpathDevice, access: AccessState) {
         let old = path.change(|state| state.reaching(access));
 
@@ -53,7 +53,7 @@ impl MpathHead {
         }
     }
 
-    /// A path can carry I/O. Sleeps.
+    /// Notes that a path can carry I/O. Sleeps.
     pub(crate) fn set_live(&self, path: &MpathDevice) -> Result {
         might_sleep();
         if self.disk().is_none() {
@@ -69,8 +69,8 @@ impl MpathHead {
         Ok(())
     }
 
-    /// Says what is missing when a path has gone live and the head has none to use: openers would
-    /// find a disk on which I/O waits, or fails, and nobody would know why.
+    /// Logs the missing step when a path has gone live and the head has no path to use. Openers
+    /// would find a disk on which I/O waits, or fails, and nobody would know why.
     fn say_if_unusable(&self, path: &MpathDevice) {
         let is_usable = |path: &MpathDevice| path.access() != Access::Unusable;
 
@@ -92,7 +92,7 @@ impl MpathHead {
         );
     }
 
-    /// Has partitions scanned, from a context that no path waits for.
+    /// Has a work scan partitions, for which no path waits.
     fn scan_later(&self) {
         let head = ARef::from(self);
 
@@ -102,10 +102,10 @@ impl MpathHead {
         }
     }
 
-    /// Makes sure that no scan is to come or going on. Sleeps.
+    /// Makes sure that no scan is scheduled or running. Sleeps.
     pub(crate) fn cancel_scan(&self) {
         if self.scan.cancel() {
-            // SAFETY: The reference of the scan that will not be; the caller has one, too.
+            // SAFETY: The reference of the cancelled scan; the caller has one, too.
             drop(unsafe { ARef::from_raw(NonNull::from(self)) });
         }
     }
@@ -139,7 +139,8 @@ impl MpathHead {
         }
     }
 
-    /// The head's capacity, or a path's, has been set: paths that differ are not used.
+    /// Compares the capacities of the head and its paths: the head uses no path whose capacity
+    /// differs.
     pub(crate) fn revalidate(&self) {
         if let Some(disk) = self.disk() {
             let capacity = disk.capacity();
@@ -154,8 +155,8 @@ impl MpathHead {
         self.choose_anew();
     }
 
-    /// A path has gone. When none is left that is as large as the head, the head takes the capacity
-    /// of the one that is the best to use of those that are left. Sleeps.
+    /// Sets the head's capacity after a path has gone. When no path is left that is as large as the
+    /// head, the head takes the capacity of the best usable of those that are left. Sleeps.
     pub(crate) fn follow_capacity(&self) {
         let Some(disk) = self.disk() else {
             return;
@@ -165,7 +166,7 @@ impl MpathHead {
             let section = self.read();
             let mut best = None;
 
-            // One that is being set up has no capacity yet.
+            // A path that the driver is setting up has no capacity yet.
             for path in section.iter().filter(|path| path.disk().capacity() != 0) {
                 let capacity = path.disk().capacity();
                 let access = path.state().load().enabled(Reasons::CAPACITY).access();
@@ -204,8 +205,8 @@ impl Life for MpathHead {
     fn add_disk(&self) -> Result {
         let disk = self.disk().ok_or(ENODEV)?;
 
-        // SAFETY: The groups are the driver's, and constant; a disk that has been deleted leaves
-        // the head beyond Live, so this one has never been added.
+        // SAFETY: The groups are the driver's, and constant. A deleted disk leaves the head beyond
+        // Live, so this one has never been added.
         unsafe { disk.add(self.ops.disk_groups()) }
     }
 
@@ -224,7 +225,7 @@ impl Life for MpathHead {
             self.ops.del_cdev(self);
         }
         if let Some(disk) = self.disk() {
-            // SAFETY: It has been added, and `disk_added` says no more so.
+            // SAFETY: The disk has been added, and `disk_added` no longer says so.
             unsafe { disk.delete() };
         }
     }

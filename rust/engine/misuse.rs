@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What drivers do wrong, as far as it can be told: it is said, and does no harm.
+//! Mistakes of drivers, as far as the library can tell: it warns, and no harm comes of them.
 //!
-//! Nothing here is on the way of a bio. What is looked at when a bio is submitted would be paid for
-//! by every bio, so what could only be seen there is the driver's duty, by the header.
+//! No code here is on the way of a bio: every bio would pay for a check there. The header leaves
+//! mistakes that only such a check could find to the driver.
 
 use super::head::MpathHead;
 use kernel::prelude::*;
@@ -13,7 +13,7 @@ use kernel::sync::atomic::{
 };
 use kernel::task::Task;
 
-/// Says what a driver has done wrong, and where. Any context.
+/// Warns of a driver's mistake, and says where it is. Any context.
 #[cold]
 #[inline(never)]
 pub(crate) fn misuse(what: &str) {
@@ -21,27 +21,27 @@ pub(crate) fn misuse(what: &str) {
     kernel::warn_on!(true);
 }
 
-/// The mark of memory at `at` that the library has initialised: what chance does not leave there.
-/// `flags` are the lowest bits, which are for the owner's use.
+/// The mark of memory at `at` that the library has initialised: a value that chance does not leave
+/// there. `flags` are the lowest bits, which are for the owner's use.
 pub(crate) fn mark<T>(at: *const T, flags: usize) -> usize {
     const MARK: u64 = 0x6d70_a746_c1e9_b35a;
 
     (at.addr() ^ MARK as usize) & !flags
 }
 
-/// The tasks that are in a callback in which nothing may be waited for, as far as there is room: by
-/// a read-side section, or under the mutex that orders adding and deleting the disk.
+/// The tasks in a callback that must not wait, as far as there is room: in a read-side section, or
+/// under the mutex that orders adding and deleting the disk.
 ///
-/// Whoever waits there waits for itself (L-43). Lockdep knows, too, but is rarely on.
+/// A task that waits there waits for itself (L-43). Lockdep knows, too, but is rarely on.
 pub(crate) struct Callers([Atomic<usize>; 4]);
 
 impl Callers {
-    /// Nobody.
+    /// A record of no task.
     pub(crate) const fn new() -> Self {
         Self([const { Atomic::new(0) }; 4])
     }
 
-    /// Notes that the current task is in such a callback, until what is returned is dropped.
+    /// Notes that the current task is in such a callback, until the caller drops the [`Caller`].
     pub(crate) fn enter(&self) -> Caller<'_> {
         let task = Task::current_raw().addr();
 
@@ -52,7 +52,7 @@ impl Callers {
         )
     }
 
-    /// Is the current task in such a callback? What it has stored itself it sees.
+    /// Is the current task in such a callback? A task sees its own stores.
     fn has_current(&self) -> bool {
         let task = Task::current_raw().addr();
 
@@ -60,7 +60,7 @@ impl Callers {
     }
 }
 
-/// The current task's being in a callback.
+/// The note that the current task is in a callback.
 pub(crate) struct Caller<'a>(Option<&'a Atomic<usize>>);
 
 impl Drop for Caller<'_> {
@@ -72,7 +72,7 @@ impl Drop for Caller<'_> {
 }
 
 impl MpathHead {
-    /// May the current task wait for readers, or for the disk to be added? Says so when not.
+    /// May the current task wait for readers, or for adding the disk? Warns when not.
     pub(crate) fn may_wait(&self) -> bool {
         let may_wait = !self.callers.has_current() && !self.srcu.is_known_to_be_read();
 

@@ -22,7 +22,7 @@ use kernel::prelude::*;
 #[derive(Clone, Copy)]
 pub(crate) struct Ops(NonNull<bindings::mpath_head_template>);
 
-/// An ioctl, apart from what it is to be carried out on.
+/// An ioctl, without the path that carries it out.
 #[derive(Clone, Copy)]
 pub(crate) struct Ioctl {
     /// May it change anything?
@@ -33,12 +33,12 @@ pub(crate) struct Ioctl {
     pub(crate) arg: c_ulong,
 }
 
-/// What `ioctl_begin` returned: something with a reference of its own.
+/// The object that `ioctl_begin` returned, with a reference of its own.
 #[must_use = "the handle has a reference that only `ioctl_handle` drops"]
 pub(crate) struct Handle(NonNull<c_void>);
 
 impl Ops {
-    /// Looks a template over: what is required must be there, and pairs must be whole.
+    /// Checks a template: required callbacks must be there, and pairs must be whole.
     ///
     /// # Safety
     ///
@@ -55,7 +55,7 @@ impl Ops {
         } else if template.ioctl_begin.is_some() != template.ioctl_handle.is_some() {
             "one of ioctl_begin and ioctl_handle is missing"
         } else {
-            // INVARIANT: Looked over.
+            // INVARIANT: Checked.
             return Ok(Self(ops));
         };
         pr_err!("not a template: {mistake}\n");
@@ -72,8 +72,8 @@ impl Ops {
         self.template().owner
     }
 
-    /// The operations of a head's disk, looked over: with others, bios would not come to the head,
-    /// or its openers would not keep it and its driver.
+    /// The operations of a head's disk, checked: with others, bios would not come to the head, or
+    /// its openers would not keep it and its driver.
     pub(crate) fn fops(&self) -> Result<NonNull<bindings::block_device_operations>> {
         let ops = NonNull::new(self.template().fops.cast_mut()).ok_or(EINVAL)?;
         // SAFETY: A template's operations are valid for as long as it is.
@@ -95,14 +95,14 @@ impl Ops {
         self.template().disk_groups
     }
 
-    /// Are there links to the paths among them?
+    /// Do they include links to the paths?
     pub(crate) fn has_links(&self) -> bool {
         let links: *const bindings::attribute_group =
             (&raw const crate::ffi::mpath_attr_group).cast();
         let mut at = self.disk_groups();
 
-        // SAFETY: A template's groups are null or an array that ends with null, for as long as it
-        // is.
+        // SAFETY: A template's groups are null or an array that ends with null, for as long as the
+        // template is.
         unsafe {
             while !at.is_null() && !(*at).is_null() {
                 if core::ptr::eq(*at, links) {
@@ -114,7 +114,7 @@ impl Ops {
         false
     }
 
-    /// How often a bio may fail for each path, 0 for the default.
+    /// The most failures of a bio for each path, 0 for the default.
     pub(crate) fn max_failovers(&self) -> u32 {
         self.template().max_failovers
     }
@@ -124,7 +124,7 @@ impl Ops {
         self.template().remove_head.is_some()
     }
 
-    /// The head has no reference any more.
+    /// Tells the driver that the head has no reference any more.
     pub(crate) fn release(&self, head: &MpathHead) {
         if let Some(release) = self.template().release {
             // SAFETY: The callback gets a valid head.
@@ -132,7 +132,7 @@ impl Ops {
         }
     }
 
-    /// The removal timer has expired.
+    /// Tells the driver that the removal timer has expired.
     pub(crate) fn remove_head(&self, head: &MpathHead) {
         if let Some(remove_head) = self.template().remove_head {
             // SAFETY: The callback gets a valid head.
@@ -160,7 +160,8 @@ impl Ops {
         }
     }
 
-    /// Takes hold of what `ioctl` needs, when it is not one for a read-side section.
+    /// Takes a reference to the object that `ioctl` needs, when it is not one for a read-side
+    /// section.
     pub(crate) fn ioctl_begin(&self, path: &MpathDevice, ioctl: Ioctl) -> Option<Handle> {
         let begin = self.template().ioctl_begin?;
 
@@ -168,14 +169,14 @@ impl Ops {
         NonNull::new(unsafe { begin(path.as_raw(), ioctl.cmd) }).map(Handle)
     }
 
-    /// Carries `ioctl` out on `handle`, and lets go of it.
+    /// Carries `ioctl` out on `handle`, and drops that.
     pub(crate) fn ioctl_handle(&self, handle: Handle, ioctl: Ioctl) -> i32 {
         let Some(run) = self.template().ioctl_handle else {
             return ENOTTY.to_errno();
         };
         let (open_for_write, cmd, arg) = (ioctl.open_for_write, ioctl.cmd, ioctl.arg);
 
-        // SAFETY: The callback gets what `ioctl_begin` returned, once.
+        // SAFETY: The callback gets the handle that `ioctl_begin` returned, once.
         unsafe { run(handle.0.as_ptr(), open_for_write, cmd, arg) }
     }
 
@@ -208,7 +209,7 @@ impl Ops {
     ///
     /// # Safety
     ///
-    /// `ioucmd` is a command that the caller was given.
+    /// `ioucmd` is a command that the caller got to carry out.
     pub(crate) unsafe fn cdev_uring_cmd(
         &self,
         path: &MpathDevice,
@@ -240,15 +241,16 @@ impl Ops {
         Some(unsafe { run(path.as_raw(), id, kind) })
     }
 
-    /// Pins the driver's module. Returns false when it is going.
+    /// Pins the driver's module. Returns false when the module is going.
     pub(crate) fn pin_module(&self) -> bool {
-        // SAFETY: Null stands for what is built in.
+        // SAFETY: Null stands for a driver that is built in.
         unsafe { bindings::mpath_helper_get_module(self.owner()) }
     }
 
     /// Undoes [`Ops::pin_module`].
     pub(crate) fn unpin_module(owner: *mut bindings::module) {
-        // SAFETY: Null stands for what is built in; otherwise it was pinned.
+        // SAFETY: Null stands for a driver that is built in; otherwise the caller has pinned the
+        // module.
         unsafe { bindings::mpath_helper_put_module(owner) }
     }
 }
@@ -265,7 +267,7 @@ unsafe impl Send for Ops {}
 // SAFETY: As above.
 unsafe impl Sync for Ops {}
 
-/// `result`, as what C calls an `int`.
+/// `result` as a C `int`.
 pub(crate) fn to_int(result: Result) -> i32 {
     match result {
         Ok(()) => 0,

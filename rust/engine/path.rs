@@ -39,10 +39,10 @@ use kernel::sync::atomic::{
 };
 use kernel::types::Opaque;
 
-/// The changes of ports' states, which no head is told of.
+/// The changes of ports' states, of which no head is told.
 pub(crate) static PORT_CHANGES: Changes = Changes::new();
 
-/// What all paths through one controller share: `struct mpath_port`.
+/// The state that all paths through one controller share: `struct mpath_port`.
 #[repr(transparent)]
 pub(crate) struct MpathPort(Opaque<bindings::mpath_port>);
 
@@ -60,24 +60,24 @@ impl MpathPort {
 
     #[inline(always)]
     fn state_word(&self) -> &AtomicU32 {
-        // SAFETY: `AtomicU32` is a transparent `u32`; the word is only accessed atomically.
+        // SAFETY: `AtomicU32` is a transparent `u32`; all accesses to the word are atomic.
         unsafe { &*(&raw const (*self.0.get()).state).cast() }
     }
 
-    /// What the port can do.
+    /// The state of the port.
     #[inline(always)]
     pub(crate) fn state(&self) -> PortState {
         PortState::from_raw(self.state_word().load())
     }
 
-    /// Says what the port can do from now on.
+    /// Sets the state of the port.
     pub(crate) fn set_state(&self, state: PortState) {
         let old = change_port(self.state_word(), self.changes(), &PORT_CHANGES, state);
 
         self.has_changed(old, state);
     }
 
-    /// How often the state has changed.
+    /// The changes of the state.
     pub(crate) fn changes(&self) -> &Changes {
         // SAFETY: `Changes` is a transparent `u64`, only accessed atomically.
         unsafe { &*(&raw const (*self.0.get()).changes).cast() }
@@ -89,7 +89,7 @@ impl MpathPort {
     }
 }
 
-// SAFETY: Everything in it is atomic.
+// SAFETY: All of its fields that change are atomic.
 unsafe impl Sync for MpathPort {}
 
 /// One path: `struct mpath_device`.
@@ -112,14 +112,13 @@ impl MpathDevice {
         unsafe { &*raw.cast() }
     }
 
-    /// The path in a driver's structure, unless it has never been added to a head: then that is
-    /// said.
+    /// The path in a driver's structure. Warns when it has never been added to a head.
     ///
     /// # Safety
     ///
-    /// `raw` is valid for `'a`, and so is the head that it has been added to.
+    /// `raw` is valid for `'a`, and so is the head to which the driver has added it.
     pub(crate) unsafe fn added<'a>(raw: *mut bindings::mpath_device) -> Option<&'a Self> {
-        // SAFETY: By this function's contract; only the mark is looked at before it is found.
+        // SAFETY: By this function's contract; before the mark is found, only the mark is read.
         let path = unsafe { Self::from_raw(raw) };
 
         if !path.is_marked() {
@@ -129,27 +128,27 @@ impl MpathDevice {
         Some(path)
     }
 
-    /// Is there a path, on a list, in what a driver wants to be initialised as one?
+    /// Does the memory that a driver wants to initialise as a path hold one that is on a list?
     ///
     /// # Safety
     ///
     /// `raw` is valid for reads.
     pub(crate) unsafe fn is_in_use(raw: *mut bindings::mpath_device) -> bool {
-        // SAFETY: By this function's contract; only the flags are looked at.
+        // SAFETY: By this function's contract; only the flags are read.
         let path = unsafe { Self::from_raw(raw) };
 
         path.is_marked() && path.is_listed()
     }
 
-    /// Was there a path in this memory that has been deleted from its head, and whose readers have
-    /// not been waited for since?
+    /// Was there a path in this memory that has been deleted from its head, with no wait for
+    /// readers since?
     ///
     /// # Safety
     ///
     /// `raw` is valid for reads.
     pub(crate) unsafe fn has_readers(raw: *mut bindings::mpath_device) -> bool {
-        // SAFETY: By this function's contract; only the mark is looked at before it is found, and
-        // then what `set_readers()` has written.
+        // SAFETY: By this function's contract; before the mark is found, only the mark is read, and
+        // then the fields that `set_readers()` has written.
         let path = unsafe { Self::from_raw(raw) };
 
         if !path.is_marked() {
@@ -157,7 +156,7 @@ impl MpathDevice {
         }
         let (head, cookie) = path.readers();
 
-        // The head may be gone, and then its readers are.
+        // The head may be gone, and then its readers are, too.
         heads::with(head, |head| !head.srcu.has_passed(cookie)) == Some(true)
     }
 
@@ -170,7 +169,8 @@ impl MpathDevice {
     ///
     /// # Safety
     ///
-    /// `raw` is valid for writes and nobody else uses it; the pointers fulfil the type invariant.
+    /// `raw` is valid for writes, and only the caller uses it; the pointers fulfil the type
+    /// invariant.
     pub(crate) unsafe fn init<'a>(
         raw: *mut bindings::mpath_device,
         head: *mut bindings::mpath_head,
@@ -210,8 +210,7 @@ impl MpathDevice {
         unsafe { &*(&raw const (*self.0.get()).state).cast() }
     }
 
-    /// Changes the state, of which the head's shortlist takes note, and returns the old one. Any
-    /// context.
+    /// Changes the state, has the head's shortlist take note, and returns the old one. Any context.
     pub(crate) fn change(&self, f: impl Fn(PathState) -> PathState) -> PathState {
         let old = change(self.state(), self.head().shortlist.changes(), &f);
 
@@ -221,7 +220,7 @@ impl MpathDevice {
         old
     }
 
-    /// Does the driver mean the path to be used? Then what it fails is the path's fault.
+    /// Does the driver want the path used? Then a failure there is the path's fault.
     pub(crate) fn is_meant_for_io(&self) -> bool {
         self.state().load().is_meant_for_io() && self.port().state().takes_io()
     }
@@ -231,12 +230,12 @@ impl MpathDevice {
         unsafe { Atomic::from_ptr(&raw mut (*self.0.get()).pause_end) }
     }
 
-    /// Notes the tick at which the path is tried again.
+    /// Notes the tick at which a bio may try the path again.
     pub(crate) fn set_pause_end(&self, at: u64) {
         self.pause_end().store(at, Relaxed);
     }
 
-    /// The tick at which the path is tried again, if it is left alone.
+    /// The tick at which a bio may try the path again, if the head leaves it alone.
     pub(crate) fn pause_ends(&self) -> Option<u64> {
         self.state()
             .load()
@@ -244,7 +243,7 @@ impl MpathDevice {
             .then(|| self.pause_end().load(Relaxed))
     }
 
-    /// Notes the path's place on the head's shortlist, for the driver to name when a request ends.
+    /// Notes the path's place on the head's shortlist, for `mpath_request_done()`.
     pub(crate) fn set_place(&self, place: u32) {
         // SAFETY: The word is aligned, valid as long as `self`, and only accessed atomically.
         unsafe { Atomic::from_ptr(&raw mut (*self.0.get()).place) }.store(place, Relaxed);
@@ -260,25 +259,26 @@ impl MpathDevice {
         self.numa_node().load(Relaxed)
     }
 
-    /// The path is near to another node from now on. Any context.
+    /// Sets the node that the path is near to. Any context.
     pub(crate) fn set_numa_node(&self, node: i32) {
         if self.numa_node().xchg(node, Relaxed) != node {
             self.head().shortlist.changes().add();
         }
     }
 
-    /// Notes that readers of its head may still see the path, which has been unlinked.
+    /// Notes that readers of its head may still see the path, which is unlinked.
     pub(crate) fn set_readers(&self) {
         let head = self.head();
 
-        // SAFETY: Under the head's `control` mutex, or by whoever alone has the path.
+        // SAFETY: The caller holds the head's `control` mutex, or is the only one that has the
+        // path.
         unsafe {
             (*self.0.get()).readers = head.srcu.cookie();
             (*self.0.get()).readers_of = head.number;
         }
     }
 
-    /// What was noted by [`MpathDevice::set_readers`]: of which head, or 0, and when.
+    /// The notes of [`MpathDevice::set_readers`]: the number of the head, or 0, and the moment.
     fn readers(&self) -> (u32, srcu::Cookie) {
         // SAFETY: As in `set_readers()`.
         unsafe { ((*self.0.get()).readers_of, (*self.0.get()).readers) }
@@ -308,8 +308,8 @@ impl MpathDevice {
     /// The way of a bio to the path's disk, unless the disk takes none now.
     #[inline(always)]
     pub(crate) fn way(&self) -> Option<Way> {
-        // SAFETY: By the type invariant: whoever has the path here is in a read-side section. Who
-        // takes it away waits for that, and for tasks on their way to the disk.
+        // SAFETY: By the type invariant. Our caller has the path, so it is in a read-side section.
+        // A removal of the path waits for that, and for tasks on their way to the disk.
         unsafe { Way::to(self.part0()) }
     }
 
@@ -373,7 +373,7 @@ impl MpathDevice {
 
 impl Path for MpathDevice {
     fn access(&self) -> Access {
-        // By one load of the word: a decision is about a state that existed (L-12).
+        // One load of the word: a decision is about a state that existed (L-12).
         self.state().load().access_through(|| self.port().state())
     }
 
@@ -383,14 +383,14 @@ impl Path for MpathDevice {
 
     #[inline(always)]
     fn depth(&self) -> u32 {
-        // SAFETY: By the type invariant they are the port's, which stay as long as it.
+        // SAFETY: By the type invariant the records are the port's, and stay as long as the port.
         unsafe { bindings::mpath_helper_depth((*self.0.get()).cpus) }
     }
 }
 
-// SAFETY: What changes is atomic, or under a lock of the head.
+// SAFETY: All fields that change are atomic, or under a lock of the head.
 unsafe impl Sync for MpathDevice {}
-// SAFETY: The memory is the driver's, which frees it from any thread.
+// SAFETY: The memory is the driver's, which may free it from any thread.
 unsafe impl Send for MpathDevice {}
 
 // SAFETY: The offset is that of `siblings`, which is only used as links.

@@ -38,7 +38,7 @@ pub(crate) fn now() -> u64 {
 
 /// So many ticks in milliseconds.
 pub(crate) fn msecs(ticks: u64) -> u64 {
-    // SAFETY: Any context.
+    // SAFETY: Any context may call it.
     unsafe { bindings::jiffies64_to_msecs(ticks) }
 }
 
