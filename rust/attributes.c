@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Attributes of a head's disk, for drivers that have no other place for them. Each calls the
- * function of the C interface that does what it says.
+ * Attributes of a head's disk, for drivers that have no other place for them.
+ * Each calls the function of the C interface that does its job.
  */
 #include <linux/blkdev.h>
 #include <linux/device.h>

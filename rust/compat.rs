@@ -3,9 +3,9 @@
 //! The kernel crate of older kernels, made to look like that of the newest one.
 //!
 //! The library is written for the newest kernel that it is known to work with. The kernel crate of
-//! an older one lacks some names, or gives them to something else: these names are here, and
-//! nowhere else does the Rust side ask which kernel it is for. `Kbuild` says so with a `cfg` for
-//! each version in which names have changed, and with a macro for `helpers.c`.
+//! an older one lacks some names, or gives them to something else. These names are here; no other
+//! Rust file asks which kernel it is for. `Kbuild` says so with a `cfg` for each version in which
+//! names have changed, and with a macro for `helpers.c`.
 
 /// Linux 7.3: the names themselves.
 #[cfg(not(mpath_before_7_3))]
@@ -24,13 +24,13 @@ mod imp {
     pub(crate) use kernel::sync::barrier::smp_mb;
     pub(crate) use pin_init::raw_try_init;
 
-    /// How much of the segment that it is at an iterator has behind it.
+    /// The bytes of its present segment that an iterator has behind it.
     #[inline(always)]
     pub(crate) fn bvec_offset(iter: &bindings::bvec_iter) -> u32 {
         iter.bi_offset
     }
 
-    /// Puts an iterator elsewhere in its segment.
+    /// Moves an iterator within its segment.
     #[cfg(CONFIG_LIBMULTIPATH_KUNIT_TEST)]
     pub(crate) fn set_bvec_offset(iter: &mut bindings::bvec_iter, offset: u32) {
         iter.bi_offset = offset;
@@ -41,7 +41,7 @@ mod imp {
         <T::OwnerModule as ModuleMetadata>::THIS_MODULE.as_ptr()
     }
 
-    /// Every driver has an owner that is known.
+    /// Does nothing: here every driver knows its owner.
     #[inline(always)]
     pub(crate) fn need_owner() {}
 }
@@ -57,7 +57,7 @@ mod imp {
     #[cfg(CONFIG_LIBMULTIPATH_KUNIT_TEST)]
     use kernel::types::NotThreadSafe;
 
-    /// An error that the kernel crate has no name for.
+    /// An error for which the kernel crate has no name.
     const fn error(errno: u32) -> Error {
         let Some(errno) = NonZeroI32::new(-(errno as i32)) else {
             panic!("0 is no error")
@@ -76,13 +76,13 @@ mod imp {
     #[cfg(CONFIG_LIBMULTIPATH_KUNIT_TEST)]
     pub(crate) const ENOLINK: Error = error(bindings::ENOLINK);
 
-    /// How much of the segment that it is at an iterator has behind it.
+    /// The bytes of its present segment that an iterator has behind it.
     #[inline(always)]
     pub(crate) fn bvec_offset(iter: &bindings::bvec_iter) -> u32 {
         iter.bi_bvec_done
     }
 
-    /// Puts an iterator elsewhere in its segment.
+    /// Moves an iterator within its segment.
     #[cfg(CONFIG_LIBMULTIPATH_KUNIT_TEST)]
     pub(crate) fn set_bvec_offset(iter: &mut bindings::bvec_iter, offset: u32) {
         iter.bi_bvec_done = offset;
@@ -121,10 +121,10 @@ mod imp {
     /// The module of a driver.
     ///
     /// `#[vtable]` does not say here which one it is. But each module has a symbol of the same
-    /// name, and the tables that this goes into are compiled with the driver that they are of.
+    /// name, and the compiler compiles the tables with this pointer together with their driver.
     #[cfg(MODULE)]
     pub(crate) const fn owner<T: MpathDriver>() -> *mut bindings::module {
-        // Its contents do not matter: only its address is taken.
+        // Its contents do not matter: this only takes its address.
         #[allow(improper_ctypes)]
         extern "C" {
             static __this_module: kernel::types::Opaque<bindings::module>;
@@ -140,8 +140,9 @@ mod imp {
         core::ptr::null_mut()
     }
 
-    /// Keeps a driver that is a module from being linked against a library that is built in, which
-    /// would not know which module that is: it needs what only the kernel's own image has.
+    /// Keeps the linker from linking a driver that is a module against a library that is built in,
+    /// which would not know that module. It refers to a symbol that only the kernel's own image
+    /// has.
     #[inline(always)]
     pub(crate) fn need_owner() {
         #[cfg(not(MODULE))]
@@ -151,14 +152,14 @@ mod imp {
         }
     }
 
-    /// Interrupts are off on this CPU for as long as this is there.
+    /// A guard: interrupts are off on this CPU for as long as it lives.
     #[cfg(CONFIG_LIBMULTIPATH_KUNIT_TEST)]
     pub(crate) struct LocalInterruptDisabled(kernel::ffi::c_ulong, NotThreadSafe);
 
     /// Switches interrupts off on this CPU.
     #[cfg(CONFIG_LIBMULTIPATH_KUNIT_TEST)]
     pub(crate) fn local_interrupt_disable() -> LocalInterruptDisabled {
-        // SAFETY: May be called anywhere.
+        // SAFETY: Any context may call it.
         let flags = unsafe { bindings::mpath_helper_irq_save() };
 
         LocalInterruptDisabled(flags, NotThreadSafe)
@@ -167,7 +168,8 @@ mod imp {
     #[cfg(CONFIG_LIBMULTIPATH_KUNIT_TEST)]
     impl Drop for LocalInterruptDisabled {
         fn drop(&mut self) {
-            // SAFETY: The flags are those of this CPU, which this has not left, being not `Send`.
+            // SAFETY: The flags are those of this CPU: interrupts are off since, and the guard is
+            // not `Send`.
             unsafe { bindings::mpath_helper_irq_restore(self.0) }
         }
     }

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The engine: heads, paths, and what happens to bios.
+//! The engine: heads, paths, and the ways of bios.
 //!
-//! One compiled copy serves every driver. What it decides is decided by the pure modules; here it
-//! is carried out. Drivers reach it through a face: `ffi.rs` for C.
+//! One compiled copy serves every driver. The pure modules decide; the engine carries their
+//! decisions out. Drivers reach it through a face: `ffi.rs` for C.
 //!
-//! Locks, outermost first: a policy group's mutex; a head's `bring_up` mutex, which orders adding
-//! and deleting the disk and its links; a head's `control` mutex, under which its state changes and
-//! its list of paths is written. Read-side sections may begin under all of them. Grace periods are
-//! waited for under `bring_up` at most, which nobody takes inside a section.
+//! Locks, outermost first: a policy group's mutex, a head's `bring_up` mutex, a head's `control`
+//! mutex. `bring_up` orders adding and deleting the disk and its links. Under `control` the head's
+//! state and its list of paths change. Read-side sections may begin under all of them. Of these
+//! locks only `bring_up` is held over a wait for a grace period, and nobody takes it inside a
+//! section.
 
 pub(crate) mod cache;
 pub(crate) mod debug;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Exports what ffi.rs defines: Rust cannot export from a module by itself.
+ * Exports the functions of ffi.rs: Rust cannot export from a module by itself.
  */
 #include <linux/export.h>
 #include <linux/multipath.h>
@@ -80,7 +80,7 @@ EXPORT_SYMBOL_GPL(mpath_delayed_removal_secs_store);
 EXPORT_SYMBOL_GPL(mpath_requeue_count);
 EXPORT_SYMBOL_GPL(mpath_fail_count);
 
-/* The Rust face, which is inlined into the drivers' modules, calls these. */
+/* The Rust face, inlined into the drivers' modules, calls these. */
 EXPORT_SYMBOL_GPL(mpath_helper_alloc_path_disk);
 EXPORT_SYMBOL_GPL(mpath_helper_get_module);
 EXPORT_SYMBOL_GPL(mpath_helper_bio_enter_again);

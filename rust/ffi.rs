@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The C face: the functions that `include/linux/multipath.h` declares, which is where they are
-//! documented. Each converts its arguments and calls the engine.
+//! The C face: the functions that `include/linux/multipath.h` declares and documents. Each converts
+//! its arguments and calls the engine.
 //!
-//! Safety: every function here is called by C according to that header; where a `SAFETY` comment
-//! says "by the header", it means so.
+//! Safety: C calls every function here according to that header. A `SAFETY` comment that says "by
+//! the header" relies on that.
 
 use crate::bindings;
 use crate::bindings::{
@@ -84,7 +84,7 @@ macro_rules! export {
         pub unsafe extern "C" fn $name($($arg: $type),*) $(-> $ret)? $body
 
         const _: () = {
-            // Does not compile unless both have the same type.
+            // This compiles only if both have the same type.
             let _ = [bindings::$name, $name];
         };
     )*};
@@ -679,7 +679,7 @@ export! {
     }
 }
 
-/// The reasons to disable a path that a driver gives.
+/// The reasons not to use a path that a driver gives.
 fn reasons(raw: c_uint) -> Reasons {
     if Reasons::is_foreign(raw) {
         misuse("a path is enabled or disabled for a reason that there is not");
@@ -689,8 +689,8 @@ fn reasons(raw: c_uint) -> Reasons {
 
 type DiskIoctl = unsafe extern "C" fn(*mut block_device, blk_mode_t, c_uint, c_ulong) -> c_int;
 
-/// An ioctl on a head's disk or on a partition of it: by the driver's callback, or else by `op` of
-/// the path's disk, which knows nothing of partitions of the head's.
+/// Carries out an ioctl on a head's disk or on a partition of it: by the driver's callback, or else
+/// by `op` of the path's disk. `op` knows nothing of partitions of the head's.
 ///
 /// # Safety
 ///
@@ -728,8 +728,8 @@ unsafe fn bdev_ioctl(
     })
 }
 
-/// Forwards an operation for persistent reservations: to the path's disk, whatever partition of the
-/// head's it came through.
+/// Forwards an operation for persistent reservations to the path's disk, also one that came through
+/// a partition of the head's.
 macro_rules! forward_pr {
     ($($name:ident: $op:ident($($arg:ident: $type:ty),*);)*) => {$(
         unsafe extern "C" fn $name(bdev: *mut block_device $(, $arg: $type)*) -> c_int {
@@ -767,14 +767,14 @@ pub static mpath_pr_ops: bindings::pr_ops = bindings::pr_ops {
     pr_read_reservation: Some(pr_read_reservation),
 };
 
-/// What C code reads and nobody changes.
+/// Data that C code reads and nobody changes.
 #[repr(transparent)]
 pub struct Shared<T>(T);
 
-// SAFETY: What is in it is constant, and refers to constants only.
+// SAFETY: Its contents are constant, and refer to constants only.
 unsafe impl<T> Sync for Shared<T> {}
 
-/// An attribute that is never shown: a group without attributes would not be asked whether it is
+/// An attribute that is always hidden: sysfs does not ask a group without attributes whether it is
 /// visible.
 static HIDDEN: Shared<bindings::attribute> = Shared(bindings::attribute {
     name: c"hidden".as_ptr().cast(),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the Rust side needs of C: the library's own interface, and wrappers of
- * inline functions and macros that bindgen cannot call. No logic.
+ * The C declarations that the Rust side needs: the library's own interface, and
+ * wrappers of inline functions and macros that bindgen cannot call. No logic.
  */
 #ifndef _LIBMULTIPATH_HELPERS_H
 #define _LIBMULTIPATH_HELPERS_H
@@ -80,7 +80,7 @@ enum mpath_helper_features {
 		(__force unsigned int)BLK_FLAG_WRITE_CACHE_DISABLED,
 };
 
-/* What a disk counts apart. */
+/* The groups of I/O that a disk counts apart. */
 enum mpath_helper_groups {
 	MPATH_STAT_READ		= STAT_READ,
 	MPATH_STAT_WRITE	= STAT_WRITE,
@@ -88,7 +88,7 @@ enum mpath_helper_groups {
 	MPATH_STAT_FLUSH	= STAT_FLUSH,
 };
 
-/* Why a bio waits, for those who trace. */
+/* The reason why a bio waits, for trace events. */
 enum mpath_helper_parked {
 	MPATH_PARKED_NO_PATH,
 	MPATH_PARKED_FAILOVER,
@@ -97,7 +97,7 @@ enum mpath_helper_parked {
 	MPATH_PARKED_FENCE,
 };
 
-/* A path's state, for those who trace. */
+/* A path's state, for trace events. */
 struct mpath_traced_state {
 	u32	access;
 	u32	reasons;
@@ -118,7 +118,7 @@ void mpath_helper_trace_retry(struct gendisk *head, struct gendisk *path,
 			      u32 pause_ms);
 void mpath_helper_trace_head_state(struct gendisk *head, u32 old, u32 new);
 
-/* Called by the Rust face from within the drivers' modules, so exported. */
+/* Exported: the Rust face calls it from within the drivers' modules. */
 struct gendisk *mpath_helper_alloc_path_disk(struct queue_limits *lim, int node);
 void mpath_helper_bio_enter_again(struct bio *bio);
 u16 mpath_helper_request_start(struct mpath_device *dev);
@@ -145,7 +145,7 @@ void mpath_helper_info_path_works(struct gendisk *disk, struct gendisk *path,
 				  u64 failures);
 void mpath_helper_err_link(struct gendisk *disk, struct gendisk *path);
 
-/* For kernels from before something was there: rust/compat.rs. */
+/* For older kernels, which lack something: rust/compat.rs. */
 #ifdef MPATH_BEFORE_7_3
 unsigned long mpath_helper_irq_save(void);
 void mpath_helper_irq_restore(unsigned long flags);

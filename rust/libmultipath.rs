@@ -3,7 +3,7 @@
 //! libmultipath: one block device over several that lead to the same storage.
 //!
 //! The pure modules decide ([`pure`]), the engine carries out, the faces convert. C drivers use
-//! `include/linux/multipath.h`, Rust drivers what is exported here: see [`driver`].
+//! `include/linux/multipath.h`, Rust drivers the exports of this crate: see [`driver`].
 
 mod bindings;
 mod compat;
@@ -63,7 +63,7 @@ pub use pure::state::{
 };
 pub use wrap::bio::Failure;
 
-/// What a driver uses: `use libmultipath::prelude::*`.
+/// The names that a driver uses: `use libmultipath::prelude::*`.
 pub mod prelude {
     pub use crate::compat::EOPNOTSUPP;
     pub use crate::{
@@ -132,7 +132,7 @@ impl kernel::Module for Multipath {
 impl Drop for Multipath {
     fn drop(&mut self) {
         engine::debug::destroy();
-        // SAFETY: Drivers, which have the heads, keep this module in until they are gone.
+        // SAFETY: Drivers have all heads, and keep this module loaded until they are gone.
         unsafe {
             wrap::work::destroy_queue();
             wrap::tasks::destroy();

@@ -14,7 +14,7 @@
 
 #include "helpers.h"
 
-/* For those who read the formats and do not know the names */
+/* For readers of the formats, who do not know the names */
 TRACE_DEFINE_ENUM(MPATH_PARKED_NO_PATH);
 TRACE_DEFINE_ENUM(MPATH_PARKED_FAILOVER);
 TRACE_DEFINE_ENUM(MPATH_PARKED_PAUSE);
@@ -153,7 +153,7 @@ TRACE_EVENT(mpath_failover,
 		  __entry->status, __entry->fenced ? "yes" : "no")
 );
 
-/* A path may be used, or trusted, otherwise than before */
+/* The state of a path has changed */
 TRACE_EVENT(mpath_path_state,
 	TP_PROTO(struct gendisk *disk, struct gendisk *path,
 		 const struct mpath_traced_state *old,
@@ -189,7 +189,7 @@ TRACE_EVENT(mpath_path_state,
 		  mpath_show_trust(__entry->trust))
 );
 
-/* A port can do something else than before */
+/* The state of a port has changed */
 TRACE_EVENT(mpath_port_state,
 	TP_PROTO(const char *port, u32 old, u32 new),
 	TP_ARGS(port, old, new),
@@ -208,7 +208,7 @@ TRACE_EVENT(mpath_port_state,
 		  mpath_show_port(__entry->state))
 );
 
-/* A path that was left alone is tried again */
+/* A bio may try a path again that the head left alone */
 TRACE_EVENT(mpath_retry,
 	TP_PROTO(struct gendisk *disk, struct gendisk *path, u32 pause_ms),
 	TP_ARGS(disk, path, pause_ms),
@@ -226,7 +226,7 @@ TRACE_EVENT(mpath_retry,
 		  __entry->pause_ms)
 );
 
-/* A head is somewhere else in its life */
+/* The state of a head has changed */
 TRACE_EVENT(mpath_head_state,
 	TP_PROTO(struct gendisk *disk, u32 old, u32 new),
 	TP_ARGS(disk, old, new),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Thin wrappers of what the kernel crate has no safe way to yet. They own nothing but the rules
-//! of the C side; no decision about multipath is made below here.
+//! Thin wrappers of functions for which the kernel crate has no safe interface yet. They own only
+//! the rules of the C side; no code below here decides about multipath.
 
 pub(crate) mod alone;
 pub(crate) mod bio;

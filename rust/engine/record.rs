@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Notes on paths, ports and heads for people who ask: since when something is as it is,
-//! and how often something has happened that is slow anyway.
+//! Notes on paths, ports and heads for people who ask: the time of the last change of each state,
+//! and counts of events that are slow anyway.
 //!
-//! Nobody decides anything by it, so no order matters: whoever reads it beside a change may see the
-//! time of the change before.
+//! No code decides by them, so no order matters: a reader beside a change may see the time of the
+//! change before.
 
 use super::head::MpathHead;
 use super::path::{
@@ -30,19 +30,19 @@ use kernel::sync::atomic::{
 };
 use kernel::time::msecs_to_jiffies;
 
-/// The tick that it is now. Any context.
+/// The present tick. Any context.
 pub(crate) fn now() -> u64 {
     // SAFETY: Reads the clock.
     unsafe { bindings::mpath_helper_jiffies() }
 }
 
-/// So many ticks in milliseconds.
+/// A number of ticks in milliseconds.
 pub(crate) fn msecs(ticks: u64) -> u64 {
     // SAFETY: Any context may call it.
     unsafe { bindings::jiffies64_to_msecs(ticks) }
 }
 
-/// How many milliseconds ago a tick was.
+/// The milliseconds since a tick.
 pub(crate) fn msecs_since(tick: u64) -> u64 {
     msecs(now().saturating_sub(tick))
 }
@@ -51,13 +51,13 @@ pub(crate) fn msecs_since(tick: u64) -> u64 {
 /// which come first.
 #[derive(Clone, Copy)]
 pub(crate) enum Timed {
-    /// How the storage is reached.
+    /// The access state.
     Access = Reasons::EACH.len() as isize,
-    /// Whether it is trusted.
+    /// The head's trust.
     Trust,
 }
 
-/// For so long the log is not told again that a path fails.
+/// The time in which the library does not log again that a path fails.
 const QUIET_MSECS: u32 = 60_000;
 
 const TIMES: usize = Timed::Trust as usize + 1;
@@ -72,13 +72,13 @@ pub(crate) struct Record {
     pub(super) failovers: Atomic<u64>,
     pub(super) rests: Atomic<u64>,
     said_at: Atomic<u64>,
-    /// 1 when the log says that the path fails, and not yet that it works again.
+    /// 1 from the line in the log that the path fails to the line that it works again.
     is_said: Atomic<u32>,
 }
 
 const _: () = assert!(size_of::<Record>() == size_of::<bindings::mpath_record>());
 
-/// Of a path that nothing has happened to.
+/// The notes on a new path.
 pub(super) fn of_new_path() -> bindings::mpath_record {
     bindings::mpath_record {
         since: [now(); TIMES],
@@ -87,18 +87,17 @@ pub(super) fn of_new_path() -> bindings::mpath_record {
 }
 
 impl Record {
-    /// For how many milliseconds there has been the reason of this place in [`Reasons::EACH`], or
-    /// has not.
+    /// The milliseconds since the path got, or lost, the reason of this place in [`Reasons::EACH`].
     pub(super) fn msecs_of_reason(&self, place: usize) -> u64 {
         msecs_since(self.since[place].load(Relaxed))
     }
 
-    /// For how many milliseconds something is as it is.
+    /// The milliseconds since the last change of a part of the state.
     pub(super) fn msecs_of(&self, what: Timed) -> u64 {
         msecs_since(self.since[what as usize].load(Relaxed))
     }
 
-    /// How many milliseconds ago the path has failed I/O last, if it has.
+    /// The milliseconds since the path failed I/O last, if it has.
     pub(super) fn msecs_since_failure(&self) -> Option<u64> {
         let has_failed = self.failures.load(Relaxed) > 0;
 
@@ -107,14 +106,13 @@ impl Record {
 }
 
 impl MpathDevice {
-    /// What is noted of the path.
+    /// The notes on the path.
     pub(super) fn record(&self) -> &Record {
-        // SAFETY: Valid as long as `self`, with the layout of `Record`, and only accessed
-        // atomically.
+        // SAFETY: Valid as long as `self`, with the layout of `Record`; all accesses are atomic.
         unsafe { &*(&raw const (*self.as_raw()).record).cast() }
     }
 
-    /// The state was `old` and is `new`, or has not changed. Any context.
+    /// Notes a change of the state from `old` to `new`, if it is one. Any context.
     #[inline(always)]
     pub(super) fn has_changed(&self, old: PathState, new: PathState) {
         if old != new {
@@ -147,7 +145,7 @@ impl MpathDevice {
         self.say_if_works();
     }
 
-    /// The path has failed I/O. Any context.
+    /// Notes that the path has failed I/O. Any context.
     pub(super) fn has_failed(&self) {
         if self.is_meant_for_io() {
             self.record().failed_at.store(now(), Relaxed);
@@ -156,8 +154,8 @@ impl MpathDevice {
         }
     }
 
-    /// The log is told once that the path fails, until it works again, and not more often than once
-    /// a minute. Any context.
+    /// Logs once that the path fails, until it works again, and not more often than once a minute.
+    /// Any context.
     fn say_that_it_fails(&self) {
         let record = self.record();
         let last = record.said_at.load(Relaxed);
@@ -178,8 +176,7 @@ impl MpathDevice {
         }
     }
 
-    /// The log is told once, after it was told that the path fails, that it works again. Any
-    /// context.
+    /// Logs once that the path works again, after a line that it fails. Any context.
     pub(super) fn say_if_works(&self) {
         let record = self.record();
         let works = || self.access() != Access::Unusable && self.state().load().is_trusted();
@@ -191,8 +188,8 @@ impl MpathDevice {
         }
     }
 
-    /// The path has failed a bio, which goes on elsewhere, waits, or is held by a fence first. Any
-    /// context.
+    /// Notes that the path has failed a bio, which goes on elsewhere, waits, or goes to a fence
+    /// first. Any context.
     ///
     /// # Safety
     ///
@@ -216,12 +213,12 @@ impl MpathPort {
         unsafe { Atomic::from_ptr(&raw mut (*self.as_raw()).since) }
     }
 
-    /// For how many milliseconds the state is what it is.
+    /// The milliseconds since the last change of the state.
     pub(super) fn msecs(&self) -> u64 {
         msecs_since(self.since().load(Relaxed))
     }
 
-    /// The state was `old` and is `new`. Any context.
+    /// Notes a change of the state from `old` to `new`. Any context.
     pub(super) fn has_changed(&self, old: PortState, new: PortState) {
         if old != new {
             self.since().store(now(), Relaxed);
@@ -234,36 +231,37 @@ impl MpathPort {
         unsafe { Atomic::from_ptr((&raw mut (*self.as_raw()).name).cast()) }
     }
 
-    /// Says what people call the port. Any context.
+    /// Sets the name of the port for people. Any context.
     pub(crate) fn set_name(&self, name: *const kernel::ffi::c_char) {
         self.name_word().store(name.cast_mut(), Relaxed);
     }
 
-    /// What people call the port.
+    /// The name of the port for people.
     pub(super) fn name(&self) -> &CStr {
         match NonNull::new(self.name_word().load(Relaxed)) {
-            // SAFETY: By the header a string that stays while there is a path to ask by.
+            // SAFETY: By the header it is a string that stays while a path goes through the port.
             Some(name) => unsafe { CStr::from_char_ptr(name.as_ptr()) },
             None => c"-",
         }
     }
 }
 
-/// What is noted of a head. In two parts, which fit into what was free of its cache lines.
+/// The notes on a head, in two parts that fit into free room of its cache lines.
 pub(crate) struct HeadRecord {
-    /// How many bios its paths have given back.
+    /// The number of bios that its paths have given back.
     failovers: Atomic<u64>,
-    /// How many bios fences hold, and the lower half of the tick since which they have held some.
+    /// The number of bios that fences hold, and the lower half of the tick since which they have
+    /// held some.
     fenced: Atomic<u32>,
     fenced_since: Atomic<u32>,
-    /// The delay of a removal, which the `control` mutex guards: for those who must not wait for
-    /// it.
+    /// A copy of the removal delay, which the `control` mutex guards: for readers that must not
+    /// wait for it.
     delay_secs: Atomic<u32>,
 }
 
 /// The times of a head.
 pub(crate) struct HeadTimes {
-    /// The tick in which the state has become what it is.
+    /// The tick of the last change of the state.
     since: Atomic<u64>,
     /// The tick at which the removal timer expires, or [`HeadTimes::NEVER`] or
     /// [`HeadTimes::EXPIRED`]: a copy, as of the delay.
@@ -271,7 +269,7 @@ pub(crate) struct HeadTimes {
 }
 
 impl HeadRecord {
-    /// Of a head that nothing has happened to.
+    /// The notes on a new head.
     pub(super) const fn new() -> Self {
         Self {
             failovers: Atomic::new(0),
@@ -281,12 +279,12 @@ impl HeadRecord {
         }
     }
 
-    /// How many bios the head's paths have given back.
+    /// The number of bios that the head's paths have given back.
     pub(super) fn failovers(&self) -> u64 {
         self.failovers.load(Relaxed)
     }
 
-    /// How many bios fences hold, and for how many milliseconds they have held some.
+    /// The number of bios that fences hold, and the milliseconds for which they have held some.
     pub(super) fn fenced(&self) -> (u32, u64) {
         let since = self.fenced_since.load(Relaxed);
         let ticks = (now() as u32).wrapping_sub(since);
@@ -294,7 +292,7 @@ impl HeadRecord {
         (self.fenced.load(Relaxed), msecs(ticks.into()))
     }
 
-    /// The delay in seconds before the head is removed.
+    /// The removal delay in seconds.
     pub(super) fn delay_secs(&self) -> u32 {
         self.delay_secs.load(Relaxed)
     }
@@ -304,7 +302,7 @@ impl HeadTimes {
     const NEVER: u64 = u64::MAX;
     const EXPIRED: u64 = Self::NEVER - 1;
 
-    /// Of a head that is new.
+    /// The times of a new head.
     pub(super) fn new() -> Self {
         Self {
             since: Atomic::new(now()),
@@ -312,26 +310,27 @@ impl HeadTimes {
         }
     }
 
-    /// For how many milliseconds the head's state is what it is.
+    /// The milliseconds since the last change of the head's state.
     pub(super) fn msecs(&self) -> u64 {
         msecs_since(self.since.load(Relaxed))
     }
 
-    /// In how many milliseconds the removal timer expires, if it is armed.
+    /// The milliseconds until the removal timer expires, if it is armed.
     pub(super) fn msecs_to_removal(&self) -> Option<u64> {
         let removal = self.removal.load(Relaxed);
 
         (removal < Self::EXPIRED).then(|| msecs(removal.saturating_sub(now())))
     }
 
-    /// Has the removal timer expired, and is the driver asked to remove the head?
+    /// Has the removal timer expired, and is the library asking the driver to remove the head?
     pub(super) fn is_asked_for(&self) -> bool {
         self.removal.load(Relaxed) == Self::EXPIRED
     }
 }
 
 impl MpathHead {
-    /// Somebody has had the `control` mutex, and has it still. The head's state was `old`.
+    /// Copies the state that the `control` mutex guards, before the caller releases it. The head's
+    /// state was `old`.
     pub(super) fn was_controlled(&self, old: HeadState, control: &Control) {
         let removal = &control.removal;
         let at = match removal.expires() {
@@ -348,7 +347,7 @@ impl MpathHead {
         self.has_changed(old);
     }
 
-    /// The head's state was `old`.
+    /// Notes a change of the head's state from `old`, if it is one.
     pub(super) fn has_changed(&self, old: HeadState) {
         let new = self.word.load().state();
 
@@ -358,14 +357,14 @@ impl MpathHead {
         }
     }
 
-    /// A fence is about to hold one more bio. Any context.
+    /// Counts a bio that a fence is about to hold. Any context.
     pub(super) fn count_fenced(&self) {
         if self.busy.record.fenced.fetch_add(1, Relaxed) == 0 {
             self.busy.record.fenced_since.store(now() as u32, Relaxed);
         }
     }
 
-    /// A fence has let a bio go. Any context.
+    /// Counts a bio that a fence has let go. Any context.
     pub(super) fn count_let_go(&self) {
         self.busy.record.fenced.fetch_sub(1, Relaxed);
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Paths are added to a head and deleted from it, and a head without paths is removed: now, or
-//! when its timer expires.
+//! Adding paths to a head, deleting them, and removing a head without paths: now, or when its timer
+//! expires.
 
 use super::head::MpathHead;
 use super::misuse::misuse;
@@ -45,17 +45,17 @@ use kernel::sync::aref::ARef;
 use kernel::task::might_sleep;
 use kernel::time::msecs_to_jiffies;
 
-/// Waits until what has been sent to a path, of any head, has come to it, or has been given enough
-/// time. Sleeps.
+/// Waits until each bio on its way to a path, of any head, has arrived, or has had enough time.
+/// Sleeps.
 ///
-/// A bio is on its way from when its path is chosen until it enters the queue of the path's disk.
-/// In one pass that is within a read-side section, and there is nobody to wait for. Otherwise its
-/// task does not sleep in between, except in that queue when it is frozen, where it enters once it
-/// has woken up. So whoever was on the way has arrived when every task has slept.
+/// A bio is on its way from the choice of its path until it enters the queue of the path's disk. In
+/// one pass that is within a read-side section, and there is nothing to wait for. Otherwise its
+/// task does not sleep in between, except for that queue when it is frozen; when it wakes up it
+/// enters the queue. So every bio has arrived when every task has slept.
 pub(crate) fn synchronize_submitters() {
     might_sleep();
     if !IS_ONE_PASS {
-        // After its limit a removal goes on: it waits for nobody who does not end.
+        // A removal goes on after the limit: it does not wait for a task that never sleeps.
         tasks::synchronize();
     }
 }
@@ -65,8 +65,8 @@ impl MpathHead {
     ///
     /// # Safety
     ///
-    /// `raw` is valid until it has been deleted and a grace period has passed; so are the disk and
-    /// the port, unless they are null.
+    /// `raw` is valid until the caller has deleted it and a grace period has passed. So are the
+    /// disk and the port, unless they are null.
     pub(crate) unsafe fn add_path(
         &self,
         raw: *mut bindings::mpath_device,
@@ -79,7 +79,7 @@ impl MpathHead {
             misuse("a path is added without a disk or without a port");
             return Err(EINVAL);
         }
-        // SAFETY: By this function's contract; only the mark is looked at.
+        // SAFETY: By this function's contract; only the mark is read.
         if !unsafe { MpathPort::from_raw(port) }.is_initialised() {
             misuse("a path is added with a port that is not initialised");
             return Err(EINVAL);
@@ -121,19 +121,20 @@ impl MpathHead {
         departure::delete(self, path)
     }
 
-    /// Takes a path away as one operation, after the last step of which nobody sees it on the head
-    /// any more; `stop` is called when no bio is sent to it any more. Returns false, and has done
-    /// nothing, where that would have to be waited for and must not be. Sleeps.
+    /// Takes a path away as one operation, after which no reader sees it on the head. Calls `stop`
+    /// when no bio comes to it any more. Returns false, and has done nothing, where it would have
+    /// to wait and must not. Sleeps.
     pub(crate) fn take_apart(&self, path: &MpathDevice, stop: impl FnOnce()) -> bool {
         departure::take_apart(self, path, stop)
     }
 
-    /// Decides about a removal that the driver would like. Returns whether it is to go on. Sleeps.
+    /// Decides about a removal that the driver would like. Returns whether the driver goes on with
+    /// it. Sleeps.
     pub(crate) fn try_remove(&self) -> bool {
         removal::try_remove(self)
     }
 
-    /// The timer went off: the driver is asked to remove the head, if it is time.
+    /// Handles the timer that went off: asks the driver to remove the head, if it is time.
     pub(crate) fn removal_timer_expired(&self, head: ARef<Self>) {
         let owner = head.ops.owner();
 
@@ -144,7 +145,7 @@ impl MpathHead {
 
     /// Sets the removal delay, and moves an armed timer. Sleeps.
     ///
-    /// Fails when the driver has no callback for a removal that is delayed.
+    /// Fails when the driver has no callback for a delayed removal.
     pub(crate) fn set_removal_delay(&self, secs: u32) -> Result {
         if secs != 0 && !self.ops.can_remove_later() {
             return Err(EOPNOTSUPP);
@@ -170,7 +171,8 @@ impl MpathHead {
 }
 
 impl MpathHead {
-    /// Removes a head without paths whose driver has not decided to, or has not gone on to.
+    /// Removes a head without paths whose driver has not decided on that, or has not gone on with
+    /// it.
     pub(crate) fn remove_anyway(&self) {
         self.with_control(|_| self.word.advance(HeadState::Dying));
         self.remove();
@@ -229,7 +231,7 @@ impl Departure for MpathHead {
         path.set_listed(false);
         // SAFETY: The head's mutex is held, and the path is on its list.
         unsafe { self.paths.remove(path) };
-        // The cookie is of a time when nobody can find the path any more.
+        // The cookie is of a time when no reader can find the path any more.
         path.set_readers();
         true
     }
@@ -262,8 +264,8 @@ impl Removable for MpathHead {
     }
 
     fn drop_timer_references(&self) {
-        // SAFETY: The timer's reference, which is not its any more. The caller has one, too, so
-        // that this is not the last.
+        // SAFETY: The timer's reference, which the timer has given up. The caller has one, too, so
+        // this is not the last.
         drop(unsafe { ARef::from_raw(NonNull::from(self)) });
         Ops::unpin_module(self.ops.owner());
     }
@@ -290,9 +292,9 @@ impl Removable for MpathHead {
     }
 }
 
-/// Seconds as ticks; what is too long for a timer is as long as a timer can be.
+/// Seconds as ticks, at most the longest time of a timer.
 fn ticks(secs: u32) -> u64 {
-    /// Half of what the comparison of ticks can tell apart.
+    /// Half of the range that the comparison of ticks can tell apart.
     const LONGEST: u64 = (isize::MAX as u64 >> 1) - 1;
     const MSECS_PER_SEC: u32 = 1000;
 

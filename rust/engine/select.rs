@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A read-side section of a head, and what can be seen and decided in it.
+//! A read-side section of a head, and the questions that it can answer.
 
 use super::head::MpathHead;
 use super::path::MpathDevice;
@@ -21,11 +21,11 @@ use crate::pure::submission::{
 };
 use crate::wrap::srcu;
 
-/// A read-side section: paths that are seen in it stay until it ends. It may sleep.
+/// A read-side section: paths that its reader sees stay until it ends. It may sleep.
 ///
 /// # Invariants
 ///
-/// `counter` is what the head's SRCU domain returned when the section began.
+/// The head's SRCU domain returned `counter` when the section began.
 pub(crate) struct Section<'a> {
     head: &'a MpathHead,
     counter: srcu::Counter,
@@ -51,8 +51,8 @@ impl MpathHead {
     }
 }
 
-/// That a read-side section of the head lasts for `'a`. Passed on instead of the section, which
-/// then need not be in memory.
+/// The proof that a read-side section of the head lasts for `'a`. Functions pass it on instead of
+/// the section, which then need not be in memory.
 #[derive(Clone, Copy)]
 pub(crate) struct Inside<'a>(&'a MpathHead);
 
@@ -63,7 +63,7 @@ impl<'a> Inside<'a> {
         self.0
     }
 
-    /// All paths, also those that are not usable, in the order in which they were added.
+    /// All paths, also those that are not usable, in the order in which the driver added them.
     pub(crate) fn iter(self) -> impl Iterator<Item = &'a MpathDevice> {
         // SAFETY: The section lasts for `'a`.
         unsafe { self.0.paths.iter() }
@@ -71,18 +71,18 @@ impl<'a> Inside<'a> {
 }
 
 impl Section<'_> {
-    /// That the section lasts for as long as it is borrowed.
+    /// The proof that the section lasts for as long as it is borrowed.
     #[inline(always)]
     pub(crate) fn inside(&self) -> Inside<'_> {
         Inside(self.head)
     }
 
-    /// The path that a bio would be sent to now.
+    /// The path to which the head would send a bio now.
     pub(crate) fn choose(&self) -> Option<&MpathDevice> {
         self.inside().listed().choose()
     }
 
-    /// All paths, also those that are not usable, in the order in which they were added.
+    /// All paths, also those that are not usable, in the order in which the driver added them.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &MpathDevice> {
         self.inside().iter()
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A head's shortlist: where it is kept, and how it is made.
+//! A head's shortlist: its memory, and the way in which readers make it.
 
 use super::head::MpathHead;
 use super::path::{
@@ -44,20 +44,20 @@ use kernel::sync::{
     SpinLock, //
 };
 
-/// An array of candidates. Followed by `capacity` of them.
+/// An array of candidates. `capacity` places follow the header.
 #[repr(C)]
 pub(crate) struct Places {
-    /// The array that this one has replaced. Readers may still read it, so it goes with the head.
+    /// The array that this one has replaced. Readers may still use it, so it goes with the head.
     older: *mut Places,
-    /// How many are in use, for bios that need no care.
+    /// The number of places in use, for bios that need no care.
     len: Atomic<u32>,
-    /// The same while some of these paths are not trusted; `len` is 0 then.
+    /// The number while the head does not trust some of these paths; `len` is 0 then.
     careful: Atomic<u32>,
     capacity: u32,
     first: [AtomicPtr<MpathDevice>; 0],
 }
 
-/// Of a head that has never had a path.
+/// The array of a head that has never had a path.
 static NO_PLACES: Places = Places {
     older: null_mut(),
     len: Atomic::new(0),
@@ -67,7 +67,7 @@ static NO_PLACES: Places = Places {
 };
 
 impl Places {
-    /// What a head with paths has at least.
+    /// The least capacity of a head with paths.
     const MIN_CAPACITY: usize = 4;
 
     fn layout(capacity: usize) -> Result<Layout> {
@@ -77,7 +77,7 @@ impl Places {
             .map_err(|_| EOVERFLOW)
     }
 
-    /// An empty array. Sleeps.
+    /// Allocates an empty array. Sleeps.
     fn alloc(capacity: usize, older: *mut Places) -> Result<NonNull<Self>> {
         let layout = Self::layout(capacity)?;
         let this = Kmalloc::alloc(layout, GFP_KERNEL, NumaNode::NO_NODE)?.cast::<Self>();
@@ -104,8 +104,8 @@ impl Places {
         self.len.load(Acquire)
     }
 
-    /// How many are in use, whether they need care or not. At most one of the two is not 0, so that
-    /// whoever sees one of an older list sees no more than that has had.
+    /// The number of places in use, whether bios need care there or not. At most one of the two
+    /// counts is not 0, so a reader that sees one of an older list sees no more than that list had.
     fn listed(&self) -> u32 {
         self.len().max(self.careful.load(Acquire))
     }
@@ -117,12 +117,12 @@ impl Places {
 
     /// All places, also those that are not in use.
     fn all(&self) -> &[AtomicPtr<MpathDevice>] {
-        // SAFETY: As many follow, and were initialised with the array.
+        // SAFETY: `capacity` places follow, and were initialised with the array.
         unsafe { core::slice::from_raw_parts(self.first.as_ptr(), self.capacity as usize) }
     }
 }
 
-// SAFETY: What changes is atomic; `older` is followed by the last owner only.
+// SAFETY: All fields that change are atomic; only the last owner follows `older`.
 unsafe impl Sync for Places {}
 
 /// Each CPU's turn: `struct mpath_turn`.
@@ -130,21 +130,21 @@ struct Turns(NonNull<bindings::mpath_turn>);
 
 impl Turns {
     fn new() -> Result<Self> {
-        // SAFETY: Allocates, and may sleep.
+        // SAFETY: The function allocates, and the caller may sleep.
         NonNull::new(unsafe { bindings::mpath_helper_alloc_turns() })
             .map(Self)
             .ok_or(ENOMEM)
     }
 }
 
-/// A CPU's turn, as far as others than choices use it: `struct mpath_turn`.
+/// The part of a CPU's turn that code other than choices uses: `struct mpath_turn`.
 #[repr(C)]
 pub(super) struct Turn {
     next: Atomic<u32>,
     done: Atomic<u32>,
-    /// The tick in which the CPU has last asked what others have in flight.
+    /// The tick in which the CPU last looked at the requests of others.
     pub(super) tick: Atomic<u32>,
-    /// Which shortlist that was for.
+    /// The number of the shortlist for which it looked.
     pub(super) list: Atomic<u32>,
 }
 
@@ -152,7 +152,7 @@ const _: () = assert!(size_of::<Turn>() == size_of::<bindings::mpath_turn>());
 
 impl Drop for Turns {
     fn drop(&mut self) {
-        // SAFETY: Allocated by `new()`, and nobody else's.
+        // SAFETY: `new()` has allocated it, and nobody else has it.
         unsafe { bindings::mpath_helper_free_turns(self.0.as_ptr()) }
     }
 }
@@ -162,25 +162,25 @@ impl Drop for Turns {
 /// # Invariants
 ///
 /// `places` is an array whose `older` ones are all valid for as long as the shortlist is. Only
-/// those who hold `lock` write it, what it leads to, and the head's slots.
+/// holders of `lock` write to the array and to the head's slots.
 #[repr(C)]
 #[pin_data(PinnedDrop)]
 pub(crate) struct Shortlist {
     stamp: Stamp,
     places: AtomicPtr<Places>,
     turns: Turns,
-    /// The policy that is in force. Here, so that a choice need not look at the group.
+    /// The policy in force. Here, so that a choice need not look at the group.
     policy: Atomic<u32>,
     #[pin]
     lock: SpinLock<()>,
 }
 
 impl Shortlist {
-    /// The shortlist of a head without paths. Allocates, may sleep.
+    /// The shortlist of a head without paths. Allocates; may sleep.
     pub(crate) fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             stamp: Stamp::new(),
-            // INVARIANT: An array without an older one; nobody writes to what has no places.
+            // INVARIANT: An array without an older one; nobody writes to an array without places.
             places: AtomicPtr::new((&raw const NO_PLACES).cast_mut()),
             turns: Turns::new()?,
             policy: Atomic::new(IoPolicy::Numa as u32),
@@ -188,7 +188,7 @@ impl Shortlist {
         }? Error)
     }
 
-    /// What has changed about the head's paths. Any context.
+    /// The count of changes of the head's paths. Any context.
     #[inline]
     pub(crate) fn changes(&self) -> &Changes {
         self.stamp.changes()
@@ -199,14 +199,14 @@ impl Shortlist {
         self.turns.0.as_ptr()
     }
 
-    /// A CPU's turn. `cpu` is one that there can be.
+    /// A CPU's turn. `cpu` is a possible CPU.
     pub(super) fn turn_of(&self, cpu: u32) -> &Turn {
-        // SAFETY: There is one for each possible CPU, which stays as long as the shortlist and is
-        // only accessed atomically.
+        // SAFETY: There is one for each possible CPU, which stays as long as the shortlist; all
+        // accesses are atomic.
         unsafe { &*bindings::mpath_helper_turn_of(self.turns(), cpu).cast() }
     }
 
-    /// Is there nothing to be found out? Inside a read-side section.
+    /// Is the shortlist current? Inside a read-side section.
     #[inline(always)]
     fn is_current(&self) -> bool {
         self.stamp.is_current(&PORT_CHANGES)
@@ -220,7 +220,7 @@ impl Shortlist {
 
     /// Makes room for so many paths. Sleeps.
     ///
-    /// Under the head's `control` mutex, so that nobody else does.
+    /// Under the head's `control` mutex, so only one caller at a time does.
     pub(crate) fn reserve(&self, paths: usize) -> Result {
         let old = self.places();
 
@@ -241,7 +241,7 @@ impl Shortlist {
             new.careful.store(old.careful.load(Acquire), Release);
             new.len.store(old.len(), Release);
         }
-        // INVARIANT: The older arrays are those that were there before. What has no places is
+        // INVARIANT: The older arrays are those that were there before. The one without places is
         // static.
         self.places.store(new.as_ptr());
         Ok(())
@@ -254,8 +254,8 @@ impl PinnedDrop for Shortlist {
         let mut at = self.places.load();
 
         while !core::ptr::eq(at, &raw const NO_PLACES) {
-            // SAFETY: By the type invariant, and allocated by `Places::alloc()`: all but the static
-            // one are. Nobody reads a head's shortlist any more that is being dropped.
+            // SAFETY: By the type invariant; `Places::alloc()` has allocated all but the static
+            // one. A shortlist that is being dropped has no readers any more.
             unsafe {
                 let older = (*at).older;
 
@@ -268,13 +268,13 @@ impl PinnedDrop for Shortlist {
     }
 }
 
-// SAFETY: What changes is atomic, or under the lock.
+// SAFETY: All fields that change are atomic, or under the lock.
 unsafe impl Send for Shortlist {}
 // SAFETY: As above.
 unsafe impl Sync for Shortlist {}
 
 impl<'a> Inside<'a> {
-    /// The current shortlist. What it names stays until the section ends.
+    /// The current shortlist. The paths that it names stay until the section ends.
     #[inline(always)]
     pub(crate) fn shortlist(self) -> Listed<'a> {
         let inside = shortlist::current(self);
@@ -285,16 +285,16 @@ impl<'a> Inside<'a> {
         }
     }
 
-    /// The path that the policy in force chooses, if all paths of the current shortlist are
-    /// trusted.
+    /// The path that the policy in force chooses, if the head trusts all paths of the current
+    /// shortlist.
     #[inline(always)]
     pub(crate) fn choose_trusted(self) -> Option<&'a MpathDevice> {
         let inside = shortlist::current(self);
         let policy = inside.head().shortlist.policy.load(Relaxed);
 
-        // SAFETY: Nothing but the values of policies is stored there.
+        // SAFETY: Only values of policies are stored there.
         match unsafe { IoPolicy::from_raw(policy).unwrap_unchecked() } {
-            // Without a look at the places, which `numa` has no use for.
+            // Without a look at the places, for which `numa` has no use.
             IoPolicy::Numa => shortlist::nearest_to(inside, numa::current),
             policy => {
                 let places = inside.places();
@@ -313,7 +313,7 @@ impl<'a> Inside<'a> {
     pub(crate) fn lists(self, path: &MpathDevice) -> bool {
         let shortlist = &self.head().shortlist;
 
-        // The array is loaded after the stamp, as everywhere.
+        // This loads the array after the stamp, as everywhere.
         shortlist.is_current()
             && shortlist
                 .places()
@@ -330,7 +330,7 @@ impl<'a> Inside<'a> {
             return None;
         }
         let number = shortlist.stamp.number();
-        // The array is loaded after the stamp, as everywhere.
+        // This loads the array after the stamp, as everywhere.
         let used = shortlist.places().used().iter();
 
         // SAFETY: A path on a shortlist that was current stays until the section ends.
@@ -340,7 +340,7 @@ impl<'a> Inside<'a> {
         ))
     }
 
-    /// The current shortlist for those who mind that some of its paths may not be trusted.
+    /// The current shortlist, for callers that check whether the head trusts its paths.
     pub(crate) fn listed(self) -> Careful<'a> {
         let listed = self.shortlist();
 
@@ -467,9 +467,9 @@ impl<'a> Candidates<'a> for Listed<'a> {
 
     #[inline(always)]
     fn at(self, place: usize) -> Option<&'a MpathDevice> {
-        // SAFETY: `place` is less than a length that the array has had: at most its capacity, and
-        // what is there was stored before, and is not null. It stays until the section ends, by
-        // the protocol in `shortlist`.
+        // SAFETY: `place` is less than a length that the array has had, which is at most its
+        // capacity. The pointer there was stored before, and is not null. The path stays until the
+        // section ends, by the protocol in `shortlist`.
         Some(unsafe { &*(*self.places.first.as_ptr().add(place)).dereference() })
     }
 
@@ -480,7 +480,7 @@ impl<'a> Candidates<'a> for Listed<'a> {
 
     #[inline(always)]
     fn turn(self) -> usize {
-        // SAFETY: The head's turns, which stay as long as it.
+        // SAFETY: The head's turns, which stay as long as the head.
         unsafe { bindings::mpath_helper_turn(self.turns()) as usize }
     }
 
@@ -497,8 +497,8 @@ impl<'a> Candidates<'a> for Listed<'a> {
     }
 }
 
-/// A shortlist that was current in a read-side section, with paths that may not be trusted. Slower
-/// than [`Listed`].
+/// A shortlist that was current in a read-side section, with paths that the head may not trust.
+/// Slower than [`Listed`].
 #[derive(Clone, Copy)]
 pub(crate) struct Careful<'a>(Listed<'a>);
 
@@ -509,7 +509,7 @@ impl<'a> Careful<'a> {
         self.0.head().group().policy().choose(self, numa::current)
     }
 
-    /// All of them.
+    /// All paths on it.
     pub(crate) fn iter(self) -> impl Iterator<Item = &'a MpathDevice> {
         self.0
             .places

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What happens to a bio: it is sent to a path, parked, or failed; and how it comes back.
+//! The way of a bio: the head sends it to a path, parks it, or fails it, and takes it back from a
+//! path.
 //!
-//! Most bios are sent as they are, and nobody looks at how they end ([`MpathHead::submit`]). Those
-//! that need care go another way: a bio that asks for a flush, that is polled for, that has been
-//! sent before, or whose path has failed a bio lately. Where it matters how such a bio ends, the
-//! path gets a clone (see `wrap/tracked.rs`), and [`clone_ended`] is told.
+//! The head sends most bios as they are, and does not watch how they end ([`MpathHead::submit`]).
+//! Bios that need care go another way. A bio needs care that asks for a flush, is polled, or has
+//! been sent before, or whose path has failed a bio lately. Where it matters how such a bio ends,
+//! the path gets a clone (see `wrap/tracked.rs`), whose end calls [`clone_ended`].
 
 use super::fence::Fence;
 use super::head::MpathHead;
@@ -67,7 +68,7 @@ use kernel::sync::aref::ARef;
 use kernel::sync::atomic::Relaxed;
 use kernel::time::msecs_to_jiffies;
 
-/// `BLK_STS_TRANSPORT`: how a request without a bio ends that its path has failed, and with it the
+/// `BLK_STS_TRANSPORT`: the status of a request without a bio that its path has failed, and of the
 /// bios that asked for it.
 pub(crate) const PATH_FAILED: u8 = 4;
 /// `BLK_STS_AGAIN`.
@@ -93,7 +94,8 @@ impl MpathHead {
 
         match way {
             Some(way) => {
-                // The bio may sleep for a tag, and must not keep those who wait for readers.
+                // The submitter may sleep for a tag, and must not hold up tasks that wait for
+                // readers.
                 drop(section);
                 way.send(self.as_raw(), bio);
             }
@@ -101,7 +103,7 @@ impl MpathHead {
         }
     }
 
-    /// The same for a bio that is no read or write, or needs care.
+    /// Does the same for a bio that is no read or write, or needs care.
     #[cold]
     #[inline(never)]
     fn submit_special(&self, bio: Bio) {
@@ -110,7 +112,7 @@ impl MpathHead {
         }
     }
 
-    // The section is passed by value, so that it need not be in memory where there is a path.
+    // Takes the section by value, so that it need not be in memory where there is a path.
     #[cold]
     #[inline(never)]
     fn submit_with_care(&self, section: Section<'_>, bio: Bio) {
@@ -121,8 +123,7 @@ impl MpathHead {
         }
     }
 
-    /// Does so once. Gives the bio back if the path that was chosen has gone before its queue took
-    /// the bio.
+    /// Tries so once. Returns the bio if the chosen path has gone before its queue took the bio.
     fn try_to_submit(&self, section: Section<'_>, bio: Bio) -> Option<Bio> {
         let (chosen, tracked) = match TrackedBio::of(bio) {
             Ok(mut tracked) => {
@@ -135,7 +136,7 @@ impl MpathHead {
                 match taken.map(Chosen::new) {
                     Some(chosen) => (chosen, Ok(tracked)),
                     None => {
-                        // It has let others go first.
+                        // The bio has let others go first.
                         tracked.journey().attempt = Attempt::Plain;
                         self.submit_without_path(&section, tracked.into_bio());
                         return None;
@@ -151,7 +152,7 @@ impl MpathHead {
             },
         };
 
-        // Nobody sleeps for a queue, or for a tag, in the section.
+        // No submitter sleeps for a queue, or for a tag, in the section.
         drop(section);
         match tracked {
             Ok(tracked) => self.send_tracked(chosen, tracked),
@@ -159,7 +160,8 @@ impl MpathHead {
         }
     }
 
-    /// When a bio that has failed goes on, if it pauses. The lot is emptied for others, too.
+    /// The tick at which a bio that has failed goes on, if it pauses. The worker empties the lot
+    /// for other bios, too.
     fn has_to_pause(&self, journey: &Journey) -> Option<u64> {
         let now = self.now();
         let left = journey.ready_at.wrapping_sub(now as u32) as i32;
@@ -178,14 +180,14 @@ impl MpathHead {
 
         self.wait(tracked.into_bio(), Parked::Pause);
         self.look_again_at(at);
-        // Whoever had news before the bio was in the lot has kicked for nothing.
+        // A caller with news before the bio was in the lot has kicked in vain.
         if self.busy.news.load(Relaxed) as u16 != news {
             self.kick_others();
         }
     }
 
-    /// Sends a bio that is not tracked to a path, as it is if that does. Gives it back if the path
-    /// has gone.
+    /// Sends a bio that is not tracked to a path, unchanged if that is enough. Returns the bio if
+    /// the path has gone.
     fn send(&self, chosen: Chosen, mut bio: Bio) -> Option<Bio> {
         let is_flush = bio.asks_to_flush(&chosen.abilities);
 
@@ -204,7 +206,8 @@ impl MpathHead {
                     self.wait_for_memory(back);
                     return None;
                 }
-                // That it fails again will not be known, which matters less than to send it.
+                // The head will not learn whether it fails again, which matters less than to send
+                // it.
                 Err(back) => bio = back,
             }
         }
@@ -260,7 +263,7 @@ impl MpathHead {
         None
     }
 
-    /// The way to a path that has been chosen, whose queue is waited for. Sleeps.
+    /// The way to a chosen path. Waits for the path's queue. Sleeps.
     fn open(
         &self,
         path: *mut bindings::mpath_device,
@@ -293,7 +296,7 @@ impl MpathHead {
         }
     }
 
-    /// A path's disk is dead, and its driver has not said so: the bio has failed on the path.
+    /// Takes a bio as failed whose path's disk is dead, of which the driver has not told.
     fn refused(&self, mut tracked: TrackedBio) {
         let journey = tracked.journey();
 
@@ -306,7 +309,7 @@ impl MpathHead {
         self.go_on(tracked, Failure::IoError as u8);
     }
 
-    /// Parks a bio for which there is no memory now, and looks again soon.
+    /// Parks a bio for which there is no memory now, and has the retry work look again soon.
     fn wait_for_memory(&self, bio: Bio) {
         if bio.is_nowait() {
             return bio.fail(Failure::Again);
@@ -315,7 +318,7 @@ impl MpathHead {
         self.look_again_at(self.tick_in(1));
     }
 
-    /// Puts a bio into the lot, from where somebody else takes it.
+    /// Puts a bio into the lot, from where another task takes it.
     fn wait(&self, mut bio: Bio, why: Parked) {
         if let Some(disk) = self.disk() {
             bio.wait_for(disk);
@@ -324,7 +327,7 @@ impl MpathHead {
         self.busy.lot.push(bio);
     }
 
-    /// One more bio goes into the lot.
+    /// Counts a bio that goes into the lot.
     fn count_waiting(&self, bio: &Bio, why: Parked) {
         let waiting = self.busy.waiting.fetch_add(1, Relaxed);
 
@@ -334,7 +337,7 @@ impl MpathHead {
         trace::park(self, bio, why, waiting + 1);
     }
 
-    /// Submits again what waits in the lot. What goes back there has waited all the time.
+    /// Submits the bios in the lot again. A bio that goes back there has waited all the time.
     pub(crate) fn submit_what_waits(&self) {
         let since = self.busy.waiting_since.load(Relaxed);
         let behind = BioLot::new();
@@ -383,11 +386,11 @@ impl MpathHead {
 
     /// Takes back bios that failed on a path for a reason of the path. Any context.
     ///
-    /// Those that did not come to the path through the head stay in the list: whose they are, and
-    /// whether they have ended or wait already, nobody knows.
+    /// Bios that did not come to the path through the head stay in the list. The library does not
+    /// know whose they are, and whether they have ended or wait already.
     ///
-    /// `status` is the error of those that have none of their own, 0 when it is not known. Those
-    /// that change data are held by the fence, if there is one, until it opens.
+    /// `status` is the error of bios that have none of their own, 0 when it is not known. The
+    /// fence, if there is one, holds bios that change data until it opens.
     pub(crate) fn failover(
         &self,
         path: &MpathDevice,
@@ -397,7 +400,7 @@ impl MpathHead {
     ) {
         let counts = path.is_meant_for_io();
         let fence = fence.filter(|fence| !fence.is_open());
-        // A request without a bio tells as much of the path as one that nobody watches.
+        // A request without a bio tells as much of the path as a bio that the head does not watch.
         let mut is_noted = false;
         let mut note = || {
             if !core::mem::replace(&mut is_noted, true) {
@@ -411,7 +414,7 @@ impl MpathHead {
         if let Some(disk) = self.disk() {
             while let Some(bio) = bios.next_of(path.disk()) {
                 if bio.status() == AGAIN {
-                    // It would have had to wait, which is not the path's fault.
+                    // The bio would have had to wait, which is not the path's fault.
                     bio.fail(Failure::Again);
                     continue;
                 }
@@ -419,8 +422,8 @@ impl MpathHead {
                 let journey = unsafe { TrackedBio::journey_of(bio.as_raw(), clone_ended) };
                 let attempt = journey.as_ref().map(|journey| journey.attempt);
 
-                // Those that are watched tell by themselves how they have ended. Before any is sent
-                // again, so that this is watched.
+                // Watched bios tell by themselves how they have ended. This comes before the head
+                // sends any bio again, so that it watches that one.
                 if attempt.is_none_or(|attempt| attempt == Attempt::Plain) {
                     note();
                 }
@@ -442,8 +445,8 @@ impl MpathHead {
         self.kick_others();
     }
 
-    /// Takes back the bios of a request that failed on a path. Returns whether it had any: what is
-    /// left of one that had none must not end well. Any context.
+    /// Takes back the bios of a request that failed on a path. Returns whether it had any: a
+    /// request that had none must not end well. Any context.
     ///
     /// # Safety
     ///
@@ -457,7 +460,8 @@ impl MpathHead {
     ) -> bool {
         let mut bios = bindings::bio_list::default();
 
-        // SAFETY: By this function's contract; what is taken from the request is given up.
+        // SAFETY: By this function's contract; the request gives up the bios that are taken from
+        // it.
         unsafe {
             if !Returned::are_all_of((*rq).bio, path.disk()) {
                 misuse(
@@ -474,7 +478,8 @@ impl MpathHead {
         }
     }
 
-    /// A path gives a bio back, of whose error `status` is said if it has none itself.
+    /// Notes that a path gives a bio back. `status` is the error to tell if the bio has none
+    /// itself.
     fn note_given_back(&self, path: &MpathDevice, bio: &Bio, status: u8, is_fenced: bool) {
         let status = match bio.status() {
             0 => status,
@@ -508,7 +513,7 @@ impl MpathHead {
         status: u8,
         fence: Option<&Fence>,
     ) {
-        // SAFETY: It is the clone whose journey this is.
+        // SAFETY: This is the journey of that clone.
         let bio = unsafe { TrackedBio::bio_of(clone.as_raw()) };
 
         journey.given_back = true;
@@ -525,7 +530,7 @@ impl MpathHead {
         }
     }
 
-    /// Gives every path whose pause has ended another try.
+    /// Lets a bio try every path whose pause has ended.
     pub(crate) fn retry_failed_paths(&self) {
         let section = self.read();
         let now = self.now();
@@ -546,7 +551,7 @@ impl MpathHead {
         }
     }
 
-    /// The tick that comes so many milliseconds from now.
+    /// The tick that comes `msecs` milliseconds from now.
     fn tick_in(&self, msecs: u32) -> u64 {
         self.now() + msecs_to_jiffies(msecs) as u64
     }
@@ -560,7 +565,7 @@ impl MpathHead {
         });
     }
 
-    /// Does something with a path that may be gone, if it is not. Any context.
+    /// Runs `f` with a path that may be gone, if it is not. Any context.
     fn with_path(&self, path: *mut bindings::mpath_device, f: impl FnMut(&MpathDevice)) {
         let section = self.read();
         let path = section.iter().find(|other| other.as_raw() == path);
@@ -568,7 +573,7 @@ impl MpathHead {
         path.into_iter().for_each(f);
     }
 
-    /// A clone has ended on a path: the bio ends, or is sent again. Any context.
+    /// Ends the bio of a clone that has ended on a path, or sends it again. Any context.
     fn attempt_ended(&self, mut tracked: TrackedBio, status: u8, asked_to_flush: bool) {
         let journey = *tracked.journey();
         let is_watched = journey.attempt != Attempt::Plain;
@@ -577,7 +582,7 @@ impl MpathHead {
             if is_watched {
                 self.with_path(journey.path, |path| parking::succeed(self, path));
             }
-            // Nothing of the head's is touched after this.
+            // Touch nothing of the head's after this.
             return tracked.end_with_status(status);
         }
 
@@ -585,18 +590,19 @@ impl MpathHead {
         self.go_on(tracked, status);
     }
 
-    /// A path has failed a bio that was sent so. Any context.
+    /// Notes that a path has failed a bio, sent as `attempt` says. Any context.
     fn path_has_failed(&self, path: &MpathDevice, attempt: Attempt) {
         path.has_failed();
         parking::fail_over(self, path, attempt, || {});
     }
 
-    /// A bio has failed on a path, which tells something of both.
+    /// Notes that a bio has failed on a path, which tells something of both.
     fn note_failure(&self, tracked: &mut TrackedBio, status: u8) {
         let bio = tracked.as_raw();
         let journey = tracked.journey();
         let is_watched = journey.attempt != Attempt::Plain;
-        // What was given back has been counted; what a path has failed that is gone does not count.
+        // A bio that the driver gave back has been counted; a failure on a path that is gone does
+        // not count.
         let mut counts = false;
 
         if is_watched || !journey.given_back {
@@ -615,7 +621,7 @@ impl MpathHead {
         journey.moves = journey.moves.saturating_add(1);
     }
 
-    /// A bio that has failed ends, or is sent again. Any context.
+    /// Ends a bio that has failed, or sends it again. Any context.
     fn go_on(&self, mut tracked: TrackedBio, status: u8) {
         let journey = tracked.journey();
         let failures = u32::from(journey.failures);
@@ -640,8 +646,8 @@ impl MpathHead {
     }
 }
 
-/// A path that has been chosen for a bio that needs care: what is needed of it, whether it stays or
-/// not.
+/// A path that the head has chosen for a bio that needs care: the facts that the head needs even if
+/// the path goes.
 struct Chosen {
     path: *mut bindings::mpath_device,
     attempt: Attempt,
@@ -650,7 +656,7 @@ struct Chosen {
 }
 
 impl Chosen {
-    /// Inside the read-side section in which the path has been chosen.
+    /// The facts of a path. Inside the read-side section in which the head has chosen it.
     fn new((path, attempt): (&MpathDevice, Attempt)) -> Self {
         let disk = path.disk();
 
@@ -663,9 +669,9 @@ impl Chosen {
     }
 }
 
-/// How waiting for the queue of a path has ended.
+/// The result of waiting for the queue of a path.
 enum Opened {
-    /// It takes the bio.
+    /// The queue takes the bio.
     Way(Way),
     /// The bio must not wait.
     Again,
@@ -704,8 +710,8 @@ impl FailOver for MpathHead {
 }
 
 impl<'a> Inside<'a> {
-    /// The path for a bio that needs care, and how it is to be sent there; `None` when it has to
-    /// wait.
+    /// The path for a bio that needs care, and how the head sends it there; `None` when the bio has
+    /// to wait.
     fn take_for(self, journey: Option<&Journey>) -> Option<(&'a MpathDevice, Attempt)> {
         let (failures, last) = journey.map_or((0, core::ptr::null_mut()), |journey| {
             (journey.failures.into(), journey.path)
@@ -739,7 +745,7 @@ impl<'a> Chooser<'a> for Inside<'a> {
     }
 
     fn take(self, path: &'a MpathDevice) -> Option<Attempt> {
-        // As every bio that needs no care takes it: there is nothing to be found out.
+        // Every bio that needs no care takes the path, so there is nothing to find out.
         if path.state().load().is_trusted() {
             return Some(Attempt::Plain);
         }
@@ -747,24 +753,24 @@ impl<'a> Chooser<'a> for Inside<'a> {
     }
 }
 
-/// How often a bio that a path has been given has failed over.
+/// The number of failovers of a bio that a path has.
 ///
 /// # Safety
 ///
-/// `bio` is valid, and whoever asks has it from its path.
+/// `bio` is valid, and the caller has it from its path.
 pub(crate) unsafe fn failovers(bio: *mut bindings::bio) -> u32 {
     // SAFETY: By this function's contract.
     unsafe { TrackedBio::journey_of(bio, clone_ended) }.map_or(0, |journey| journey.moves.into())
 }
 
-/// A clone has ended.
+/// The end of a clone.
 ///
 /// # Safety
 ///
-/// Called by the block layer, once, with a clone that [`TrackedBio::send`] has sent.
+/// The block layer calls it, once, with a clone that [`TrackedBio::send`] has sent.
 unsafe extern "C" fn clone_ended(clone: *mut bindings::bio) {
-    // SAFETY: By this function's contract. A bio that has not ended keeps its disk, and that the
-    // head.
+    // SAFETY: By this function's contract. A bio that has not ended keeps its disk, and the disk
+    // keeps the head.
     unsafe {
         let (mut tracked, status) = TrackedBio::returned(clone);
         // The clone may have lost its flags on its way.
@@ -773,7 +779,7 @@ unsafe extern "C" fn clone_ended(clone: *mut bindings::bio) {
         if core::mem::replace(&mut tracked.journey().held, false) {
             head.note_failure(&mut tracked, status);
             tracked.journey().status = status;
-            // Whoever has ended the clone has the bio now.
+            // The caller that has ended the clone has the bio now.
             tracked.into_bio().into_raw();
             return;
         }
@@ -784,7 +790,7 @@ unsafe extern "C" fn clone_ended(clone: *mut bindings::bio) {
 /// Goes on with a bio that a fence has held. Process context.
 pub(crate) fn let_go(bio: Bio) {
     // SAFETY: The bio has not ended, so its disk, which is its head's, is there, and so is the
-    // head. It may end, and both go, as soon as somebody else has it.
+    // head. The bio may end, and both go, as soon as another task has it.
     let head = unsafe { ARef::from(MpathHead::of_disk((*(*bio.as_raw()).bi_bdev).bd_disk)) };
 
     head.count_let_go();

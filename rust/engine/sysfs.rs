@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a head and its paths show in sysfs.
+//! The attributes of a head and its paths in sysfs.
 
 use super::head::MpathHead;
 use super::path::MpathDevice;
@@ -22,7 +22,7 @@ impl MpathHead {
     ///
     /// # Safety
     ///
-    /// `page` is a page that sysfs gave.
+    /// `page` is a page from sysfs.
     pub(crate) unsafe fn show_nodes(
         &self,
         path: &MpathDevice,
@@ -54,7 +54,7 @@ impl MpathHead {
     ///
     /// # Safety
     ///
-    /// `page` is a page that sysfs gave, which ends with a zero byte.
+    /// `page` is a page from sysfs, which ends with a zero byte.
     pub(crate) unsafe fn store_removal_delay(&self, page: *const kernel::ffi::c_char) -> Result {
         let mut secs = 0;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The trace events of `rust/trace.h`. They are all where I/O is slow anyway: one that nobody
+//! The trace events of `rust/trace.h`. They are all where I/O is slow anyway: an event that nobody
 //! records costs a call.
 
 use super::head::MpathHead;
@@ -15,18 +15,18 @@ use crate::wrap::bio::Bio;
 use core::ptr::null_mut;
 use kernel::prelude::*;
 
-/// Why a bio waits.
+/// The reason why a bio waits.
 #[derive(Clone, Copy)]
 pub(super) enum Parked {
     /// No path is usable.
     NoPath = bindings::mpath_helper_parked_MPATH_PARKED_NO_PATH as isize,
-    /// A path has failed it, and it goes on at once.
+    /// A path has failed the bio, which goes on at once.
     Failover = bindings::mpath_helper_parked_MPATH_PARKED_FAILOVER as isize,
-    /// It has failed often, and pauses.
+    /// The bio has failed often, and pauses.
     Pause = bindings::mpath_helper_parked_MPATH_PARKED_PAUSE as isize,
-    /// There is no memory for it.
+    /// There is no memory for the bio.
     Memory = bindings::mpath_helper_parked_MPATH_PARKED_MEMORY as isize,
-    /// A fence has held it, and it goes on at once.
+    /// A fence has held the bio, which goes on at once.
     Fence = bindings::mpath_helper_parked_MPATH_PARKED_FENCE as isize,
 }
 
@@ -34,7 +34,7 @@ fn disk_of(head: &MpathHead) -> *mut bindings::gendisk {
     head.disk().map_or(null_mut(), |disk| disk.as_raw())
 }
 
-/// A bio of a head, of which so many wait then, begins to wait.
+/// Traces a bio of a head that begins to wait; `waiting` bios of the head wait then.
 pub(super) fn park(head: &MpathHead, bio: &Bio, why: Parked, waiting: i32) {
     // SAFETY: Both are valid.
     unsafe {
@@ -42,13 +42,13 @@ pub(super) fn park(head: &MpathHead, bio: &Bio, why: Parked, waiting: i32) {
     }
 }
 
-/// A bio that has waited is submitted again. So many are left.
+/// Traces the resubmission of a bio that has waited; `waiting` bios are left.
 pub(super) fn resubmit(head: &MpathHead, bio: &Bio, waiting: i32) {
     // SAFETY: Both are valid.
     unsafe { bindings::mpath_helper_trace_resubmit(disk_of(head), bio.as_raw(), waiting as u32) }
 }
 
-/// A path has failed a bio.
+/// Traces that a path has failed a bio.
 ///
 /// # Safety
 ///
@@ -74,7 +74,7 @@ fn traced(state: PathState) -> bindings::mpath_traced_state {
     }
 }
 
-/// A path's state was `old` and is `new`. How often it has failed in a row is not told.
+/// Traces a change of a path's state from `old` to `new`, without the count of failures in a row.
 pub(super) fn path_state(path: &MpathDevice, old: PathState, new: PathState) {
     let (head, disk) = (disk_of(path.head()), path.disk().as_raw());
     let is_same = old.reasons() == new.reasons()
@@ -89,13 +89,13 @@ pub(super) fn path_state(path: &MpathDevice, old: PathState, new: PathState) {
     unsafe { bindings::mpath_helper_trace_path_state(head, disk, &traced(old), &traced(new)) }
 }
 
-/// The state of a port of this name was `old` and is `new`.
+/// Traces a change of the state of the port of this name from `old` to `new`.
 pub(super) fn port_state(name: &CStr, old: PortState, new: PortState) {
     // SAFETY: The name is a string.
     unsafe { bindings::mpath_helper_trace_port_state(name.as_char_ptr(), old as u32, new as u32) }
 }
 
-/// A path that is left alone still is about to be tried again.
+/// Traces that a bio is about to be allowed to try a path that the head still leaves alone.
 pub(super) fn tried_again(path: &MpathDevice) {
     let pause_msecs = path.state().load().trust().pause_msecs().unwrap_or(0);
     let (head, disk) = (disk_of(path.head()), path.disk().as_raw());
@@ -104,8 +104,8 @@ pub(super) fn tried_again(path: &MpathDevice) {
     unsafe { bindings::mpath_helper_trace_retry(head, disk, pause_msecs) }
 }
 
-/// A head's state was `old` and is `new`.
+/// Traces a change of a head's state from `old` to `new`.
 pub(super) fn head_state(head: &MpathHead, old: HeadState, new: HeadState) {
-    // SAFETY: Null, or valid.
+    // SAFETY: The disk is null or valid.
     unsafe { bindings::mpath_helper_trace_head_state(disk_of(head), old as u32, new as u32) }
 }
