@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the samples in Rust have of configfs: the module's directory, and attributes that are one
-//! line each.
+//! The samples' use of configfs in Rust: the module's directory, and attributes that are one line
+//! each.
 
 use kernel::prelude::*;
 
@@ -11,14 +11,15 @@ pub(crate) fn parse<N: core::str::FromStr>(page: &[u8]) -> Result<N> {
     text.trim().parse().map_err(|_| EINVAL)
 }
 
-/// The place of a name among others.
+/// The place of a name in a list of names.
 pub(crate) fn parse_name(page: &[u8], names: &[&str]) -> Result<u32> {
     let is = |name: &&str| name.as_bytes() == page.trim_ascii();
     Ok(names.iter().position(is).ok_or(EINVAL)? as u32)
 }
 
-/// An attribute in configfs: what is shown of `$it`, and what is done with what is stored. Without
-/// that it is only shown. An atomic number of `$it` may be named instead.
+/// An attribute in configfs: an expression that shows a value of `$it`, and one that stores a
+/// user's value. An attribute without the second is read-only. An atomic number of `$it` may stand
+/// for both.
 macro_rules! attribute {
     ($data:ty, $id:literal, $number:ident) => {
         attribute!($data, $id, it, it.$number.load(Relaxed),
@@ -52,8 +53,8 @@ macro_rules! attribute {
     };
 }
 
-/// The module `$module`: all that there is belongs to its directory in configfs, which is of
-/// `$disk`. Directories in it are of `$path`.
+/// The module `$module`: its directory in configfs, of type `$disk`, owns everything. Directories
+/// in it are of type `$path`.
 macro_rules! configuration {
     ($module:ident, $disk:ty, $path:ty, [$($attribute:ident: $id:literal),*]) => {
         #[pin_data]

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * The sample drivers in C have this in common: a RAM disk, its head, the paths to it, and the files
- * in configfs, which rust_mpath_ram.rs describes. "failure" may know more names, "frozen" freezes
- * the queue of a path, and "events" counts what has happened to it. One driver of samples/ can be
- * loaded at a time.
+ * in configfs, which rust_mpath_ram.rs describes. The file "failure" may know more names, "frozen"
+ * freezes the queue of a path, and "events" counts the path's events. A user can load one driver of
+ * samples/ at a time.
  *
  * The drivers differ in what their paths take: bios (c_mpath_ram.c) or requests (c_mpath_mq.c).
- * Before it includes this, each defines struct ram_device, which is a part of a path, and the names
- * ram_failures[] and ram_event_names[]. Afterwards it defines the functions that are declared here.
+ * Before it includes this, each defines struct ram_device, which is a part of a
+ * path, and the names ram_failures[] and ram_event_names[]. Afterwards it
+ * defines the functions that this header declares.
  */
 #include <linux/blk-mq.h>
 #include <linux/configfs.h>
@@ -24,7 +25,7 @@ MODULE_PARM_DESC(size_mib, "Size of the disk in MiB, 1 to 65536");
 
 static const char * const ram_access_states[] = { "optimized", "non-optimized", "inaccessible" };
 
-/* One way to the storage: what it is like, and the path, while it is live. */
+/* One way to the storage: its properties, and the path, while it is live. */
 struct ram_path {
 	struct config_group	group;
 	unsigned int		latency_us, queue_depth, failure, access_state;
@@ -32,7 +33,7 @@ struct ram_path {
 	atomic64_t		ios, bytes, flushes, events[ARRAY_SIZE(ram_event_names)];
 	struct ram_device	device;
 	struct mpath_port	port;
-	struct mutex		lock;		/* guards what follows */
+	struct mutex		lock;		/* guards the next fields */
 	struct gendisk		*disk;		/* NULL unless live */
 	bool			frozen;
 	struct mpath_head	*head;
@@ -40,7 +41,7 @@ struct ram_path {
 };
 
 static struct ram_path ram_paths[64];
-static unsigned int ram_ports;			/* so many have a port */
+static unsigned int ram_ports;			/* paths with a port */
 static void *ram_memory;
 static struct mpath_iopolicy ram_policy;
 static unsigned int ram_removal_secs;
@@ -48,7 +49,7 @@ static unsigned int ram_removal_secs;
 static DEFINE_MUTEX(ram_lock);
 static struct mpath_head *ram_head;
 
-/* When the module comes, for each path, and when it goes. */
+/* For each path when the module comes, and when it goes. */
 static int __init ram_init_device(struct ram_path *path);
 static void ram_exit_devices(void);
 /* Makes a path's disk and has ram_add_path() add it; undoes that. Under the path's lock. */
@@ -60,12 +61,12 @@ static const struct attribute_group *ram_head_groups[] = {
 	&mpath_attr_group, &mpath_head_attr_group, NULL,
 };
 
-/* Nothing is kept for a head. */
+/* The driver keeps nothing for a head. */
 static void ram_release_head(struct mpath_head *head)
 {
 }
 
-/* Removes a head that has no path, and no time to wait for one. */
+/* Removes a head that has no path and does not wait for one. */
 static void ram_remove_head(struct mpath_head *head)
 {
 	guard(mutex)(&ram_lock);
@@ -102,7 +103,7 @@ static int ram_alloc_head(void)
 	return 0;
 }
 
-/* The head's limits hold on every path. Bios that wait are split anew when they go on. */
+/* The head's limits hold on every path. The library splits parked bios anew when they go on. */
 static int ram_stack_limits(struct mpath_head *head, struct gendisk *disk)
 {
 	struct queue_limits lim = queue_limits_start_update(head->disk->queue);
@@ -128,7 +129,7 @@ static int ram_join_head(struct ram_path *path, struct gendisk *disk)
 	return err;
 }
 
-/* The path is on no head any more, and the head goes unless it has other paths. */
+/* After the path has left the head: the head goes unless it has other paths. */
 static void ram_leave_head(struct ram_path *path)
 {
 	ram_remove_head(path->head);
@@ -136,7 +137,7 @@ static void ram_leave_head(struct ram_path *path)
 	path->head = NULL;
 }
 
-/* Adds a path, whose own disk only the head uses, and has it carry I/O. */
+/* Adds a path, and has it carry I/O. Only the head uses the path's disk. */
 static int ram_add_path(struct ram_path *path, struct gendisk *disk)
 {
 	int err;
@@ -165,7 +166,7 @@ leave:
 	return err;
 }
 
-/* Has bios wait for the queue of a path's disk, until it is let go. */
+/* Freezes the queue of a path's disk, for which bios wait then, or unfreezes it. */
 static int ram_freeze(struct ram_path *path, bool frozen)
 {
 	if (!path->disk)
@@ -178,7 +179,7 @@ static int ram_freeze(struct ram_path *path, bool frozen)
 	return 0;
 }
 
-/* Takes a path away; @stop ends what it has, when nothing comes to it any more. */
+/* Takes a path away; @stop ends its I/O, when no bio comes to it any more. */
 static void ram_remove_path(struct ram_path *path, void (*stop)(struct mpath_device *dev))
 {
 	/* No bio finds the path any more; those that wait for its queue go elsewhere. */
@@ -205,7 +206,7 @@ static int ram_store_name(struct ram_path *path, const char *page, const char * 
 		return value;
 	guard(mutex)(&path->lock);
 	WRITE_ONCE(*number, value);
-	/* Whatever has changed, the path may be tried again. */
+	/* After any change the head may try the path again. */
 	if (path->disk)
 		mpath_device_set_access_state(&path->mpath, path->access_state);
 	return 0;
@@ -259,7 +260,7 @@ static ssize_t ram_show_events(struct ram_path *path, char *page)
 	return length;
 }
 
-/* An attribute in configfs: what is done with what is stored, and how it is shown. */
+/* An attribute in configfs: how to store a user's value, and how to show it. */
 #define RAM_ATTR(name, store, ...)								\
 static ssize_t ram_##name##_show(struct config_item *item, char *page)				\
 {												\
@@ -318,10 +319,10 @@ static struct config_group *ram_make_group(struct config_group *group, const cha
 {
 	unsigned int number;
 
-	/* One name for each: neither +1 nor 01. */
+	/* Each path has one name: neither +1 nor 01. */
 	if (kstrtouint(name, 10, &number) || number >= paths || strlen(name) > 1 + number / 10)
 		return ERR_PTR(-EINVAL);
-	/* Nobody refers to it after rmdir, not even who has one of its files open. */
+	/* Nobody refers to it after rmdir, not even an opener of one of its files. */
 	config_group_init_type_name(&ram_paths[number].group, name, &ram_path_type);
 	return &ram_paths[number].group;
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A RAM disk behind several paths that take requests (blk-mq), and fail in the ways of real ones;
- * c_mpath.h has the rest.
- * Each path has a device: it keeps the requests that were sent to it, carries those out whose time
- * has come, and says so for all of them in one interrupt. A request that was taken back from the
- * device has not been carried out, and never will be. So this driver needs no fence.
+ * A RAM disk behind several paths that take requests (blk-mq), and fail in the
+ * ways of real ones. c_mpath.h has the rest. Each path has a device. It keeps
+ * the requests that the driver sends to it, carries those out whose time has
+ * come, and tells of all of them in one interrupt. The device never carries out
+ * a request that the driver takes back. So this driver needs no fence.
  */
 #include <linux/blk-mq.h>
 #include <linux/hrtimer.h>
@@ -12,8 +12,8 @@
 enum { MQ_NONE, MQ_PATH, MQ_MEDIUM, MQ_PARTIAL, MQ_BATCH, MQ_FLUSH, MQ_AGAIN, MQ_BUSY, MQ_HANGS };
 static const char * const ram_failures[] = {
 	[MQ_NONE] = "none",		/* nothing fails */
-	[MQ_PATH] = "path",		/* the path fails, and says nothing of what it has done */
-	[MQ_MEDIUM] = "medium",		/* the storage fails, so that every path would */
+	[MQ_PATH] = "path",		/* the path fails, and does not say how far it came */
+	[MQ_MEDIUM] = "medium",		/* the storage fails, so every path would */
 	[MQ_PARTIAL] = "partial",	/* the path fails after one half, which it reports */
 	[MQ_BATCH] = "batch",		/* every other request of an interrupt fails */
 	[MQ_FLUSH] = "flush",		/* flushes fail, and nothing else */
@@ -22,7 +22,7 @@ static const char * const ram_failures[] = {
 	[MQ_HANGS] = "timeout",	/* the device says nothing */
 };
 
-/* What tests want to have seen. */
+/* The events that tests look for. */
 enum { MQ_LISTED, MQ_BATCHED, MQ_BROKEN, MQ_SPLIT, MQ_REQUEUED, MQ_TURNED_AWAY, MQ_TIMED_OUT };
 static const char * const ram_event_names[] = {
 	[MQ_LISTED] = "listed",		/* requests that came to queue_rqs */
@@ -35,8 +35,8 @@ static const char * const ram_event_names[] = {
 };
 
 struct ram_device {
-	spinlock_t		lock;		/* guards what follows */
-	struct list_head	sent;		/* what the device has not ended */
+	spinlock_t		lock;		/* guards the next fields */
+	struct list_head	sent;		/* requests that the device has not ended */
 	unsigned int		in_flight;
 	bool			is_on;
 	struct hrtimer		interrupt;
@@ -59,7 +59,7 @@ struct mq_command {
 	bool			is_sent, again;
 	u8			requeues;
 	u16			counted;
-	unsigned int		done;		/* so many bytes have been carried out */
+	unsigned int		done;		/* bytes that have been carried out */
 	blk_status_t		status;
 };
 
@@ -132,7 +132,7 @@ static void mq_carry_out(struct ram_path *path, struct request *rq, unsigned int
 	mq_copy(rq, command->done);
 }
 
-/* The device has done with a request, or it is taken back. */
+/* Takes a request from the device that has ended it, or that the driver takes it back from. */
 static void mq_take(struct ram_path *path, struct mq_command *command)
 {
 	lockdep_assert_held(&path->device.lock);
@@ -142,7 +142,7 @@ static void mq_take(struct ram_path *path, struct mq_command *command)
 	blk_mq_set_request_complete(blk_mq_rq_from_pdu(command));
 }
 
-/* Ends requests that have been carried out, all of one path. */
+/* Ends requests that the device has carried out, all of one path. */
 static void mq_end_batch(struct io_comp_batch *batch)
 {
 	struct ram_path *path = rq_list_peek(&batch->req_list)->q->queuedata;
@@ -204,7 +204,10 @@ static void mq_send(struct ram_path *path, struct request *rq)
 			break;
 		command->counted = mpath_request_start(&path->mpath);
 		command->is_sent = true;
-		/* As many as the queue is deep take one turn together, and end in one interrupt. */
+		/*
+		 * As many requests as the queue is deep take one turn together,
+		 * and end in one interrupt.
+		 */
 		turns = path->device.in_flight++ / max(READ_ONCE(path->queue_depth), 1U) + 1;
 		command->due = ktime_get();
 		if (latency)
@@ -220,7 +223,7 @@ static void mq_send(struct ram_path *path, struct request *rq)
 	blk_mq_complete_request(rq);
 }
 
-/* Takes everything back from the device: called when no bio is sent to the path any more. */
+/* Takes all requests back from the device. Called when no bio comes to the path any more. */
 static void mq_switch_off(struct mpath_device *mpath)
 {
 	struct ram_path *path = container_of(mpath, struct ram_path, mpath);
@@ -294,7 +297,7 @@ static void mq_complete(struct request *rq)
 	struct ram_path *path = rq->q->queuedata;
 	blk_status_t status = command->status;
 
-	/* What is requeued is counted again when it is sent again. */
+	/* The driver counts a requeued request again when it sends it again. */
 	mpath_request_done(&path->mpath, command->counted);
 	if (command->again) {
 		mq_saw(path, MQ_REQUEUED);
@@ -304,7 +307,7 @@ static void mq_complete(struct request *rq)
 	atomic64_add(!status, &path->ios);
 	atomic64_add(!status && req_op(rq) == REQ_OP_FLUSH, &path->flushes);
 	atomic64_add(command->done, &path->bytes);
-	/* What has been carried out has ended; another path carries out the rest. */
+	/* The part that has been carried out ends here; another path carries out the rest. */
 	if (status && command->done)
 		blk_update_request(rq, BLK_STS_OK, command->done);
 	if (mpath_path_error(status) && rq->cmd_flags & REQ_MPATH)
@@ -319,7 +322,7 @@ static enum blk_eh_timer_return mq_timeout(struct request *rq)
 
 	scoped_guard(spinlock_irqsave, &path->device.lock) {
 		if (!command->is_sent)
-			return BLK_EH_DONE;	/* somebody else ends it just now */
+			return BLK_EH_DONE;	/* another context is ending it */
 		mq_take(path, command);
 	}
 	mq_saw(path, MQ_TIMED_OUT);

@@ -2,8 +2,9 @@
 /*
  * A RAM disk behind several paths that take bios. c_mpath.h has the head, the paths and configfs.
  *
- * A bio can fail in part: a path that fails has carried out one half of it. So a path works on a
- * clone, and the head's bio stays as it was and is handed back whole when the path is to blame.
+ * A bio can fail in part: a path that fails has carried out one half of it. So
+ * a path works on a clone. The head's bio stays as it was, and the driver gives
+ * it back whole when the path is to blame.
  */
 #include <linux/blkdev.h>
 #include <linux/hrtimer.h>
@@ -29,7 +30,7 @@ struct ram_io {
 
 static struct bio_set ram_ios;
 
-/* Carries a clone out, or the first half of it when it is to fail. */
+/* Carries a clone out, or its first half when @failure says that it fails. */
 static blk_status_t ram_carry_out(struct bio *clone, unsigned int failure)
 {
 	unsigned int left = failure ? clone->bi_iter.bi_size / 2 : 0;
@@ -95,7 +96,7 @@ static void ram_submit_bio(struct bio *bio)
 	io->counted = mpath_request_start(&path->mpath);
 	clone->bi_end_io = ram_end_clone;
 	clone->bi_status = ram_carry_out(clone, READ_ONCE(path->failure));
-	/* As many as the queue is deep take one turn together, those behind them the next. */
+	/* As many bios as the queue is deep take one turn together, those behind them the next. */
 	delay_us = (u64)READ_ONCE(path->latency_us) *
 		   ((atomic_inc_return(&path->device.in_flight) - 1) / depth + 1);
 	if (!delay_us)

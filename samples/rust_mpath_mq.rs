@@ -5,7 +5,7 @@
 //! ```sh
 //! cd /sys/kernel/config/mpath_ram/1
 //! echo partial > failure              # or another one of FAILURES
-//! cat events                          # what has come of it, and what has ended in batches
+//! cat events                          # counts of its effects, and of requests in batches
 //! ```
 
 #[macro_use]
@@ -60,7 +60,7 @@ impl MpathDriver for Ram {
 
 #[vtable]
 impl MpathRequestDriver for Ram {
-    /// How often a request was to come again.
+    /// The number of times that a request was requeued.
     type RequestData = u32;
 
     fn queue_rq(path: &MpathDevice<Self>, rq: MpathRequest<Self>, _is_last: bool) {
@@ -81,7 +81,7 @@ impl MpathRequestDriver for Ram {
     }
 }
 
-/// What is stored, and the disk that it is reached through while it has paths.
+/// The stored data, and the disk over it while it has paths.
 #[pin_data]
 struct Storage {
     #[pin]
@@ -127,7 +127,7 @@ impl Storage {
     }
 }
 
-/// One way to the storage: what it is like, and the path, while it is live.
+/// One way to the storage: its properties, and the path, while it is live.
 #[pin_data]
 struct Lane {
     number: u32,
@@ -140,12 +140,14 @@ struct Lane {
     access: Atomic<u32>,
     numa_node: Atomic<i32>,
     counts: [Atomic<u64>; 8],
-    /// Requests that are not answered, until they time out or the path goes.
+    /// Requests without an answer, until they time out or the path goes.
     sent: MpathRequestTable<Ram>,
-    /// Requests that have been carried out, and whose time has not come; counted, then put in.
+    /// Requests that have been carried out, and whose time has not come. The lane counts a request,
+    /// then puts it in.
     late: MpathRequestQueue<Ram>,
     nr_late: Atomic<u32>,
-    /// Ends as many of them as the queue is deep, again and again until there are none.
+    /// The timer that ends as many of them as the queue is deep, again and again until there are
+    /// none.
     #[pin]
     timer: HrTimer<Self>,
     #[pin]
@@ -354,8 +356,8 @@ impl configfs::GroupOperations for Disk {
 
 struct Path(Arc<Lane>);
 
-/// `partial`: a path carries out half of a request, and fails the rest; `batch`: it fails every
-/// other one; `requeue`: it wants each three times; `timeout`: it says nothing.
+/// The ways to fail. `partial`: a path carries out half of a request, and fails the rest; `batch`:
+/// it fails every other one; `requeue`: it wants each three times; `timeout`: it says nothing.
 const FAILURES: [&str; 8] = [
     "none", "path", "medium", "partial", "batch", "flush", "requeue", "timeout",
 ];

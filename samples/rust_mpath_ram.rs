@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A RAM disk behind several paths, `/dev/mpram0`, whose behaviour can be changed while it is used:
-//! every policy and every failover can be tried on it without hardware. In configfs
+//! A RAM disk behind several paths, `/dev/mpram0`. A user can change their behaviour under I/O, and
+//! so try every policy and every failover without hardware. In configfs
 //!
 //! ```sh
 //! cd /sys/kernel/config/mpath_ram
-//! cat policy delayed_removal_secs     # of the disk; parked: how often a bio had to wait
+//! cat policy delayed_removal_secs     # of the disk; parked: the count of bios that waited
 //! mkdir 1; cd 1                       # path 1 of the disk
-//! echo 500 > latency_us               # bios take so long at most,
+//! echo 500 > latency_us               # bios take this long at most,
 //! echo 4 > queue_depth                # and longer when there are more of them than this
 //! echo path > failure                 # none; path: bios go to another path; medium: they fail
 //! echo non-optimized > access_state   # optimized, non-optimized, inaccessible
-//! echo 1 > numa_node                  # -1: near to all nodes; for the next time it is live
-//! echo 0 > live                       # the path is pulled out; 1: it comes back
+//! echo 1 > numa_node                  # -1: near to all nodes; from when it is live next
+//! echo 0 > live                       # pulls the path out; 1: it comes back
 //! cat carried                         # the bios that it has ended, their bytes, and the flushes
 //! ```
-//! What is stored stays when the last path is gone. It is stable: flushes are counted, no more.
+//! The data stays when the last path is gone. It is stable: the driver only counts flushes.
 
 #[macro_use]
 mod attribute;
@@ -51,7 +51,7 @@ module! {
     },
 }
 
-/// The driver, as the library knows it.
+/// The driver that the library knows.
 struct Ram;
 
 #[vtable]
@@ -80,7 +80,7 @@ impl MpathDriver for Ram {
     }
 }
 
-/// What is stored, and the disk that it is reached through while it has paths.
+/// The stored data, and the disk over it while it has paths.
 #[pin_data]
 struct Storage {
     chunks: KVec<Pin<KBox<Mutex<KVVec<u8>>>>>,
@@ -155,7 +155,7 @@ impl Storage {
     }
 }
 
-/// One way to the storage: what it is like, and the path, while it is live.
+/// One way to the storage: its properties, and the path, while it is live.
 #[pin_data]
 struct Lane {
     number: u32,
@@ -167,10 +167,12 @@ struct Lane {
     access: Atomic<u32>,
     numa_node: Atomic<i32>,
     carried: [Atomic<u64>; 3],
-    /// Bios that have been carried out, and whose time has not come; counted, then put in.
+    /// Bios that have been carried out, and whose time has not come. The lane counts a bio, then
+    /// puts it in.
     late: MpathBioQueue<Ram>,
     nr_late: Atomic<u32>,
-    /// Ends as many of them as the queue is deep, again and again until there are none.
+    /// The timer that ends as many of them as the queue is deep, again and again until there are
+    /// none.
     #[pin]
     timer: hrtimer::HrTimer<Self>,
     #[pin]
@@ -275,7 +277,7 @@ struct Disk(Arc<Storage>, KVec<Arc<Lane>>);
 
 impl Disk {
     fn new() -> Result<Self> {
-        // Linux 7.2 lends the values, newer kernels give them: either can be cloned.
+        // Linux 7.2 lends the values, newer kernels give them: both can be cloned.
         let size_mib = module_parameters::size_mib.value().clone();
         let paths = module_parameters::paths.value().clone();
         let storage = Storage::new(size_mib)?;

@@ -4,15 +4,14 @@
  * Copyright (c) 2026 the authors of libmultipath.
  *
  * NVMe multipath by the multipath library, derived from multipath.c, which does
- * without. Paths, their choice, parked I/O and the head's disk are the business
- * of the library; here are ANA, the module parameters, the attributes, and the
- * translation of what the rest of the driver knows into what the library wants
- * to be told.
+ * without. The library handles paths, their choice, parked I/O and the head's
+ * disk. This file has ANA, the module parameters, the attributes, and the code
+ * that tells the library the facts that the rest of the driver knows.
  *
- * References to a head: subsys->nsheads holds the first one until the head is
- * unlinked under subsys->lock, every namespace (path) and the character device
- * hold one each, and so do, through the library, every opener of the disk and
- * an armed removal timer. The last one to go frees the head.
+ * References to a head: subsys->nsheads holds the first one until the driver
+ * unlinks the head under subsys->lock. Every namespace (path) and the character
+ * device hold one each. So do, through the library, every opener of the disk
+ * and an armed removal timer. Dropping the last one frees the head.
  */
 
 #include <linux/io_uring/cmd.h>
@@ -84,7 +83,7 @@ void nvme_mpath_default_iopolicy(struct nvme_subsystem *subsys)
 			    BIT(MPATH_IOPOLICY_QD));
 }
 
-/* "off", "auto", or how many seconds a controller may need that says nothing */
+/* "off", "auto", or the seconds that a controller may need that says nothing */
 #define NVME_FENCE_OFF		0
 #define NVME_FENCE_AUTO		-1
 #define NVME_FENCE_MAX_SECS	3600
@@ -171,17 +170,17 @@ void nvme_mpath_unfreeze(struct nvme_subsystem *subsys)
 /* Requests */
 
 /*
- * Stands for the disk of a head that has none, where nobody wants to know. So
- * the mark of a multipathed request does no harm to one that is not, and those
- * that are need not be asked twice.
+ * Stands for the disk of a head that has none, where no reader cares. So the
+ * mark of a multipathed request does no harm to a request that is not, and the
+ * driver need not check twice those that are.
  */
 static struct request_queue nvme_nobodys_queue;
 static struct gendisk nvme_nobodys_disk = { .queue = &nvme_nobodys_queue };
 
 /*
  * bdev_start_io_acct() and bdev_end_io_acct(), for a disk that is no partition.
- * When no jiffy has passed since somebody was here, as for most requests, there
- * is nothing to do but to count, which costs less than half of the calls.
+ * When no jiffy has passed since the last request, as for most of them, these
+ * only count, which costs less than half of the calls.
  */
 static inline bool nvme_jiffy_is_accounted(struct block_device *bdev,
 					   unsigned long now)
@@ -221,7 +220,7 @@ static inline void nvme_end_io_acct(struct block_device *bdev, enum req_op op,
 		bdev_end_io_acct(bdev, op, sectors, start);
 		return;
 	}
-	/* It took less than a jiffy, so no nsecs */
+	/* The request took less than a jiffy, so no nsecs */
 	part_stat_lock();
 	__this_cpu_inc(stats->ios[group]);
 	__this_cpu_add(stats->sectors[group], sectors);
@@ -279,7 +278,7 @@ static noinline void nvme_end_first_of_tick(struct request *rq)
 	nvme_end_stats(rq, ns, nr->flags);
 }
 
-/* Whatever this calls, it does not come back from: so it saves no registers */
+/* All calls here are tail calls, so this function saves no registers */
 void nvme_mpath_end_request(struct request *rq)
 {
 	struct nvme_ns *ns = rq->q->queuedata;
@@ -297,8 +296,9 @@ void nvme_mpath_end_request(struct request *rq)
 EXPORT_SYMBOL_GPL(nvme_mpath_end_request);
 
 /*
- * A driver has sent us a bio, or a clone of one, with the mark that its own head
- * had set, and the disk is not multipathed: handle its request as one without.
+ * A driver has sent us a bio, or a clone of one, with the mark that its own
+ * head had set, and the disk is not multipathed. Handle its request as one
+ * without.
  */
 static void nvme_retry_unmarked(struct request *req)
 {
@@ -315,19 +315,19 @@ static void nvme_retry_unmarked(struct request *req)
 }
 
 /*
- * Fences (NVMe Base 2.1, 9.6): what a controller was sent and has not answered
- * it may carry out after we have given it up, for as long as it takes it to
- * notice, and to quiesce. Each association has a fence, which holds such writes.
+ * Fences (NVMe Base 2.1, 9.6): a controller may carry out commands without an
+ * answer after the host has given it up, until it has noticed and has quiesced.
+ * Each association has a fence, which holds such writes.
  */
 
-/* Where Identify Controller has the Command Quiesce Time, in ms, little endian */
+/* Offset of the Command Quiesce Time in Identify Controller, in ms, le16 */
 #define NVME_ID_CTRL_CQT	386
-/* Longer than this, and tasks are reported as hung */
+/* After a longer time the kernel reports tasks as hung */
 #define NVME_FENCE_LONG_MSECS	60000
-/* For the rest of a teardown that has begun */
+/* The time for the rest of a teardown that has begun */
 #define NVME_FENCE_TEARDOWN_MSECS	10000
 
-/* How long it takes the controller to quiesce, in ms; 0 if nothing is held */
+/* The time in ms that the controller takes to quiesce; 0 if nothing is held */
 static unsigned int nvme_quiesce_msecs(struct nvme_ctrl *ctrl)
 {
 	int secs = READ_ONCE(ctrl->fence_secs);
@@ -340,8 +340,8 @@ static unsigned int nvme_quiesce_msecs(struct nvme_ctrl *ctrl)
 }
 
 /*
- * The same and how long it takes it to notice that we are gone: keep alive has
- * one period for what the network delays, and up to two to notice.
+ * The same, and the time that it takes to notice that the host is gone. Keep
+ * alive has one period for delays of the network, and up to two to notice.
  */
 static unsigned int nvme_fence_msecs(struct nvme_ctrl *ctrl)
 {
@@ -376,7 +376,7 @@ static struct mpath_fence *nvme_get_fence(struct nvme_ctrl *ctrl)
 	return fence;
 }
 
-/* Starts the fence of the association, once: what is set later is for the next */
+/* Starts the fence of the association, once: a later fence is for the next */
 static void nvme_start_fence(struct nvme_ctrl *ctrl, unsigned int msecs)
 {
 	struct mpath_fence *fence;
@@ -402,8 +402,8 @@ static void nvme_start_fence(struct nvme_ctrl *ctrl, unsigned int msecs)
 }
 
 /*
- * All connections of the association are closed. From here on it takes the
- * controller so long, or less where it has noticed already. Any context.
+ * All connections of the association are closed. From here on the controller
+ * takes nvme_fence_msecs(), or less where it has noticed already. Any context.
  */
 void nvme_mpath_end_association(struct nvme_ctrl *ctrl)
 {
@@ -412,8 +412,9 @@ void nvme_mpath_end_association(struct nvme_ctrl *ctrl)
 }
 
 /*
- * The controller was disabled. On PCIe nothing of what it had is carried out any
- * more. On fabrics a target may have handed it on, but it knows that we go.
+ * The controller was disabled. On PCIe it carries out no command that it had
+ * any more. On fabrics a target may have handed one on, but it knows that the
+ * host goes.
  */
 void nvme_mpath_ctrl_disabled(struct nvme_ctrl *ctrl, bool shutdown)
 {
@@ -428,7 +429,7 @@ void nvme_mpath_ctrl_disabled(struct nvme_ctrl *ctrl, bool shutdown)
 	}
 }
 
-/* A new association: nothing has been sent that its fence could have to hold */
+/* Begins an association, before the driver sends anything for a fence to hold */
 static int nvme_begin_association(struct nvme_ctrl *ctrl,
 				  struct nvme_id_ctrl *id)
 {
@@ -439,7 +440,7 @@ static int nvme_begin_association(struct nvme_ctrl *ctrl,
 	if (!fence)
 		return -ENOMEM;
 
-	/* Done already, unless it failed before it was live */
+	/* Done already, unless the association failed before it was live */
 	nvme_mpath_end_association(ctrl);
 	mpath_port_set_name(&ctrl->mpath_port, dev_name(ctrl->device));
 
@@ -476,12 +477,12 @@ static bool nvme_may_be_carried_out(struct request *req)
 	case NVME_SC_HOST_ABORTED_CMD:
 		return true;
 	default:
-		/* It has answered */
+		/* The controller has answered */
 		return false;
 	}
 }
 
-/* Returns the fence that is to hold a request, with a reference, or NULL */
+/* Returns the fence that holds a request, with a reference, or NULL */
 static struct mpath_fence *nvme_fence_for(struct nvme_ns *ns,
 					  struct request *req)
 {
@@ -501,7 +502,7 @@ static struct mpath_fence *nvme_fence_for(struct nvme_ns *ns,
 	return fence;
 }
 
-/* Something is held, so the association has to end: see to that */
+/* The fence holds a bio, so see to it that the association ends */
 static void nvme_fence_held_request(struct nvme_ctrl *ctrl)
 {
 	switch (nvme_ctrl_state(ctrl)) {
@@ -520,7 +521,7 @@ static void nvme_fence_held_request(struct nvme_ctrl *ctrl)
 
 /*
  * A request has failed because of its path: give its bios back to the head and
- * end what is left of it. Completion context.
+ * end the rest of it. Completion context.
  */
 void nvme_failover_req(struct request *req)
 {
@@ -535,7 +536,7 @@ void nvme_failover_req(struct request *req)
 
 	atomic_long_inc(&ns->failover);
 
-	/* The state that we know of the namespace is wrong: ask again */
+	/* The known state of the namespace is wrong: ask again */
 	if (nvme_is_ana_error(nvme_req(req)->status) &&
 	    nvme_ctrl_use_ana(ns->ctrl)) {
 		mpath_disable_device(&ns->mpath_device,
@@ -553,7 +554,7 @@ void nvme_failover_req(struct request *req)
 	if (status == BLK_STS_OK) {
 		nvme_req(req)->status = 0;
 	} else {
-		/* BLK_STS_TRANSPORT; no news for the log, as it is repaired */
+		/* BLK_STS_TRANSPORT; not logged, as the head repairs it */
 		nvme_req(req)->status = NVME_SC_HOST_PATH_ERROR;
 		req->rq_flags |= RQF_QUIET;
 	}
@@ -563,9 +564,9 @@ void nvme_failover_req(struct request *req)
 /* Controllers */
 
 /*
- * Say what ctrl->state and NVME_CTRL_FAILFAST_EXPIRED, one of which has just
- * changed, mean for the paths. Under the lock, so that whoever comes last has
- * seen the last state.
+ * Tell the paths the meaning of ctrl->state and NVME_CTRL_FAILFAST_EXPIRED, one
+ * of which has just changed. Under the lock, so that the last caller has seen
+ * the last state.
  */
 void nvme_mpath_update_port(struct nvme_ctrl *ctrl)
 {
@@ -629,8 +630,9 @@ void nvme_mpath_clear_ctrl_paths(struct nvme_ctrl *ctrl)
 }
 
 /*
- * The disks of these namespaces are about to die. What is on its way to one of
- * them would fail, and not fail over: wait until it is there, once for all.
+ * The disks of these namespaces are about to die. Bios on their way to one of
+ * them would fail, and not fail over: wait until they have arrived, once for
+ * all.
  */
 void nvme_mpath_drain(struct list_head *namespaces)
 {
@@ -789,8 +791,8 @@ int nvme_init_head_ref(struct nvme_ns_head *head)
 
 /*
  * A head gets a disk of its own if the subsystem can have several controllers,
- * or if the user asks for it always, and if the NSID says which namespace it
- * is: private namespaces may share theirs.
+ * or if the user asks for it always. In both cases the NSID must say which
+ * namespace it is: private namespaces may share theirs.
  */
 static int nvme_alloc_head_disk(struct nvme_ctrl *ctrl,
 				struct nvme_ns_head *head)
@@ -858,9 +860,9 @@ static void nvme_mpath_set_live(struct nvme_ns *ns)
  * Asymmetric namespace access
  *
  * The log is a header and a sequence of groups, each followed by the NSIDs that
- * it holds. ctrl->ana_log_buf changes under ctrl->ana_lock. Whenever that is not
- * held the buffer is NULL, or contains a log that nvme_ana_log_is_valid() has
- * approved of, or one without groups: nobody who walks it has to mind its end.
+ * it holds. ctrl->ana_log_buf changes under ctrl->ana_lock. While nobody holds
+ * that lock the buffer is NULL, or contains a log that nvme_ana_log_is_valid()
+ * has approved of, or one without groups. So a walk need not check for its end.
  */
 
 #define for_each_ana_group(desc, i, log)				\
@@ -912,15 +914,15 @@ static void nvme_set_ana_state(struct nvme_ns *ns, u8 state)
 	else if (state == NVME_ANA_NONOPTIMIZED)
 		access = MPATH_STATE_NONOPTIMIZED;
 
-	/* What can be read in sysfs is in force already */
+	/* The state that sysfs shows is in force already */
 	mpath_device_set_access_state(&ns->mpath_device, access);
 	ns->ana_state = state;
 }
 
 /*
- * Going live means I/O, to add the disk, which a controller that is still being
- * initialised would keep waiting, while it waits for us. Then it is done later,
- * from nvme_mpath_update().
+ * Going live adds the disk, which means I/O. A controller that is still being
+ * initialised would keep that I/O waiting, while it waits for us. So
+ * nvme_mpath_update() does it later then.
  */
 static void nvme_update_ns_ana_state(struct nvme_ns *ns, u32 grpid, u8 state)
 {
@@ -961,7 +963,7 @@ static void nvme_update_ana_group(struct nvme_ctrl *ctrl,
 	srcu_read_unlock(&ctrl->srcu, srcu_idx);
 }
 
-/* Returns how many groups are in transition */
+/* Returns the number of groups in transition */
 static unsigned int nvme_apply_ana_log(struct nvme_ctrl *ctrl)
 	__must_hold(&ctrl->ana_lock)
 {
@@ -996,8 +998,8 @@ static int nvme_get_ana_log(struct nvme_ctrl *ctrl)
 }
 
 /*
- * One timer does for all groups in transition, and allows for twice the time
- * that the controller says a transition takes.
+ * One timer serves all groups in transition. It allows twice the time that the
+ * controller says a transition takes.
  */
 static int nvme_read_ana_log(struct nvme_ctrl *ctrl)
 {
@@ -1034,7 +1036,7 @@ static void nvme_anatt_timeout(struct timer_list *t)
 	nvme_reset_ctrl(ctrl);
 }
 
-/* The controller is live: apply what could not be applied before */
+/* The controller is live: apply the parts of the log that had to wait */
 void nvme_mpath_update(struct nvme_ctrl *ctrl)
 {
 	mutex_lock(&ctrl->ana_lock);
@@ -1044,8 +1046,8 @@ void nvme_mpath_update(struct nvme_ctrl *ctrl)
 }
 
 /*
- * The namespace has been set up. The log must not be kept locked while the disk
- * is added: the I/O for that may need ana_work to make the path usable again.
+ * The namespace has been set up. Do not hold the log's lock while adding the
+ * disk: the I/O for that may need ana_work to make the path usable again.
  */
 void nvme_mpath_add_disk(struct nvme_ns *ns, __le32 anagrpid)
 {
@@ -1106,7 +1108,7 @@ static void nvme_set_ana_log(struct nvme_ctrl *ctrl, void *log, size_t size)
 	mutex_unlock(&ctrl->ana_lock);
 }
 
-/* The controller is about to be freed: nothing may be started any more */
+/* The controller is about to be freed: start no work and no timer any more */
 void nvme_mpath_uninit(struct nvme_ctrl *ctrl)
 {
 	disable_work_sync(&ctrl->ana_work);
@@ -1116,7 +1118,7 @@ void nvme_mpath_uninit(struct nvme_ctrl *ctrl)
 	mpath_port_exit(&ctrl->mpath_port);
 }
 
-/* Also called after every reset, when the controller may say something else */
+/* Also called after every reset, which may change the controller's data */
 int nvme_mpath_init_identify(struct nvme_ctrl *ctrl, struct nvme_id_ctrl *id)
 {
 	size_t max_transfer_size = (size_t)ctrl->max_hw_sectors << SECTOR_SHIFT;
@@ -1251,7 +1253,7 @@ static ssize_t numa_nodes_show(struct device *dev,
 {
 	struct nvme_ns *ns = nvme_get_ns_from_dev(dev);
 
-	/* Nobody chooses a path here, for no node */
+	/* This head chooses no path, for no node */
 	if (!nvme_ns_head_multipath(ns->head)) {
 		if (mpath_iopolicy_read(&ns->head->subsys->iopolicy) !=
 		    MPATH_IOPOLICY_NUMA)

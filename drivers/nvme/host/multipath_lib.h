@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The interface of multipath_lib.c, NVMe multipath by the multipath library, for
- * the rest of the driver. nvme.h includes this in place of what it has for the driver's
- * own multipath code, and for none.
+ * The interface of multipath_lib.c, NVMe multipath by the multipath library,
+ * for the rest of the driver. This file stands in nvme.h for the declarations
+ * of the driver's own multipath code, and for those without multipath.
  */
 
 #ifndef _NVME_MULTIPATH_LIB_H
