@@ -5,10 +5,10 @@
  * freezes the queue of a path, and "events" counts the path's events. A user can load one driver of
  * samples/ at a time.
  *
- * The drivers differ in what their paths take: bios (c_mpath_ram.c) or requests (c_mpath_mq.c).
- * Before it includes this, each defines struct ram_device, which is a part of a
- * path, and the names ram_failures[] and ram_event_names[]. Afterwards it
- * defines the functions that this header declares.
+ * The paths of a driver take bios (c_mpath_ram.c) or requests (c_mpath_mq.c). Before it includes
+ * this, each driver defines struct ram_device, which is a part of a path, and the names
+ * ram_failures[] and ram_event_names[]. Afterwards it defines the functions that this header
+ * declares.
  */
 #include <linux/blk-mq.h>
 #include <linux/configfs.h>

@@ -130,7 +130,8 @@ enum mpath_iopolicy_e {
 };
 
 /**
- * enum mpath_access_state - what the storage says of its access through a path
+ * enum mpath_access_state - the access state that the storage reports for a
+ * path
  * @MPATH_STATE_OPTIMIZED: preferred
  * @MPATH_STATE_NONOPTIMIZED: used while no usable path is optimized
  * @MPATH_STATE_OTHER: not used for I/O
@@ -155,7 +156,7 @@ enum mpath_disable_reason {
 };
 
 /**
- * enum mpath_port_state - what a controller can do for the paths through it
+ * enum mpath_port_state - the state of a controller for the paths through it
  * @MPATH_PORT_DEAD: takes no I/O and will not come back
  * @MPATH_PORT_RECOVERING: takes no I/O now; I/O that finds no other path waits
  * @MPATH_PORT_DRAINING: takes I/O, but is about to go; I/O does not wait for it
@@ -420,7 +421,7 @@ struct mpath_head {
  *	been called on it since
  *
  * The state is MPATH_PORT_DEAD until the driver says otherwise, and no request is
- * in flight. mpath_port_exit() frees what this allocates.
+ * in flight. mpath_port_exit() frees the memory that this allocates.
  *
  * Return: 0, or -ENOMEM: then nothing has changed.
  *

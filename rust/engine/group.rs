@@ -2,8 +2,8 @@
 
 //! A policy that several heads follow: `struct mpath_iopolicy`.
 //!
-//! The driver embeds it in what the heads share. Its mutex serialises changes and guards the list
-//! of heads; the policy itself is one word that every submission reads.
+//! The driver embeds it in the structure that the heads share. Its mutex serialises changes and
+//! guards the list of heads; the policy itself is one word that every submission reads.
 
 use super::head::MpathHead;
 use super::misuse::{

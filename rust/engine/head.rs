@@ -122,7 +122,7 @@ pub(crate) const RETRY: u32 = 1;
 pub(crate) const SCAN: u32 = 2;
 pub(crate) const REMOVE: u32 = 3;
 
-/// One block device over several paths: `struct mpath_head` and what is behind it.
+/// One block device over several paths: `struct mpath_head` and the memory behind it.
 ///
 /// # Invariants
 ///

@@ -296,7 +296,7 @@ impl MpathHead {
         }
     }
 
-    /// Takes a bio as failed whose path's disk is dead, of which the driver has not told.
+    /// Takes a bio as failed: its path's disk is dead, and the driver has not told of that.
     fn refused(&self, mut tracked: TrackedBio) {
         let journey = tracked.journey();
 

@@ -53,7 +53,7 @@ impl Alarm {
         loop {
             set(at);
 
-            // Somebody else may have set it to an earlier tick just before.
+            // Another caller may have set it to an earlier tick just before.
             let earliest = self.0.load();
             if earliest >= at {
                 return;

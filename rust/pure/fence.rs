@@ -6,7 +6,7 @@
 //! The storage may carry out a command without an answer long after the host has given its path up.
 //! Suppose the head sent its bio again through another path. The submitter would go on, and write
 //! newer data to the same place; then the old command lands on top of that. So a fence holds the
-//! bio: its submitter, who has been told nothing, cannot write newer data there.
+//! bio: its submitter knows of no end, and cannot write newer data there.
 //!
 //! A fence belongs to one association, not to a port. It opens once and stays open, so a controller
 //! that comes and goes does not hold a bio for ever. Its clock says when:
