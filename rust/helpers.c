@@ -284,7 +284,7 @@ void mpath_helper_request_requeue(struct request *rq, unsigned int msecs)
 {
 	struct request_queue *q = rq->q;
 
-	/* Another CPU may end the request as soon as it is in the list. */
+	/* Another context may end the request as soon as it is in the list. */
 	percpu_ref_get(&q->q_usage_counter);
 	blk_mq_requeue_request(rq, false);
 	blk_mq_delay_kick_requeue_list(q, msecs);

@@ -5,7 +5,7 @@
 //!
 //! ```sh
 //! cd /sys/kernel/config/mpath_ram
-//! cat policy delayed_removal_secs     # of the disk; parked: the count of bios that waited
+//! cat policy delayed_removal_secs     # of the disk; parked: how often a bio waited
 //! mkdir 1; cd 1                       # path 1 of the disk
 //! echo 500 > latency_us               # bios take this long at most,
 //! echo 4 > queue_depth                # and longer when there are more of them than this

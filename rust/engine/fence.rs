@@ -57,7 +57,7 @@ pub(crate) struct Fence {
     lot: BioLot,
     /// The number of held bios.
     held: Atomic<u32>,
-    /// The milliseconds after its first bio in which it opens by itself.
+    /// The milliseconds from its first bio until it opens by itself.
     limit: u32,
     /// The references of the driver.
     users: Refcount,
@@ -96,8 +96,8 @@ fn ticks(nsecs: u64) -> usize {
 }
 
 impl Fence {
-    /// The ms that a driver may take to say that an association is over, after the fence has held a
-    /// bio of it.
+    /// The ms that a driver may take to say that an association is over, from when the fence holds
+    /// a bio.
     pub(crate) const LIMIT_MSECS: u32 = bindings::MPATH_FENCE_LIMIT_SECS * 1000;
 
     /// Allocates a fence with one user. Sleeps.

@@ -92,9 +92,9 @@ pub(crate) static MEMORY: Slab = Slab::new(c"mpath_head");
 pub(crate) struct Busy {
     /// The bios that wait for a path.
     pub(crate) lot: BioLot,
-    /// The count of parked bios. As wide as an `atomic_long_t`.
+    /// How often the head parked a bio. As wide as an `atomic_long_t`.
     pub(crate) requeued: Atomic<isize>,
-    /// The count of bios that failed for want of a path to wait for.
+    /// How often a bio failed for want of a path to wait for.
     pub(crate) failed: Atomic<isize>,
     /// The number of bios in the lot, and the tick since which there have been some.
     pub(crate) waiting: Atomic<i32>,

@@ -70,7 +70,7 @@ impl Heads {
     }
 }
 
-/// Makes a head one that can be found. Sleeps.
+/// Lets callers find a head from now on. Sleeps.
 pub(crate) fn add(head: &MpathHead) {
     HEADS.alone.run(|| {
         head.busy.older.0.store(HEADS.newest.load(Relaxed), Relaxed);
@@ -80,7 +80,7 @@ pub(crate) fn add(head: &MpathHead) {
     });
 }
 
-/// Makes a head one that cannot be found, and may be freed. Sleeps.
+/// Keeps callers from finding a head, which may be freed afterwards. Sleeps.
 pub(crate) fn remove(head: &MpathHead) {
     HEADS.alone.run(|| {
         if let Some((link, _)) = HEADS.find(|other| core::ptr::eq(other, head)) {

@@ -162,7 +162,7 @@ impl Drop for Turns {
 /// # Invariants
 ///
 /// `places` is an array whose `older` ones are all valid for as long as the shortlist is. Only
-/// holders of `lock` write to the array and to the head's slots.
+/// holders of `lock` write `places`, the array, and the head's slots.
 #[repr(C)]
 #[pin_data(PinnedDrop)]
 pub(crate) struct Shortlist {

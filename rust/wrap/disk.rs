@@ -360,8 +360,8 @@ impl HeadDisk {
             const EXTENDED: i32 = 259;
 
             // The block layer has taken the disk's number back. But the disk still claims a number
-            // of its driver's, without minors, and such a disk is not added. SAFETY: By the type
-            // invariant; only we use a disk that has not been added.
+            // of its driver's, without minors, and such a disk is not added.
+            // SAFETY: By the type invariant; only we use a disk that has not been added.
             unsafe {
                 if (*raw).major == EXTENDED {
                     (*raw).major = 0;

@@ -294,8 +294,8 @@ impl TrackedBio {
     }
 
     /// Sends a clone of the bio to a path. The end of the clone calls `end_io` with it, in any
-    /// context, and that calls [`TrackedBio::returned`]. Returns the bio without memory for its
-    /// data's protection. Process context.
+    /// context, and that calls [`TrackedBio::returned`]. Returns the bio if there is no memory for
+    /// the parts that belong to its data. Process context.
     ///
     /// A part beyond the limits of the path goes to the head again, as any other bio.
     pub(crate) fn send(
