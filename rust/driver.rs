@@ -101,6 +101,7 @@ mod requests;
 mod shims;
 mod table;
 mod tags;
+mod zones;
 
 #[cfg(CONFIG_LIBMULTIPATH_KUNIT_TEST)]
 #[path = "../tests/kunit/face/main.rs"]
@@ -159,6 +160,13 @@ pub use table::{
 pub use tags::{
     MpathTagSet,
     TagParams, //
+};
+pub use zones::{
+    Zone,
+    ZoneCondition,
+    ZoneKind,
+    ZoneLimits,
+    ZoneReport, //
 };
 
 use crate::bindings;
@@ -318,6 +326,20 @@ pub trait MpathDriver: Sized + Send + Sync + 'static {
     /// Context: that of [`MpathDriver::ioctl`]. Optional: there are none, and who asks is told so.
     fn reservation(path: &MpathDevice<Self>, asked: Reservation<'_>) -> Result<ReservationStatus> {
         let _ = (path, asked);
+        Err(EOPNOTSUPP)
+    }
+
+    /// Tells the zones of a [zoned](DiskParams::zones) disk as `path` shows them, from the one on
+    /// that has `sector`. `EAGAIN` when they cannot be told now.
+    ///
+    /// Who asks the head's disk is told through the path that a bio would be sent to. The zones of
+    /// each path are asked for as well, before it carries I/O:
+    /// [`Registration::set_live`].
+    ///
+    /// Process context, may sleep. Inside a read-side section of the head, as
+    /// [`MpathDriver::unique_id`]. Required of drivers with zoned disks; others leave it out.
+    fn report_zones(path: &MpathDevice<Self>, sector: u64, report: &mut ZoneReport<'_>) -> Result {
+        let _ = (path, sector, report);
         Err(EOPNOTSUPP)
     }
 }

@@ -76,6 +76,7 @@ enum mpath_helper_features {
 	MPATH_FEAT_WRITE_CACHE	= (__force unsigned int)BLK_FEAT_WRITE_CACHE,
 	MPATH_FEAT_FUA		= (__force unsigned int)BLK_FEAT_FUA,
 	MPATH_FEAT_NOWAIT	= (__force unsigned int)BLK_FEAT_NOWAIT,
+	MPATH_FEAT_ZONED	= (__force unsigned int)BLK_FEAT_ZONED,
 	MPATH_FLAG_WRITE_CACHE_DISABLED =
 		(__force unsigned int)BLK_FLAG_WRITE_CACHE_DISABLED,
 };

@@ -54,7 +54,12 @@ pub use driver::{
     Segments,
     Store,
     TagParams,
-    Timeout, //
+    Timeout,
+    Zone,
+    ZoneCondition,
+    ZoneKind,
+    ZoneLimits,
+    ZoneReport, //
 };
 pub use pure::policy::IoPolicy;
 pub use pure::state::{
@@ -106,7 +111,12 @@ pub mod prelude {
         Segments,
         Store,
         TagParams,
-        Timeout, //
+        Timeout,
+        Zone,
+        ZoneCondition,
+        ZoneKind,
+        ZoneLimits,
+        ZoneReport, //
     };
 }
 

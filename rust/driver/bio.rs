@@ -4,6 +4,7 @@
 
 use super::device::MpathDevice;
 use super::fence::MpathFence;
+use super::zones;
 use super::MpathDriver;
 use crate::bindings;
 use crate::ffi;
@@ -194,20 +195,21 @@ impl<T: MpathDriver> MpathBio<T> {
             bindings::req_op_REQ_OP_WRITE if self.len() == 0 && self.is_preflush() => BioOp::Flush,
             bindings::req_op_REQ_OP_WRITE => BioOp::Write(Segments::new(&self.bio)),
             bindings::req_op_REQ_OP_FLUSH => BioOp::Flush,
-            bindings::req_op_REQ_OP_DISCARD => BioOp::Discard,
-            bindings::req_op_REQ_OP_WRITE_ZEROES => BioOp::WriteZeroes,
-            _ => BioOp::Other,
+            bindings::req_op_REQ_OP_ZONE_APPEND => BioOp::ZoneAppend(Segments::new(&self.bio)),
+            _ => BioOp::without_data(op),
         }
     }
 
-    /// The first sector of 512 bytes.
+    /// The first sector of 512 bytes; that of its zone for an operation on a zone.
     #[inline]
     pub fn sector(&self) -> u64 {
         // SAFETY: By the type invariant the bio is ours.
         unsafe { (*self.as_raw()).bi_iter.bi_sector }
     }
 
-    /// The bytes of the disk that it is for; none for a flush. They are within the disk's capacity.
+    /// The bytes of the disk that it is for; none for a flush, nor for operations on zones without
+    /// data. They are within the disk's capacity. Those of an append are counted from the beginning
+    /// of its zone.
     #[inline]
     pub fn range(&self) -> Range<usize> {
         let begin = (self.sector() as usize) << SECTOR_SHIFT;
@@ -215,7 +217,8 @@ impl<T: MpathDriver> MpathBio<T> {
         begin..begin + self.len()
     }
 
-    /// The length in bytes, a multiple of the logical block size; 0 for a flush.
+    /// The length in bytes, a multiple of the logical block size; 0 for a flush, and for operations
+    /// on zones without data.
     #[inline]
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
@@ -261,16 +264,52 @@ impl<T: MpathDriver> MpathBio<T> {
     }
 
     /// The bio has been carried out. Any context.
+    ///
+    /// An append ends by [`MpathBio::appended_at`]; here it fails, with a line in the log.
     #[inline]
     pub fn end(self) {
+        if self.is_append() {
+            zones::say_nowhere(self.sector());
+            return self.fail(Failure::IoError);
+        }
         self.leave(|bio, _| bio.end());
     }
 
     /// The bio has been carried out, or could not be and could not on another path: an error is
     /// turned into what comes nearest to it. Any context.
+    ///
+    /// An append that has been carried out ends by [`MpathBio::appended_at`]; here it fails, with a
+    /// line in the log.
     #[inline]
     pub fn end_with(self, result: Result) {
+        if result.is_ok() {
+            return self.end();
+        }
         self.leave(|bio, _| bio.end_with(result));
+    }
+
+    /// The append has been carried out, and its data begins at `sector` of the disk. Any context.
+    ///
+    /// It fails, with a line in the log, when that is not in its zone, or when the bio is no
+    /// [`BioOp::ZoneAppend`].
+    #[inline]
+    pub fn appended_at(self, sector: u64) {
+        let zone = self.is_append().then_some(self.sector());
+        let disk = self.path().disk.as_raw();
+
+        // SAFETY: The disk stays with the path.
+        if !unsafe { zones::is_place(disk, zone, sector, self.len()) } {
+            return self.fail(Failure::IoError);
+        }
+        // SAFETY: By the type invariant the bio is ours.
+        unsafe { (*self.as_raw()).bi_iter.bi_sector = sector };
+        self.leave(|bio, _| bio.end());
+    }
+
+    /// Is it an append? Drivers without zones pay nothing for the question.
+    #[inline]
+    fn is_append(&self) -> bool {
+        T::HAS_REPORT_ZONES && matches!(self.op(), BioOp::ZoneAppend(_))
     }
 
     /// The bio could not be carried out, and could not on another path. Any context.
@@ -380,7 +419,8 @@ unsafe impl<T: MpathDriver> Sync for MpathBio<T> {}
 ///             BioOp::Write(_) | BioOp::Discard | BioOp::WriteZeroes => {}
 ///             // Nothing is stored, so there is nothing that could be made stable.
 ///             BioOp::Flush => return bio.fail(Failure::IoError),
-///             BioOp::Other => return bio.fail(Failure::NotSupported),
+///             // The disk has no zones.
+///             _ => return bio.fail(Failure::NotSupported),
 ///         }
 ///         bio.end();
 ///         path.head().data().complete_all();
@@ -403,9 +443,41 @@ pub enum BioOp<'a> {
     Discard,
     /// To store zeroes.
     WriteZeroes,
+    /// To store what is in these at the write pointer of the zone that begins at
+    /// [`MpathBio::sector`]: [`MpathBio::appended_at`] says where that was. The ranges of the
+    /// segments are counted from the beginning of the zone. This and the following come to
+    /// [zoned](super::DiskParams::zones) disks only.
+    ZoneAppend(Segments<'a, Store>),
+    /// To open the zone that begins at [`MpathBio::sector`].
+    ZoneOpen,
+    /// To close it.
+    ZoneClose,
+    /// To make it full.
+    ZoneFinish,
+    /// To make it empty.
+    ZoneReset,
+    /// To make all zones empty that can be.
+    ZoneResetAll,
     /// What a driver whose [`DiskParams`](super::DiskParams) do not ask for it does not get:
     /// [`Failure::NotSupported`].
     Other,
+}
+
+impl BioOp<'_> {
+    /// An operation of which a bio has no data.
+    #[inline]
+    pub(super) fn without_data(op: bindings::req_op) -> Self {
+        match op {
+            bindings::req_op_REQ_OP_DISCARD => Self::Discard,
+            bindings::req_op_REQ_OP_WRITE_ZEROES => Self::WriteZeroes,
+            bindings::req_op_REQ_OP_ZONE_OPEN => Self::ZoneOpen,
+            bindings::req_op_REQ_OP_ZONE_CLOSE => Self::ZoneClose,
+            bindings::req_op_REQ_OP_ZONE_FINISH => Self::ZoneFinish,
+            bindings::req_op_REQ_OP_ZONE_RESET => Self::ZoneReset,
+            bindings::req_op_REQ_OP_ZONE_RESET_ALL => Self::ZoneResetAll,
+            _ => Self::Other,
+        }
+    }
 }
 
 /// Memory that a read fills.
@@ -652,7 +724,8 @@ pub struct Segment<'a, D> {
 }
 
 impl<'a, D> Segment<'a, D> {
-    /// The bytes of the disk that the segment is for. They are within the disk's capacity.
+    /// The bytes of the disk that the segment is for. They are within the disk's capacity. Those of
+    /// an append are counted from the beginning of its zone.
     #[inline]
     pub fn range(&self) -> Range<usize> {
         self.begin..self.begin + self.len()

@@ -6,9 +6,15 @@ use super::device::MpathDevice;
 use super::requests::MpathRequestDriver;
 use super::shims::Shims;
 use super::tags::MpathTagSet;
+use super::zones::{
+    ZoneLimits,
+    ZONED, //
+};
 use super::MpathDriver;
 use crate::bindings;
+use crate::compat::EOPNOTSUPP;
 use core::ptr::NonNull;
+use kernel::block::SECTOR_SHIFT;
 use kernel::error::{
     from_err_ptr,
     to_result, //
@@ -120,6 +126,8 @@ const NOWAIT: u32 = bindings::mpath_helper_features_MPATH_FEAT_NOWAIT;
 pub struct DiskParams {
     capacity: u64,
     limits: bindings::queue_limits,
+    /// The size of a zone in sectors, 0 without zones.
+    zone: u32,
 }
 
 impl DiskParams {
@@ -129,6 +137,7 @@ impl DiskParams {
         Self {
             capacity,
             limits: pin_init::zeroed(),
+            zone: 0,
         }
     }
 
@@ -157,7 +166,8 @@ impl DiskParams {
         Ok(self)
     }
 
-    /// No bio crosses a multiple of this many sectors.
+    /// No bio crosses a multiple of this many sectors. On a zoned disk that is the size of a zone,
+    /// and need not be said.
     #[inline]
     pub fn chunk_sectors(mut self, sectors: u32) -> Self {
         self.limits.chunk_sectors = sectors;
@@ -234,6 +244,48 @@ impl DiskParams {
         self
     }
 
+    /// The disk has zones, as [`MpathDriver::report_zones`] reports them: a driver without that
+    /// cannot have such a disk. It gets the operations for zones, appends among them.
+    ///
+    /// Fails with `EINVAL` for limits that are not allowed, and the log says which; with
+    /// `EOPNOTSUPP` in a kernel without zoned disks (`CONFIG_BLK_DEV_ZONED`).
+    #[inline]
+    pub fn zones(mut self, zones: ZoneLimits) -> Result<Self> {
+        if !cfg!(CONFIG_BLK_DEV_ZONED) {
+            pr_err!("a zoned disk: only a kernel with CONFIG_BLK_DEV_ZONED has them\n");
+            return Err(EOPNOTSUPP);
+        }
+        zones.check()?;
+        self.zone = zones.size;
+        self.limits.features |= ZONED;
+        self.limits.max_open_zones = zones.max_open;
+        self.limits.max_active_zones = zones.max_active;
+        self.limits.max_hw_zone_append_sectors = zones.max_append;
+        Ok(self)
+    }
+
+    /// Do zones fit what else has been said, and who is to report them? Fails with `EINVAL`, and
+    /// says in the log why.
+    #[inline]
+    pub(super) fn check_zones<T: MpathDriver>(&self) -> Result {
+        let (zone, chunk) = (self.zone, self.limits.chunk_sectors);
+        let block = self.limits.logical_block_size;
+
+        if zone == 0 {
+            return Ok(());
+        }
+        if !T::HAS_REPORT_ZONES {
+            pr_err!("a zoned disk: only a driver with report_zones() may have one\n");
+        } else if chunk != 0 && chunk != zone {
+            pr_err!("chunks of {chunk} sectors: only those of a zone are allowed, {zone}\n");
+        } else if u64::from(zone) << SECTOR_SHIFT < u64::from(block) {
+            pr_err!("zones of {zone} sectors: only a block of {block} bytes or more is allowed\n");
+        } else {
+            return Ok(());
+        }
+        Err(EINVAL)
+    }
+
     #[inline]
     pub(super) fn capacity(&self) -> u64 {
         self.capacity
@@ -241,7 +293,12 @@ impl DiskParams {
 
     #[inline]
     pub(super) fn limits(&self) -> bindings::queue_limits {
-        self.limits
+        let mut limits = self.limits;
+
+        if self.zone != 0 {
+            limits.chunk_sectors = self.zone;
+        }
+        limits
     }
 }
 

@@ -250,6 +250,7 @@ impl<T: MpathDriver> MpathHead<T> {
     where
         Error: From<E>,
     {
+        params.check_zones::<T>()?;
         let data = KBox::try_pin_init::<Error>(
             try_pin_init!(HeadData::<T> {
                 data <- data,
@@ -300,7 +301,7 @@ impl<T: MpathDriver> MpathHead<T> {
     }
 
     #[inline]
-    fn disk(&self) -> *mut bindings::gendisk {
+    pub(super) fn disk(&self) -> *mut bindings::gendisk {
         // SAFETY: By the type invariant.
         unsafe { (*self.as_raw()).disk }
     }
@@ -418,7 +419,8 @@ impl<T: MpathDriver> MpathHead<T> {
     /// The storage has another capacity from now on, in sectors of 512 bytes: whoever has the disk
     /// open is told. No bio is sent to a path of another capacity, so each path's has to be
     /// [set](Registration::set_capacity), too; while none is as large bios wait. Paths that are
-    /// added later are as large as the head.
+    /// added later are as large as the head. Zones are to be
+    /// [read anew](Registration::revalidate_zones) afterwards.
     ///
     /// I/O that was sent before may be beyond the new end: the driver fails it.
     ///

@@ -8,6 +8,7 @@ use super::device::{
 };
 use super::head::MpathHead;
 use super::shims::Shims;
+use super::zones::read_zones;
 use super::MpathDriver;
 use crate::bindings;
 use crate::ffi;
@@ -164,12 +165,28 @@ impl<T: MpathDriver> Registration<T, Added> {
     /// Fails with `ENXIO` when the head is being removed, and with what adding its disk failed
     /// with, such as `EEXIST` when another disk has the name; then the path is taken away.
     ///
+    /// A zoned disk's zones are [reported](MpathDriver::report_zones), for the path and for the
+    /// first time for the head. This fails, too, when that fails, or with `ENODEV` when the block
+    /// layer does not accept the zones, and says why in the log. Where it fails with `EAGAIN`,
+    /// since they cannot be told now, the path goes live without: see
+    /// [`Registration::revalidate_zones`].
+    ///
     /// Process context, may sleep. Adding a disk does I/O: the port must be live.
     #[inline]
     pub fn set_live(self, state: AccessState) -> Result<Registration<T, Live>> {
+        let unless_later = |result: Result| match result {
+            Err(error) if error == EAGAIN => Ok(()),
+            result => result,
+        };
+
         might_sleep();
+        // SAFETY: By the type invariant. Nothing has been sent to the path.
+        unless_later(unsafe { read_zones(self.path.disk.as_raw(), false) })?;
         self.set_access_state(state);
         self.enable(DisableReason::NotReady);
+        // SAFETY: The path keeps the head. Before the head's disk is there, so that its first user
+        // finds its zones.
+        unless_later(unsafe { read_zones(self.head().disk(), false) })?;
         // SAFETY: By the type invariant.
         kernel::error::to_result(unsafe { ffi::mpath_device_set_live(self.path.as_raw()) })?;
 
@@ -201,6 +218,25 @@ impl<T: MpathDriver, S> Registration<T, S> {
         unsafe {
             bindings::set_capacity_and_notify(self.path.disk.as_raw(), sectors);
             ffi::mpath_revalidate_paths(self.head().as_raw());
+        }
+    }
+
+    /// Has the zones of the path's disk and of its head's [reported](MpathDriver::report_zones)
+    /// anew: when they have changed, after a change of capacity, and when they could not be told
+    /// before. Waits until the path's bios and requests have ended. Does nothing for a disk without
+    /// zones.
+    ///
+    /// Fails as the zones of [`Registration::set_live`] do, with `EAGAIN` as well. Then operations
+    /// on zones, but for appends, fail until this succeeds.
+    ///
+    /// Process context, may sleep.
+    #[inline]
+    pub fn revalidate_zones(&self) -> Result {
+        might_sleep();
+        // SAFETY: By the type invariant, and the path keeps the head.
+        unsafe {
+            read_zones(self.path.disk.as_raw(), true)?;
+            read_zones(self.head().disk(), true)
         }
     }
 }

@@ -10,6 +10,7 @@ use super::bio::{
 use super::device::MpathDevice;
 use super::fence::MpathFence;
 use super::requests::MpathRequestDriver;
+use super::zones;
 use super::MpathDriver;
 use crate::bindings;
 use crate::ffi;
@@ -353,8 +354,14 @@ impl<T: MpathRequestDriver, K> MpathRequest<T, K> {
         }
     }
 
+    /// An append does not end well by this, but by [`MpathRequest::appended_at`].
     #[inline]
-    fn end_with_status(self, status: u8) {
+    fn end_with_status(self, mut status: u8) {
+        if status == 0 && self.is_append() {
+            // SAFETY: By the type invariant the request is ours.
+            zones::say_nowhere(unsafe { (*self.as_raw()).__sector });
+            status = Failure::IoError as u8;
+        }
         let rq = self.depart();
 
         // SAFETY: By the type invariant; it is the block layer's from here on.
@@ -374,6 +381,15 @@ impl<T: MpathRequestDriver, K> MpathRequest<T, K> {
 
             bindings::blk_mq_end_request(rq, status);
         }
+    }
+
+    /// Is it an append? Drivers without zones pay nothing for the question.
+    #[inline]
+    fn is_append(&self) -> bool {
+        // SAFETY: By the type invariant the request is ours.
+        let op = unsafe { (*self.as_raw()).cmd_flags } & OP;
+
+        T::HAS_REPORT_ZONES && op == bindings::req_op_REQ_OP_ZONE_APPEND
     }
 
     /// It is not in flight any more, and is about to be given up.
@@ -400,21 +416,24 @@ impl<T: MpathRequestDriver> MpathRequest<T, Data> {
             match (*rq).cmd_flags & OP {
                 bindings::req_op_REQ_OP_READ => BioOp::Read(Segments::of_bios((*rq).bio)),
                 bindings::req_op_REQ_OP_WRITE => BioOp::Write(Segments::of_bios((*rq).bio)),
-                bindings::req_op_REQ_OP_DISCARD => BioOp::Discard,
-                bindings::req_op_REQ_OP_WRITE_ZEROES => BioOp::WriteZeroes,
-                _ => BioOp::Other,
+                bindings::req_op_REQ_OP_ZONE_APPEND => {
+                    BioOp::ZoneAppend(Segments::of_bios((*rq).bio))
+                }
+                op => BioOp::without_data(op),
             }
         }
     }
 
-    /// The first sector of 512 bytes of what is left to be done.
+    /// The first sector of 512 bytes of what is left to be done; that of its zone for an operation
+    /// on a zone.
     #[inline]
     pub fn sector(&self) -> u64 {
         // SAFETY: By the type invariant the request is ours.
         unsafe { (*self.as_raw()).__sector }
     }
 
-    /// How many bytes are left to be done, a multiple of the logical block size.
+    /// How many bytes are left to be done, a multiple of the logical block size; 0 for operations on
+    /// zones without data.
     #[inline]
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
@@ -457,9 +476,34 @@ impl<T: MpathRequestDriver> MpathRequest<T, Data> {
     }
 
     /// The request has been carried out. Any context.
+    ///
+    /// An append ends by [`MpathRequest::appended_at`]; here, and by whatever else ends a request
+    /// well, it fails, with a line in the log.
     #[inline]
     pub fn end(self) {
         self.end_with_status(0);
+    }
+
+    /// The append has been carried out, and its data begins at `sector` of the disk. Any context.
+    ///
+    /// It fails, with a line in the log, when that is not in its zone, or when the request is no
+    /// [`BioOp::ZoneAppend`].
+    #[inline]
+    pub fn appended_at(self, sector: u64) {
+        let zone = self.is_append().then_some(self.sector());
+        let disk = self.path().disk.as_raw();
+
+        // SAFETY: The disk stays with the path.
+        if !unsafe { zones::is_place(disk, zone, sector, self.len()) } {
+            return self.fail(Failure::IoError);
+        }
+        let rq = self.depart();
+
+        // SAFETY: By the type invariant; it is the block layer's from here on.
+        unsafe {
+            (*rq).__sector = sector;
+            bindings::blk_mq_end_request(rq, 0);
+        }
     }
 
     /// The first `bytes` of it have been carried out: the bios that they are all of end. What is
@@ -744,6 +788,9 @@ impl<T: MpathRequestDriver> MpathBatch<T> {
     /// or the block layer's flushing has to be told, ends at once. Any context.
     #[inline]
     pub fn end(&mut self, rq: MpathRequest<T>) {
+        if rq.is_append() {
+            return rq.end();
+        }
         let rq = rq.depart();
 
         // SAFETY: The request is ours, has been carried out, and is given up here.

@@ -14,6 +14,7 @@ use super::operations::{
     ReservationKind,
     ReservationStatus, //
 };
+use super::zones::ZoneReport;
 use super::{
     IdKind,
     MpathDriver, //
@@ -33,6 +34,13 @@ use kernel::prelude::*;
 
 /// `PR_FL_IGNORE_KEY`.
 const IGNORE_KEY: u32 = 1 << 0;
+
+type ReportZones = unsafe extern "C" fn(
+    *mut bindings::gendisk,
+    bindings::sector_t,
+    c_uint,
+    *mut bindings::blk_report_zones_args,
+) -> c_int;
 
 /// The tables of one driver.
 pub(super) struct Shims<T>(PhantomData<T>);
@@ -57,6 +65,11 @@ impl<T: MpathDriver> Shims<T> {
             None
         },
         get_unique_id: Some(ffi::mpath_bdev_get_unique_id),
+        report_zones: if T::HAS_REPORT_ZONES {
+            Some(ffi::mpath_bdev_report_zones)
+        } else {
+            None
+        },
         pr_ops: if T::HAS_RESERVATION {
             (&raw const ffi::mpath_pr_ops).cast()
         } else {
@@ -85,9 +98,16 @@ impl<T: MpathDriver> Shims<T> {
         None => core::ptr::null(),
     };
 
+    const REPORT_ZONES: Option<ReportZones> = if T::HAS_REPORT_ZONES {
+        Some(Self::report_zones)
+    } else {
+        None
+    };
+
     const PATH_OPERATIONS: bindings::block_device_operations = bindings::block_device_operations {
         owner: Self::OWNER,
         submit_bio: Some(Self::submit_bio),
+        report_zones: Self::REPORT_ZONES,
         pr_ops: Self::PATH_PR_OPS.cast(),
         ..pin_init::zeroed()
     };
@@ -95,6 +115,7 @@ impl<T: MpathDriver> Shims<T> {
     const REQUEST_OPERATIONS: bindings::block_device_operations =
         bindings::block_device_operations {
             owner: Self::OWNER,
+            report_zones: Self::REPORT_ZONES,
             pr_ops: Self::PATH_PR_OPS.cast(),
             ..pin_init::zeroed()
         };
@@ -374,6 +395,27 @@ impl<T: MpathDriver> Shims<T> {
             held.write(told.0);
             result
         }
+    }
+
+    /// # Safety
+    ///
+    /// Called with the disk of a path of this driver, which stays for the time of the call: by the
+    /// engine, in a read-side section, or by [`read_zones`](super::zones::read_zones).
+    unsafe extern "C" fn report_zones(
+        disk: *mut bindings::gendisk,
+        sector: bindings::sector_t,
+        room: c_uint,
+        args: *mut bindings::blk_report_zones_args,
+    ) -> c_int {
+        // SAFETY: By this function's contract; the disk's private data is the path.
+        let (path, mut report) = unsafe {
+            (
+                &*(*disk).private_data.cast::<MpathDevice<T>>(),
+                ZoneReport::new(disk, sector, room, args),
+            )
+        };
+
+        from_result(|| T::report_zones(path, sector, &mut report).map(|()| report.told() as c_int))
     }
 
     /// Does `data.0` on a path, and leaves the result in `data.1`.

@@ -68,6 +68,10 @@ pub enum Failure {
     IoError = 10,
     /// `BLK_STS_AGAIN`: it would have had to wait.
     Again = 12,
+    /// `BLK_STS_ZONE_OPEN_RESOURCE`: as many zones are open as may be.
+    ZoneOpenResource = 14,
+    /// `BLK_STS_ZONE_ACTIVE_RESOURCE`: as many zones are active as may be.
+    ZoneActiveResource = 15,
     /// `BLK_STS_INVAL`: it makes no sense.
     Invalid = 19,
 }

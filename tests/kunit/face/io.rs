@@ -69,6 +69,23 @@ impl Io {
         Self::submit(head, bindings::req_op_REQ_OP_WRITE | flags, sector, byte)
     }
 
+    /// Submits an append of a page full of `byte` to the zone that begins at `sector`.
+    #[cfg(CONFIG_BLK_DEV_ZONED)]
+    pub(super) fn append<T: MpathDriver>(
+        head: &MpathHead<T>,
+        sector: u64,
+        byte: u8,
+    ) -> Result<Arc<Self>> {
+        Self::submit(head, bindings::req_op_REQ_OP_ZONE_APPEND, sector, byte)
+    }
+
+    /// The sector that it has after its end: of an append, where it was written.
+    #[cfg(CONFIG_BLK_DEV_ZONED)]
+    pub(super) fn sector(&self) -> u64 {
+        // SAFETY: The bio has ended, so it is nobody's.
+        unsafe { (*self.bio.get()).bi_iter.bi_sector }
+    }
+
     /// Has the head's disk flushed, as fsync() does. Returns 0 or an errno.
     pub(super) fn flush<T: MpathDriver>(head: &MpathHead<T>) -> i32 {
         // SAFETY: The head's disk stays with the head.

@@ -21,6 +21,8 @@ mod io;
 mod kept;
 mod requests;
 mod warnings;
+#[cfg(CONFIG_BLK_DEV_ZONED)]
+mod zoned;
 
 #[kernel::macros::kunit_tests(mpath_driver)]
 mod suite {
