@@ -294,11 +294,11 @@ impl<T: MpathDriver> MpathBio<T> {
     /// [`BioOp::ZoneAppend`].
     #[inline]
     pub fn appended_at(self, sector: u64) {
-        let zone = self.is_append().then_some(self.sector());
-        let disk = self.path().disk.as_raw();
+        let (disk, start) = (self.path().disk.as_raw(), self.sector());
 
         // SAFETY: The disk stays with the path.
-        if !unsafe { zones::is_place(disk, zone, sector, self.len()) } {
+        if !self.is_append() || !unsafe { zones::is_place(disk, start, sector, self.len()) } {
+            zones::say_elsewhere(start, sector);
             return self.fail(Failure::IoError);
         }
         // SAFETY: By the type invariant the bio is ours.

@@ -343,7 +343,7 @@ impl ZoneReport<'_> {
 
             if !follows {
                 pr_err!(
-                    "a zone from {} to {end} has not sector {}\n",
+                    "a zone from {} to {end} is told, where sector {} follows\n",
                     zone.start,
                     self.next
                 );
@@ -401,8 +401,7 @@ pub(super) unsafe fn read_zones(disk: *mut bindings::gendisk, anew: bool) -> Res
     Ok(())
 }
 
-/// Can an append of `len` bytes to the zone that begins at `start` have been written at `sector`? If
-/// not, or if it is no append and so has no zone, the log says so.
+/// Can an append of `len` bytes to the zone that begins at `start` have been written at `sector`?
 ///
 /// # Safety
 ///
@@ -410,25 +409,27 @@ pub(super) unsafe fn read_zones(disk: *mut bindings::gendisk, anew: bool) -> Res
 #[inline]
 pub(super) unsafe fn is_place(
     disk: *mut bindings::gendisk,
-    start: Option<u64>,
+    start: u64,
     sector: u64,
     len: usize,
 ) -> bool {
     // SAFETY: By this function's contract.
     let size = u64::from(unsafe { (*(*disk).queue).limits.chunk_sectors });
-    let fits = start
-        .and_then(|start| sector.checked_sub(start))
-        .and_then(|offset| offset.checked_add((len >> SECTOR_SHIFT) as u64))
-        .is_some_and(|end| end <= size);
+    let end = sector
+        .checked_sub(start)
+        .and_then(|offset| offset.checked_add((len >> SECTOR_SHIFT) as u64));
 
-    if !fits {
-        pr_err!("{sector} is no place for an append to the zone at {start:?}: it fails\n");
-    }
-    fits
+    end.is_some_and(|end| end <= size)
 }
 
 /// Says in the log that a driver has ended an append without saying where it has written.
 #[inline]
 pub(super) fn say_nowhere(start: u64) {
-    pr_err!("an append to the zone at {start} ends and nobody says where it is: it fails\n");
+    pr_err!("an append to the zone at {start} ends without a place: it fails\n");
+}
+
+/// Says in the log that a driver has told a place that cannot be.
+#[inline]
+pub(super) fn say_elsewhere(start: u64, sector: u64) {
+    pr_err!("data for sector {start} cannot have been appended at {sector}: it fails\n");
 }
