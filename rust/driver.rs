@@ -170,6 +170,7 @@ pub use zones::{
 };
 
 use crate::bindings;
+use crate::compat::EOPNOTSUPP;
 use crate::wrap::bio::Failure;
 use kernel::error::VTABLE_DEFAULT_ERROR;
 use kernel::prelude::*;

@@ -5,6 +5,7 @@
 
 use super::io::Io;
 use crate::bindings;
+use crate::compat::EOPNOTSUPP;
 use crate::{
     AccessState,
     BioOp,
