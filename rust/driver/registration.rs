@@ -165,11 +165,11 @@ impl<T: MpathDriver> Registration<T, Added> {
     /// Fails with `ENXIO` when the head is being removed, and with what adding its disk failed
     /// with, such as `EEXIST` when another disk has the name; then the path is taken away.
     ///
-    /// A zoned disk's zones are [reported](MpathDriver::report_zones), for the path and for the
-    /// first time for the head. This fails, too, when that fails, or with `ENODEV` when the block
-    /// layer does not accept the zones, and says why in the log. Where it fails with `EAGAIN`,
-    /// since they cannot be told now, the path goes live without: see
-    /// [`Registration::revalidate_zones`].
+    /// If the disk is zoned, the zones of the path are [reported](MpathDriver::report_zones) first,
+    /// and those of the head unless they are known. When a report fails, so does this. It fails with
+    /// `ENODEV` when the block layer does not accept the zones, and the log says why. A report that
+    /// fails with `EAGAIN`, or that no path is usable for, is left for later: the driver calls
+    /// [`Registration::revalidate_zones`] when it can be made.
     ///
     /// Process context, may sleep. Adding a disk does I/O: the port must be live.
     #[inline]
@@ -222,14 +222,14 @@ impl<T: MpathDriver, S> Registration<T, S> {
     }
 
     /// Has the zones of the path's disk and of its head's [reported](MpathDriver::report_zones)
-    /// anew: when they have changed, after a change of capacity, and when they could not be told
-    /// before. Waits until the path's bios and requests have ended. Does nothing for a disk without
-    /// zones.
+    /// anew. The driver calls it when zones have changed, after a change of capacity, and when zones
+    /// could not be reported before. Does nothing for a disk without zones.
     ///
-    /// Fails as the zones of [`Registration::set_live`] do, with `EAGAIN` as well. Then operations
-    /// on zones, but for appends, fail until this succeeds.
+    /// Fails with what a report failed with, with `EAGAIN` when no path of the head is usable, and
+    /// with `ENODEV` when the block layer does not accept the zones. Until it succeeds, operations
+    /// on zones may fail, but for appends; and a path that takes requests may reorder writes.
     ///
-    /// Process context, may sleep.
+    /// Process context, may sleep. Waits until the path's bios and requests have ended.
     #[inline]
     pub fn revalidate_zones(&self) -> Result {
         might_sleep();

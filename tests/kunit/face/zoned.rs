@@ -631,6 +631,29 @@ mod suite {
     }
 
     #[test]
+    fn a_head_without_a_usable_path_learns_its_zones_later() -> Result {
+        for takes in KINDS {
+            let head = head()?;
+            let first = path(&head, takes, 0, Mode::Good)?.set_live(AccessState::Other)?;
+
+            check!(manage(&head, FINISH, 1, 1) == EIO.to_errno());
+            // By itself, with the next path that goes live.
+            let second = path(&head, takes, 1, Mode::Good)?;
+            let second = second.set_live(AccessState::Optimized)?;
+            check!(manage(&head, FINISH, 1, 1) == 0);
+
+            // What it knows it keeps when one goes live that it could not ask.
+            second.disable(crate::DisableReason::StatePending);
+            drop(first);
+            let third = path(&head, takes, 2, Mode::Good)?.set_live(AccessState::Other)?;
+            drop(third);
+            second.enable(crate::DisableReason::StatePending);
+            check!(manage(&head, FINISH, 2, 1) == 0);
+        }
+        Ok(())
+    }
+
+    #[test]
     fn zones_follow_the_capacity() -> Result {
         for takes in KINDS {
             let head = head()?;
