@@ -333,9 +333,8 @@ pub trait MpathDriver: Sized + Send + Sync + 'static {
     /// Tells the zones of a [zoned](DiskParams::zones) disk as `path` shows them, from the one on
     /// that has `sector`. `EAGAIN` when they cannot be told now.
     ///
-    /// Who asks the head's disk is told through the path that a bio would be sent to. The zones of
-    /// each path are asked for as well, before it carries I/O:
-    /// [`Registration::set_live`].
+    /// For a user of the head's disk, `path` is the one that a bio would be sent to. The zones of
+    /// each path are asked for as well, before it carries I/O: [`Registration::set_live`].
     ///
     /// Process context, may sleep. Inside a read-side section of the head, as
     /// [`MpathDriver::unique_id`]. Required of drivers with zoned disks; others leave it out.

@@ -264,8 +264,8 @@ impl DiskParams {
         Ok(self)
     }
 
-    /// Do zones fit what else has been said, and who is to report them? Fails with `EINVAL`, and
-    /// says in the log why.
+    /// Compares zones with the other parameters and with the driver. Fails with `EINVAL`, and says
+    /// in the log why.
     #[inline]
     pub(super) fn check_zones<T: MpathDriver>(&self) -> Result {
         let (zone, chunk) = (self.zone, self.limits.chunk_sectors);

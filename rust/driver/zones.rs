@@ -258,9 +258,10 @@ impl Zone {
 ///         sector: u64,
 ///         report: &mut ZoneReport<'_>,
 ///     ) -> Result {
-///         let storage = path.head().data().lock();
+///         // A copy: the one who asks may need the disk before it has all of them.
+///         let zones = path.head().data().lock().zones;
 ///         pr_debug!("up to {} zones\n", report.room());
-///         report.tell(storage.zones[(sector / SIZE) as usize..].iter().copied())
+///         report.tell(zones[(sector / SIZE) as usize..].iter().copied())
 ///     }
 /// }
 ///
@@ -331,7 +332,8 @@ impl ZoneReport<'_> {
     /// the one before it ends. Takes no more of them than are asked for.
     ///
     /// Fails with `EIO` for other zones, which the log names, and with what the one who asks fails
-    /// with. May sleep, since that one may.
+    /// with. May sleep, and may do I/O to this very disk, since that one may. So the caller holds no
+    /// lock that a bio needs.
     #[inline]
     pub fn tell(&mut self, zones: impl IntoIterator<Item = Zone>) -> Result {
         for zone in zones.into_iter().take(self.room() as usize) {

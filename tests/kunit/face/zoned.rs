@@ -8,6 +8,7 @@ use crate::{
     AccessState,
     Added,
     BioOp,
+    DisableReason,
     DiskParams,
     Failure,
     IoPolicy,
@@ -247,7 +248,7 @@ impl MpathDriver for Zoned {
     fn report_zones(path: &MpathDevice<Self>, sector: u64, report: &mut ZoneReport<'_>) -> Result {
         let mode = path.data().mode();
         let there = (path.head().capacity() / ZONE) as usize;
-        // Whoever is told may sleep.
+        // A copy: the one who asks may sleep.
         let mut zones = path.head().data().lock().zones;
 
         match mode {
@@ -489,7 +490,7 @@ mod suite {
 
             path.data().set(Mode::Gap);
             check!(report(&head, 0, 8).0 == EIO.to_errno());
-            path.disable(crate::DisableReason::StatePending);
+            path.disable(DisableReason::StatePending);
             check!(report(&head, 0, 8).0 == EAGAIN.to_errno());
         }
         Ok(())
@@ -643,11 +644,11 @@ mod suite {
             check!(manage(&head, FINISH, 1, 1) == 0);
 
             // What it knows it keeps when one goes live that it could not ask.
-            second.disable(crate::DisableReason::StatePending);
+            second.disable(DisableReason::StatePending);
             drop(first);
             let third = path(&head, takes, 2, Mode::Good)?.set_live(AccessState::Other)?;
             drop(third);
-            second.enable(crate::DisableReason::StatePending);
+            second.enable(DisableReason::StatePending);
             check!(manage(&head, FINISH, 2, 1) == 0);
         }
         Ok(())
