@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Keeps virtio devices awake while the guest is suspended to idle. The guest's root is on one of
- * them, over 9p, whose driver cannot suspend: the device is reset, and the root is gone.
+ * them, over 9p, whose driver cannot suspend: it resets the device, and the root is gone.
  */
 #include <linux/device.h>
 #include <linux/module.h>

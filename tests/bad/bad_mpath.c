@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * A driver that does wrong what multipath.h says must be done right: one mistake each time that the
- * name of one is written to mpath_bad/do in debugfs. What the library returned for it is what the
- * write returns. Then everything is taken apart again in the right way, so that what a mistake has
- * left behind is seen when the module is unloaded.
+ * user writes the name of one to mpath_bad/do in debugfs. The write returns the library's answer.
+ * Then the driver takes everything apart again in the right way. So unloading the module shows
+ * whatever a mistake has left behind.
  *
- * Heads are mpbad0 and mpbad1, each over one path or none. Paths take bios and end them at once, or
- * keep one for the driver to do wrong with, or send clones of them on to another disk, which is named
- * behind the mistake.
+ * Heads are mpbad0 and mpbad1, each over one path or none. A path ends its bios at once, or keeps
+ * one for the driver to do wrong with. Or it sends clones of them on to another disk, whose name
+ * stands behind the mistake.
  */
 #include <linux/blkdev.h>
 #include <linux/debugfs.h>
@@ -254,7 +254,7 @@ static void bad_stop_both(void)
 	bad_stop(&bad_first);
 }
 
-/* Does something inside a read-side section of the head, in a callback. */
+/* Calls @cb inside a read-side section of the head. */
 static int bad_in_section(struct bad *bad, int (*cb)(struct mpath_device *dev, void *data))
 {
 	return bad_start(bad) ?: mpath_call_for_device(bad->head, cb, bad);
@@ -273,7 +273,7 @@ static int bad_add_to_two_heads(struct bad *bad)
 	       mpath_add_device(&bad->dev, bad_second.head, bad->disk, &bad->port, NUMA_NO_NODE);
 }
 
-/* The readers of the head that a path leaves are, or are not, waited for. */
+/* Moves a path to the other head, and waits for the readers of the one that it leaves, or not. */
 static int bad_move(struct bad *bad, bool wait)
 {
 	int err = bad_start(bad) ?: bad_alloc(&bad_second, &bad_template);
@@ -368,7 +368,7 @@ static void bad_on_stop(struct mpath_device *dev)
 	container_of(dev, struct bad, dev)->result++;
 }
 
-/* Not a mistake. */
+/* Not a mistake */
 static int bad_remove_in_one_step(struct bad *bad)
 {
 	int err = bad_start(bad);
@@ -379,7 +379,7 @@ static int bad_remove_in_one_step(struct bad *bad)
 	if (!mpath_remove_device(&bad->dev, bad_on_stop) || bad->result != 1)
 		return -EIO;
 	bad->listed = false;
-	/* Nobody sees it any more, so that the memory may be used for anything. */
+	/* Nobody sees the path any more, so that the memory may be used for anything. */
 	memset(&bad->dev, 0x6b, sizeof(bad->dev));
 	return mpath_head_devices_empty(bad->head) ? bad_add_path(bad) : -EIO;
 }
@@ -457,7 +457,7 @@ static int bad_live_on_a_dead_head(struct bad *bad)
 	return err;
 }
 
-/* A path goes live, and one of the other three things has not been said. */
+/* A path goes live, and the driver has left out one of the other three calls. */
 static int bad_live_without_enabling(struct bad *bad)
 {
 	int err = bad_alloc(bad, &bad_template) ?: bad_alloc_path(bad) ?: bad_add_path(bad);
@@ -490,7 +490,7 @@ static int bad_live_on_a_dead_port(struct bad *bad)
 	return err;
 }
 
-/* Nothing is left out. */
+/* The driver leaves nothing out. */
 static int bad_live(struct bad *bad)
 {
 	return bad_alloc(bad, &bad_template) ?: bad_alloc_path(bad) ?: bad_add_path(bad) ?:
@@ -578,7 +578,7 @@ static int bad_delete_in_section(struct bad *bad)
 	return bad_in_section(bad, bad_delete_cb);
 }
 
-/* What has not happened may be done again, as bad_stop() does. */
+/* A callback may do once more a step that has not happened, as bad_stop() does. */
 static int bad_remove_cb(struct mpath_device *dev, void *data)
 {
 	return mpath_remove_device(dev, NULL) ? -EIO : 0;
@@ -744,7 +744,7 @@ static int bad_watch_without_disk(struct bad *bad)
 			mpath_delete_device(dev);
 			mpath_synchronize(bad->head);
 		}
-		/* What is not there any more looks so at once. */
+		/* A path that is gone looks so at once. */
 		memset(dev, 0x6b, sizeof(*dev));
 		kfree(dev);
 	}
@@ -957,7 +957,7 @@ static void bad_init_io(struct bad_io *io, struct gendisk *disk)
 	bad_init_io_of(io, disk, REQ_OP_WRITE, ZERO_PAGE(0));
 }
 
-/* Waits for what has been submitted, and says how it went. */
+/* Waits for the I/O that was submitted, and says how it went. */
 static int bad_finish_io(struct bad_io *io)
 {
 	int err;
@@ -1009,7 +1009,7 @@ static int bad_failover_twice(struct bad *bad)
 
 	if (err)
 		return err;
-	/* Where it waits, it stays for now. */
+	/* The bio stays where it waits for now. */
 	mpath_disable_device(&bad->dev, MPATH_DISABLE_NOT_READY);
 	bio_list_add(&bios, &io.bio);
 	mpath_failover(&bad->dev, &bios);
@@ -1036,7 +1036,7 @@ static int bad_failover_on_another_path(struct bad *bad)
 	return bad_finish_io(&io);
 }
 
-/* Does something with paths that send clones on to the disk that is named behind the mistake. */
+/* Calls @make with paths that send clones on to the disk whose name stands behind the mistake. */
 static int bad_on_lower(int (*make)(struct bad *bad), struct bad *bad)
 {
 	struct file *lower = bdev_file_open_by_path(bad_argument, BLK_OPEN_READ | BLK_OPEN_WRITE,
@@ -1077,7 +1077,7 @@ static int bad_fail_everywhere(struct bad *bad)
 	return bad_on_lower(bad_read_through_two_paths, bad);
 }
 
-/* The mark of the head's bios comes to a driver for which it means something else. */
+/* The mark of the head's bios comes to a driver that gives it another meaning. */
 static int bad_send_the_mark_on(struct bad *bad)
 {
 	bad_marks = true;

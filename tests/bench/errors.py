@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """The guest's side of `make errors`: random reads while a part of the commands on some paths fails.
 
-NVMe's fault injection ends every so many reads with a path error. Each case is run several times for so many seconds,
-and prints a line of JSON: the medians of what fio says, the worst read of each round, and how long most of the reads
-of all rounds took at most. While everything fails nothing can end, so that is run once, and the errors stop when its
-time is over.
+NVMe's fault injection ends every so many reads with a path error. The program runs each case several times for so many
+seconds. It prints a line of JSON: the medians of fio's figures, the worst read of each round, and how long most of the
+reads of all rounds took at most. While everything fails nothing can end. So the program runs that case once, and stops
+the errors when its time is over.
 """
 
 import collections
@@ -22,9 +22,9 @@ from tests.guest.target import Target
 
 #: Paths, and how many of them fail commands.
 PATHS = ((1, 1), (2, 1), (2, 2))
-#: Percent of the reads on a failing path, and how fault injection is told: every so many, with so many percent.
+#: Percent of the reads on a failing path, and the settings of fault injection: every so many, with so many percent.
 RATES = {0: (1, 0), 0.1: (10, 1), 1: (1, 1), 10: (1, 10), 100: (1, 100)}
-#: Of so many percent of the reads it is said how long they took at most.
+#: The percentages of the reads for which the figures say how long they took at most.
 SHARES = (99.9, 99.99, 99.999)
 READ = 0x02
 #: A path error that says nothing of why, and may go away.
@@ -36,7 +36,8 @@ def name_of(paths, failing, rate) -> str:
 
 
 def cases(only):
-    """Paths, how many of them fail, and the rates: of what has this in its name, and what that is compared with."""
+    """Paths, how many of them fail, and the rates: the cases with `only` in their name, and those that they compare
+    with."""
     for paths, failing in PATHS:
         rates = [rate for rate in RATES if only in name_of(paths, failing, rate)]
         if rates:
@@ -61,7 +62,7 @@ def main(seconds, rounds, only) -> int:
 
 
 def _summary(rounds) -> dict:
-    """What is said of all rounds of a case. The worst read of all is chance, so of those the median counts."""
+    """Sums up all rounds of a case. The worst read of all is chance, so of those the median counts."""
     count = sum((each["count"] for each in rounds), collections.Counter())
     medians = {key: statistics.median(each[key] for each in rounds) for key in ("per_second", "errors", "worst_ms")}
     return {**medians, "worst_ms_of_rounds": sorted(each["worst_ms"] for each in rounds),
@@ -80,7 +81,7 @@ def _within(count, share) -> int:
 
 @contextlib.contextmanager
 def _failing(paths, interval, probability):
-    """Has commands on these paths fail, until what it gives is called."""
+    """Has commands on these paths fail, until the caller calls the function that this yields."""
     directories = [Path("/sys/kernel/debug", path.name, "fault_inject") for path in paths]
     values = {"verbose": 0, "opcode": READ, "status": STATUS, "dont_retry": "N", "times": -1, "interval": interval,
               "probability": probability}
@@ -99,7 +100,7 @@ def _failing(paths, interval, probability):
 
 
 def _read(head, seconds, stop) -> dict:
-    """What fio says of reads for so many seconds; what is left then gets its data."""
+    """fio's figures for reads that last so many seconds; then the reads that are left get their data."""
     before = head.completed()
     fio = subprocess.Popen(["fio", "--name=errors", f"--filename={head.device}", "--ioengine=libaio", "--direct=1", "--bs=4k",
                             "--iodepth=8", "--rw=randread", "--time_based", f"--runtime={seconds}", "--norandommap",

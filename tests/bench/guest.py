@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """The guest's side of `make bench`: what choosing a path and whole I/Os cost, one JSON record a line.
 
-The machine has one CPU whose cycle counter counts instructions (see vm.py), so whatever is measured is
-the same each time, but for what the kernel does in between by itself: single choices run without
-interrupts, and of I/Os there are many.
+The machine has one CPU whose cycle counter counts instructions (see vm.py). So each figure is the same each time, but
+for the kernel's own work in between. Single choices run without interrupts, and of I/Os there are many.
 """
 
 import json
@@ -22,14 +21,14 @@ from tests.guest.target import Target
 POLICIES = ("numa", "round-robin", "queue-depth")
 #: How many paths there are, one after the other.
 LEVELS = (1, 2, 4, 8, 32, 128)
-#: How many when it must be quick, and always for what is not measured at each level.
+#: How many when it must be quick, and always for figures that are not measured at each level.
 FEW = 2
 
 CHOICES = 1000
 SAMPLES = 9
 #: How long new disks are left alone: they are scanned for partitions. Nobody waits for that: idle time passes at once.
 SETTLING_SECONDS = 30
-#: What as many paths may take to come, or to hear of another state.
+#: The seconds that as many paths may take to come, or to hear of another state.
 LONG_SECONDS = 600
 #: I/Os of a sample.
 IOS = 1024
@@ -37,14 +36,14 @@ IOS = 1024
 
 @dataclass(frozen=True)
 class Load:
-    """What is read: so many bytes at a time, so many of these at once, from disks that take so much at most."""
+    """The reads: so many bytes at a time, so many of these at once, from disks that take so much at most."""
 
     bytes: int
     depth: int
     largest_kib: int = 1024
 
 
-#: About 32 requests are in flight with each: how many there are decides how long a free tag is looked for.
+#: About 32 requests are in flight with each: their number decides how long the block layer looks for a free tag.
 LOADS = {
     "4 KiB": Load(4096, 32),
     "128 KiB": Load(131072, 32),
@@ -72,7 +71,7 @@ def main(directory, quick) -> int:
     modules.unload()
     modules.load("mpath_load")
     with_head(shared, levels)
-    # Taking many controllers down takes long, and is nothing that is measured here.
+    # Taking many controllers down takes long, and is no part of the measurement.
     return 0
 
 

@@ -35,12 +35,12 @@ CONTROLLERS = 12
 REMOVALS = 3
 READS_OF_A_POLLER = 1000
 
-#: What the slow path adds to that.
+#: The milliseconds that the slow path adds to that.
 SLOW_MS = 9
 #: Reads of a run on paths of which one may be slow, and how many at a time.
 READS, DEPTH = 16000, 32
-#: How often that is done with each order of the paths, by policy: which path a slow one shares a moment with is
-#: chance, and makes a percent. How often it is looked meanwhile what is in flight.
+#: How often each order of the paths is run, by policy: chance decides with which path a slow one shares a moment, and
+#: that makes a percent. The second number says how often the program looks meanwhile at the requests in flight.
 BALANCES = {"round-robin": 3, "queue-depth": 9}
 LOOKS = 50
 
@@ -94,7 +94,7 @@ def come_and_go(count) -> None:
 
 
 def remove_many() -> None:
-    """Controllers that lead to one namespace go one after the other, as by `nvme disconnect`."""
+    """Deletes controllers that lead to one namespace, one after the other, as `nvme disconnect` does."""
     with Target("many", ports=("loop",) * CONTROLLERS, disk=FAST) as target:
         for number, port in enumerate(target.ports, 1):
             target.connect(port)
@@ -106,7 +106,7 @@ def remove_many() -> None:
 
 
 def remove_beside_a_poller() -> None:
-    """A path is taken from a head while a thread of the kernel's own polls for reads, and so never sleeps."""
+    """Takes a path from a head while a thread of the kernel's own polls for reads, and so never sleeps."""
     spent = []
     for _ in range(REMOVALS):
         with Target("poll", ports=("loop", "loop"), disk=FAST) as target:

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A plugin of QEMU's TCG, -plugin longest.so,out=FILE: what the guest executed
- * between the last BENCH_SUBMIT and the last BENCH_LONGEST (marks.h), block by
- * block in their order: its address and how many instructions it has, a line
- * each. Whoever sets the marks says with the second one that there was never as
- * much in between; FILE is written anew then.
+ * A plugin of QEMU's TCG, -plugin longest.so,out=FILE. It writes down the
+ * blocks that the guest executed between the last BENCH_SUBMIT and the last
+ * BENCH_LONGEST (marks.h), in their order. A line has the address of a block
+ * and how many instructions it has. The second mark says that there was never
+ * as much in between; the plugin then writes FILE anew.
  *
- * Only one CPU is emulated at a time with icount, so nothing here is locked.
+ * With icount QEMU emulates only one CPU at a time, so nothing here is locked.
  */
 #include "marks.h"
 #include "plugin.h"

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """The guest's third side of `make bench`: one of two paths is lost under reads, of which the longest counts.
 
-The clock is that of life.py. What the kernel executed during the longest read of all is left by a plugin of QEMU's
-(longest.c), and /proc/kallsyms in the directory that is the argument says whose that is.
+The clock is that of life.py. A plugin of QEMU's (longest.c) leaves the blocks that the kernel executed during the
+longest read of all. The copy of /proc/kallsyms, in the directory that is the argument, says to which functions these
+belong.
 """
 
 import os
@@ -25,7 +26,7 @@ from tests.guest import modules
 from tests.guest import wait
 from tests.guest.target import Target
 
-#: How many namespaces there are, and how often a path to them is lost: when within a read it happens is chance.
+#: How many namespaces there are, and how often they lose a path: chance decides when within a read it happens.
 NAMESPACES = (1, 16, 256)
 TIMES = 24
 
@@ -42,7 +43,7 @@ def main(directory) -> int:
 
 
 def lose_path(count) -> None:
-    """Deletes a controller under a read at a time on the last namespace, again and again."""
+    """Deletes a controller while the last namespace has one read at a time, again and again."""
     with Target("loss", ports=("loop", "loop"), disk=DISK) as target:
         many(target, count)
         target.connect(target.ports[1])

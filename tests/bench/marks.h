@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the plugins look for: instructions that do nothing, with operands that
- * no compiler makes. profile.c counts from BENCH_BEGIN to BENCH_END; longest.c
- * keeps what was executed from BENCH_SUBMIT to BENCH_LONGEST.
+ * The marks that the plugins look for: instructions that do nothing, with
+ * operands that no compiler makes. The plugin profile.c counts from BENCH_BEGIN
+ * to BENCH_END. The plugin longest.c keeps the blocks that the guest executed
+ * from BENCH_SUBMIT to BENCH_LONGEST.
  */
 #ifndef _BENCH_MARKS_H
 #define _BENCH_MARKS_H

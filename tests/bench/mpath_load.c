@@ -1,19 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The load of `make bench`: a kernel thread that reads a block device, some
- * bios at a time, how many cycles that took, and, with flag 4, the longest that
- * a bio took and how many there were. With QEMU's icount the cycle counter
- * counts instructions, or nanoseconds while there is nothing to execute.
+ * The load of `make bench`: a kernel thread that reads a block device, some bios
+ * at a time. It says how many cycles that took. With flag 4 it also says how long
+ * the longest bio took, and how many there were. With QEMU's icount the cycle
+ * counter counts instructions, or nanoseconds while there is nothing to execute.
  *
  *	echo "/dev/nvme0n1 4096 0 1024 32 0" >/sys/module/mpath_load/parameters/run
  *	cat /sys/module/mpath_load/parameters/run
  *
  * reads 4096 bytes at a time, from 0 sectors after each multiple of that, 1024
- * times, 32 at a time. The last number has flags: 1 returns as soon as the first
- * bios were submitted, and the next run, or the word "wait", waits until all
- * have ended, while "stop" submits no more of them; 2 sets the marks between
- * which profile.c counts; 4 submits a bio whenever one has ended, instead of the
- * next 32 when 32 have, and sets those that longest.c looks for.
+ * times, 32 at a time. The last number has flags:
+ *
+ * Flag 1 returns as soon as the first bios were submitted. The next run, or the
+ * word "wait", waits until all have ended; "stop" submits no more of them.
+ *
+ * Flag 2 sets the marks between which profile.c counts.
+ *
+ * Flag 4 submits a bio whenever one has ended, instead of the next 32 when 32
+ * have, and sets the marks that longest.c looks for.
  */
 #include <linux/bio.h>
 #include <linux/blkdev.h>

@@ -12,8 +12,8 @@
  *
  *	cat /sys/module/nvme_core/parameters/bench_objects
  *
- * says where the head and its paths are in memory, and how large they are: what
- * it is, the address, the bytes.
+ * says where the head and its paths are in memory, and how large they are: the
+ * kind of object, the address, the bytes.
  *
  *	echo /dev/nvme0n1 >/sys/module/nvme_core/parameters/bench_change
  *
@@ -24,10 +24,11 @@
  *	echo stop >/sys/module/nvme_core/parameters/bench_flight
  *	cat /sys/module/nvme_core/parameters/bench_flight
  *
- * looks from a timer, between the two writes, what is in flight on the paths
- * whose controllers are live. Reading says how many looks there were, the sum of
- * the differences of the most and the least on a path, that of their squares, and
- * the sums for each path. The paths must stay meanwhile.
+ * counts from a timer, between the two writes, the requests in flight on the
+ * paths whose controllers are live. Reading says how many looks there were. It
+ * also says the sum of the differences between the most and the least on a path,
+ * that of their squares, and the sums for each path. The paths must stay
+ * meanwhile.
  */
 #include <linux/hrtimer.h>
 #include <linux/part_stat.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What the plugins of this directory have in common. */
+/* The functions that the plugins of this directory share. */
 #ifndef _BENCH_PLUGIN_H
 #define _BENCH_PLUGIN_H
 

@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A plugin of QEMU's TCG, -plugin profile.so,out=FILE: what the guest executes
- * between two marks (marks.h). The n-th pair of marks leaves FILE.n:
+ * A plugin of QEMU's TCG, -plugin profile.so,out=FILE. It counts the instructions
+ * that the guest executes between two marks (marks.h). The n-th pair of marks
+ * leaves FILE.n, with two kinds of lines:
  *
- *	i <address> <times> <class>	an instruction; the class is b for a full
- *					barrier, a for any other atomic
- *					read-modify-write, - for the rest
- *	s <address> <line> <times>	an instruction that stored to a cache line
- *					more than 64 times
+ *	i <address> <times> <class>	an instruction
+ *	s <address> <line> <times>	an instruction that stored to a cache
+ *					line more than 64 times
  *
- * A block of instructions is counted when it is entered. Only one CPU is
- * emulated at a time with icount, so nothing here is locked.
+ * The class is b for a full barrier, a for any other atomic read-modify-write, -
+ * for the rest.
+ *
+ * The plugin counts a block of instructions when the guest enters it. With icount
+ * QEMU emulates only one CPU at a time, so nothing here is locked.
  */
 #include <stdbool.h>
 #include <stdio.h>
@@ -74,7 +76,7 @@ static char class_of(const unsigned char *code, size_t size)
 		return 'a';	/* xchg with memory */
 	if (!locked)
 		return '-';
-	/* What is locked on the stack is of no use but as a barrier */
+	/* A locked access to the stack is of no use but as a barrier */
 	if ((code[i + 1] & 0xc7) == 0x44 && code[i + 2] == 0x24)
 		return 'b';
 	return 'a';
@@ -134,7 +136,7 @@ static void note_store(unsigned int cpu, uint32_t info, uint64_t where, void *da
 	uint64_t address = (uintptr_t)data;
 	size_t i, tries;
 
-	/* Old QEMUs tell of loads, too, whatever they were asked for */
+	/* Old QEMUs tell of loads, too, even when asked for stores only */
 	if (!counting || !qemu_plugin_mem_is_store(info))
 		return;
 	i = (line / LINE_BYTES * 31 + address) * 0x9e3779b97f4a7c15ULL >> 46;

@@ -35,7 +35,7 @@ OUTAGE = 0.5
 #: Writes per second and CPU, so that there is CPU left for an emulated machine's other work.
 RATE = 700
 MIB_PER_CPU = 256
-#: What a RAM disk is made of is the guest's own memory.
+#: A RAM disk consists of the guest's own memory.
 RAM_MIB_PER_CPU = 128
 
 _start = time.monotonic()

@@ -10,7 +10,7 @@ import threading
 #: Seconds between two looks at the head, and between two at its paths.
 LOOK = 0.01
 SAMPLE = 0.25
-#: What is shorter cannot be told from the time between two looks.
+#: A shorter stall cannot be told from the time between two looks.
 SHORTEST_STALL = 2 * LOOK
 
 

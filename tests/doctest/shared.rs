@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the examples in the documentation share and do not show.
+//! The items that the examples in the documentation share and do not show.
 
 use kernel::bindings;
 use kernel::error::to_result;
@@ -35,7 +35,7 @@ pub(crate) fn add_path<T: MpathDriver<PathData = ()>>(
 }
 
 /// Brings a disk up, and takes it away once its driver has carried out a bio and completed the
-/// head's data: the first to read is the kernel, which looks for partitions.
+/// head's data. The kernel reads first, since it looks for partitions.
 pub(crate) fn carry_a_bio_out<T>() -> Result
 where
     T: MpathDriver<HeadData = Completion, PathData = ()>,

@@ -1,19 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Reads the first block of a head, and dawdles between the head and the path: a path has been chosen,
- * the head's ->submit_bio has returned, and the bio has not entered the queue of the path's disk. A
- * task that is preempted just there is in the same state; it seldom is, and this is it at will.
+ * Reads the first block of a head, and dawdles between the head and the path. The head has chosen a
+ * path, and its ->submit_bio has returned. The bio has not entered the queue of the path's disk. A
+ * task that is preempted just there is in the same state. That is rare; this module makes it at
+ * will.
  *
  *	modprobe hold_bio disk=/dev/nvme0n1
  *	cd /sys/kernel/debug/hold_bio
- *	echo 1 >read &		# ends with what the read ends with
- *	cat held		# Y when it is there
- *	echo N >hold		# lets it go on
+ *	echo 1 >read &
+ *	cat held
+ *	echo N >hold
+ *
+ * The echo to "read" ends with the result of the read. "held" says Y when the task is there. N in
+ * "hold" lets the task go on.
  *
  * The task does not sleep, but may be preempted. It goes on by itself after HOLD_SECONDS.
  *
- * With mark=1 the disk need not be a head's: nothing is held, and the bio bears the mark that a head
- * sets on what it sends to a path, as from a path's driver that passes on what it has got.
+ * With mark=1 the disk need not be a head's, and nothing is held. The bio then bears the mark that
+ * a head sets on bios for its paths, as if a path's driver passed on a bio of the head.
  */
 #include <linux/bio.h>
 #include <linux/blkdev.h>
@@ -37,7 +41,10 @@ static struct dentry *hold_directory;
 static bool hold = true;
 static bool held;
 
-/* What the block layer does for a bio of a disk that has ->submit_bio, and for those that it submits. */
+/*
+ * Submits a bio as the block layer does for a disk that has ->submit_bio, with those that it
+ * submits.
+ */
 static void hold_submit(struct bio *bio)
 {
 	struct bio_list lists[2] = { };

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What README's example in C leaves out: the objects of a driver, and the
- * functions that its lines are in. `make check` puts the lines into two files
- * and builds the module; nobody loads it.
+ * The parts that README's example in C leaves out: the objects of a driver, and
+ * the functions that its lines are in. `make check` puts the lines into two
+ * files and builds the module; nobody loads it.
  */
 
 #include <linux/blk-mq.h>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What README's example in Rust leaves out: the imports, and the module. `make check` puts the
-//! example beside it and builds the module; nobody loads it. `tests/kunit/face/example.rs` has the
-//! same lines, and runs them.
+//! The parts that README's example in Rust leaves out: the imports, and the module. `make check`
+//! puts the example beside it and builds the module; nobody loads it. `tests/kunit/face/example.rs`
+//! has the same lines, and runs them.
 
 use kernel::new_mutex;
 use kernel::prelude::*;

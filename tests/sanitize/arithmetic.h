@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What only Rust's own checks notice: see arithmetic.rs.
+ * Faults that only Rust's own checks notice: see arithmetic.rs.
  */
 #ifndef _SANITIZE_ARITHMETIC_H
 #define _SANITIZE_ARITHMETIC_H

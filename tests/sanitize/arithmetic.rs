@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What only Rust's own checks notice.
+//! Faults that only Rust's own checks notice.
 
 #![allow(missing_docs)]
 
@@ -10,7 +10,7 @@ pub extern "C" fn provoke_overflow(operand: u32) {
     core::hint::black_box(core::hint::black_box(operand) + 1);
 }
 
-/// Asserts what does not hold.
+/// Asserts a condition that does not hold.
 #[no_mangle]
 pub extern "C" fn provoke_assertion(operand: u32) {
     debug_assert_eq!(core::hint::black_box(operand), 0);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What must not be, done on purpose, once: a sanitizer that would not notice
- * proves nothing by its silence.
+ * Faults that the kernel must not have, made on purpose, once: the silence of a
+ * sanitizer that would not notice them proves nothing.
  */
 #include <linux/delay.h>
 #include <linux/list.h>
@@ -57,7 +57,7 @@ static void lock_order(void)
 	mutex_unlock(&second);
 }
 
-/* What waits for readers under a lock that a reader takes: L-43 in general. */
+/* Waits for readers under a lock that a reader takes: L-43 in general. */
 static void srcu_order(void)
 {
 	int index = srcu_read_lock(&srcu);

@@ -3,8 +3,8 @@
 
     python3 -m tests.sanitize.guest DIRECTORY COMMAND...
 
-What it has found, and which sanitizers are at work at the end (lockdep and others switch themselves off when they
-have reported, or have run out of memory), it leaves in DIRECTORY for tools/lab/host/vm.py.
+In DIRECTORY it leaves its findings for tools/lab/host/vm.py, and which sanitizers are at work at the end. Lockdep and
+others switch themselves off when they have reported, or have run out of memory.
 """
 
 import json
@@ -41,7 +41,8 @@ def _records() -> bool:
 
 
 def _leaks() -> list:
-    """What nobody refers to, each with where it was allocated, before and after the modules have gone, if any is there."""
+    """The objects that nobody refers to, each with where it was allocated; before and after the modules go, if any is
+    there."""
     time.sleep(MIN_AGE)
     found = _scan()
     if modules.unload():
@@ -50,7 +51,7 @@ def _leaks() -> list:
 
 
 def _scan() -> list:
-    """An object is reported when two scans in a row have found it unchanged."""
+    """The objects that two scans in a row have found unchanged: kmemleak reports those."""
     for _ in range(2):
         LEAKS.write_text("scan")
     text = LEAKS.read_text(errors="replace")

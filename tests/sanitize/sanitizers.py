@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The sanitizers, by the options that they are configured with, and how a guest sees that they are at work.
 
-Those of Rust are compiled in: what the compiler was told is looked at by tools/lab/suites/sanitize.py.
+Those of Rust are compiled in: tools/lab/suites/sanitize.py looks at the flags that the compiler got.
 """
 
 import re
@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 
 def _said(text) -> Callable:
-    """The kernel said so when it booted."""
+    """Checks that the kernel said so when it booted."""
     return lambda boot: text in boot
 
 
@@ -31,17 +31,17 @@ def _symbols() -> set:
 
 
 def _has(symbol) -> Callable:
-    """The kernel that runs has what the option brings."""
+    """Checks that the running kernel has the symbol that the option brings."""
     return lambda boot: symbol in _symbols()
 
 
 def _tracks(symbol) -> Callable:
-    """Objects are tracked, and these are among them."""
+    """Checks that objects are tracked, and these are among them."""
     return lambda boot: Path("/sys/kernel/debug/debug_objects/stats").exists() and symbol in _symbols()
 
 
 def _scans(boot) -> bool:
-    """Refused once kmemleak has switched itself off."""
+    """Checks that kmemleak scans; it refuses once it has switched itself off."""
     try:
         Path("/sys/kernel/debug/kmemleak").write_text("clear")
     except OSError:
@@ -49,14 +49,14 @@ def _scans(boot) -> bool:
     return True
 
 
-#: The one that a kernel can be booted without.
+#: The option that a kernel can be booted without.
 LEAKS = "CONFIG_DEBUG_KMEMLEAK"
 
 
 @dataclass(frozen=True)
 class Sanitizer:
     option: str
-    #: What it finds.
+    #: The faults that it finds.
     finds: str
     #: Whether the guest can tell that it is at work, given what the kernel said when it booted.
     is_at_work: Callable

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Run in a guest whose kernel has NVMe built in: a path is pulled out under verified I/O.
+"""Runs in a guest whose kernel has NVMe built in: takes a path away under verified I/O.
 
-The argument says what does NVMe multipath there: the "library", or the "driver" by its own code.
+The argument names the code that does NVMe multipath there: the "library", or the "driver" by its own code.
 """
 
 import re

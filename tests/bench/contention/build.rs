@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Takes what chooses a path out of `drivers/nvme/host/multipath.c` of a kernel source tree, and
-//! compiles it for the host. `kernel.h` stands for the kernel around it. What is taken is left with
-//! what else is built, and nowhere else.
+//! Takes the functions that choose a path out of `drivers/nvme/host/multipath.c` of a kernel source
+//! tree, and compiles them for the host. `kernel.h` stands for the kernel around them. The build
+//! leaves that text beside its other output, and nowhere else.
 
 use std::env;
 use std::ffi::OsStr;
@@ -13,15 +13,16 @@ use std::path::{
 };
 use std::process::Command;
 
-/// Where the tree is.
+/// The environment variable that names the tree.
 const TREE: &str = "KERNEL_SOURCE";
 const SOURCE: &str = "drivers/nvme/host/multipath.c";
 
-/// What chooses is from here to there: the policies, and what says which paths are usable.
+/// The functions from here to [`END`] choose: the policies, and the checks whether a path is
+/// usable.
 const BEGIN: &str = "static bool nvme_path_is_disabled(";
 const END: &str = "static bool nvme_available_path(";
 
-/// As the kernel is compiled, as far as it matters here.
+/// The kernel's flags for the compiler, as far as they matter here.
 const FLAGS: [&str; 9] = [
     "-std=gnu11",
     "-fgnu89-inline",
@@ -40,7 +41,7 @@ fn main() {
     for file in ["build.rs", "kernel.c", "kernel.h", "stock.c"] {
         println!("cargo::rerun-if-changed={file}");
     }
-    // What only reads the crate, as clippy does, needs no tree.
+    // A tool that only reads the crate, such as clippy, needs no tree.
     if let Some(tree) = env::var_os(TREE) {
         build(&Path::new(&tree).join(SOURCE));
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What is called in a kernel, and not inlined, when a path is chosen.
+ * The functions that a kernel calls, and does not inline, when it chooses a
+ * path.
  */
 #include "kernel.h"
 

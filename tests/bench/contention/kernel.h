@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What choosing a path needs of the kernel, on the host, at the cost that it has
- * in an x86-64 kernel. A thread is a CPU, and its thread-local storage is what
- * is per CPU.
+ * The functions of the kernel that choosing a path needs, on the host, at the
+ * cost that they have in an x86-64 kernel. A thread is a CPU, and its
+ * thread-local storage is the memory per CPU.
  *
  * Structures have only the members that choosing touches, on cache lines of
  * their own where there is a line between them in the kernel.

@@ -9,7 +9,7 @@
 #include "kernel.h"
 #include "find_path.h"
 
-/* What is allocated by itself shares no line, nor the next one, with others */
+/* An object that is allocated by itself shares no line, nor the next one, with others */
 #define APART	128
 
 /* `Disk` in src/side.rs */
@@ -67,7 +67,7 @@ void stock_run_on(int node)
 	numa_node = node;
 }
 
-/* What a bio is sent to, in a read-side section of its own */
+/* The disk that a bio is sent to, chosen in a read-side section of its own */
 const struct gendisk *stock_choose(struct nvme_ns_head *head)
 {
 	int idx = srcu_read_lock(&head->srcu);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whether what is measured chooses paths at all: sensibly before, and in fair shares meanwhile.
+//! Checks that each side chooses paths at all: sensibly before it is measured, and in fair shares
+//! meanwhile.
 
 use super::measure::Run;
 use super::side::{
@@ -12,7 +13,7 @@ use super::side::{
 use core::cell::RefCell;
 use libmultipath::policy::IoPolicy;
 
-/// Each policy does on one CPU what it is for.
+/// Checks on one CPU that each policy does what it is for.
 pub fn is_sensible<S: Side>() -> Result<(), String> {
     S::be_cpu(0, HERE);
     for paths in [2, MOST as u32] {
@@ -81,7 +82,7 @@ fn choose<S: Side>(head: S, times: u32) -> Result<Vec<u32>, String> {
         .ok_or(format!("{}: there is no path to choose", S::NAME))
 }
 
-/// What was chosen from one head, in all runs.
+/// How often each path of one head was chosen, in all runs.
 #[derive(Default)]
 pub struct Shares {
     chosen: [u64; MOST],
@@ -106,7 +107,7 @@ impl Shares {
         Ok(())
     }
 
-    /// In all, each path that should get bios has got half of an equal share, and no other any.
+    /// Checks that each path that should get bios got half of an equal share, and no other any.
     pub fn check(&self, policy: IoPolicy, paths: u32, busy: bool) -> Result<(), String> {
         let used = &self.chosen[..paths as usize];
         let total: u64 = used.iter().sum();
@@ -123,7 +124,7 @@ impl Shares {
     }
 }
 
-/// No request is in flight any more.
+/// Checks that no request is in flight any more.
 pub fn is_idle<S: Side>(head: S, paths: u32) -> Result<(), String> {
     let depths: Vec<_> = (0..paths).map(|id| S::depth(head.disk(id))).collect();
 

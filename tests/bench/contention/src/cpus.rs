@@ -40,7 +40,7 @@ pub fn all() -> Result<Vec<usize>, String> {
 fn allowed() -> Result<Vec<usize>, String> {
     let mut mask = [0; WORDS];
 
-    // SAFETY: The mask is as large as is said.
+    // SAFETY: The mask is as large as the call says.
     if unsafe { sched_getaffinity(0, size_of_val(&mask), mask.as_mut_ptr()) } < 0 {
         return Err(failed("sched_getaffinity"));
     }
@@ -49,7 +49,7 @@ fn allowed() -> Result<Vec<usize>, String> {
         .collect())
 }
 
-/// The CPUs of a CPU's core; itself when nobody says.
+/// The CPUs of a CPU's core; itself when the kernel does not say.
 fn core(cpu: usize) -> String {
     let file = format!("/sys/devices/system/cpu/cpu{cpu}/topology/core_cpus_list");
 
@@ -68,7 +68,8 @@ pub fn pin(cpu: usize) -> Result<(), String> {
     Ok(())
 }
 
-/// How often the calling thread has lost its CPU to somebody else; nothing when nobody says.
+/// How often the calling thread has lost its CPU to somebody else; nothing when the kernel does not
+/// say.
 pub fn preemptions() -> Option<u64> {
     let status = fs::read_to_string("/proc/thread-self/status").ok()?;
     let count = status

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What CPUs that choose a path at once cost each other: the kernel's own algorithm, from its own
-//! text, and ours, in the same harness.
+//! The cost to each other of CPUs that choose a path at once: with the kernel's own algorithm, from
+//! its own text, and with ours, in the same harness.
 //!
-//! Of each case a line of JSON is printed, with nanoseconds of a choice: on one CPU; on two CPUs
-//! that choose from one head; on two CPUs with a head each, which share nothing of it, so that what
-//! this takes more than one CPU does is the machine's doing; on 4, 8 and so on, and on all CPUs that
-//! choose from one head.
+//! The program prints a line of JSON for each case, with nanoseconds of a choice. It measures on
+//! one CPU, on 4, 8 and so on, and on all CPUs, which choose from one head. On two CPUs it measures
+//! twice: with one head, and with a head each. Two CPUs with a head each share nothing of it. So
+//! the machine causes the time that they take beyond that of one CPU.
 
 mod check;
 mod cpus;
@@ -26,11 +26,11 @@ use side::{
 use std::process::exit;
 use stock::Stock;
 
-/// How often everything is measured. The median is taken.
+/// How often the program measures everything. It takes the median.
 const ROUNDS: usize = 51;
 
-/// What is chosen from: the policy, how many paths, and whether they are busy. NVMe counts requests
-/// under queue-depth only, so with other policies a path that is busy is like one that is idle.
+/// The cases: the policy, how many paths, and whether they are busy. NVMe counts requests under
+/// queue-depth only, so with other policies a path that is busy is like one that is idle.
 const CASES: [(IoPolicy, u32, bool); 8] = [
     (IoPolicy::Numa, 2, false),
     (IoPolicy::Numa, MOST as u32, false),
@@ -79,7 +79,7 @@ fn of<S: Side>(error: &str) -> String {
     format!("{}: {error}", S::NAME)
 }
 
-/// What one side takes in one case.
+/// The times of one side in one case.
 struct Times<S> {
     policy: IoPolicy,
     paths: u32,
@@ -90,7 +90,7 @@ struct Times<S> {
     one: Vec<f64>,
     two: Vec<f64>,
     apart: Vec<f64>,
-    /// On more CPUs, by how many they are: see [`numbers`].
+    /// Times on more CPUs, by how many they are: see [`numbers`].
     more: Vec<Vec<f64>>,
     cpus: usize,
 }
@@ -164,7 +164,7 @@ impl<S: Side> Times<S> {
     }
 }
 
-/// On how many CPUs at once is measured, besides one and two: powers of two, and all.
+/// The numbers of CPUs to measure with, besides one and two: powers of two, and all.
 fn numbers(cpus: usize) -> impl Iterator<Item = usize> {
     core::iter::successors(Some(4), |number| Some(2 * number))
         .take_while(move |number| *number < cpus)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How long a choice takes on some CPUs at once.
+//! Measures how long a choice takes on some CPUs at once.
 
 use super::cpus;
 use super::side::{
@@ -16,14 +16,14 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 use std::time::Instant;
 
-/// How many choices are timed: a millisecond or two, so that most runs are over before anybody else
-/// wants the CPU.
+/// How many choices a run times. They take a millisecond or two, so that most runs are over before
+/// anybody else wants the CPU.
 const CHOICES: u32 = 20_000;
 
 /// How many ticks the clock makes meanwhile, which is more than in a kernel.
 const TICKS: u32 = 4;
 
-/// How often a run is made again at once, because somebody else was on one of the CPUs.
+/// How often a run is made again at once, because another task was on one of the CPUs.
 const TRIES: u32 = 4;
 
 /// How many choices a thread makes before and after those that are timed.
@@ -32,7 +32,7 @@ const AROUND: u32 = 1_000;
 /// How many requests each CPU has in flight when paths are busy.
 const FLIGHT: usize = 16;
 
-/// What a run came to.
+/// The result of a run.
 pub struct Run {
     /// Nanoseconds of a choice, on average over the CPUs.
     pub nanoseconds: f64,
@@ -41,15 +41,15 @@ pub struct Run {
     is_disturbed: bool,
 }
 
-/// What a thread's part of it came to.
+/// The part of one thread in it.
 struct Part {
     nanoseconds: f64,
     chosen: [u64; MOST],
     is_disturbed: bool,
 }
 
-/// Chooses from each head on the CPU at the same place, on all of them at once. If need be, several
-/// times, until nobody else has been on the CPUs meanwhile.
+/// Chooses from each head on the CPU at the same place, on all of them at once. If need be, it does
+/// so several times, until nobody else has been on the CPUs meanwhile.
 pub fn run<S: Side>(heads: &[S], cpus: &[usize], busy: bool) -> Run {
     let mut run = try_to_run(heads, cpus, busy);
 
@@ -93,7 +93,7 @@ fn try_to_run<S: Side>(heads: &[S], cpus: &[usize], busy: bool) -> Run {
     }
 }
 
-/// What has threads begin together, and go on until the last one has been timed.
+/// A barrier at which threads begin together; they go on until the last one has been timed.
 #[repr(align(128))]
 struct Together {
     threads: usize,

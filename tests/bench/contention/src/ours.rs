@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Our algorithm: the library's own code for finding, making and choosing from a shortlist, and for
-//! what a CPU knows of others, on memory laid out as in `rust/engine/`.
+//! a CPU's view of others, on memory laid out as in `rust/engine/`.
 //!
-//! A thread is a CPU, and its thread-local storage is what is per CPU. But requests are counted in
-//! memory that other threads look at: each CPU has lines of its own there.
+//! A thread is a CPU, and its thread-local storage is the memory per CPU. But requests are counted
+//! in memory that other threads look at: each CPU has lines of its own there.
 
 use super::side::{
     node_of,
@@ -88,7 +88,7 @@ impl SrcuCtr {
     }
 }
 
-/// What is per CPU, on lines that no other CPU writes.
+/// The memory per CPU, on lines that no other CPU writes.
 #[repr(align(128))]
 struct Cpu {
     srcu_ctrs: [SrcuCtr; 2],
@@ -122,9 +122,9 @@ struct OwnLine<T>(T);
 /// `jiffies`, which a thread that measures advances.
 static TICK: OwnLine<AtomicU32> = OwnLine(AtomicU32::new(0));
 
-/// What a CPU has of all ports of a head. In the kernel it is allocated per CPU: what one CPU has of
-/// several ports is side by side, and far from what another one has. Side by side, a CPU that reads
-/// its own ahead would take it from its neighbour.
+/// The counters of one CPU for all ports of a head. The kernel allocates them per CPU: those of one
+/// CPU are side by side, and far from those of another CPU. Were they side by side here, a CPU that
+/// reads its own ahead would take them from its neighbour.
 #[repr(align(4096))]
 struct PortsOfCpu([Record; MOST]);
 
@@ -249,8 +249,8 @@ impl CurrentPath {
     }
 }
 
-/// What `MpathHead` has for choosing. In a head other members that are written under load are on
-/// lines of their own.
+/// The members of `MpathHead` for choosing. In a head other members that are written under load are
+/// on lines of their own.
 #[repr(C, align(128))]
 struct Head {
     group: &'static AtomicU32,
@@ -365,7 +365,7 @@ impl Head {
     }
 }
 
-/// That a read-side section of the head lasts.
+/// Proof that a read-side section of the head lasts.
 #[derive(Clone, Copy)]
 struct Inside<'a>(&'a Head);
 

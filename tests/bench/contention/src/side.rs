@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is measured: a head, its paths, and a way to choose one of them.
+//! One side of the comparison: a head, its paths, and a way to choose one of them.
 
 use core::ffi::c_void;
 use libmultipath::nodes::Node;
@@ -26,7 +26,7 @@ pub fn node_of(id: u32) -> u32 {
     (id + NEAR) % NODES
 }
 
-/// The disk of a path: what a bio is sent to. `struct gendisk` in `stock.c`.
+/// The disk of a path, to which a bio is sent. `struct gendisk` in `stock.c`.
 #[repr(C, align(128))]
 pub struct Disk {
     /// Which of the head's paths it is.
@@ -37,7 +37,7 @@ pub struct Disk {
     pub head: *const c_void,
 }
 
-/// What a request counts as, until it ends.
+/// The counter of a request until the request ends.
 pub type Counted = u16;
 
 // SAFETY: Nobody writes to it, and paths are for all threads.
@@ -57,16 +57,16 @@ pub trait Side: Copy + Send + Sync {
     /// Makes the calling thread the CPU of that number, on a node.
     fn be_cpu(number: u32, node: Node);
 
-    /// What a bio would be sent to now, in a read-side section of its own.
+    /// The disk that a bio would be sent to now, chosen in a read-side section of its own.
     fn choose(self) -> Option<&'static Disk>;
 
     /// The disk of a path.
     fn disk(self, id: u32) -> &'static Disk;
 
-    /// A request begins on what was chosen, as NVMe counts it under queue-depth.
+    /// Begins a request on the chosen path, as NVMe counts it under queue-depth.
     fn begin(disk: &'static Disk) -> Counted;
 
-    /// It ends.
+    /// Ends that request.
     fn end(disk: &'static Disk, counted: Counted);
 
     /// How many requests are in flight.

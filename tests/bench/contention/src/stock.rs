@@ -42,7 +42,7 @@ extern "C" {
 #[derive(Clone, Copy)]
 pub struct Stock(NonNull<NvmeNsHead>);
 
-// SAFETY: What changes in a head is only accessed atomically.
+// SAFETY: The members of a head that change are only accessed atomically.
 unsafe impl Send for Stock {}
 // SAFETY: As above.
 unsafe impl Sync for Stock {}
