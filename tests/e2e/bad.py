@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The driver of tests/bad/, which does everything wrong, and another one beside it, which must not notice."""
+"""The driver of tests/bad/, which does everything wrong, and another driver beside it, which must not notice."""
 
 import errno
 import mmap
@@ -17,7 +17,7 @@ from tests.guest.target import NULL_BLK
 MODULE = "bad_mpath"
 _DO = pathlib.Path("/sys/kernel/debug/mpath_bad/do")
 _DISKS = ("mpbad0", "mpbad1")
-#: Where there are two names for an error, the kernel's.
+#: Where an error has two names, the kernel's.
 _ERRORS = errno.errorcode | {errno.EDEADLK: "EDEADLK", errno.EOPNOTSUPP: "EOPNOTSUPP"}
 
 
@@ -35,8 +35,8 @@ def loaded():
 def make(mistake, lower="") -> str:
     """Makes a mistake while the other driver's disk is used; returns the name of the error that it got, or "ok".
 
-    `lower` is the disk that the paths send clones of their bios to, if the mistake wants one. It is made within
-    `loaded()`. Afterwards the bad driver has taken apart what it had, so that it could be unloaded.
+    `lower` is the disk that the paths send clones of their bios to, if the mistake wants one. The mistake is made
+    within `loaded()`. Afterwards the bad driver has taken apart what it had, so that it could be unloaded.
     """
     with Bystander(RamDisk.device) as bystander:
         bystander.wait_for_io()
@@ -49,7 +49,7 @@ def make(mistake, lower="") -> str:
 
 
 def _outcome(mistake) -> str:
-    # A file of Python's would write once more what could not be written.
+    # A file object of Python's would write once more the data that could not be written.
     file = os.open(_DO, os.O_WRONLY)
     try:
         os.write(file, mistake.encode())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a test is: a function whose name is a sentence about behaviour, and how long it may take.
+"""A test: a function whose name is a sentence about behaviour, with the time that it may take.
 
     @test
     def a_lost_path_costs_no_io(): ...

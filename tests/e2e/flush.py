@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Who asks for data to be stored, and which flushes there were for that."""
+"""Threads that ask for data to be stored, and the flushes that there were for that."""
 
 import bisect
 import itertools
@@ -14,7 +14,7 @@ from tests.guest import wait
 from tests.guest.reader import Reader
 
 BLOCK = 4096
-#: Seconds by which a time that is traced may be off: it is rounded to microseconds.
+#: Seconds by which a traced time may be off: the trace rounds it to microseconds.
 ROUNDED = 2e-6
 
 
@@ -97,7 +97,7 @@ def lost(syncer, device) -> dict:
     found = {block: passthrough.read_directly(device, block * BLOCK) for block in syncer.stored}
     numbers = {block: int.from_bytes(data[:8], "little") for block, data in found.items()}
     assert all(data == data[:8] * (BLOCK // 8) for data in found.values()), "a block was torn"
-    # What came later may have been stored without having been asked for.
+    # Data that came later may have been stored although no fsync() asked for it.
     return {block: f"{number} instead of {syncer.stored[block]}" for block, number in numbers.items()
             if not syncer.stored[block] <= number <= syncer.written[block]}
 
@@ -134,7 +134,7 @@ class _Flushes:
         return sorted(done)
 
     def check(self, calls) -> None:
-        """Fails when one of the calls of fsync() has returned without a flush that began after it was called."""
+        """Fails when a call of fsync() has returned without a flush that began after the call."""
         done = self.done()
         alone = [call for call in calls if not _has_flush(call, done)]
         assert not alone, (f"{len(alone)} of {len(calls)} fsync() returned without a flush, the first after "
@@ -147,7 +147,7 @@ def _has_flush(call, done) -> bool:
 
 
 class DiskFlushes(_Flushes):
-    """Those that a disk has done, which takes one after the other."""
+    """The flushes that a disk has done, one after the other."""
 
     _events = ("block/block_rq_issue", "block/block_rq_complete")
     _filters = {event.partition("/")[2]: 'rwbs ~ "FF*"' for event in _events}
@@ -163,7 +163,7 @@ class DiskFlushes(_Flushes):
 
 
 class PathFlushes(_Flushes):
-    """Those that controllers have been told to do, and have."""
+    """The flushes that the host has told controllers to do, and that they have done."""
 
     _events = ("nvme/nvme_setup_cmd", "nvme/nvme_complete_rq")
     _begin = "nvme_setup_cmd"
@@ -177,7 +177,7 @@ class PathFlushes(_Flushes):
 
 
 class Fsync(Reader):
-    """Calls fsync() when told to start; "done" is how that ends."""
+    """Calls fsync() when told to start; "done" says how that ends."""
 
     DONE = "done"
 
@@ -190,7 +190,7 @@ class Fsync(Reader):
 
 
 class SyncedWrite(Reader):
-    """Writes a block in a way that has it stored before that returns."""
+    """Writes a block in a way that stores it before the call returns."""
 
     DONE = "done"
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """A process whose ioctl cannot end, or be begun in earnest, for as long as one likes.
 
-Its argument is in memory that belongs to a disk, which has not delivered it yet: the kernel waits for it
-wherever it copies the argument, which the NVMe driver does when it has a path.
+Its argument is in memory that belongs to a disk, which has not delivered it yet. The kernel waits for the argument
+where it copies it: the NVMe driver does that when it has a path.
 """
 
 import ctypes
@@ -35,7 +35,7 @@ class HeldIoctl:
             self._call(device, request, said)
         os.close(said)
         os.set_blocking(self._outcome, False)
-        # That something is parked does not say so: a scan for partitions that comes late is parked, too.
+        # A parked bio does not say so: a scan for partitions that comes late is parked, too.
         wait.until(self._waits_for_its_argument, "the argument to be waited for")
 
     def __enter__(self):
@@ -48,12 +48,12 @@ class HeldIoctl:
         os.close(self._outcome)
 
     def outcome(self) -> str:
-        """Lets the ioctl go on; returns what it said: "0", "status 0x..." or the name of an error."""
+        """Lets the ioctl go on; returns its result: "0", "status 0x..." or the name of an error."""
         self._disk.set_ana_state("optimized")
         return wait.until(self._answer, "the ioctl to end")
 
     def _waits_for_its_argument(self) -> bool:
-        """Is the process inside its ioctl, and waits for I/O?"""
+        """Is the process inside its ioctl, where it waits for I/O?"""
         # The number, "running" while it runs; and the state, after the name in parentheses.
         call = Path(f"/proc/{self._pid}/syscall").read_text().split()[0]
         state = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()[0]

@@ -14,15 +14,15 @@ from tests.guest.reader import PAUSE
 BLOCK = 4096
 #: How many processes there are, and how many blocks each has, which it takes in turn.
 WRITERS, BLOCKS = 4, 8
-#: What a block is full of: where it is, and its number.
+#: The contents of a block: where it is, and its number.
 _ENTRY = struct.Struct("<QQ")
 
 
 class Numbers:
     """Writers on a device until the block is left."""
 
-    #: What is counted, by each process: blocks that were written, those that had an earlier number than was written
-    #: last, those that had what was never written there, and I/Os that ended with an error.
+    #: The counts of each process: blocks that it wrote, and blocks with an earlier number than the last one written.
+    #: Then blocks with contents that nobody wrote there, and I/Os that ended with an error.
     COUNTS = ("written", "back", "strange", "failed")
 
     def __init__(self, device):
@@ -43,7 +43,7 @@ class Numbers:
 
     def __exit__(self, *exception):
         self._counts[0] = 1
-        # One that hangs is no reason to hide what went wrong.
+        # A process that hangs is no reason to hide the exception.
         for child in self._children if not exception[0] else ():
             os.waitpid(child, 0)
 
@@ -51,7 +51,7 @@ class Numbers:
         return sum(self._counts[self._place(number, what)] for number in range(WRITERS))
 
     def wait_for_rounds(self, rounds=1, writers=WRITERS, seconds=30) -> None:
-        """Waits until so many of them have written all of their blocks again, so many times."""
+        """Waits until so many processes have written all of their blocks again, so many times."""
         places = [self._place(number, "written") for number in range(WRITERS)]
         before = [self._counts[place] for place in places]
         wait.until(lambda: sum(self._counts[place] >= count + rounds * BLOCKS

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0
 """A tcp port in front of a target's own, where a controller can be made to say something else.
 
-nvmet says nothing that is wrong; what passes through here can be changed byte by byte:
+nvmet says nothing that is wrong. This proxy can change byte by byte the data that passes through it:
 
     with Proxy(target.ports[0]) as proxy:
         target.connect(proxy)
         proxy.change(ANA_LOG, {8: b"\\xff\\xff"})
 
-Commands can be answered with an error here, or not at all, so that the controller never gets them:
+The proxy can answer commands with an error, or not at all, so that the controller never gets them:
 
         proxy.refuse(passthrough.READ, 0x300, every=100)
 
-A command can be kept on its way, and arrive after the host has lost the connection and gone on without it:
+The proxy can keep a command on its way. The command then arrives after the host has lost the connection and gone on:
 
         proxy.hold(block)
         ...                     # somebody writes there
@@ -36,8 +36,8 @@ import time
 from tests.guest import passthrough
 from tests.guest import wait
 
-#: Kinds of admin commands, and of the data that a controller returns for them: the opcode and the first byte of
-#: dword 10. The kind of an I/O command is its opcode alone.
+#: Kinds of admin commands, and of the data that a controller returns for them: the opcode and the first byte of dword
+#: 10. The kind of an I/O command is its opcode alone.
 IDENTIFY_NAMESPACE = (0x06, 0x00)
 IDENTIFY_CONTROLLER = (0x06, 0x01)
 IDENTIFY_DESCRIPTORS = (0x06, 0x03)
@@ -64,7 +64,7 @@ _UUID_IN_DESCRIPTORS = 4
 
 
 class Proxy:
-    """What `Target.connect()` takes for a port; a process of its own until the block is left."""
+    """A port for `Target.connect()`; a process of its own until the block is left."""
 
     transport = "tcp"
     #: A digest would be wrong after a change.
@@ -105,15 +105,17 @@ class Proxy:
         self._order("change", what, list(flat.items()))
 
     def changed(self, what) -> int:
-        """How often something was returned with a change since that was asked for."""
+        """How often the proxy has returned something with a change since the caller asked for that."""
         return self._order("changed", what)
 
     def restore(self, what) -> None:
         self._order("change", what, [])
 
     def refuse(self, what, status, times=None, every=1, block=None) -> None:
-        """From now on, keeps commands of this kind from the controller, and answers them with `status`, or never if
-        that is None: so many `times` at most, one of `every` so many, or only those that begin at a block of 512 bytes.
+        """From now on, keeps commands of this kind from the controller. Answers them with `status`, or never if that is
+        None.
+
+        So many `times` at most, one of `every` so many, or only those that begin at this `block` of 512 bytes.
         """
         self._order("refuse", what, status, times, every, block)
 
@@ -122,7 +124,7 @@ class Proxy:
         self._order("accept", what)
 
     def refused(self, what) -> int:
-        """How many commands of this kind were refused since that was last asked for."""
+        """How many commands of this kind the proxy has refused since the caller last asked for that."""
         return self._order("refused", what)
 
     def received(self, what) -> int:
@@ -130,41 +132,45 @@ class Proxy:
         return self._order("received", what)
 
     def cut(self) -> None:
-        """Breaks the connections that there are."""
+        """Breaks the connections that exist."""
         self._order("cut")
 
     def hold(self, *blocks, what=passthrough.WRITE, times=None) -> None:
-        """From now on, keeps I/O commands of this kind, and whatever follows on their connections: one that begins at
-        each of these blocks of 512 bytes, or the next `times` (1). Of a write whose data the controller asks for, it is
-        the data that is kept, since the host has to be there until it has sent that.
+        """From now on, keeps I/O commands of this kind, and all that follows on their connections.
+
+        Keeps one that begins at each of these blocks of 512 bytes, or the next `times` (1). Where the controller asks
+        for the data of a write, the proxy keeps the data, since the host has to be there until it has sent that.
         """
         self._order("hold", what, blocks, times or len(blocks) or 1)
 
     def hold_no_more(self) -> None:
-        """Lets further commands through, but for those behind one that is held."""
+        """Lets further commands through, but for those behind one that the proxy holds."""
         self._order("hold", None, [], 0)
 
     def held(self) -> int:
-        """How many commands were kept since that was last asked for."""
+        """How many commands the proxy has kept since the caller last asked for that."""
         return self._order("held")
 
     def wait_until_held(self, count=1) -> None:
         wait.until(lambda: self.held() >= count, f"{count} commands to be held")
 
     def lose(self, silent=False) -> None:
-        """Closes the host's side of the connections that there are, or has the host hear nothing any more. What the
-        host has sent still arrives: the controller notices nothing until it misses the host.
+        """Closes the host's side of the connections that exist, or has the host hear nothing any more.
+
+        All that the host has sent still arrives: the controller notices nothing until it misses the host.
         """
         self._order("lose", silent)
 
     def release(self, seconds=1) -> list:
-        """Sends what was kept on to the controller. Says for each command that was held with which status the
-        controller has ended it: "closed" when it has closed the connection instead, "no answer" after so many seconds.
+        """Sends the kept units on to the controller.
+
+        Says for each held command with which status the controller has ended it: "closed" when it has closed the
+        connection instead, "no answer" after so many seconds.
         """
         return self._order("release", seconds * wait.SLOWNESS)
 
     def shut(self) -> None:
-        """Has nobody in who comes from now on."""
+        """Lets nobody in who comes from now on."""
         self._order("shut", True)
 
     def open(self) -> None:
@@ -199,10 +205,10 @@ class _Relay:
         self._listener = listener
         self._target = target
         self._names = names
-        #: The edits of each kind of data, a byte for an offset, and how often they were made.
+        #: The edits of each kind of data, a byte for an offset, and how often the proxy made them.
         self._edits = {}
         self._counts = collections.Counter()
-        #: Commands of which kinds are refused, and how many there were of each.
+        #: The kinds of commands that the proxy refuses, and how many there were of each.
         self._refusals = {}
         self._received = collections.Counter()
         self._connections = []
@@ -210,7 +216,7 @@ class _Relay:
         self._is_shut = False
 
     def run(self, orders) -> None:
-        """Obeys until it is killed."""
+        """Obeys until somebody kills it."""
         threading.Thread(target=self._accept, daemon=True).start()
         with orders.makefile("rwb", buffering=0) as file:
             for line in file:
@@ -315,21 +321,22 @@ class _Connection:
         self.controller = controller
         for end in (host, controller):
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        #: The host is told of by both threads.
+        #: Both threads tell the host.
         self._lock = threading.Lock()
         self._is_admin = True
-        #: The kind of the command that each number was last given to, and the block at which it begins.
+        #: The kind of the command that last had each number, and the block at which it begins.
         self._kinds = {}
         self._blocks = {}
-        #: What is kept, when something is, and the status of each command that was held, when it has one. The lock is
-        #: held while something is sent to the controller.
+        #: The units that are kept, if any, and the status of each held command, when it has one. A thread holds the
+        #: lock while it sends something to the controller.
         self._kept = None
         self._fates = {}
         self._keeping = threading.Condition()
-        #: The host's side is lost, and the controller is not to notice. And: the controller has closed its own.
+        #: Whether the host's side is lost and the controller is not to notice; and whether the controller has closed
+        #: its own.
         self._is_lost = False
         self._is_closed = False
-        #: How many of the two threads still work for it.
+        #: How many of the two threads still work for the connection.
         self._users = 2
 
     def note(self, unit):
@@ -344,7 +351,7 @@ class _Connection:
         return what
 
     def kind_of(self, data):
-        """The kind of the command that this data is for."""
+        """The kind of the command that this data belongs to."""
         return self._kinds.get(bytes(data[8:10]))
 
     def answer(self, command, status) -> None:
@@ -371,7 +378,7 @@ class _Connection:
                 self._kept.append(unit)
 
     def _brings_all_of(self, unit) -> bytes | None:
-        """The number of the command that the controller can carry out when it has this unit; or nothing."""
+        """The number of the command that the controller can carry out when it has this unit; else None."""
         if unit[0] == _DATA_TO_CONTROLLER:
             return bytes(unit[8:10])
         if unit[0] != _COMMAND:
@@ -381,7 +388,7 @@ class _Connection:
         return None if needs_data and not has_data else bytes(_number(unit))
 
     def release(self) -> None:
-        """Sends on what was kept."""
+        """Sends the kept units on."""
         with self._keeping:
             for unit in self._kept or ():
                 with contextlib.suppress(OSError):  # the controller has given up
@@ -389,7 +396,7 @@ class _Connection:
             self._kept = None
 
     def fates(self, deadline) -> list:
-        """What has become of the commands that were held; those are forgotten."""
+        """The fates of the held commands; forgets these commands."""
         with self._keeping:
             self._keeping.wait_for(lambda: self._is_closed or None not in self._fates.values(),
                                    max(deadline - time.monotonic(), 0))
@@ -416,8 +423,9 @@ class _Connection:
             _shut_down(self.host)
 
     def end(self, by_controller) -> None:
-        """One of the two has closed its side. The other is to notice, but for a controller whose host was lost, or for
-        which something is kept: that is in front of the end.
+        """Notes that one of the two has closed its side. Has the other notice, with two exceptions.
+
+        These are a controller whose host was lost, and one for which something is kept: that is in front of the end.
         """
         with self._keeping, self._lock:
             self._users -= 1
@@ -439,11 +447,11 @@ class _Connection:
 
 
 class _Refusal:
-    """Which commands of a kind are refused, and how."""
+    """The commands of a kind that the proxy refuses, and how."""
 
     def __init__(self, status, times, every, block):
         self.status = status
-        #: How many were.
+        #: How many it has refused.
         self.made = 0
         self._times = times
         self._every = every
@@ -468,10 +476,10 @@ class _Refusal:
 
 
 class _Hold:
-    """Which commands are kept: none, without arguments."""
+    """The commands that the proxy keeps: none, without arguments."""
 
     def __init__(self, what=None, blocks=(), times=0):
-        #: How many were.
+        #: How many it has kept.
         self.made = 0
         self._what = what
         self._blocks = set(blocks)
@@ -500,7 +508,7 @@ def _block(command) -> int:
 
 
 def _number(command) -> bytearray:
-    """The number of a command, by which it is answered."""
+    """The number of a command, which its answer names."""
     return command[_ENTRY + 2:_ENTRY + 4]
 
 

@@ -20,7 +20,7 @@ BLKDISCARD, BLKZEROOUT = 0x1277, 0x127F
 
 @dataclasses.dataclass
 class Rewritten:
-    """How the two writes ended, "done" or with the name of an error; when the first did; what was read afterwards."""
+    """How the two writes ended, "done" or with the name of an error; when the first did; the data read afterwards."""
 
     first: str
     when: float
@@ -29,9 +29,9 @@ class Rewritten:
 
 
 class Rewriter(Reader):
-    """Opens a device at once, writes `size` bytes twice and reads them, past the page cache, when told to.
+    """Opens a device at once. When told to, writes `size` bytes twice and reads them, past the page cache.
 
-    What is old is a write, or what an ioctl that erases leaves. A `flush` comes between the two; with `stored`, each
+    The old data is that of a write, or of an ioctl that erases. A `flush` comes between the two; with `stored`, each
     write ends when it is stored.
     """
 
@@ -62,7 +62,7 @@ class Rewriter(Reader):
         return wait.until(lambda: self.result, "two writes to end", seconds)
 
     def read_again(self) -> str:
-        """What is there now."""
+        """The contents that are there now."""
         return contents(passthrough.read_directly(self._device, self._offset, self._size))
 
     def _open(self, device) -> int:
@@ -93,7 +93,7 @@ class Rewriter(Reader):
 
 
 def contents(data) -> str:
-    """What there is of this data: "old", "new", "old,new", other bytes."""
+    """The kind of this data: "old", "new", "old,new", other bytes."""
     names = {OLD: "old", 0: "old", NEW: "new"}
     return ",".join(sorted({names.get(byte, f"{byte:#x}") for byte in set(data)}))[:16]
 

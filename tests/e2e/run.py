@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """The guest's side of the end-to-end tests: runs those that the host names, prints KTAP.
 
-A test that fails ends the run with status 2, as nobody knows what state it left the kernel in; the
-host goes on with the others in a new boot. One that hangs past its limit does too.
+A test that fails ends the run with status 2, as nobody knows in which state it left the kernel. The host goes on with
+the others in a new boot. One that hangs past its limit does too.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ from tests.guest.kernel_log import problems
 from tests.guest.skip import Skip
 
 FAILED = 2
-#: How much of the kernel's log goes with a failure: the end, or what follows the first sign of a problem.
+#: How many lines of the kernel's log go with a failure: the end, or those that follow the first sign of a problem.
 TAIL_LINES = 60
 REPORT_LINES = 150
 
@@ -51,14 +51,14 @@ def main() -> int:
 
 
 class _Common:
-    """What tests have in common that run one after the other."""
+    """The context that tests share which run one after the other."""
 
     def __init__(self):
         self._within = None
         self._open = ExitStack()
 
     def enter(self, within) -> None:
-        """Enters what the next test is within, unless the one before was; leaves what that was within."""
+        """Enters the context of the next test, unless it is the last test's; leaves that one first."""
         if within is not self._within:
             self.leave()
             if within:
@@ -66,7 +66,7 @@ class _Common:
                 self._within = within
 
     def leave(self) -> None:
-        """Leaves what the last test was within; fails when that fails, or the kernel complains of it."""
+        """Leaves the context of the last test; fails when that fails, or when the kernel complains of it."""
         log = KernelLog()
         self._within = None
         self._open.close()
@@ -75,7 +75,7 @@ class _Common:
 
 
 def _run(number, case, common) -> bool:
-    """Runs one test; True when the next one can be run after it."""
+    """Runs one test; True when the next one can run after it."""
     print(f"# {case.name}: started", flush=True)
     mark(case.name)
     log = KernelLog()
@@ -100,7 +100,7 @@ def _run(number, case, common) -> bool:
 
 
 def _leftovers() -> str:
-    """What a test should have taken apart."""
+    """The things that a test should have taken apart."""
     found = [f"controller {name}" for name in head.fabrics_controllers()]
     found += [f"target {entry.name}" for entry in target.subsystems()]
     return f"the test left behind: {', '.join(found)}" if found else ""
@@ -118,7 +118,7 @@ def _fail(number, case, fault, lines) -> None:
 def _watch(number, case, log) -> int:
     """Starts a process that fails a test which hangs, in whatever way, and returns its number.
 
-    It is no thread: tests fork, and what a fork finds of other threads' locks stays locked.
+    It is no thread: tests fork, and locks of other threads stay locked in a fork.
     """
     watchdog = os.fork()
     if watchdog == 0:
@@ -128,12 +128,12 @@ def _watch(number, case, log) -> int:
 
 
 def _give_up(number, case, log) -> None:
-    """Shows what hangs, and leaves the kernel that it hangs in."""
+    """Shows the tasks that hang, and leaves the kernel that they hang in."""
     print(f"# still not done after {case.limit * wait.SLOWNESS:g} s, here:", flush=True)
     os.kill(os.getppid(), signal.SIGUSR1)
     for line in _processes():
         print(f"# {line}", flush=True)
-    # Tasks that wait, then what CPUs do.
+    # Tasks that wait, then the CPUs.
     for key in "wl":
         Path("/proc/sysrq-trigger").write_text(key)
     time.sleep(1)

@@ -10,7 +10,7 @@ for _file in sorted(Path(__file__).parent.glob("test_*.py")):
     importlib.import_module(f"{__package__}.{_file.stem}")
 
 CASES = cases
-#: Those that run unless one asks for more.
+#: The tests that run unless one asks for more.
 SHORT = [name for name, case in cases.items() if not case.long]
 #: The same, by function: one that is run over several transports, or with several drivers, is several tests.
 VARIANTS = {}

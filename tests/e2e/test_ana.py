@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Asymmetric access: what the states of the paths mean for the I/O."""
+"""Asymmetric access: the meaning of the paths' states for the I/O."""
 
 import itertools
 import os
@@ -15,7 +15,7 @@ from tests.guest.skip import Skip
 from tests.guest.target import Target
 
 TRANSPORTS = ("loop", "tcp")
-#: How long a state that is to be quiet is watched, in seconds.
+#: For how long a test watches a state that is to be quiet, in seconds.
 OBSERVED = 2
 
 
@@ -79,7 +79,7 @@ def parked_io_does_not_spin():
 
 
 def _tries(head) -> int:
-    """How often I/O was sent to a path in vain, or found none."""
+    """How often the head sent I/O to a path in vain, or found no path."""
     return head.parked + sum(int(path.read("diag/multipath_failover_count")) for path in head.paths())
 
 
@@ -131,7 +131,7 @@ def restless_states_cost_no_io(transport):
         with fio.Load(target.head.device) as load:
             for state, port in itertools.product(states * 3, target.ports):
                 port.ana_state = state
-                # Sometimes no path is left, so only whether I/O still runs in between is looked at.
+                # Sometimes no path is left, so the test only looks whether I/O still runs in between.
                 if state == "optimized":
                     load.wait_for_io(target.head, ios=20)
             load.finish()
@@ -152,7 +152,7 @@ def a_head_appears_only_with_a_path_that_can_be_used():
 
 @contextmanager
 def _parked_read(*ports):
-    """A target that is reached through these ports, and a Reader whose read waits for a path to it."""
+    """A target with these ports, and a Reader whose read waits for a path to it."""
     with Target("ana", ports=ports) as target:
         target.connect_all()
         with Reader(target.head.device) as reader:

@@ -33,8 +33,8 @@ ROOM = (LOG_SIZE - FIRST_NSID) // 4
 #: Where Identify Controller says how many seconds a transition may take.
 TRANSITION_TIME = 342
 MALFORMED = "Malformed ANA log"
-#: Half the seconds after which a transition has taken too long, where that is to come after all else, and for how many
-#: it is then looked.
+#: Half the seconds after which a transition has taken too long, where a test has that come after all else. And for how
+#: many seconds the test then looks.
 TRANSITION_SECONDS = 3
 OBSERVED = 0.5
 TIMED_OUT = "ANATT timeout, resetting controller."
@@ -81,7 +81,7 @@ def a_malformed_ana_log_is_refused_without_harm():
         path = _path_of(target.head, changed)
         for what, edits in REFUSED.items():
             proxy.change(ANA_LOG, edits)
-            # A target's news about any of its ports makes the host ask.
+            # When a target has news about any of its ports, the host asks.
             target.ports[0].ana_state = "non-optimized"
             wait.until(lambda: proxy.changed(ANA_LOG), f"the host to see {what}")
             load.wait_for_io(target.head, ios=20)
@@ -184,7 +184,7 @@ def a_transition_is_not_timed_after_its_controller_has_gone():
         begin = time.monotonic()
         target.set_ana_state("change")
         latest = time.monotonic() + 2 * seconds
-        # It reconnects, is told nothing about groups, and so forgets that it ever was.
+        # It reconnects, hears nothing about groups, and so forgets that it ever was in transition.
         proxy.refuse(ANA_LOG, INTERNAL_ERROR)
         proxy.cut()
         wait.until(lambda: proxy.refused(ANA_LOG), "the host to come back")

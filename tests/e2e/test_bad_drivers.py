@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What drivers in C do wrong gets an error or a warning that names the mistake, and nothing else happens.
+"""Each mistake of a driver in C gets an error or a warning that names it, and nothing else happens.
 
-Each test has the driver of tests/bad/ make one mistake, beside a driver that goes on with verified I/O; both are unloaded
-after the last test in a row. A warning that is not told of, and one that is but does not come, fails the test.
+Each test has the driver of tests/bad/ make one mistake, beside a driver that goes on with verified I/O. Both are
+unloaded after the last test in a row. A test fails when a warning comes that it does not name, or when one that it
+names does not.
 """
 
 import pathlib

@@ -26,7 +26,8 @@ from tests.guest.target import Target
 TRANSPORTS = ("loop", "tcp")
 MIB = 64
 SECTORS = MIB << 11
-#: Where the command set of a namespace is in nvmet's list of descriptors, and one whose log of effects it does not have.
+#: Where the command set of a namespace is in nvmet's list of descriptors, and one whose log of effects nvmet does not
+#: have.
 COMMAND_SET, KEY_VALUE = 24, b"\1"
 #: Where Identify Namespace has the capacity of a namespace, behind its size.
 CAPACITY = 8
@@ -181,14 +182,14 @@ def a_head_takes_the_size_of_the_path_that_is_left():
 
 
 def _outcome(head, offset=0) -> str:
-    """What comes of a read of the block at an offset."""
+    """The outcome of a read of the block at an offset."""
     with Reader(head.device, offset=offset) as reader:
         reader.start()
         return reader.outcome()
 
 
 def _replace(target, uuid=None, **disk):
-    """Puts another disk behind the namespace, as somebody does who takes it down for that."""
+    """Puts another disk behind the namespace, as an administrator does who takes it down for that."""
     with target.without_namespace():
         target.remap(uuid=uuid, **disk)
 
@@ -220,7 +221,7 @@ def a_format_command_changes_the_head_and_costs_other_namespaces_no_io():
             with open(passthrough.character_device(formatted), "rb") as device:
                 passthrough.command(device, passthrough.FORMAT, int(formatted.read("nsid")),
                                     dwords=(lba_format, 0, 0), request=passthrough.NVME_IOCTL_ADMIN64_CMD)
-            # QEMU tells the other controller nothing.
+            # QEMU does not tell the other controller.
             for path in formatted.paths():
                 heads.rescan_controller(path.controller)
             wait.until(lambda: [disk.read("queue/logical_block_size") for disk in (formatted, *formatted.paths())]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What others are told or see of heads: uevents, traces, identity, scans for partitions, file systems."""
+"""The view that others have of heads: uevents, traces, identity, scans for partitions, file systems."""
 
 import fcntl
 import os
@@ -25,7 +25,7 @@ TRANSPORTS = ("loop", "tcp")
 HDIO_GETGEO = 0x0301
 EVENTS = ("nvme/nvme_setup_cmd", "nvme/nvme_complete_rq")
 NGUID = "5e0ab9a4-7a2f-4d3f-8d53-0b1e2a3c4d5e"
-#: What makes a null_blk disk take a second for every I/O.
+#: The settings that make a null_blk disk take a second for every I/O.
 SLOW = {"irqmode": 2, "completion_nsec": 1_000_000_000}
 
 
@@ -37,7 +37,7 @@ def userspace_hears_of_heads_and_their_changes(transport):
         events.wait_for("add", head.name)
         target.connect(target.ports[1])
         wait.until(lambda: len(head.paths()) == 2, "both paths")
-        # A path that is back may mean another answer to whoever asks what the head can do.
+        # A path that is back may mean another answer to the question what the head can do.
         for path in head.paths():
             heads.reset_controller(path.controller)
             events.wait_for("change", head.name)

@@ -15,15 +15,16 @@ from tests.guest.reader import BLOCK
 from tests.guest.reader import Reader
 from tests.guest.target import Target
 
-#: A controller that could not do it, and says no more than that.
+#: The status of a controller that could not do it, and says no more than that.
 INTERNAL_ERROR = 0x300
 #: How many reads there are between two that fail, and how many are to fail.
 SELDOM, FAILURES = 100, 4
-#: For how long a path that fails everything is watched, in seconds, and how many commands it may get in one.
+#: For how long a test watches a path that fails everything, in seconds, and how many commands it may get in one second.
 OBSERVED, COMMANDS_A_SECOND = 2, 30
-#: How many read at the same time what every path fails. Each read pauses by itself, so one of them shows nothing.
+#: How many processes read at the same time blocks that every path fails. Each read pauses by itself, so one shows
+#: nothing.
 READERS = 16
-#: What becomes of a read that all paths fail: the controller's error; and how often it may be tried.
+#: The controller's error, with which a read ends that all paths fail; and how often the library may try it.
 FAILED = "EIO"
 MOST_TRIES = 200
 

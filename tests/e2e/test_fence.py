@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Writes on a path that is lost, which its controller may still carry out when newer data has been written by another.
+"""Writes on a lost path, which its controller may still carry out when another path has written newer data.
 
-A proxy keeps such a write, closes the host's side, and sends it on to the controller a moment later. Without a fence
-the old data is then on the disk: that this is seen shows that the tests can see it.
+A proxy keeps such a write, closes the host's side, and sends the write on to the controller a moment later. Without a
+fence the old data is then on the disk: that this happens shows that the tests can see it.
 """
 
 import contextlib
@@ -34,20 +34,20 @@ from tests.guest.target import Target
 
 #: Where Identify Controller has the time that a controller needs to come to rest, in ms (CQT).
 QUIESCE_TIME = 386
-#: Seconds after which host and target miss each other, and where things take longer. The target does between one and
-#: two of them after the last command, so that what is to reach it has to do so before.
+#: Seconds after which host and target miss each other; more of them where things take longer. The target misses the
+#: host between one and two such times after the last command. All that is to reach it has to do so before.
 KEEP_ALIVE = max(2, round(2 * wait.SLOWNESS))
 LONGER = 2 * KEEP_ALIVE
 #: After how many of these a controller has surely noticed the loss, with keep alive that is based on traffic.
 PERIODS = 3
-#: How long after the loss what was kept is sent on, in seconds.
+#: How long after the loss the proxy sends the kept write on, in seconds.
 RELEASE = 1
-#: Where is written, and how much where that is more than fits into a command.
+#: Where a test writes, and how much where that is more than fits into a command.
 PLACE = 1 << 20
 LARGE = 256 << 10
 #: How much of that a command has, in KiB.
 PIECE = 64
-#: What waits for nothing takes no longer than this, in seconds, which is less than a fence.
+#: An I/O that waits for nothing takes no longer than this, in seconds, which is less than a fence.
 AT_ONCE = PERIODS * KEEP_ALIVE
 ROUNDS = 20
 FLAPS = 3
@@ -61,20 +61,20 @@ PROPERTY = (0x7F, 0x00)
 INTERNAL_ERROR = 0x006
 PATH_ERROR = 0x300
 WRITE_ZEROES, DATASET_MANAGEMENT = 0x08, 0x09
-#: What a disk says that is not there any more.
+#: The errors of a disk that is not there any more.
 GONE = ("EIO", "ENODEV", "ENXIO")
 
 
 @dataclasses.dataclass(frozen=True)
 class World:
-    """What is set for a controller, the time that it says it needs, and how long the fence adds for that, in ms."""
+    """A controller's fence setting, the time that it says it needs, and how long the fence adds for that, in ms."""
 
     fence: str
     quiesce_ms: int
     added_ms: int | None
 
     def hold_ms(self, keep_alive) -> int:
-        """For how long writes are held when the controller that is lost was to be heard of every so many seconds."""
+        """For how long a fence holds writes of a lost controller that the host was to hear of every so many seconds."""
         return 0 if self.added_ms is None else PERIODS * keep_alive * 1000 + self.added_ms
 
 
@@ -85,7 +85,7 @@ WORLDS = {
     "seconds": World("1", 0, 1000),
     "ten_seconds": World("10", 0, 10000),
 }
-#: One of each kind, and as many as there are, for what depends on no more than that.
+#: One of each kind, and as many as there are, for tests that depend on no more than that.
 SHOWN = tuple(name for name in WORLDS if name != "ten_seconds")
 BOTH = ("off", "auto")
 #: The same for controllers that say nothing.
@@ -94,7 +94,7 @@ BOTH_WITHOUT_TIME = ("off", "seconds")
 
 @dataclasses.dataclass
 class Loss:
-    """When connections were lost, and when what was kept was sent on."""
+    """The moments when connections were lost, and when the proxies sent the kept writes on."""
 
     begin: float
     released: float | None = None
@@ -113,7 +113,7 @@ class Scene:
         self.head = target.head
         self.device = self.head.device
         self.loss = None
-        #: Proxies that have nothing of what is held.
+        #: The proxies that have none of the held writes.
         self._others = []
 
     @property
@@ -122,11 +122,12 @@ class Scene:
 
     @property
     def patience(self) -> float:
-        """Seconds after which a write that was held has surely ended."""
+        """Seconds after which a held write has surely ended."""
         return 30 + self.hold_ms / 1000
 
     def hold(self, *rewriters, what=passthrough.WRITE) -> None:
-        """Has the old data that these write be on its way to a controller, where whatever follows is kept, too."""
+        """Has the old data of these rewriters be on its way to a controller, where the proxy keeps all that follows,
+        too."""
         for proxy in self.proxies:
             proxy.hold(*(rewriter.block for rewriter in rewriters), what=what)
         for rewriter in rewriters:
@@ -137,8 +138,8 @@ class Scene:
             proxy.hold_no_more()
 
     def lose(self, shut=False, silent=False) -> None:
-        """Has all that leads through the proxies be lost, for good or until the host comes back."""
-        # The one that has the writes is the last: when it goes, they are not to find the other one.
+        """Loses all connections through the proxies, for good or until the host comes back."""
+        # The proxy that has the writes is the last: when it goes, they are not to find the other one.
         proxies = sorted(self.proxies, key=lambda proxy: proxy not in self._others)
         for proxy in proxies[:-1]:
             self.lose_one(proxy, shut, silent)
@@ -154,7 +155,7 @@ class Scene:
         return loss
 
     def release(self, *rewriters) -> None:
-        """Sends on what was kept, which a fence outlasts; without one, when these have written."""
+        """Sends the kept writes on, which a fence outlasts; without a fence, when these rewriters have written."""
         if self.fenced:
             time.sleep(RELEASE)
         else:
@@ -165,13 +166,13 @@ class Scene:
         assert fates and not any(fates), f"the old controller has not carried out what it got: {fates}"
 
     def lose_and_release(self, *rewriters, **how) -> None:
-        """Has the old data of these arrive after the loss."""
+        """Has the old data of these rewriters arrive after the loss."""
         self.hold(*rewriters)
         self.lose(**how)
         self.release(*rewriters)
 
     def check(self, *rewriters, loss=None, old="old") -> None:
-        """Fails unless the old data was held, and is no more; without a fence, unless it shows that it is back."""
+        """Fails unless the proxy held the old data, and it is no more; without a fence, unless the old data is back."""
         for rewriter in rewriters:
             rewritten = rewriter.wait(self.patience)
             assert (rewritten.first, rewritten.second, rewritten.found) == ("done", "done", "new"), rewritten
@@ -180,13 +181,14 @@ class Scene:
             assert found == ("new" if self.fenced else old), f"in the end the disk has what is {found}"
 
     def check_failed(self, rewriter) -> None:
-        """Fails unless the first write has ended with an error, and a fence has held that, too."""
+        """Fails unless the first write has ended with an error, and a fence has held that error, too."""
         rewritten = rewriter.wait(self.patience)
         assert rewritten.first in GONE, rewritten
         self.check_time(rewritten.when)
 
     def check_time(self, when, loss=None) -> None:
-        """Fails if what ended then was not held for as long as it has to be; without a fence, if it was."""
+        """Fails if a write that ended at `when` was not held for as long as it has to be; without a fence, if it
+        was."""
         loss = loss or self.loss
         if self.fenced:
             held_ms = (when - loss.begin) * 1000
@@ -195,13 +197,13 @@ class Scene:
             assert when < loss.released, "it waited for something, and nothing can be seen"
 
     def still_holds(self, *rewriters) -> bool:
-        """Whether none has ended, where there is a fence; that takes no longer than the fence lasts."""
+        """Whether none has ended, where there is a fence; this takes no longer than the fence lasts."""
         held = not any(rewriter.result for rewriter in rewriters)
         return held or not self.fenced
 
 
 def identify(controller) -> None:
-    """Has a controller say who it is; it need not answer."""
+    """Has a controller identify itself; it need not answer."""
     with contextlib.suppress(OSError), open(f"/dev/{controller}", "rb") as file:
         passthrough.command(file, passthrough.IDENTIFY, nsid=0, data=ctypes.create_string_buffer(4096),
                             dwords=(1, 0, 0), request=passthrough.NVME_IOCTL_ADMIN64_CMD)
@@ -209,7 +211,7 @@ def identify(controller) -> None:
 
 @contextlib.contextmanager
 def scene(world, ports=2, proxied=1, disk=None, keep_alive=KEEP_ALIVE, **options):
-    """Paths through so many ports, the first of them proxied and preferred; this world's name says what is set."""
+    """Paths through so many ports, the first of them proxied and preferred; the world's name says the settings."""
     world = WORLDS[world]
     hold_ms = world.hold_ms(keep_alive)
     if hold_ms and not modules.ours():
@@ -232,7 +234,7 @@ def scene(world, ports=2, proxied=1, disk=None, keep_alive=KEEP_ALIVE, **options
 
 
 def _set(controller, world, hold_ms) -> None:
-    """Sets the fence of a controller; where there is none, that is as if it were off."""
+    """Sets the fence of a controller; a driver without a fence counts as one whose fence is off."""
     if not modules.ours():
         has_one = (heads.CONTROLLERS / controller / "fence").exists()
         assert not has_one, "there is a fence, of which the tests do not know"
@@ -434,8 +436,9 @@ def only_a_fence_keeps_an_old_write_from_a_newer_one_when_the_controller_falls_s
 
 
 def _until_missed(controller, meanwhile=None) -> Loss:
-    """Waits until the host itself gives a controller up, which it has not before this loss begins. Something that waits
-    for that, too, is begun now and then `meanwhile`.
+    """Waits until the host itself gives a controller up, which it has not before this loss begins.
+
+    Now and then it begins `meanwhile` something that waits for that, too.
     """
     begin = time.monotonic()
     again = begin
@@ -492,7 +495,7 @@ def only_a_fence_keeps_an_old_write_from_a_newer_one_when_the_controller_hears_o
 
 @test(over=BOTH)
 def a_controller_that_hears_of_a_reset_has_noticed(world):
-    """Of what it had it carries out nothing more, and a fence does not last until it would have missed the host."""
+    """It carries out no more of its commands, and a fence does not last until it would have missed the host."""
     with scene(world) as lost, Rewriter(lost.device, PLACE) as rewriter:
         lost.hold(rewriter)
         begin = time.monotonic()
@@ -541,7 +544,7 @@ def nothing_but_old_writes_waits(world):
 
 @test(over=BOTH, long=True)
 def reads_go_on_while_a_write_is_held(world):
-    """Says how long they take; what that is to be compared with is the other world's."""
+    """Says how long they take; the figures to compare with are the other world's."""
     with scene(world) as lost, Rewriter(lost.device, PLACE) as rewriter:
         lost.hold(rewriter)
         lost.lose()
@@ -684,7 +687,7 @@ def only_a_fence_keeps_an_old_write_from_being_reported_when_the_transport_is_un
 
 @test(over=BOTH)
 def a_write_that_is_later_than_any_fence_does_nothing(world):
-    """The target has closed the connection by then, or the time that a fence lasts would be too short."""
+    """The target has closed the connection by then, or a fence would not last long enough."""
     with scene(world) as lost, Rewriter(lost.device, PLACE) as rewriter:
         lost.hold(rewriter)
         lost.lose()
@@ -694,10 +697,10 @@ def a_write_that_is_later_than_any_fence_does_nothing(world):
         assert (rewritten.found, rewriter.read_again()) == ("new", "new")
 
 
-#: What can be set for a fence, and for how long it lasts then, for a controller that needs 500 ms, and for one that
+#: The settings that a fence takes, and how long it lasts then: for a controller that needs 500 ms, and for one that
 #: does not say how long.
 SETTINGS = {"off": (0, 0), "auto": (500, 0), "1": (500, 1000), "3600": (500, 3600_000)}
-#: What cannot.
+#: The settings that it refuses.
 NO_SETTINGS = ("\n", "0", "-1", "3601", "1s", "on", "auto off", "99999999999999999999")
 PARAMETER = "/sys/module/nvme_core/parameters/fence"
 
@@ -749,7 +752,7 @@ def what_a_fence_holds_is_counted():
         assert _said(lost) == (0, 0, 0)
         lost.hold(rewriter)
         lost.lose()
-        # It is held before the controller is taken down; until then nobody can say for less than the limit.
+        # It is held before the host takes the controller down; until then nobody can say for less than the limit.
         wait.until(lambda: _read(lost.controller, "fence_held") == "1", "a write to be held")
         wait.until(lambda: int(_read(lost.controller, "fence_left_ms")) <= lost.hold_ms, "the hold to have an end")
         held, left_ms, count = _said(lost)
@@ -778,7 +781,7 @@ def what_is_set_does_not_open_a_fence_that_is_closed(opener):
 
 
 def _said(lost) -> tuple:
-    """How many writes the controller of the first path has held up, for how many ms, and how many there were."""
+    """How many writes the controller of the first path holds up, for how many ms, and how many it has held up."""
     return (*(int(_read(lost.controller, name)) for name in ("fence_held", "fence_left_ms")),
             int(_path(lost).read("diag/multipath_fence_count")))
 

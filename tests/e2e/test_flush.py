@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What was said to be stored is stored: flushes, and paths that fail them."""
+"""Data that a disk reported as stored is stored: flushes, and paths that fail them."""
 
 import os
 import time
@@ -26,8 +26,8 @@ from tests.guest.passthrough import WRITE
 from tests.guest.target import Target
 
 TRANSPORTS = ("loop", "tcp")
-#: What makes a null_blk disk one with a cache, in MiB, and has it take 30 ms for whatever it does: so long that whoever
-#: resets a controller comes upon a flush.
+#: The settings that give a null_blk disk a cache, in MiB, and have every operation take 30 ms. That is so long that a
+#: reset of a controller comes upon a flush.
 CACHED = {"cache_size": 16}
 SLOW = {**CACHED, "irqmode": 2, "completion_nsec": 30_000_000}
 #: Errors that blame a path: the controller, the host's side of it, and a command that was given up.
@@ -51,7 +51,7 @@ def _fsync_while_controllers_are_reset(transport, resets):
     with Target("flush", ports=(transport,) * 2, disk=SLOW) as target:
         controllers = target.connect_all()
         with DiskFlushes(target.backing_disk()) as flushes, ExitStack() as stack:
-            # While the path does one's flush, the other's waits; both are in a queue that is reset.
+            # While the path does one process's flush, the other's waits; both are in a queue that is reset.
             syncers = [stack.enter_context(Syncer(target.head.device, cpu=0)) for _ in range(2)]
             for number in range(resets):
                 syncers[0].wait_for_calls()
@@ -90,11 +90,11 @@ def _fsync_while_pcie_controllers_are_reset(head):
 
 
 def _deafened(head, syncer) -> str | None:
-    """Deafens the controller that is told to flush; returns it, once it has missed that."""
+    """Deafens the controller that the host tells to flush; returns it, once it has missed that."""
     controller = _carrier(head, syncer)
     pci.deafen(controller)
     calls = len(syncer.calls)
-    # After a reset there comes a time at which the path that was reset is chosen again.
+    # After a reset there comes a time at which the policy chooses again the path that was reset.
     wait.until(lambda: pci.has_failed(controller) or len(syncer.calls) > calls + 1, "a flush")
     if not pci.has_failed(controller):
         pci.deafen(controller, False)
@@ -102,7 +102,7 @@ def _deafened(head, syncer) -> str | None:
 
 
 def _carrier(head, syncer) -> str:
-    """The controller that is told to flush now."""
+    """The controller that the host tells to flush now."""
     before = {path: path.flushed() for path in head.paths()}
     syncer.wait_for_calls()
     return wait.until(lambda: [path.controller for path in before if path.flushed() > before[path]], "a flush")[0]
@@ -127,7 +127,7 @@ def a_synchronous_write_that_paths_fail_is_stored_by_another():
 
 
 def _check_one(flushes, proxies, command, status, process):
-    """Has each path fail a command once, while a process does something that is not done without a flush."""
+    """Has each path fail a command once, while a process does something that needs a flush."""
     for proxy in proxies:
         proxy.refuse(command, status, times=1)
     with process:
@@ -145,7 +145,7 @@ def a_commit_of_a_file_system_that_paths_fail_is_stored_by_another():
     """Shows A-1."""
     with (Target("flush", ports=("tcp", "tcp"), disk=CACHED) as target, connected(target) as proxies,
           DiskFlushes(target.backing_disk()) as flushes):
-        # Its commits are writes before which a flush is done.
+        # The commits of the file system are writes before which the disk flushes.
         with mounted(target.head.device) as directory:
             for status in PATH_ERRORS:
                 for proxy in proxies:

@@ -54,7 +54,7 @@ def the_counters_of_the_head_count_its_io():
         with fio.Load(target.head.device) as load:
             load.wait_for_io(target.head)
             report = load.finish()
-        # Buffered reads, as by whoever looks for partitions, may be among them.
+        # Buffered reads may be among them, as by a program that looks for partitions.
         ios, size = target.head.completed()
         assert ios >= report.ios, f"fio made {report.ios} I/Os, the head counted {ios}"
         assert size >= report.bytes_written + report.bytes_verified

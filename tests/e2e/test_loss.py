@@ -16,7 +16,7 @@ from tests.guest.reader import Reader
 from tests.guest.target import Target
 
 TRANSPORTS = ("loop", "tcp")
-#: For how long it is looked whether a removal waits.
+#: For how long a test looks whether a removal waits, in seconds.
 OBSERVED = 0.3
 
 
@@ -52,7 +52,7 @@ def a_read_that_is_on_its_way_to_a_path_that_goes_costs_no_io(transport):
 
 
 class _HeldRead:
-    """A read for which a path has been chosen, and that has not come to that path; see tests/hold/."""
+    """A read for which the head has chosen a path, and that has not come to that path; see tests/hold/."""
 
     _control = Path("/sys/kernel/debug/hold_bio")
 
@@ -70,7 +70,7 @@ class _HeldRead:
         modules.unload("hold_bio")
 
     def outcome(self) -> str:
-        """Lets it go on; returns "data" or the name of the error."""
+        """Lets the read go on; returns "data" or the name of the error."""
         (self._control / "hold").write_text("N")
         self._thread.join()
         return self._outcome

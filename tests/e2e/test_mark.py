@@ -15,7 +15,7 @@ from tests.guest.target import Target
 
 _READ = pathlib.Path("/sys/kernel/debug/hold_bio/read")
 _COMPLETED = pathlib.Path("/sys/kernel/tracing/events/block/block_bio_complete/enable")
-#: How long a read that waits is seen to wait, in seconds.
+#: For how long a test watches that a read waits, in seconds.
 OBSERVED = 0.5
 READS = 20
 RESETS = 5

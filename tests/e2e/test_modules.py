@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Loading, unloading, and what an open head has to say about it."""
+"""Loading, unloading, and the effect of an open head on that."""
 
 import os
 import subprocess
@@ -71,7 +71,7 @@ def _time_of_removal(transport, hold) -> float:
         with Reader(device) as block, open(device.replace("nvme", "ng"), "rb"):
             seconds = _remove(target, device)
             block.start()
-            # A disk that was removed has no size, so that it may end before the block that was asked for.
+            # A removed disk has no size, so the read may end before the block that it asked for.
             outcome = block.outcome()
             assert outcome in ("EIO", "ENXIO", "ENODEV", "end of file"), f"the holder got {outcome}"
             return seconds

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Machines with other nodes than two that have all that a node can have."""
+"""Machines with other nodes than two that each have CPUs, memory and a controller."""
 
 import mmap
 import os
@@ -47,7 +47,7 @@ def _node(path) -> int:
 
 
 def _tell_node(path, node) -> None:
-    """The kernel thinks that a controller is on another node, from its next reset."""
+    """Has the kernel think that a controller is on another node, from its next reset."""
     (heads.CONTROLLERS / path.controller / "device" / "numa_node").write_text(str(node))
 
 
@@ -125,7 +125,7 @@ def _each_node_uses_its_own_path(head) -> None:
 
 @contextmanager
 def _on(node):
-    """Runs on the CPUs of a node, of which there is one."""
+    """Runs on the CPUs of a node, which has one."""
     cpus = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {int((NODES / f"node{node}" / "cpulist").read_text())})
     yield
@@ -133,7 +133,7 @@ def _on(node):
 
 
 def _read(head) -> None:
-    """Reads past the page cache, so that it is the CPU that reads which submits."""
+    """Reads past the page cache, so that the CPU that reads is the one that submits."""
     device = os.open(head.device, os.O_RDONLY | os.O_DIRECT)
     with mmap.mmap(-1, fio.BLOCK) as block:
         for number in range(READS):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What can be done with a head besides reading and writing."""
+"""Operations on a head besides reading and writing."""
 
 import contextlib
 import ctypes
@@ -36,7 +36,7 @@ KEY = 0x1234
 NOBODY = 65534
 #: Types of partitions.
 EXTENDED, LINUX = 0x05, 0x83
-#: Seconds for which a path is watched that has been taken from its head; without an ioctl it has gone by then.
+#: Seconds for which a test watches a path that was taken from its head; without an ioctl it has gone by then.
 OBSERVED = 2
 
 
@@ -102,7 +102,7 @@ def an_ioctl_keeps_its_path_until_it_has_ended(transport):
     with _an_ioctl_during_removal(transport, passthrough.NVME_IOCTL_IO64_CMD,
                                   passthrough.argument(passthrough.READ, data=data, dwords=(0, 0, 7))) as (path, held):
         wait.until(lambda: not _is_on_its_head(path), "the path to be taken from its head")
-        # All that is left to wait for is those who use the path.
+        # The removal now waits only for users of the path.
         time.sleep(OBSERVED * wait.SLOWNESS)
         assert os.path.exists(path.directory), "the path has gone under an ioctl"
         held.outcome()
@@ -127,7 +127,7 @@ def a_command_to_a_controller_keeps_no_path(transport):
 
 @contextlib.contextmanager
 def _an_ioctl_during_removal(transport, request, argument):
-    """An ioctl that is being carried out on the better one of two paths, while that path's controller is deleted."""
+    """An ioctl that the better one of two paths carries out, while the test deletes that path's controller."""
     with Target("operations", ports=(transport,) * 2) as target, Target("argument", ports=("loop",)) as disk:
         target.ports[1].ana_state = "non-optimized"
         first, _ = target.connect_all()

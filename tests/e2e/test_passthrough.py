@@ -32,11 +32,11 @@ def io_uring_commands_carry_data(transport):
         heads.delete_controller(controllers[0])
         wait.until(lambda: len(head.paths()) == 1, "a path to go")
         _write_and_verify(device, *COMMANDS)
-        # What was written by commands is what the disk reads.
+        # The disk reads the data that commands wrote.
         _verify(head.device, *BLOCKS)
 
 
-# Not over tcp: there a command may end while it is polled, elsewhere, and the kernel's
+# Not over tcp: there a command may end elsewhere while a process polls it, and the kernel's
 # nvme_ns_chr_uring_cmd_iopoll() then polls a request that has no queue any more.
 @test
 def io_uring_commands_are_polled_over_pcie():

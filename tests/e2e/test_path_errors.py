@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Commands that fail: whether the path is to blame decides who hears of it.
 
-The errors are made by NVMe itself, which a kernel with fault injection has do so.
+NVMe itself makes the errors, in a kernel with fault injection.
 """
 
 from contextlib import ExitStack
@@ -18,7 +18,7 @@ TRANSPORTS = ("loop", "tcp")
 #: Status codes that say that a path is to blame: the controller, the state of the namespace, the host.
 PATH_ERRORS = {"internal": 0x300, "inaccessible": 0x302, "transition": 0x303, "controller": 0x360, "host": 0x370,
                "aborted": 0x371}
-#: Those that do not, and what becomes of them.
+#: Those that do not, and the errors that they become.
 ERRORS = {0x080: "EREMOTEIO", 0x081: "ENOSPC", 0x083: "EBADE", 0x280: "ENODATA", 0x281: "ENODATA", 0x282: "EILSEQ",
           0x006: "EIO"}
 UNRECOVERED_READ = 0x281
@@ -71,7 +71,7 @@ def an_error_that_is_final_is_seen_once(transport):
         target.connect_all()
         for status, outcome in ERRORS.items():
             assert _reads(target.head, status, times=2, final=True) == ([outcome, outcome, "data"], 2)
-        # It is final, so it does not matter whom it blames.
+        # The error is final, so it does not matter whom it blames.
         for name, status in PATH_ERRORS.items():
             outcome = "ENOLINK" if name == "host" else "EIO"
             assert _reads(target.head, status, times=1, final=True) == ([outcome, "data", "data"], 1)
@@ -87,8 +87,8 @@ def a_medium_error_is_seen_when_it_does_not_go_away(transport):
 
 
 def _reads(head, status, times, final) -> tuple[list, int]:
-    """What three reads get when so many commands fail on the path that they use, and how many have failed."""
-    # On one CPU it uses one path, whichever that is.
+    """The results of three reads when so many commands fail on the path that they use, and how many have failed."""
+    # On one CPU the head uses one path, whichever that is.
     with fio.pinned_to(0), Reader(head.device) as reader, ExitStack() as stack:
         errors = [stack.enter_context(Errors(path, status, times, final)) for path in head.paths()]
         outcomes = []

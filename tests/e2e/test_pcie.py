@@ -21,9 +21,9 @@ NQN = "nqn.2019-08.org.qemu:e2e"
 MORE = "nqn.2019-08.org.qemu:more"
 BLOCK = 4096
 NODES = pathlib.Path("/sys/devices/system/node")
-#: There when the library does NVMe multipath, and not the driver's own code.
+#: This file exists when the library does NVMe multipath, and not when the driver's own code does.
 LIBRARY = pathlib.Path("/sys/module/nvme_core/parameters/fence")
-#: Why slots are not emptied in a kernel with lockdep.
+#: The reason why tests empty no slots in a kernel with lockdep.
 PCIEHP = ("pciehp takes reset_lock and pci_rescan_remove_lock in either order when a card goes, with the kernel's own "
           "NVMe as well, and with lockdep's report all checks of locks are over")
 
@@ -116,7 +116,7 @@ def io_fails_when_every_controller_is_torn_out():
 
 @contextmanager
 def _slots():
-    """Slots may be emptied; or the test is skipped."""
+    """Skips the test where it may not empty slots."""
     if os.path.exists("/proc/lockdep_stats"):
         raise Skip(PCIEHP)
     yield
@@ -149,8 +149,10 @@ def _settled(head) -> bool:
 
 
 def _choose_anew(head) -> None:
-    """Has the driver's own code choose a path for each node once more. It may leave a node with the path that was there
-    first: a submitter chooses without the lock under which a new path is chosen, and may note its choice after that.
+    """Has the driver's own code choose a path for each node once more.
+
+    It may leave a node with the path that was there first. A submitter chooses without the lock under which the driver
+    chooses a new path, and may note its choice after that.
     """
     for policy in ("round-robin", "numa"):
         (head.subsystem / "iopolicy").write_text(policy)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""How fair the policies are, and what the counters of heads and paths say."""
+"""How fair the policies are, and the counters of heads and paths."""
 
 import os
 import time
@@ -14,7 +14,7 @@ from tests.guest.target import Target
 
 TRANSPORTS = ("loop", "tcp")
 BLOCK = 4096
-#: What makes a null_blk disk take two seconds for every I/O.
+#: The settings that make a null_blk disk take two seconds for every I/O.
 SLOW = {"irqmode": 2, "completion_nsec": 2_000_000_000}
 
 
@@ -57,7 +57,7 @@ def _shares(head, count) -> list[int]:
 
     def shares():
         return [path.completed()[0] - ios for path, ios in zip(paths, before, strict=True)]
-    # A request is counted just after its bios have ended, which is what the last read waits for.
+    # The driver counts a request just after its bios have ended, and the last read waits for those.
     wait.until(lambda: sum(shares()) >= count, f"{count} reads to be counted")
     return shares()
 
@@ -73,7 +73,7 @@ def _read(head, count):
 
 
 def _settle(head):
-    """Waits until those have had their look who look at every new disk."""
+    """Waits until those have looked who look at every new disk."""
     counts = [None]
     wait.until(lambda: counts.append(head.completed()) or counts[-1] == counts[-2], "the head to be left alone",
                interval=0.3)
@@ -111,7 +111,7 @@ def _one_slow_namespace(target):
 
 
 def _let_this_cpu_look(head):
-    """Sends a read in each of some ticks: a CPU looks what others have in flight when its turn comes."""
+    """Sends a read in each of some ticks: a CPU looks at the requests of others in flight when its turn comes."""
     for _ in range(10):
         _read(head, 1)
         time.sleep(0.02)

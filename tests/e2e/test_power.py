@@ -19,11 +19,11 @@ POLICIES = ("numa", "round-robin", "queue-depth")
 #: How far the kernel goes before it takes it all back: it stops processes; devices; the platform, too.
 LEVELS = ("freezer", "devices", "platform")
 _POWER = Path("/sys/power")
-#: How many seconds it stays there.
+#: For how many seconds it stays there.
 _DELAY = Path("/sys/module/suspend/parameters/pm_test_delay")
-#: How often it has been done.
+#: How often the kernel has done it.
 _SUSPENDED = _POWER / "suspend_stats/success"
-#: Said of a PCIe controller when it has been set up.
+#: The kernel's line about a PCIe controller when it has set it up.
 _SET_UP = "nvme {}: 2/0/0 default/read/poll queues"
 #: The CPU that goes, which is the only one of its node. The first one cannot go.
 _CPU = Path("/sys/devices/system/cpu/cpu1/online")
@@ -73,7 +73,7 @@ def suspending_to_idle_costs_no_io(level):
                 resumed = {path.controller for path in near.paths()
                            if any(_SET_UP.format(path.controller) in line for line in lines)}
                 assert len(resumed) == (0 if level == "freezer" else 2), f"{resumed} were suspended, too"
-            # And with I/O that is parked.
+            # And with parked I/O.
             target.set_ana_state("inaccessible")
             target.head.wait_for_parking()
             _suspend()

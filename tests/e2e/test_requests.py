@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What only a path that takes requests can do: fail a part of one, or one of many, or say nothing, or ask again.
+"""Abilities of paths that take requests only: fail a part of one, or one of many, or say nothing, or ask again.
 
-The driver is c_mpath_mq of samples/. The first of its paths is preferred, so that it gets what is sent.
+The driver is c_mpath_mq of samples/. The first of its paths is preferred, so that it gets the I/O.
 """
 
 import os
@@ -20,11 +20,11 @@ from tests.guest.ram import FAILURES
 from tests.guest.ram import RamDisk
 from tests.guest.reader import Reader
 
-#: Those whose paths take requests, and those in C, which have the same attributes.
+#: The drivers whose paths take requests, and those in C, which have the same attributes.
 ON_REQUESTS = ("c_mq",)
 IN_C = tuple(driver for driver in DRIVERS if driver.startswith("c"))
 KIB = 1 << 10
-#: The block layer makes one request of this, and many of that.
+#: The block layer makes one request of the first, and many of the second.
 ONE, MANY = 64 * KIB, 4096 * KIB
 #: So long that nothing ends because of it while a test runs.
 NEVER_MS = 60000
@@ -38,10 +38,10 @@ def mq_another_path_finishes_a_request_that_has_failed_in_part(driver):
                 before = first.completed()[1], second.completed()[1]
                 first.write("failure", "partial")
                 action()
-                # The rest is tried there once more, and a half of that is carried out, before it goes elsewhere.
+                # The first path gets the rest once more, and carries out a half of that, before it goes elsewhere.
                 assert first.completed()[1] - before[0] == ONE // 2 + ONE // 4
                 assert second.completed()[1] - before[1] == ONE // 4, "the other one has not carried out the rest"
-        # The head has clones of what it sends to a path that has failed lately. Those go on where they have come to, too.
+        # The head sends clones to a path that has failed lately. Those go on where they have come to, too.
         before = first.completed()[1] + second.completed()[1]
         area.write()
         area.check()
@@ -115,7 +115,7 @@ def mq_what_times_out_goes_elsewhere(driver):
 @test(over=ON_REQUESTS)
 def mq_what_is_requeued_stays_on_its_path(driver):
     with _disk(driver) as (disk, first, second), Area(disk.device, MANY) as area:
-        # Requests in flight are counted for this policy, and a count that is left over warns at the end.
+        # The library counts requests in flight for this policy, and a count that is left over warns at the end.
         disk.write("policy", "queue-depth")
         first.write("failure", "requeue")
         for action in (area.write, area.check, area.flush):
@@ -201,7 +201,8 @@ def ram_what_waits_for_a_queue_that_is_frozen_goes_elsewhere_when_its_path_goes(
                 time.sleep(0.3)
                 assert thread.is_alive(), "it has not waited for the queue"
                 first.pull()
-            # Without one pass the bio is in the queue when that is let go, and its path carries it out before it goes.
+            # Without one pass the bio is in the queue when the test lets that go, and its path carries it out before it
+            # goes.
             assert first.completed()[0] + second.completed()[0] > before
             first.put_back()
         first.write("frozen", 1)
@@ -236,7 +237,7 @@ def mq_any_number_of_hardware_queues_will_do(queues):
     for driver in ON_REQUESTS:
         with _disk(driver, hw_queues=queues) as (disk, first, second), fio.Load(disk.device) as load:
             found = len(list((BLOCK / first.name / "mq").iterdir()))
-            # A queue that no CPU is mapped to is not shown. Reads have queues of their own.
+            # sysfs does not show a queue that no CPU is mapped to. Reads have queues of their own.
             cpus = os.cpu_count()
             assert found == min(queues - queues // 2, cpus) + min(queues // 2, cpus), f"there are {found}"
             for path in (first, second):
@@ -259,7 +260,7 @@ def ram_the_limits_of_a_path_hold_on_the_head(driver):
 def _disk(driver, **parameters):
     """A disk with two paths, of which the second is used when the first cannot be.
 
-    The first one has carried out what the kernel reads of a disk that is new, the second one nothing.
+    The first one has carried out the kernel's reads of a new disk, the second one nothing.
     """
     with RamDisk(driver, **parameters) as disk:
         disk.all[1].write("access_state", "non-optimized")

@@ -95,7 +95,7 @@ def _two_hosts(transport):
 
 
 class _Host:
-    """What a host does through its head. Operations return the status of the ioctl, 0 when it was done."""
+    """The operations of a host through its head. They return the status of the ioctl, 0 when it was done."""
 
     def __init__(self, head):
         self._head = head
@@ -129,7 +129,7 @@ class _Host:
         return list(keys[:struct.unpack("=IIQ", request)[1]])
 
     def reservation(self) -> tuple[int, int]:
-        """The key of who holds it and its type, or zeros."""
+        """The key of the holder and its type, or zeros."""
         request = bytearray(16)
         assert fcntl.ioctl(self._disk, READ_RESERVATION, request) == 0
         key, _, kind = struct.unpack("=QII", request)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Requests in Rust, on rust_mpath_mq of samples/: what only a driver whose paths take requests can do with them.
+"""Requests in Rust, on rust_mpath_mq of samples/: abilities of a driver whose paths take requests only.
 
-The first of its two paths is preferred, so that it gets what is sent.
+The first of its two paths is preferred, so that it gets the I/O.
 """
 
 import errno
@@ -19,7 +19,7 @@ from tests.guest.reader import Reader
 
 IN_RUST = ("rust_mq",)
 KIB = 1 << 10
-#: The block layer makes one request of this, and many of that.
+#: The block layer makes one request of the first, and many of the second.
 ONE, MANY = 64 * KIB, 4096 * KIB
 #: So long that nothing times out while a test runs.
 NEVER_MS = 60000
@@ -33,8 +33,8 @@ def rust_rq_the_rest_of_a_request_that_failed_in_part_goes_to_another_path(drive
                 before = first.completed()[1], second.completed()[1]
                 first.write("failure", "partial")
                 action()
-                # The rest comes to the first path once more, as a clone, half of which that carries out. When this
-                # has failed, too, the other path gets the rest of that.
+                # The rest comes to the first path once more, as a clone; the path carries out half of it. When this has
+                # failed, too, the other path gets the rest of the clone.
                 assert first.completed()[1] - before[0] == ONE // 2 + ONE // 4
                 assert second.completed()[1] - before[1] == ONE // 4, "the other one has not carried out the rest"
         assert first.events()["split"] == 20
@@ -117,7 +117,7 @@ def rust_rq_what_takes_longer_than_its_time_is_not_taken_away(driver):
 @test(over=IN_RUST)
 def rust_rq_what_is_requeued_stays_on_its_path(driver):
     with _disk(driver) as (disk, first, second), Area(disk.device, MANY) as area:
-        # Requests in flight are counted for this policy, and a count that is left over warns at the end.
+        # The library counts requests in flight for this policy, and a count that is left over warns at the end.
         disk.write("policy", "queue-depth")
         begin = first.completed(), second.completed()
         first.write("failure", "requeue")
@@ -204,7 +204,7 @@ def _let_settle(disk) -> None:
 
 
 def _since(path, before) -> tuple[int, int]:
-    """What a path has completed since it had completed so much."""
+    """The I/Os and bytes that a path has completed since it had completed so much."""
     ios, size = path.completed()
     return ios - before[0], size - before[1]
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the library promises, on drivers that have nothing in common with NVMe.
+"""The library's promises, on drivers that have nothing in common with NVMe.
 
-Their paths take bios, or requests. What a path is like is decided here, not by a device: so these tests say
-exactly which path must have carried what. What only requests can do is in test_requests.py and test_rust_requests.py.
+Their paths take bios, or requests. The test decides how a path behaves, and no device does. So these tests say exactly
+which path must have carried which I/O. test_requests.py and test_rust_requests.py have the tests for requests only.
 """
 
 import errno
@@ -113,7 +113,7 @@ def ram_lost_paths_cost_no_io(driver):
 
 
 def _fail_paths(disk, load):
-    """Each path in turn fails all that it is given; then all do."""
+    """Each path in turn fails all its I/O; then all do."""
     for failing in disk.all:
         others = [path.name for path in disk.all if path is not failing]
         failing.write("failure", "path")
@@ -136,7 +136,7 @@ def _stands_still(disk) -> bool:
 
 
 def _pull_paths(disk, load):
-    """Each path in turn is taken out, and comes back."""
+    """Takes each path out in turn, and brings it back."""
     for path in disk.all:
         path.pull()
         assert path.name not in disk.links()
@@ -443,7 +443,7 @@ class _Buffer:
         os.fsync(self._file)
 
     def read(self) -> int | None:
-        """The byte that the disk is full of, if it is."""
+        """The byte that fills the disk, if one does."""
         self._memory[:] = bytes(self.SIZE)
         assert os.preadv(self._file, [self._memory], 0) == self.SIZE
         found = set(self._memory[:])
@@ -451,7 +451,7 @@ class _Buffer:
 
 
 def _carriers(disk, times, action) -> list[int]:
-    """How much of what is done so many times is carried by each path."""
+    """How much of an action, done so many times, each path carries."""
     before = [path.completed()[0] for path in disk.all]
     for _ in range(times):
         action()
@@ -459,7 +459,7 @@ def _carriers(disk, times, action) -> list[int]:
 
 
 def _flushes(disk, action) -> list[int]:
-    """How many flushes each path carries out while something is done."""
+    """How many flushes each path carries out while an action runs."""
     before = [path.flushes for path in disk.all]
     action()
     return [path.flushes - count for path, count in zip(disk.all, before, strict=True)]

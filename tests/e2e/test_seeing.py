@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What debugfs says of heads: of one that works, of those that are stuck, and of one that is only held open."""
+"""debugfs on heads: on one that works, on those that are stuck, and on one that is only held open."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ from tests.guest.reader import Reader
 from tests.guest.target import Target
 
 TRANSPORTS = ("loop", "tcp")
-#: How long something is left as it is, in seconds, to see that time is told.
+#: How long a test leaves something as it is, in seconds, to see that the file tells the time.
 A_WHILE = 0.5
 #: How many processes read the file at once, and how often a path is lost meanwhile.
 LOOKERS = 2
@@ -101,7 +101,7 @@ def a_head_without_paths_says_when_it_goes(transport):
         target.disconnect()
         seen = inside.read(head.name)
         assert (seen["paths"], seen["removal_timer"]) == ("0", "armed"), seen.text
-        # The timer has one.
+        # The timer has one reference.
         assert seen.number("references") == seen.number("references_of_driver") + 1, seen.text
         assert 500_000 < seen.number("removal_in_ms") <= 600_000, seen.text
         with Reader(head.device) as reader:

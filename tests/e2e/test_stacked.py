@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What is put on top of a head: a mirror of two, a mapped device, a limit on how much I/O a group of processes may do."""
+"""Devices on top of a head: a mirror of two, a mapped device; and a limit on how much I/O a group of processes may
+do."""
 
 import os
 import subprocess
@@ -14,9 +15,9 @@ from tests.guest import head as heads
 from tests.guest import wait
 from tests.guest.target import Target
 
-#: How long it is watched, in seconds, whether something waits, and how fast something is.
+#: For how many seconds a test watches whether something waits, and how fast something is.
 OBSERVED, MEASURED = 1, 5
-#: What ends the wait of a head that has lost its paths, and whether the head is there after that.
+#: The limits that end the wait of a head that has lost its paths, and whether the head is there after that.
 LIMITS = {"fast_io_fail_tmo": True, "ctrl_loss_tmo": False}
 #: Reads and writes a second that a group may do, each; and those that fio would do of both, on each CPU.
 ALLOWED, WANTED = 40, 1000
@@ -39,7 +40,7 @@ class Mirror(heads.Disk):
         return self
 
     def __exit__(self, *exception):
-        # One that cannot be stopped is no reason to hide what went wrong.
+        # A mirror that cannot be stopped is no reason to hide the exception.
         if not exception[0]:
             _run("mdadm", "--stop", self.device)
 
@@ -51,7 +52,7 @@ class Mirror(heads.Disk):
         wait.until(lambda: not self.is_whole, "the mirror to lose a part", seconds=60)
 
     def take_back(self, part) -> None:
-        """Takes a part in again that has failed, and waits until it has what was written meanwhile."""
+        """Takes a part in again that has failed, and waits until it has the data that was written meanwhile."""
         _run("mdadm", self.device, "--remove", "failed")
         wait.until(lambda: len(list((self.directory / "md").glob("dev-*"))) == 1, "the lost part to be out")
         _run("mdadm", self.device, "--re-add", part.device)
@@ -71,7 +72,7 @@ def a_mirror_outlives_the_loss_of_all_paths_of_either_head(limit):
             _start(left, limit)
             mirror.take_back(left.head)
             load.wait_for_io(mirror)
-            # From here on all data is what was copied to the left one, or written to it since.
+            # From here on all data is that which was copied to the left one, or written to it since.
             _stop(right)
             mirror.wait_until_broken()
             load.wait_for_io(mirror)
@@ -153,7 +154,7 @@ def a_limit_on_the_io_of_a_group_holds_while_states_change():
 
 @contextmanager
 def _limited_to(head, rate):
-    """What this process starts meanwhile may do so many reads, and so many writes, a second on a head."""
+    """The children that this process starts meanwhile may do so many reads, and so many writes, a second on a head."""
     with tempfile.TemporaryDirectory(dir="/run") as name:
         root = Path(name)
         _run("mount", "-t", "cgroup2", "none", name)
@@ -181,5 +182,5 @@ def _run(*command) -> str:
 
 
 def _without_udev() -> dict:
-    """Nobody but the kernel makes nodes here."""
+    """Leaves it to the kernel alone to make nodes."""
     return os.environ | {"DM_DISABLE_UDEV": "1", "MDADM_NO_UDEV": "1"}

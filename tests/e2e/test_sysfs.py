@@ -26,13 +26,13 @@ PARAMETERS = ("multipath", "multipath_always_on", "iopolicy")
 
 SYSFS = pathlib.Path(__file__).parents[2] / "docs" / "sysfs.md"
 
-#: How often a policy is stored.
+#: How often a test stores a policy.
 STORES = 10
 
-#: What the in-tree driver does not have.
+#: The attributes that the in-tree driver does not have.
 OURS = re.compile(r"fence(_\w+)?|cqt|multipath_fence_count|command_retry_count")
 
-#: What the in-tree driver's head has in queue/, over nvme-loop.
+#: The attributes that the in-tree driver's head has in queue/, over nvme-loop.
 QUEUE = pathlib.Path(__file__).with_name("head-queue.txt")
 
 
@@ -162,7 +162,7 @@ def storing_the_same_policy_does_nothing():
         target.set_ana_state("inaccessible")
         reader.start()
         head.wait_for_parking()
-        # Dropping the choices makes the read look for a path again.
+        # When the store drops the choices, the read looks for a path again.
         looks = head.parked
         log = kernel_log.KernelLog()
         for _ in range(STORES):

@@ -30,9 +30,9 @@ TRANSPORTS = ("loop", "tcp")
 READS, READ = 24, 8192
 WRITES, WRITE = 10, 4096
 NOBODY = 65534
-#: Seconds that rates are of.
+#: Seconds over which rates are taken.
 INTERVAL = 2
-#: Starts the live view as the program does, but for what needs a terminal of the kernel's.
+#: Starts the live view as the program does, but for the parts that need a terminal of the kernel's.
 SCREEN = """
 import sys
 from importlib.machinery import SourceFileLoader
@@ -42,19 +42,19 @@ top.Screen(top.Reader(options.sysfs, options.debugfs, options.head), options).ru
 """
 #: A load that leaves time for the view, in a guest that is emulated on a busy machine.
 LIGHT = {"jobs": 1, "rate": 100}
-#: What the kernel counts where libnvme looks for it, and where the kernel has it.
+#: The name of the kernel's counter where libnvme looks for it, and where the kernel has it.
 RETRIES = ("diag/command_retries_count", "diag/command_retry_count")
 
 
 def run(*words, program=PROGRAM, **more) -> str:
-    """What `mpath-top --once` prints."""
+    """The output of `mpath-top --once`."""
     done = subprocess.run([sys.executable, program, "--once", *map(str, words)], capture_output=True, text=True, **more)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def look(*words, program=PROGRAM, **more) -> dict:
-    """What `mpath-top --once --json` reports."""
+    """The report of `mpath-top --once --json`."""
     report = json.loads(run("--json", *words, program=program, **more))
     assert not report["problems"], report["problems"]
     return report
@@ -108,7 +108,7 @@ def rates_of_the_view_are_those_of_the_disk():
         assert busy["w_iops"] > 0 and busy["w_clat_ms"] > 0 and 0 < busy["util_percent"] <= 100, seen
         assert busy["w_bytes_per_s"] == fio.BLOCK * busy["w_iops"] or abs(
             busy["w_bytes_per_s"] / busy["w_iops"] - fio.BLOCK) < 1, seen
-        # All goes through the path that numa has chosen; the head and the path are read one after the other.
+        # All I/O goes through the path that numa has chosen; mpath-top reads the head and the path one after the other.
         assert (idle["w_iops"], idle["r_iops"]) == (0, 0), seen
         assert abs(seen["w_iops"] - busy["w_iops"]) <= 0.2 * busy["w_iops"] + 5, seen
 
@@ -271,5 +271,5 @@ def screen(head) -> Terminal:
 
 
 def _state(text, name) -> str:
-    """What the screen says of the state of a path."""
+    """The state of a path, as the screen says."""
     return next((line.split()[1] for line in text.splitlines() if line.split()[:1] == [name]), "")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The library's trace events: what they say of a path that is lost, of I/O that waits, and of a path that fails."""
+"""The library's trace events: about a path that is lost, about I/O that waits, and about a path that fails."""
 
 import re
 import time
@@ -18,7 +18,7 @@ from tests.guest.reader import Reader
 from tests.guest.target import Target
 
 TRANSPORTS = ("loop", "tcp")
-#: A path error, internal: what has NVMe try another path.
+#: A path error, internal, for which NVMe tries another path.
 PATH_ERROR = 0x300
 SECTORS = BLOCK // 512
 #: Fields and how they are printed, as docs/operating.md has them.
@@ -53,7 +53,7 @@ class _Said:
 
 
 def said(trace, *names) -> list:
-    """What was traced, of these events or of all."""
+    """The events in the trace, of these names or all."""
     return [_Said(event) for event in trace.events() if event.name in FIELDS and (not names or event.name in names)]
 
 
@@ -66,7 +66,7 @@ def every_event_is_there_with_its_fields():
         text = (TRACING / "events" / "mpath" / name / "format").read_text()
         printed = re.search(r'^print fmt: "([^"]*)"', text, re.MULTILINE)[1]
         assert tuple(word.split("=")[0] for word in printed.split(" ")) == fields, f"{name} prints {printed}"
-        # Who reads it does not know the kernel's names for numbers.
+        # A reader of the trace does not know the kernel's names for numbers.
         assert "MPATH_" not in text, text
 
 
@@ -110,7 +110,7 @@ def the_life_of_a_head_and_its_paths_is_traced(transport):
     assert lives == ["new>live", "live>dying", "dying>dead"], events
     for path in paths:
         reasons = [event.reasons for event in events if event.name == "mpath_path_state" and event.path == path]
-        # It is set up, used, and removed.
+        # The path is set up, used, and removed.
         assert reasons[0] == "not-ready>none" and reasons[-1] == "none>removing", events
     for controller in controllers:
         states = [event.state for event in events if event.name == "mpath_port_state" and event.port == controller]
@@ -139,7 +139,7 @@ def a_path_that_fails_is_traced_until_it_works():
         failed = [event for event in events if event.name == "mpath_failover"]
         assert failed and {event.path for event in failed} == {path.name}, events
         assert all(event.rwbs[0] == "R" and event.status != "0" and event.fenced == "no" for event in failed), events
-        # As many as are counted.
+        # As many events as the counter says.
         assert len(failed) == after.number("failovers") - before.number("failovers"), events
         trusts = [event.trust for event in events if event.name == "mpath_path_state" and event.path == path.name]
         trusts = [trust for trust in trusts if trust.split(">")[0] != trust.split(">")[1]]
@@ -171,7 +171,7 @@ def the_log_says_once_that_a_path_fails_and_once_that_it_works():
         failures = inside.read(head.name).paths[path.name].number("failures")
         assert failures > 2, "the path has hardly failed"
         said = [line.partition("] ")[2] for line in log.new_lines() if path.name in line and ": path " in line]
-        # That it fails a second time within a minute is not said.
+        # The library does not log that the path fails a second time within a minute.
         first, second = said
         assert first == f"block {head.name}: path {path.name} fails I/O, 1 times up to now", said
         match = re.fullmatch(f"block {head.name}: path {path.name} works again, it has failed I/O (\\d+) times up to now",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Transports beside loop, tcp and PCIe, and hosts that have to say who they are."""
+"""Transports beside loop, tcp and PCIe, and hosts that have to authenticate."""
 
 import base64
 import zlib
@@ -55,7 +55,7 @@ def one_of_two_paths_with_authentication_goes_and_comes_back_and_no_io_is_lost()
 def _lose_each_path_once(target, controllers) -> None:
     """Takes away the path that carries I/O, twice, each time until it is connected again.
 
-    It is the port that goes. With FC it is the cable: fcloop completes a request twice that the host aborts while the
+    The port goes. With FC the cable goes instead: fcloop completes a request twice when the host aborts it while the
     target, whose port has gone, refuses it.
     """
     head = target.head
@@ -85,7 +85,7 @@ def _secrets(host, target) -> dict:
 
 
 def _secret(seed) -> str:
-    """What `nvme gen-dhchap-key` makes, of 32 bytes that are always the same."""
+    """The output of `nvme gen-dhchap-key`, of 32 bytes that are always the same."""
     key = seed.ljust(32, b"-")
     return f"DHHC-1:00:{base64.b64encode(key + zlib.crc32(key).to_bytes(4, 'little')).decode()}:"
 

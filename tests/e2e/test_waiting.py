@@ -14,9 +14,10 @@ from tests.guest import pci
 from tests.guest import wait
 from tests.guest.reader import Reader
 
-#: Seconds after which a controller that does not answer while it is reset is given up, on a machine of the usual speed.
+#: Seconds after which the host gives up a controller that does not answer during a reset, on a machine of the usual
+#: speed.
 ADMIN_SECONDS = 2
-#: How many resets are tried until one fails: `pci.deaf()` may get no CPU at the wrong time.
+#: How many resets a test tries until one fails: `pci.deaf()` may get no CPU at the wrong time.
 ROUNDS = 5
 POLL_QUEUES = "/sys/module/nvme/parameters/poll_queues"
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Zoned namespaces: zones are managed, written and appended to through the head."""
+"""Zoned namespaces: the head manages zones, writes and appends to them."""
 
 import errno
 import os
@@ -79,7 +79,7 @@ def appends_return_where_they_went_over_pcie():
 
 
 def _append(head):
-    """Appends to a zone and reads back what is at the places that were returned."""
+    """Appends to a zone and reads back the data at the places that the appends returned."""
     size = int(head.read("queue/logical_block_size"))
     start = ZONE // size
     with open(passthrough.character_device(head), "r+b", buffering=0) as device:
@@ -127,8 +127,8 @@ def zones_are_not_reported_without_a_path(transport):
 
 @test(over=TRANSPORTS)
 def zones_are_filled_through_whichever_path_is_there(transport):
-    # Only whole zones: the block layer keeps a zone's write pointer for each path by itself, so that
-    # a path which changes in the middle of a zone is an error, with the in-tree driver too.
+    # Only whole zones: the block layer keeps a zone's write pointer for each path by itself. So a path that changes in
+    # the middle of a zone is an error, with the in-tree driver too.
     with Target("zoned", ports=(transport,) * 2, mib=MIB, disk=ZONED) as target:
         controllers = target.connect_all()
         head = target.head

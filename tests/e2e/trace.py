@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the kernel traces while a block lasts.
+"""The events that the kernel traces while a block lasts.
 
     with Trace("nvme/nvme_setup_cmd") as trace:
         ...
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TRACING = Path("/sys/kernel/tracing")
-#: Room for each CPU's events; what does not fit is lost, and that is noticed.
+#: Room for each CPU's events. Events that do not fit are lost, and `Trace` notices that.
 ROOM_KIB = 16384
 
 _LINE = re.compile(r".*\s(\d+\.\d+): (\w+): (.*)")
@@ -53,7 +53,7 @@ class Trace:
         return (TRACING / "trace").read_text()
 
     def events(self) -> list[Event]:
-        """Those that there have been up to now, in their order."""
+        """The events up to now, in their order."""
         lost = [line for file in TRACING.glob("per_cpu/cpu*/stats") for line in file.read_text().splitlines()
                 if line.startswith("overrun:") and line != "overrun: 0"]
         assert not lost, f"the buffer was too small: {lost}"

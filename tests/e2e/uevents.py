@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the kernel tells userspace about devices as they come, change and go."""
+"""The kernel's messages to userspace about devices as they come, change and go."""
 
 import os
 import socket
@@ -17,7 +17,7 @@ class Uevents:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _KOBJECT_UEVENT)
         self._socket.bind((0, _KERNEL))
         self._socket.setblocking(False)
-        #: The action and the name of the device, in the order in which they came, and what else was said.
+        #: The action and the name of the device, in the order in which they came, and the other words of each event.
         self.seen = []
 
     def __enter__(self):
