@@ -126,8 +126,7 @@ class Scene:
         return 30 + self.hold_ms / 1000
 
     def hold(self, *rewriters, what=passthrough.WRITE) -> None:
-        """Has the old data of these rewriters be on its way to a controller, where the proxy keeps all that follows,
-        too."""
+        """Has these rewriters' old data be on its way to a controller, where the proxy keeps all that follows, too."""
         for proxy in self.proxies:
             proxy.hold(*(rewriter.block for rewriter in rewriters), what=what)
         for rewriter in rewriters:
@@ -187,8 +186,7 @@ class Scene:
         self.check_time(rewritten.when)
 
     def check_time(self, when, loss=None) -> None:
-        """Fails if a write that ended at `when` was not held for as long as it has to be; without a fence, if it
-        was."""
+        """Fails if a write that ended at `when` was not held for long enough; without a fence, if it was."""
         loss = loss or self.loss
         if self.fenced:
             held_ms = (when - loss.begin) * 1000

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Allocations that fail: where they are made, and how to have a chosen one fail.
+"""Allocations that fail: where the kernel makes them, and how to have a chosen one fail.
 
-The kernel's fault injection fails an allocation when a given address is on its stack (failslab, fail_page_alloc), in
-whatever context it is made, or the n-th one that the current thread makes below a range of code (fail-nth).
+The kernel's fault injection fails an allocation in any context when a given address is on its stack (failslab,
+fail_page_alloc). Or it fails the n-th one that the current thread makes below a range of code (fail-nth).
 """
 
 import re
@@ -17,12 +17,12 @@ _WHOLE = 2**64 - 1
 #: The functions of the kernel's that show a stack when there is no memory.
 _REFUSES = re.compile(r" (warn_alloc|__kmem_cache_create_args)\+")
 
-#: What allocates, by the event that tells of it: which of the two makes it fail. Per-CPU memory comes from a pool of
-#: its own that no fault injection knows of.
+#: The events of allocations, each with the fault injection that makes that kind fail. Per-CPU memory comes from a pool
+#: of its own that no fault injection knows of.
 KINDS = {"kmalloc": "failslab", "kmem_cache_alloc": "failslab", "mm_page_alloc": "fail_page_alloc",
          "percpu_alloc_percpu": None}
 _EVENTS = ("kmem/kmalloc", "kmem/kmem_cache_alloc", "kmem/mm_page_alloc", "percpu/percpu_alloc_percpu")
-#: What the kernel allocates for its own bookkeeping wherever it is: a slab, what debug options note down.
+#: The kernel's functions for its own bookkeeping: they allocate a slab, or the notes of debug options.
 _BOOKKEEPING = ("allocate_slab", "new_slab", "fill_pool", "debug_object", "kmemleak", "stack_depot", "lockdep")
 
 #: Prints the event and the first frame of ours of each stack in a trace. CPUs take turns in it.
@@ -55,7 +55,7 @@ class Site:
         return f"{self.place} [{self.module}]" + (f" by {self.kind}" if self.kind else " per CPU")
 
     def range(self) -> tuple:
-        """Where that is now: modules move from one load to the next."""
+        """The addresses of that call now: modules move from one load to the next."""
         symbol, _, offset = self.place.partition("+")
         address = symbols(self.module)[symbol] + int(offset, 16)
         return address, address + 1
@@ -72,7 +72,7 @@ def symbols(module=None) -> dict:
 
 
 def function(name) -> tuple:
-    """The addresses of a function of the kernel's own, and of what comes behind it."""
+    """The address of a function of the kernel's own, and the address behind it."""
     lines = _output(["awk", f"wanted && NF == 3 {{ print $1; exit }} $3 == \"{name}\" {{ print $1; wanted = 1 }}",
                      "/proc/kallsyms"]).split()
     return tuple(int(word, 16) for word in lines)
@@ -87,7 +87,7 @@ def text_of(*modules) -> tuple:
 
 
 class Trace:
-    """Notes down every allocation in the kernel, for the time of a block, and where in our code it was asked for."""
+    """Notes down every allocation in the kernel, for the time of a block, and which call in our code asked for it."""
 
     def __init__(self, modules, glue):
         self._modules = modules
@@ -122,7 +122,7 @@ class Trace:
 
 @dataclass(frozen=True)
 class Below:
-    """Whatever a function of a module calls, and how an allocation there is made to fail."""
+    """The calls of a function of a module, and how to make an allocation below them fail."""
 
     module: str
     name: str
@@ -135,7 +135,7 @@ class Below:
 
 
 class Failing:
-    """The first allocation below a site fails, or so many, for the time of a block; `happened` says whether one did."""
+    """Has the first allocation below a site fail, or so many, during a block; `happened` says whether one did."""
 
     def __init__(self, site, times=1):
         self._directory = DEBUG / site.kind
@@ -157,7 +157,7 @@ class Failing:
 
 
 class FailingNth:
-    """The n-th allocation that this thread makes below some code fails, for the time of a block."""
+    """Has the n-th allocation that this thread makes below some code fail, for the time of a block."""
 
     def __init__(self, number, code):
         self._number = number
@@ -180,13 +180,13 @@ class FailingNth:
 
 
 def without_refusals(lines) -> list[str]:
-    """The kernel's log without what the allocators say, with a stack, of memory that they were made to refuse."""
+    """The kernel's log without the stacks that allocators log for memory that they were made to refuse."""
     return [line for number, line in enumerate(lines)
             if not ("Call Trace:" in line and any(_REFUSES.search(each) for each in lines[number:number + 5]))]
 
 
 def _limit(directory, code) -> None:
-    """Only allocations below a range of addresses count, and none of the debug options' own."""
+    """Has only allocations below a range of addresses count, and none of the debug options' own."""
     begin, end = code != (0, _WHOLE) and function("fill_pool") or (0, 0)
     _set(directory, **{"require-start": code[0], "require-end": code[1], "reject-start": begin, "reject-end": end,
                        "stacktrace-depth": 32, "verbose": 1, "ignore-gfp-wait": "N"})

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The guest's side of the allocation faults: has allocations fail, one at a time, and looks at what becomes of it.
+"""The guest's side of the allocation faults: has allocations fail, one at a time, and looks at the consequences.
 
     python3 -m tests.faults.run GLUE FIRST STRIDE SCENARIO...
 
 For each scenario (scenarios.py) a trace tells where our code asks for memory. Then the first allocation of each of
-these sites fails, and the scenario must end with an error, or do without, or be done; what was there before must be
-there again when it is undone, and the next time it must be done. A site may stand for many allocations of what it
-calls; what is done by one thread is also done with the allocation number FIRST failing, then the one STRIDE behind it,
-and so on to the last; so it is when a module is loaded. GLUE is a file with the names of the functions of NVMe that are
-on the library.
+these sites fails. The scenario must end with an error, or do without, or be done. Its undoing must bring back all that
+was there before, and the next time the scenario must be done.
+
+A site may stand for many allocations of the functions that it calls. So a scenario of one thread also runs with the
+allocation number FIRST failing, then the one STRIDE behind it, and so on to the last. Loading a module does the same.
+GLUE is a file with the names of the functions of NVMe that are on the library.
 
 Each record is a line of JSON. A failure is the last one.
 """
@@ -74,7 +75,7 @@ def _walk(name, scenario, glue, numbers, log) -> None:
         for site in tried:
             outcome = _fail_at(scenario, site)
             if outcome is None:
-                # Something that is needed once in the life of a module.
+                # A module needs this memory once in its life.
                 scenario.__exit__(None, None, None)
                 scenario.__enter__()
                 outcome = _fail_at(scenario, site)
@@ -86,7 +87,7 @@ def _walk(name, scenario, glue, numbers, log) -> None:
 
 
 def _fail_at(scenario, site) -> str | None:
-    """What became of a scenario in which an allocation at a site failed; None when none was asked for."""
+    """The outcome of a scenario in which an allocation at a site failed; None when the scenario made none."""
     failing = Failing(site)
     with failing:
         outcome = _act(scenario, failing)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What allocates: each thing that is done while an allocation fails, how to tell that it has been done, how to undo it.
+"""The scenarios that allocate: each says how to act while an allocation fails, how to see that it is done, how to undo.
 
-A scenario is entered once and then acts, and is undone, over and over. Whatever went wrong when it acted, undoing it
-leaves what was there before, and acting once more works.
+A scenario is entered once and then acts, and is undone, over and over. Even if it went wrong when it acted, undoing it
+leaves the state from before, and acting once more works.
 """
 
 import os
@@ -19,15 +19,15 @@ from tests.guest.reader import Reader
 from tests.guest.target import Target
 
 _PCI = Path("/sys/bus/pci/drivers/nvme")
-#: How long something that has failed may go on in the background, and something that has not, in seconds.
+#: For how long the kernel may go on in the background after a failure, and without one, in seconds.
 QUIET_SECONDS = 0.5
 LIMIT_SECONDS = 30
-#: How often is asked whether it has been done; asking allocates, too, which a trace notes down.
+#: How often the wait asks whether the action is done; asking allocates, too, which a trace notes down.
 ASK_SECONDS = 0.1
 
 
 def write(file, text) -> None:
-    """Writes once: a file of Python's would write again what could not be written."""
+    """Writes once: a file object of Python's would write again the data that could not be written."""
     descriptor = os.open(file, os.O_WRONLY)
     try:
         os.write(descriptor, str(text).encode())
@@ -36,9 +36,9 @@ def write(file, text) -> None:
 
 
 class Scenario:
-    #: In whose code allocations are to fail; of nvme_core only where it is on the library.
+    #: The modules in whose code allocations are to fail; of nvme_core only where it is on the library.
     modules = ("libmultipath", "nvme_core")
-    #: Is all of it done by the one who asks for it?
+    #: Does the thread that asks for the action do all of it?
     own_context = False
 
     def __enter__(self):
@@ -50,7 +50,7 @@ class Scenario:
         modules.unload()
 
     def settle(self, has_failed=None) -> None:
-        """Waits until it has been done. When something may fail, now or a little later, that ends the waiting."""
+        """Waits until the action is done. When something may fail, now or a little later, that ends the wait."""
         end = time.monotonic() + LIMIT_SECONDS * wait.SLOWNESS
         failed = False
         quiet = QUIET_SECONDS * wait.SLOWNESS
@@ -64,7 +64,7 @@ class Scenario:
 
 
 class _Head(Scenario):
-    """Something after which a head has paths."""
+    """An action after which a head has paths."""
 
     paths = 1
 
@@ -76,7 +76,7 @@ class _Head(Scenario):
         return len(found) == 1 and len(found[0].paths()) == self.paths and os.path.exists(found[0].device)
 
     def check(self) -> None:
-        """It works."""
+        """Checks that I/O on the head works."""
         with Reader(self.found()[0].device) as reader:
             reader.start()
             outcome = reader.outcome()
@@ -84,7 +84,7 @@ class _Head(Scenario):
 
 
 class Connect(_Head):
-    """A controller is connected over loop; a head comes with its first path."""
+    """Connects a controller over loop; a head comes with its first path."""
 
     ports = 1
 
@@ -114,13 +114,13 @@ class Connect(_Head):
 
 
 class SecondPath(Connect):
-    """One more controller is connected; the head gets another path."""
+    """Connects one more controller; the head gets another path."""
 
     ports = paths = 2
 
 
 class Rescan(Connect):
-    """A namespace appears on a controller that is connected."""
+    """Has a namespace appear on a connected controller."""
 
     def set_up(self):
         super().set_up()
@@ -141,7 +141,7 @@ class Rescan(Connect):
 
 
 class Policy(Connect):
-    """The policy of a subsystem is changed."""
+    """Changes the policy of a subsystem."""
 
     own_context = True
 
@@ -165,7 +165,7 @@ class Policy(Connect):
 
 
 class DelayedRemoval(Connect):
-    """The last path of a head with a removal delay goes; the head stays."""
+    """Removes the last path of a head with a removal delay; the head stays."""
 
     def set_up(self):
         super().set_up()
@@ -194,7 +194,7 @@ class DelayedRemoval(Connect):
 
 
 class Bind(_Head):
-    """A PCIe controller is given to the driver."""
+    """Binds a PCIe controller to the driver."""
 
     def set_up(self):
         modules.load("nvme")
@@ -226,7 +226,7 @@ class Bind(_Head):
 
 
 class _Sample(Scenario):
-    """Something that a driver of samples/ is told in configfs."""
+    """A command to a driver of samples/ in configfs."""
 
     own_context = True
     driver = "c"
@@ -311,7 +311,7 @@ class RustRequestsSecondPath(_Sample):
 
 
 class _Directory(_Sample):
-    """A directory is made for a path."""
+    """Makes a directory for a path."""
 
     first = 0
 
@@ -351,7 +351,7 @@ class RustDirectory(_Directory):
 
 
 class _Setting(_Sample):
-    """The policy and the removal delay are changed."""
+    """Changes the policy and the removal delay."""
 
     first = 0
 
@@ -374,11 +374,11 @@ class _Setting(_Sample):
 
 
 class CSetting(_Setting):
-    """The policy and the removal delay of the sample in C are changed."""
+    """Changes the policy and the removal delay of the sample in C."""
 
 
 class RustSetting(_Setting):
-    """The policy and the removal delay of the sample in Rust are changed."""
+    """Changes the policy and the removal delay of the sample in Rust."""
 
     driver = "rust"
 

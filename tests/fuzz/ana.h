@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the ANA part of the NVMe driver needs of the kernel, on the host. It is
- * included before that part, and once more after it, for what calls it.
+ * The part of the kernel that the ANA part of the NVMe driver needs, on the host. The
+ * build script includes this file before that part, and once more after it, for the
+ * functions that call it.
  */
 #ifndef FUZZ_ANA_H
 #define FUZZ_ANA_H
@@ -78,7 +79,7 @@ struct nvme_id_ctrl {
 	__u8	anatt;
 };
 
-/* Locks and what runs later: only whether it would */
+/* Locks and deferred work: only whether it would run */
 
 struct mutex { bool held; };
 struct timer_list { bool armed; };
@@ -191,7 +192,7 @@ struct nvme_ctrl {
 	struct timer_list anatt_timer;
 	struct work_struct ana_work;
 
-	/* What the controller answers next */
+	/* The controller's next answer */
 	const u8 *answer;
 	size_t answer_size;
 	int answer_error;
@@ -206,7 +207,7 @@ struct nvme_ctrl {
 #define list_for_each_entry_srcu(pos, first, member, cond)		\
 	for (pos = (cond) ? *(first) : NULL; pos; pos = pos->member)
 
-/* What the driver has for others is the parser's own here: there are several */
+/* The driver's functions for others are static here: there are several parsers */
 static void nvme_mpath_update(struct nvme_ctrl *ctrl);
 static void nvme_mpath_add_disk(struct nvme_ns *ns, __le32 anagrpid);
 static int nvme_mpath_init_ctrl(struct nvme_ctrl *ctrl);
@@ -248,7 +249,7 @@ static inline int nvme_get_log(struct nvme_ctrl *ctrl, u32 nsid, u8 log_page,
 
 #else /* FUZZ_ANA_H */
 
-/* What Rust knows */
+/* The structures and functions that Rust knows */
 
 struct fuzz_ns {
 	u32 nsid;
@@ -270,7 +271,7 @@ struct fuzz_step {
 	u32 ns;
 	u32 grpid;
 
-	/* What became of it */
+	/* The outcome of the step */
 	int error;
 	bool has_log;
 	bool timer;
@@ -325,7 +326,7 @@ static void take_step(void *argument)
 	ctrl->answer_size = step->log_size;
 	ctrl->answer_error = step->log_error;
 
-	/* The end of the controller, which no step is */
+	/* The end of the controller, which is no step */
 	(void)nvme_mpath_uninit;
 
 	switch (step->kind) {

@@ -14,11 +14,11 @@ use std::process::Command;
 
 const SOURCE: &str = "../../drivers/nvme/host/multipath_lib.c";
 
-/// The parser is from here to there: all that touches the log, and all that says how long it is.
+/// The parser is from here to there: all code that touches the log, or says how long it is.
 const BEGIN: &str = "#define for_each_ana_group(";
 const END: &str = "/* Attributes */\n";
 
-/// A name, what is in the parser, and what is there instead.
+/// The mistakes: a name, a text of the parser, and the text that replaces it.
 const MISTAKES: [(&str, &str, &str); 6] = [
     (
         "reads_groups_beyond_the_end",
@@ -52,8 +52,8 @@ const MISTAKES: [(&str, &str, &str); 6] = [
     ),
 ];
 
-/// gcc's library for undefined behaviour is not needed where it traps. What points into a log need
-/// not be aligned: the kernel is for machines that do not mind.
+/// With traps, undefined behaviour needs no library of gcc's. Pointers into a log need not be
+/// aligned: the kernel is for machines that do not mind.
 const FLAGS: [&str; 8] = [
     "-std=gnu11",
     "-O1",

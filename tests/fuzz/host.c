@@ -79,7 +79,7 @@ static void on_signal(int number)
 {
 	if (inside)
 		siglongjmp(escape, number);
-	/* not ours: what happened happens again, and ends the process */
+	/* not ours: the fault happens again, and ends the process */
 	signal(number, SIG_DFL);
 }
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""For tests that look at single writes: a part of a disk and what is there, and something that is done beside."""
+"""A part of a disk and its contents, and actions beside it, for tests that look at single writes."""
 
 import mmap
 import os
@@ -11,7 +11,7 @@ from tests.guest import wait
 
 @contextmanager
 def beside(action):
-    """Does something in a thread, which must have done it well soon after the block."""
+    """Runs an action in a thread, which must have done it well soon after the block."""
     failed = []
 
     def act():
@@ -28,7 +28,7 @@ def beside(action):
 
 
 class Area:
-    """The beginning of a disk, and what has been written there last."""
+    """The beginning of a disk, and the data that a test wrote there last."""
 
     def __init__(self, device, size):
         self._memory = mmap.mmap(-1, size)
@@ -51,7 +51,7 @@ class Area:
         os.fsync(self._file)
 
     def check(self) -> None:
-        """What is there is what was written."""
+        """Checks that the disk has the data that was written."""
         self._memory[:] = bytes(len(self._memory))
         assert os.preadv(self._file, [self._memory], 0) == len(self._written)
         assert self._memory[:] == self._written, "what was written is not what is read"

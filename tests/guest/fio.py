@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """I/O by fio, verified.
 
-A load writes blocks in random order, never one of them twice, and reads each back soon after;
-a lost write is therefore zeros where a checksum should be. When it ends, everything that it ever
-wrote is read and verified once more.
+A load writes blocks in random order, never one of them twice, and reads each back soon after. A lost write is therefore
+zeros where a checksum should be. When it ends, fio reads and verifies once more everything that it ever wrote.
 """
 
 import json
@@ -29,14 +28,14 @@ rw=randwrite
 verify=crc32c
 continue_on_error=all
 """
-#: What a job does that is to verify nothing. It cannot be left out: which blocks a job has depends on how many jobs there
-#: are before it, whatever its seed.
+#: The options of a job that verifies nothing. The job cannot be left out: the blocks of a job depend on how many jobs
+#: come before it, whatever its seed.
 IDLE = f"rw=read\nverify=0\nio_size={BLOCK}\n"
 
 
 @dataclass
 class Report:
-    """What fio did and how much of it went wrong."""
+    """The work of fio, and how much of it went wrong."""
 
     ios: int = 0
     bytes_written: int = 0
@@ -49,9 +48,9 @@ class Report:
 class Load:
     """Verified I/O on a device until `finish()`: one job on each of the first `jobs` CPUs.
 
-    A job has `mib` of its own on the device and makes `rate` writes a second at most, so that a
-    fast machine does not run out of blocks. Whoever writes the same blocks in one load after the
-    other gives each another `seed`, so that what an earlier one wrote is not taken for the later.
+    A job has `mib` of its own on the device and makes `rate` writes a second at most, so that a fast machine does not
+    run out of blocks. Loads that write the same blocks one after the other need another `seed` each, so that no load
+    takes the data of an earlier one for its own.
     """
 
     def __init__(self, device, jobs=None, mib=64, rate=200, seed=1):
@@ -124,15 +123,15 @@ class Load:
         wait.until(lambda: not self.running, "fio to verify what it wrote", seconds)
         report = _report(written)
         again = _report([job for job, size in zip(self._results("verify"), sizes, strict=True) if size])
-        # What was written and could not be read is an error, whether fio counts it or not. A
-        # verify_only run counts the writes that it only pretends to do, so its reads are counted here.
+        # A block that was written and could not be read is an error, whether fio counts it or not. A verify_only run
+        # counts the writes that it only pretends to do, so its reads are counted here.
         report.errors += again.errors + (report.bytes_written - again.bytes_verified) // BLOCK
         report.ios += again.bytes_verified // BLOCK
         report.bytes_verified += again.bytes_verified
         return report
 
     def failed(self, seconds=60) -> Report:
-        """Waits for a load that has lost its device to end by itself; what it says is returned."""
+        """Waits for a load that has lost its device to end by itself; returns its report."""
         wait.until(lambda: not self.running, "fio to notice that its device failed", seconds)
         return _report(self._results("write"))
 
@@ -151,8 +150,8 @@ class Load:
         file = self._file(name, "fio")
         file.write_text(f"{GLOBAL}filename={self._device}\n{options}{jobs}")
         with open(self._file(name, "messages"), "w") as messages:
-            # With SIGPIPE ignored, as it is here: now and then a job that ends tells a parent that has
-            # gone on already, and would die of that before its figures are written.
+            # With SIGPIPE ignored, as it is here. Now and then a job that ends writes to a parent that has gone on
+            # already, and the signal would kill it before it has written its figures.
             return subprocess.Popen(
                 ["fio", "--output-format=json", f"--output={self._file(name, 'json')}", str(file)],
                 stdin=subprocess.DEVNULL, stdout=messages, stderr=messages, restore_signals=False)
@@ -170,7 +169,7 @@ class Load:
 
 
 class PolledRead:
-    """Reads a block of a device, and asks whether it has been read instead of waiting for an interrupt."""
+    """Reads a block of a device, and polls for its end instead of waiting for an interrupt."""
 
     def __init__(self, device):
         self._fio = subprocess.Popen(
@@ -187,7 +186,7 @@ class PolledRead:
             self._fio.wait()
 
     def finish(self) -> None:
-        """Waits for the block, and fails when that could not be read."""
+        """Waits for the block, and fails when the device could not read it."""
         status = wait.until(lambda: self._fio.poll() is not None and (self._fio.returncode,), "a polled read to end")
         assert status == (0,), f"fio: {self._fio.stdout.read()}"
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What sysfs says about multipath heads, their paths and their controllers."""
+"""Multipath heads, their paths and their controllers, as sysfs shows them."""
 
 import contextlib
 import os
@@ -65,12 +65,12 @@ class Path(Disk):
 
     @property
     def address(self) -> str:
-        """Where its controller is; raises OSError when that is going."""
+        """Where its controller is; raises OSError when the controller is going."""
         return address(self.controller)
 
     @property
     def condition(self) -> str:
-        """In a word, what can be said about it."""
+        """The condition of the path, in a word."""
         state = controller_state(self.controller)
         if self.gone or state == "gone":
             return "gone"
@@ -107,7 +107,7 @@ def of_subsystem(nqn) -> list[Head]:
     """The heads of a subsystem, by the number of their namespace."""
     names = {entry.name for directory in subsystems_of(nqn)
              for entry in directory.glob("nvme*n*") if re.fullmatch(r"nvme\d+n\d+", entry.name)}
-    # They are numbered as they were found, which need not be in the order of their namespaces.
+    # Heads are numbered in the order in which the driver found them, which need not be that of their namespaces.
     return sorted(_present(Head, names), key=_nsid)
 
 
@@ -190,7 +190,7 @@ def _present(kind, names) -> list:
 
 
 def subsystems_of(nqn) -> list[pathlib.Path]:
-    """What there is in sysfs of a subsystem: a directory, or nothing."""
+    """The entry of a subsystem in sysfs: a directory, or nothing."""
     found = []
     for directory in SUBSYSTEMS.glob("nvme-subsys*"):
         with contextlib.suppress(OSError):  # it went between the two looks

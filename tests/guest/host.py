@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a guest can ask of the host that runs it (see tools/lab/host/vm.py)."""
+"""Requests of a guest to the host that runs it (see tools/lab/host/vm.py)."""
 
 PORT = "/run/host"
 
@@ -20,7 +20,7 @@ def plug_node() -> None:
 
 
 def next_test() -> str:
-    """The name of the test that the host wants to be run next; empty when there is none."""
+    """The name of the test that the host wants next; empty when there is none."""
     return _request("next")
 
 

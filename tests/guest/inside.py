@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What debugfs says of a head: the file multipath/<disk>, read as docs/operating.md describes it."""
+"""The inside of a head, by debugfs: the file multipath/<disk>, read as docs/operating.md describes it."""
 
 from dataclasses import dataclass
 from dataclasses import field
 from pathlib import Path
 
 DIRECTORY = Path("/sys/kernel/debug/multipath")
-#: What a path may have several lines of.
+#: The key that a path may have several lines of.
 REASON = "reason"
 
 
@@ -62,5 +62,5 @@ def file(name) -> Path:
 
 
 def read(name) -> Inside:
-    """What is said of the head whose disk has this name."""
+    """Reads the file of the head whose disk has this name."""
     return parse(file(name).read_text())

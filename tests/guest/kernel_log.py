@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The kernel's log: what it says since the last look, and what of that must not be there."""
+"""The kernel's log: its lines since the last look, and those among them that must not be there."""
 
 import os
 import re
 
-#: What the kernel says when something is wrong with it, whatever the test thinks. That each kind of report is
-#: known is shown by tests/sanitize/faults.c.
+#: The kernel's reports that something is wrong with it, whatever the test thinks. tests/sanitize/faults.c shows that
+#: the pattern knows each kind of report.
 PROBLEM = re.compile(
-    # Whatever has a name for it: KASAN, lockdep, RCU, contexts, stalls and hung tasks, warnings of the code itself.
+    # Reports with a name: KASAN, lockdep, RCU, contexts, stalls and hung tasks, warnings of the code itself.
     r"(WARNING|BUG|INFO): |BUG \S+ \(|DEBUG_LOCKS_WARN_ON|KASAN|UBSAN|KFENCE|"
     r"blocked for more than|(circular|recursive) locking|inconsistent lock state|suspicious RCU usage|"
     # Objects, counters, lists.
@@ -17,12 +17,12 @@ PROBLEM = re.compile(
     r"Oops|kernel BUG at|Kernel panic|panicked at|general protection|unable to handle|Call Trace:|"
     r"sysfs: cannot create duplicate")
 
-#: Said to the log before each test.
+#: The line in the log before each test.
 MARK = "lab: test "
-#: What is said to run when none does any more.
+#: The name of the test when none runs any more.
 NO_TEST = "-"
 
-#: What a warning is between, and how many lines before that may explain it: another CPU may speak, too.
+#: The lines that enclose a warning, and how many lines before may explain it: another CPU may speak, too.
 BEGIN, END = "[ cut here ]", "[ end trace "
 BEFORE = 4
 
@@ -45,14 +45,14 @@ class KernelLog:
                 continue  # records were overwritten before they were read
             head, _, text = record.partition(";")
             seconds = int(head.split(",")[2]) / 1e6
-            # Lines after the first are about the device that it came from.
+            # The further lines name the device that the message came from.
             line = text.partition("\n")[0]
             if line:
                 lines.append(f"[{seconds:12.6f}] {line}")
 
 
 def problems(lines, warns=()) -> list[str]:
-    """What of `lines` must not be there, and what of `warns` is not."""
+    """The lines of `lines` that must not be there, and the warnings of `warns` that are not."""
     rest, missing = without_warnings(lines, warns)
     return [line for line in rest if PROBLEM.search(line)] + [f"the kernel did not warn: {text}" for text in missing]
 

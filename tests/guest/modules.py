@@ -53,7 +53,7 @@ def references(name) -> int:
 
 
 def lines() -> list[str]:
-    """What /proc/modules says about the modules under test."""
+    """The lines of /proc/modules about the modules under test."""
     names = _loaded()
     return [line for line in Path("/proc/modules").read_text().splitlines()
             if line.split()[0] in names]
@@ -67,7 +67,7 @@ def _loaded() -> dict[str, int]:
 
 
 def _is_live(name) -> bool:
-    """Whether it is loaded and ready: to ask modprobe takes long in an emulated CPU."""
+    """Whether it is loaded and ready: modprobe would take long for this in an emulated CPU."""
     try:
         return Path("/sys/module", name.replace("-", "_"), "initstate").read_text() == "live\n"
     except FileNotFoundError:

@@ -17,7 +17,7 @@ _MASTER = 4
 #: The word with an NVMe controller's status among its registers, and the bit that says that it has failed.
 _STATUS = 0x1C // 4
 _FAILED = 2
-#: The node of what is behind a port, by the port's address. Empty where the machine says it.
+#: The node of the controllers behind a port, by the port's address. Empty where the machine says it.
 NODES = dict(word.split("=") for word in os.environ.get("PCI_NODES", "").split())
 
 
@@ -32,7 +32,7 @@ def place() -> None:
 
 @contextmanager
 def arriving(count):
-    """A controller comes meanwhile: no driver takes it before its node is known. There are `count` then."""
+    """A controller comes meanwhile: no driver takes it before the kernel knows its node. There are `count` then."""
     if NODES:
         (BUS / "drivers_autoprobe").write_text("0")
     try:
@@ -59,7 +59,7 @@ def deafen(controller, deaf=True) -> None:
 
 
 def has_failed(controller) -> bool:
-    """Whether an NVMe controller says that it cannot go on, as it does when it is deaf and is sent a command."""
+    """Whether an NVMe controller says that it cannot go on, as a deaf one does when it gets a command."""
     with (open(CLASS / controller / "device/resource0", "r+b") as file,
           mmap.mmap(file.fileno(), mmap.PAGESIZE) as memory, memoryview(memory) as view, view.cast("I") as registers):
         return bool(registers[_STATUS] & _FAILED)
@@ -67,8 +67,9 @@ def has_failed(controller) -> bool:
 
 @contextmanager
 def deaf(controller):
-    """An NVMe controller reads no commands for the time of a block, but for a moment after the driver has made it listen:
-    until this gets a CPU.
+    """Keeps an NVMe controller from reading commands for the time of a block.
+
+    After the driver has made it listen, it listens for a moment: until this process gets a CPU.
     """
     done, faults = threading.Event(), []
 
@@ -108,7 +109,7 @@ def bind(where) -> None:
 
 
 def count() -> int:
-    """How many controllers there are, as far as their nodes have to be told."""
+    """How many controllers there are, as far as the kernel has to be told their nodes."""
     return len(_controllers())
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The drivers of samples/: a RAM disk behind several paths, and what can be done to them in configfs."""
+"""The drivers of samples/: a RAM disk behind several paths, which configfs changes."""
 
 import os
 import pathlib
@@ -13,12 +13,12 @@ BLOCK = pathlib.Path("/sys/block")
 #: The module of each driver. Its name begins with the language; "_mq": its paths take requests instead of bios.
 MODULES = {"rust": "rust_mpath_ram", "rust_mq": "rust_mpath_mq", "c": "c_mpath_ram", "c_mq": "c_mpath_mq"}
 DRIVERS = tuple(MODULES)
-#: What can be wrong with a path, so that another one helps or the same one a little later.
+#: The failures of a path for which another path helps, or the same one a little later.
 FAILURES = {
     "rust_mq": ("path", "partial", "batch", "flush", "requeue", "timeout"),
     "c_mq": ("path", "partial", "batch", "flush", "requeue", "busy", "timeout"),
 }
-#: Those whose paths' queues can be frozen.
+#: The drivers that can freeze the queues of their paths.
 FREEZING = ("c", "c_mq")
 
 
@@ -55,7 +55,7 @@ class RamPath:
 
     @property
     def condition(self) -> str:
-        """In a word, what can be said about it."""
+        """The condition of the path, in a word."""
         if self.gone:
             return "gone"
         return "failing" if self.read("failure") != "none" else self.read("access_state")
@@ -69,7 +69,7 @@ class RamPath:
         return self.read("live") == "1"
 
     def events(self) -> dict[str, int]:
-        """What has happened to it, and how often."""
+        """The counters of the path's events, by name."""
         return {name: int(count) for name, count in (line.split() for line in self.read("events").splitlines())}
 
     def pull(self) -> None:
@@ -102,7 +102,7 @@ class RamDisk:
         return self
 
     def __exit__(self, *exception):
-        """Unloading is part of every test: it fails while anybody holds anything of the driver."""
+        """Unloads the module, which is part of every test: it fails while anybody holds anything of the driver."""
         for path in self.all:
             path.forget()
         if not exception[0]:
@@ -117,11 +117,11 @@ class RamDisk:
         return (BLOCK / self.name).exists()
 
     def paths(self) -> list[RamPath]:
-        """Those that are not out."""
+        """The paths that are not out."""
         return [path for path in self.all if path.is_live]
 
     def completed(self) -> tuple[int, int]:
-        """What all paths have completed."""
+        """The bios and bytes that all paths have completed."""
         ios, sizes = zip(*(path.completed() for path in self.all), strict=True)
         return sum(ios), sum(sizes)
 
@@ -133,7 +133,7 @@ class RamDisk:
 
     @property
     def parked(self) -> int:
-        """How many bios of the disk, while there is one, had to wait for a path."""
+        """How many bios of the disk had to wait for a path, while there is a disk."""
         return int(self.read("parked"))
 
     def wait_for_parking(self) -> None:

@@ -11,7 +11,7 @@ from tests.guest import passthrough
 from tests.guest import wait
 
 BLOCK = 4096
-#: Seconds between two reads of many: in a slow guest somebody else must get a CPU, too.
+#: Seconds between two reads of many: in a slow guest other processes must get a CPU, too.
 PAUSE = 0.005 * (wait.SLOWNESS - 1)
 
 
@@ -21,7 +21,7 @@ class Reader:
     It is a process, so that one which hangs holds nothing else up.
     """
 
-    #: How what it does ends when nothing is wrong.
+    #: The outcome when nothing is wrong.
     DONE = "data"
 
     def __init__(self, device, nowait=False, offset=0):
@@ -46,7 +46,7 @@ class Reader:
         os.write(self._orders, b"q")
         os.close(self._orders)
         os.close(self._outcome)
-        # One that hangs is no reason to hide what went wrong.
+        # A reader that hangs is no reason to hide the exception.
         if not exception[0]:
             os.waitpid(self._pid, 0)
 
@@ -54,7 +54,7 @@ class Reader:
         os.write(self._orders, b"r")
 
     def start_until_failure(self) -> None:
-        """Does it again and again until that fails; the outcome is the error's."""
+        """Does it again and again until that fails; the outcome is the name of the error."""
         os.write(self._orders, b"l")
 
     def outcome(self, seconds=30) -> str:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a test raises that cannot be done in this kernel, or with this driver."""
+"""The exception of a test that this kernel, or this driver, cannot do."""
 
 
 class Skip(Exception):
-    """Why a test could not be done."""
+    """The reason why a test could not be done."""

@@ -7,7 +7,7 @@ import time
 
 from tests.guest import wait
 
-#: Seconds for QEMU to end what a card without power was doing; dropping a busy one crashes it (7.2).
+#: Seconds for QEMU to end the work of a card without power; dropping a busy one crashes it (7.2).
 QEMU_SETTLES = 0.1
 
 _CAPABILITY_LIST = 0x34
@@ -30,8 +30,8 @@ class Slot:
     def yank(self) -> None:
         """Makes the controller disappear at once, as if torn out: the driver learns it from the loss.
 
-        QEMU has no command for this, but it drops a card whose slot is powered down. So that the
-        kernel's hotplug driver only sees the empty slot, its interrupt is off meanwhile.
+        QEMU has no command for this, but it drops a card whose slot is powered down. This switches off the interrupt of
+        the kernel's hotplug driver meanwhile, so that the driver only sees the empty slot.
         """
         before = self._control
         silent = before & ~_INTERRUPT_ENABLE
@@ -41,10 +41,9 @@ class Slot:
         self._control = before | _PRESENCE_CHANGED_ENABLE
 
     def wait_until_free(self) -> None:
-        """Waits until the kernel is done with what was in the slot, so that something can be put in.
+        """Waits until the kernel is done with the card that was in the slot, so that another one can be put in.
 
-        The last that it does, a second after the power, is to switch the light off. QEMU drops what
-        is in the slot then.
+        Its last step, a second after the power, is to switch the light off. QEMU drops the card in the slot then.
         """
         dark = _POWER_OFF | _POWER_INDICATOR_OFF
         wait.until(lambda: self._control & dark == dark, "the slot to be free")

@@ -30,10 +30,10 @@ DISCOVERY = "nqn.2014-08.org.nvmexpress.discovery"
 #: The ANA group that namespaces are in at first; each port has its own state for each group.
 GROUP = 1
 
-#: What makes a null_blk disk a zoned one; the sizes are in MiB.
+#: The settings that make a null_blk disk a zoned one; the sizes are in MiB.
 ZONED = {"zoned": 1, "zone_size": 4, "zone_nr_conv": 0, "zone_max_open": 0, "zone_max_active": 0}
 
-#: The group of Diffie and Hellman whose numbers are the smallest.
+#: The group of Diffie and Hellman with the smallest numbers.
 _DH_GROUP = "ffdhe2048"
 
 _port_numbers = itertools.count(1)
@@ -80,11 +80,10 @@ class Target:
     def connect(self, port, **options) -> str:
         """Connects a controller through a port and returns its name, "nvme0".
 
-        This is what `nvme connect` writes; doing without that saves much time in an emulated CPU.
+        It writes the same as `nvme connect`; to do without that program saves much time in an emulated CPU.
 
-        With tcp to the own machine, what a host sends is not copied: a target that takes a command
-        from a connection that was lost would write what the page holds by then. The digest makes it
-        refuse.
+        With tcp to the own machine, the host does not copy the data that it sends. A target that takes a command from a
+        lost connection would write what the page holds by then. The digest makes it refuse.
         """
         words = {"nqn": self.nqn, "hostnqn": HOST_NQN, "hostid": HOST_ID, **port.address,
                  **({"reconnect_delay": 1} if wire.KINDS[port.transport].RECONNECTS else {}), **self._secrets, **options}
@@ -127,8 +126,11 @@ class Target:
         wait.until(lambda: not head.controllers_of_subsystem(self.nqn), "the controllers to go")
 
     def set_ana_state(self, state, ports=None, seconds=30) -> None:
-        """Sets the state of `ports`, or of all, which are those that are connected. Returns once the host has heard of
-        it: a read that it sends before, and has to send again, waits for a path."""
+        """Sets the state of `ports`, or of all, which are those that are connected; returns once the host has heard of
+        it.
+
+        A read that the host sends before, and has to send again, waits for a path.
+        """
         for port in self.ports if ports is None else ports:
             if port.ana_state != state:
                 port.ana_state = state
@@ -140,7 +142,7 @@ class Target:
 
     def enable_namespace(self, number=1) -> None:
         (self._namespace(number) / "enable").write_text("1")
-        # nvmet tells hosts of it before they can find it, so that one which is quick finds nothing.
+        # nvmet tells hosts of it before they can find it, so that a host which is quick finds nothing.
         for name in head.controllers_of_subsystem(self.nqn):
             head.rescan_controller(name)
 
@@ -171,7 +173,7 @@ class Target:
 
     @contextmanager
     def without_namespace(self):
-        """The only namespace is disabled for the time of a block, and the host knows it, before and after."""
+        """Disables the only namespace for the time of a block; the host knows it, before and after."""
         paths = len(self.head.paths())
         self.disable_namespace()
         wait.until(lambda: not self.heads(), "the head to go")
@@ -180,7 +182,7 @@ class Target:
         self.wait_for_heads(paths)
 
     def lose_power(self) -> None:
-        """Cuts the disk behind the only namespace off from power for a moment: what only its cache has is lost."""
+        """Cuts the disk behind the only namespace off from power for a moment: data that only its cache has is lost."""
         with self.without_namespace():
             for power in (0, 1):
                 (NULL_BLK / f"{self._name}1" / "power").write_text(str(power))
@@ -207,7 +209,7 @@ class Target:
             (namespace / "enable").write_text("1")
 
     def _admit_one_host(self, stack) -> None:
-        """Admits the one who knows a secret, after an exchange of keys that nobody can follow who only listens."""
+        """Admits a host that knows a secret, after an exchange of keys that no mere listener can follow."""
         host = _mkdir(stack, NVMET / "hosts" / HOST_NQN)
         (host / "dhchap_key").write_text(self._secrets["dhchap_secret"])
         (host / "dhchap_ctrl_key").write_text(self._secrets["dhchap_ctrl_secret"])
@@ -256,9 +258,9 @@ class Port:
         self.directory = NVMET / "ports" / str(number)
         self._subsystem = subsystem
         self._link = self.directory / "subsystems" / subsystem.name
-        #: What is between here and a host.
+        #: The wire between here and a host.
         self.wire = wire.KINDS[transport](number)
-        #: What a host must say to connect here.
+        #: The options with which a host connects here.
         self.address = {"transport": transport, **self.wire.address}
 
     @property

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A terminal in memory, for a program that draws a screen: it starts the program, sends keys, and keeps what is shown.
+"""A terminal in memory, for a program that draws a screen: starts the program, sends keys, and keeps the screen.
 
     with Terminal(["mpath-top"], lines=24, columns=80) as terminal:
         terminal.wait_for("nvme0n1")
         terminal.send("q")
         assert terminal.end() == 0
 
-It understands what curses sends to a terminal of the type `linux`. The kernel has to have pseudo terminals, or the
-program to work without: `is_tty=False` connects it to a socket, and says the size in its environment only.
+It understands the codes that curses sends to a terminal of the type `linux`. The kernel has to have pseudo terminals,
+or the program to work without. `is_tty=False` connects it to a socket, and says the size in its environment only.
 """
 
 import contextlib
@@ -59,7 +59,7 @@ class Terminal:
         self._process, self._file = pty.fork() if is_tty else _fork_with_a_socket()
         if self._process == 0:
             with contextlib.suppress(BaseException):
-                # Whoever runs this in the background has it ignored, and a program would inherit that.
+                # A background process ignores the signal, and the program would inherit that.
                 signal.signal(signal.SIGINT, signal.SIG_DFL)
                 if is_tty:
                     fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
@@ -79,7 +79,7 @@ class Terminal:
 
     @property
     def text(self) -> str:
-        """What is on the screen."""
+        """The text on the screen."""
         return "\n".join("".join(line).rstrip() for line in self._cells)
 
     def send(self, keys) -> None:
@@ -89,7 +89,7 @@ class Terminal:
         os.kill(self._process, number)
 
     def resize(self, lines, columns) -> None:
-        """Another size: what was on the screen is gone, as the program has to draw it again."""
+        """Sets another size, which empties the screen: the program has to draw it again."""
         self.lines, self.columns = lines, columns
         self._cells = [[" "] * columns for _ in range(lines)]
         self._line = self._column = self._top = 0
@@ -118,7 +118,7 @@ class Terminal:
         return self.status
 
     def _listen(self) -> bool:
-        """Takes what the program sends, for a moment; False when it has closed the terminal."""
+        """Takes the output of the program, for a moment; False when it has closed the terminal."""
         if not select.select([self._file], [], [], 0.05)[0]:
             return True
         try:

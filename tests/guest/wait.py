@@ -4,12 +4,12 @@
 import os
 import time
 
-#: By what factor this guest is slower than those that time limits are for.
+#: By what factor this guest is slower than those that the time limits are for.
 SLOWNESS = float(os.environ.get("SLOWNESS", 1))
 
 
 class Late(AssertionError):
-    """What was waited for did not happen in time."""
+    """The condition did not come true in time."""
 
 
 def until(condition, what, seconds=30, interval=0.02):

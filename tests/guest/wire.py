@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Where a port of a target is, and what there must be between host and target for that.
+"""Where a port of a target is, and the wire that it needs between host and target.
 
-loop and tcp need nothing. An FC port has a host's adapter and a cable of its own, all of them nvme-fcloop's; an RDMA
+loop and tcp need nothing. An FC port has a host's adapter and a cable of its own, all of them nvme-fcloop's. An RDMA
 port has a network device that leads nowhere, and siw on it, which speaks iWARP over TCP.
 """
 
@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 _FCLOOP = Path("/sys/class/fcloop/ctl")
-#: Of a remote FC port: NVMe target and discovery controller.
+#: The roles of a remote FC port: NVMe target and discovery controller.
 _ROLES = 0x60
 
 
@@ -20,7 +20,7 @@ class Loop:
     RECONNECTS = False
 
     def __init__(self, number):
-        #: What a host says to connect, besides the transport.
+        #: The options with which a host connects, besides the transport.
         self.address = {"traddr": str(number)}
 
     def configuration(self) -> dict:
@@ -28,7 +28,7 @@ class Loop:
         return {"addr_traddr": self.address["traddr"]}
 
     def make(self, stack) -> None:
-        """Makes what there must be, until `stack` is closed."""
+        """Makes the parts of the wire, until `stack` is closed."""
 
 
 class Tcp(Loop):
@@ -77,8 +77,8 @@ class Fc(Loop):
         stack.callback(_tell, "del_local_port", self._host)
         self.mend()
         stack.callback(self._break_at_last)
-        # It goes before the cable. Otherwise its last word may come when the cable has just gone, and for that case the
-        # kernel's own host driver gives fcloop no answer to copy, which then copies from address 0.
+        # The target port goes before the cable. Otherwise its last word may come when the cable has just gone. For that
+        # case the kernel's own host driver gives fcloop no answer to copy, and fcloop then copies from address 0.
         _tell("add_target_port", self._target)
         stack.callback(_tell, "del_target_port", self._target)
 

@@ -5,8 +5,8 @@
 //!
 //! Time is virtual, and chance follows from a seed, so a run is the same each time. Each CPU has a
 //! submitter that keeps so many requests in flight. [`Rule::Ours`] is the very code that the kernel
-//! runs, the policy and what it knows; [`Rule::Reference`] counts exactly and takes the first of
-//! the least busy paths, as the kernel's own driver does.
+//! runs: the policy and its view of other CPUs. [`Rule::Reference`] counts exactly and takes the
+//! first of the least busy paths, as the kernel's own driver does.
 
 use core::cell::{
     Cell,
@@ -44,7 +44,7 @@ const TICK: Time = MS;
 const FAST: Time = 160 * US;
 const SLOW: Time = 10 * FAST;
 
-/// Who chooses paths.
+/// The rule that chooses paths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rule {
     Ours,
@@ -54,15 +54,16 @@ enum Rule {
 /// How a path carries requests out.
 #[derive(Clone, Copy, Debug)]
 enum Service {
-    /// All at the same time.
+    /// All requests at the same time.
     Parallel(Time),
-    /// One after the other, each in an eighth of the time.
+    /// One request after the other, each in an eighth of the time.
     Serial(Time),
-    /// All at the same time, and those that end in the same quarter of the time end together.
+    /// All requests at the same time, and those that end in the same quarter of the time end
+    /// together.
     Batches(Time),
 }
 
-/// The CPU whose looks are counted.
+/// The CPU whose looks the test counts.
 const LOOKER: u32 = 1;
 
 struct Port {
@@ -128,7 +129,7 @@ struct Cpu<'m> {
     depth: Cell<u32>,
     /// How many it has in flight.
     active: Cell<u32>,
-    /// Has it been woken, and has not run yet?
+    /// Whether it has been woken and has not run yet.
     woken: Cell<bool>,
 }
 
@@ -167,7 +168,7 @@ impl<'a> Candidates<'a> for Listed<'a> {
     }
 }
 
-/// What becomes of a machine.
+/// An event of a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
     /// A request of a CPU ends on a path.
@@ -176,15 +177,15 @@ enum Event {
     Wakes(usize),
     /// A submitter keeps another number of requests in flight.
     Depth { cpu: usize, depth: u32 },
-    /// A path is not to be used any more.
+    /// A path becomes unusable.
     Goes(usize),
-    /// It is again.
+    /// A path becomes usable again.
     Comes(usize),
-    /// The load is looked at.
+    /// The test looks at the load.
     Look,
 }
 
-/// What was seen of a run.
+/// The figures of a run.
 #[derive(Debug, Default)]
 struct Outcome {
     /// The most less the least in flight on a path, each time somebody looked.
@@ -206,7 +207,7 @@ impl Outcome {
 #[derive(Clone, Debug)]
 struct Scenario {
     services: Vec<Service>,
-    /// Of each CPU's submitter.
+    /// The depth of each CPU's submitter.
     depths: Vec<u32>,
     /// How many of the paths each CPU's submitter has a head over, the first ones; all where there
     /// is no number.
@@ -214,7 +215,7 @@ struct Scenario {
     /// How long a submitter takes at most, after a request of its own has ended, to run again.
     wake: Time,
     changes: Vec<(Time, Event)>,
-    /// From when on the load is looked at.
+    /// From when on the test looks at the load.
     from: Time,
     until: Time,
     seed: u64,
@@ -300,7 +301,7 @@ impl Run<'_> {
         }
     }
 
-    /// What the library does when a request ends in another tick than the last one.
+    /// Does what the library does when a request ends in another tick than the last one.
     fn catch_up(&self, number: usize) {
         let cpu = &self.cpus[number];
         let now = (self.now.get() / TICK) as u32;
@@ -528,7 +529,7 @@ impl Scenario {
         }
     }
 
-    /// The same with something that happens before the load is looked at.
+    /// The same with an event that happens before the test looks at the load.
     fn after(mut self, events: impl IntoIterator<Item = Event>) -> Self {
         for event in events {
             self.changes.push((self.from, event));
@@ -545,7 +546,7 @@ impl Scenario {
         self
     }
 
-    /// The same with something that happens while the load is looked at, so often.
+    /// The same with an event that happens, so often, while the test looks at the load.
     fn again_and_again<const N: usize>(
         mut self,
         every: Time,
@@ -560,8 +561,8 @@ impl Scenario {
         self
     }
 
-    /// Runs it both ways. What is in flight differs by no more than so many requests more than in
-    /// the reference, on average.
+    /// Runs it both ways. Checks that the numbers of requests in flight differ by at most `more`
+    /// more than in the reference, on average.
     fn differs_by_at_most(&self, more: f64) {
         let [ours, reference] = [Rule::Ours, Rule::Reference].map(|rule| self.run(rule).mean());
 
@@ -571,8 +572,8 @@ impl Scenario {
         );
     }
 
-    /// Runs it both ways. What is in flight differs by no more than two requests more than in the
-    /// reference on average, and by five more at any moment.
+    /// Runs it both ways. Checks that the numbers of requests in flight differ by no more than two
+    /// requests more than in the reference on average, and by five more at any moment.
     fn is_as_even_as_the_reference(&self) -> Result<[Outcome; 2], TestCaseError> {
         let [ours, reference] = [Rule::Ours, Rule::Reference].map(|rule| self.run(rule));
 
@@ -744,7 +745,7 @@ fn cpus_do_not_fill_a_path_that_has_come_back_for_all_of_them() {
 }
 
 /// When a request has ended, its submitter has to run before it begins the next one. CPUs that look
-/// meanwhile do not take all that is missing for room.
+/// meanwhile do not take all missing requests for room.
 ///
 /// Shows L-13.
 #[test]
@@ -774,7 +775,7 @@ fn a_request_that_is_about_to_be_replaced_makes_no_room() {
     }
 }
 
-/// Of two heads, one uses two of four paths. It is not read any more.
+/// Of two heads, one uses two of four paths. That head gets no more reads.
 ///
 /// Shows L-13.
 #[test]
@@ -786,7 +787,8 @@ fn a_cpu_that_has_stopped_is_not_taken_to_go_on() {
     stop.differs_by_at_most(2.0);
 }
 
-/// A CPU looks at what others have in flight when a request of its own ends, so in an interrupt.
+/// A CPU looks at the requests of others in flight when a request of its own ends, so in an
+/// interrupt.
 ///
 /// Shows L-13.
 #[test]
@@ -817,7 +819,7 @@ fn a_cpu_looks_at_few_records_in_a_tick_on_any_machine() {
             );
         }
 
-        // All the same it gets to know.
+        // All the same the CPU gets to know.
         let knows = |port: &Port| {
             port.records[LOOKER as usize].depth() as f64 / f64::from(1 << FRACTION_BITS)
         };

@@ -5,12 +5,12 @@
 use libmultipath::fence::Clock;
 use proptest::prelude::*;
 
-/// What somebody does to a clock, at a tick.
+/// A call to a clock, at a tick.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// Something is held, with so much time to the limit.
+    /// The fence holds a bio, with so much time to the limit.
     Hold(u64),
-    /// The association is over, and nothing of it carried out in so many ticks.
+    /// The association is over, and the controller carries out no command of it in so many ticks.
     Start(u64),
     /// Ticks pass.
     Wait(u64),
@@ -77,7 +77,7 @@ proptest! {
         prop_assert_eq!(Clock::Open.held(at), Clock::Open);
         prop_assert_eq!(Clock::Open.started(at), Clock::Open);
         prop_assert_eq!(Clock::Open.is_at(at), Clock::Open);
-        // Nor does anybody who comes later make it wait longer.
+        // Nor does a later caller make it wait longer.
         let later = clock.started(at).started(at + 1);
         prop_assert_eq!(later, clock.started(at));
     }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the pure parts of the library decide, on any input.
+//! The decisions of the library's pure parts, on any input.
 //!
-//! These tests run the source that the kernel runs. What threads do to each other is not their
-//! subject; that is tried in `tests/model`.
+//! These tests run the source that the kernel runs. They do not cover how threads affect each
+//! other; `tests/model` does.
 
 #![cfg(not(loom))]
 

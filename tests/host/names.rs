@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The names and values by which policies are known outside.
+//! The names and values that users know policies by.
 
 use libmultipath::policy::IoPolicy;
 use proptest::prelude::*;
@@ -34,7 +34,7 @@ fn a_name_is_parsed_as_it_is_printed_with_and_without_a_newline() {
     }
 }
 
-/// A name with something done to it, which is most likely no name any more.
+/// A name with some changes, which is most likely no name any more.
 fn nearly_a_name() -> impl Strategy<Value = Vec<u8>> {
     let name = prop::sample::select(
         IoPolicy::ALL

@@ -2,8 +2,8 @@
 
 //! The policies, on any list of paths in any states.
 //!
-//! What a path is good for is worked out here a second time, from what was told about it and not
-//! from the state word, so that the word and the policies are tested together.
+//! The test works out a second time how good a path is: from the calls about it and not from the
+//! state word. So it tests the word and the policies together.
 
 use core::cell::Cell;
 use libmultipath::nodes::Node;
@@ -32,11 +32,11 @@ use proptest::sample::{
 
 const NODES: usize = 3;
 
-/// Of how many paths a policy asks the depth, and how many places of the shortlist it looks at, at
-/// most. In figures, and not in the policy's own constants: more would be another policy.
+/// The most paths of which a policy asks the depth, and the most places of the shortlist that it
+/// looks at. These are figures, and not the policy's own constants: more would be another policy.
 const MOST_LOOKS: usize = 4;
 
-/// What is told about a path.
+/// The facts that a path was told.
 #[derive(Clone, Debug)]
 struct Told {
     reasons: Vec<Reasons>,
@@ -69,7 +69,7 @@ impl Told {
     }
 }
 
-/// A path, which counts how often it is looked at.
+/// A path, which counts how often a policy looks at it.
 #[derive(Debug)]
 struct FakePath {
     told: Told,
@@ -125,7 +125,7 @@ struct FakeHead {
     listed: Vec<usize>,
     turn: Cell<usize>,
     done: usize,
-    /// How many places of the shortlist were looked at.
+    /// How many places of the shortlist a policy looked at.
     places: Cell<usize>,
 }
 
@@ -247,7 +247,7 @@ fn any_path() -> impl Strategy<Value = Told> {
     )
 }
 
-/// Mostly short lists, whose paths differ more often in what matters, and some long ones.
+/// Mostly short lists, whose paths differ more often where it matters, and some long ones.
 fn any_paths() -> impl Strategy<Value = Vec<Told>> {
     prop_oneof![
         3 => prop::collection::vec(any_path(), 0..=6),
@@ -517,8 +517,8 @@ impl Load {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
 
-    /// As many requests as at the beginning, any of which may end next: the load is evened out, and
-    /// stays as even as when the least busy path of all is looked for.
+    /// As many requests as at the beginning, any of which may end next. The policy evens the load
+    /// out, and keeps it as even as a search for the least busy path of all would.
     ///
     /// Shows L-13.
     #[test]

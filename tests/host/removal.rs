@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The delayed removal of a head, after any sequence of what can happen to it.
+//! The delayed removal of a head, after any sequence of events.
 //!
-//! The calls are those of the engine, each of which is one step under the head's mutex; between
-//! any two of them something else may happen. The timer is the kernel's `delayed_work`: it is
-//! pending or not, it is running or not, and it can be both.
+//! The calls are those of the engine, each of which is one step under the head's mutex; between any
+//! two of them another event may happen. The timer is the kernel's `delayed_work`: it is pending or
+//! not, it is running or not, and it can be both.
 
 use libmultipath::removal::{
     Decision,
@@ -16,7 +16,7 @@ use libmultipath::state::{
 };
 use proptest::prelude::*;
 
-/// What can happen.
+/// An event.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     AddPath,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! When a head's shortlist is made anew.
+//! The events for which a head makes its shortlist anew.
 
 use libmultipath::shortlist::{
     change_port,

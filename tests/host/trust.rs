@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What errors of paths cost: the rule of `rust/pure/trust.rs` in a machine whose time is made by
+//! The cost of errors of paths: the rule of `rust/pure/trust.rs` in a machine whose time is made by
 //! hand.
 //!
-//! The library's own: the states of paths, what changes them ([`parking::take`] and others), which
-//! path a bio that needs care is sent to ([`care::choose`]), when it is tried again, which of those
-//! that wait come last, and when it is over. After `rust/engine/submit.rs`: what becomes of a bio
-//! when its path has failed it. Paths fail as each test says.
+//! The library's own: the states of paths and their changes ([`parking::take`] and others), which
+//! path a bio goes to that needs care ([`care::choose`]). Also when that bio is tried again, which
+//! waiting bios come last, and when a bio ends. After `rust/engine/submit.rs`: the fate of a bio
+//! that its path has failed. Paths fail as each test says.
 
 use libmultipath::care::{
     self,
@@ -48,15 +48,15 @@ type Time = u64;
 const MSEC: Time = 1000;
 const SECOND: Time = 1000 * MSEC;
 
-/// What a path does with a bio.
+/// The fate of a bio on a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Does {
-    /// Carries it out.
+    /// The path carries it out.
     Work,
     Fail,
-    /// Fails it before whoever has submitted it goes on.
+    /// The path fails it before the submitter goes on.
     FailAtOnce,
-    /// Never ends it.
+    /// The path never ends it.
     Hang,
 }
 
@@ -66,9 +66,9 @@ struct Bio {
     failures: u32,
     /// The path that has failed it last.
     last: usize,
-    /// How it was sent last, if it has not found all paths resting since.
+    /// How it was sent last, unless it has found all paths resting since.
     attempt: Attempt,
-    /// Not before this time it is tried again, unless there is news for the head.
+    /// The time before which the bio is not tried again, unless there is news for the head.
     ready_at: Time,
     /// How much news there was when it failed.
     news: usize,
@@ -95,11 +95,11 @@ struct FakePath {
     number: usize,
     state: AtomicPathState,
     pause_end: Cell<Time>,
-    /// For how long it has been left alone, until it was looked at last.
+    /// For how long the path has been left alone, up to the last look.
     rested: Cell<Time>,
 }
 
-/// A head, and all that happens to it. `does` says what a path does with a bio.
+/// A head, and all its events. `does` gives the fate of a bio on a path.
 struct Machine<F> {
     paths: Vec<FakePath>,
     does: F,
@@ -201,7 +201,7 @@ impl<F: Fn(Try) -> Does> Machine<F> {
         }
     }
 
-    /// Unless the work was asked for at an earlier time since.
+    /// Does nothing if the work was asked for at an earlier time since.
     fn retry(&self) {
         let now = self.now.get();
 
@@ -277,8 +277,8 @@ impl<F: Fn(Try) -> Does> Machine<F> {
         self.kick_others();
     }
 
-    /// Lets time pass until `end`. `next` says which bio is submitted when one has ended, if any
-    /// is.
+    /// Lets time pass until `end`. `next` says which bio, if any, the machine submits when one has
+    /// ended.
     fn run(&self, end: Time, next: impl Fn(usize) -> Option<usize>) {
         loop {
             let first = self.events.borrow_mut().pop_first();
@@ -377,9 +377,9 @@ impl<'a, F: Fn(Try) -> Does> Chooser<'a> for &'a Machine<F> {
     }
 }
 
-/// So many bios may try a path that fails, or hangs, in this time: those that were under way when
-/// it began, those that are watched until it is left alone, those that are under way then, and one
-/// after each pause.
+/// The most bios that may try a path that fails, or hangs, in this time. They are the bios under
+/// way when it began, and those watched until the library leaves the path alone. Then come those
+/// under way at that moment, and one after each pause.
 fn few(depth: usize, time: Time) -> usize {
     let growing = usize::from(Trust::LAST_PAUSE);
     let longest = Time::from(Trust::LONGEST_MSECS) * MSEC;
@@ -408,7 +408,7 @@ impl Chance {
     }
 }
 
-/// What happens to a path's trust, step by step.
+/// The changes of a path's trust, step by step.
 fn any_trust() -> impl Strategy<Value = Vec<fn(PathState) -> PathState>> {
     let steps: Vec<fn(PathState) -> PathState> = vec![
         |state| state.failed(Attempt::Plain),
@@ -465,8 +465,8 @@ proptest! {
         prop_assert!(tries <= few(depth, time * SECOND), "it is tried {tries} times");
     }
 
-    /// Bios wait while a path fails everything. When it works again, all of them are carried out
-    /// soon, and the path is trusted.
+    /// Bios wait while a path fails everything. When it works again, it soon carries out all of
+    /// them, and is trusted.
     ///
     /// Shows.
     #[test]
@@ -482,8 +482,8 @@ proptest! {
         machine.max_failovers = u32::MAX;
 
         (0..depth).for_each(|number| machine.submit_new(number));
-        // One that was sent before the end may fail, and then the pause ends. A bio that has failed
-        // waits for a pause of its own.
+        // A bio that was sent before the end may fail, and then the pause ends. A bio that has
+        // failed waits for a pause of its own.
         machine.run(outage + 2 * (latency + longest), |_| None);
         prop_assert_eq!(machine.done.borrow().len(), depth);
         prop_assert!(machine.paths[0].state.load().is_trusted());
@@ -514,7 +514,7 @@ proptest! {
     }
 
     /// Failures that come one by one: a bio that has failed is carried out when it is sent again.
-    /// So none goes to the path that is worse.
+    /// So no bio goes to the path that is worse.
     ///
     /// Shows A-6.
     #[test]
@@ -541,7 +541,7 @@ proptest! {
     }
 
     /// A path that fails one bio in a hundred, or in ten, is as good as one that carries out as
-    /// many bios as this one does: what has failed is sent again at once.
+    /// many bios as this one does. The library sends a failed bio again at once.
     ///
     /// Shows A-6.
     #[test]
@@ -571,8 +571,8 @@ proptest! {
         prop_assert!(machine.over.borrow().is_empty());
     }
 
-    /// A bio that every path fails ends after its share of failures for each path, and in time.
-    /// Each path has been tried.
+    /// A bio that every path fails ends after its share of failures for each path, and in time. The
+    /// library has tried each path.
     ///
     /// Shows A-17.
     #[test]
@@ -593,13 +593,13 @@ proptest! {
         prop_assert_eq!(machine.over.borrow()[0].failures as usize, share * count);
         prop_assert_eq!(machine.tries.borrow().len(), share * count);
         for path in 0..count {
-            // The first two failures are of the path that is the best.
+            // The first two failures are of the best path.
             prop_assert!(share < 3 || machine.tries_of(path) >= share / 3, "path {path} is tried too seldom");
         }
     }
 
-    /// One bio fails wherever it is sent, and all others are carried out: it is not tried in a
-    /// loop, it ends, and the path is used.
+    /// One bio fails wherever it goes, and the path carries out all others. The library does not
+    /// try it in a loop, it ends, and the path stays in use.
     ///
     /// Shows.
     #[test]
@@ -623,7 +623,7 @@ proptest! {
                 "it is tried {tries} times in 100 ms"
             );
         }
-        // That many bad ones in a row are the path's fault, as far as can be known.
+        // As far as the library can know, that many bad bios in a row are the path's fault.
         prop_assert!(machine.done.borrow().len() * 100 >= others * 90);
 
         machine.run(100 * SECOND, |_| None);
@@ -631,9 +631,9 @@ proptest! {
         prop_assert_eq!(machine.lot.borrow().len(), 0);
     }
 
-    /// The path gives back some bios before whoever has submitted them goes on, so that they come
-    /// back before those that wait behind them. All the others are carried out soon after the path
-    /// works for them.
+    /// The path gives back some bios before their submitters go on. So they come back before the
+    /// bios that wait behind them. All the others are carried out soon after the path works for
+    /// them.
     ///
     /// Shows A-6.
     #[test]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Who ends a wait: the whole table, each row of it.
+//! The actors that end a wait: the whole table, each row of it.
 
 use libmultipath::policy::Path;
 use libmultipath::state::{
@@ -67,7 +67,7 @@ fn path_states() -> Vec<PathState> {
     states
 }
 
-/// The state with every trust that there is.
+/// The state with each possible trust.
 fn trusts(state: PathState) -> Vec<PathState> {
     let mut all = vec![state];
     let mut looked_at = 0;
@@ -86,8 +86,8 @@ fn trusts(state: PathState) -> Vec<PathState> {
     all
 }
 
-/// What a path is when somebody has done what ends a wait. `None` is a path that is gone. Where
-/// several things may happen, all of them.
+/// The state of a path when the actor has done what ends a wait. `None` is a path that is gone.
+/// Where several things may happen, all of them.
 fn ended_by(
     ender: Ender,
     state: PathState,
@@ -112,8 +112,8 @@ fn ended_by(
     }
 }
 
-/// Each of those who are named does something about the path, and when they all have, it is usable
-/// or nobody waits for it.
+/// Each named actor does something about the path. When all of them have, the path is usable or
+/// nobody waits for it.
 ///
 /// Shows A-2.
 #[test]
@@ -171,8 +171,8 @@ fn a_wait_that_the_requeue_work_ends_is_one_for_a_path_that_is_usable() {
     }
 }
 
-/// Nobody else knows when a pause ends. A reason of the driver's or an access state in which no I/O
-/// is possible does not end with it.
+/// Nobody else knows when a pause ends. A reason of the driver's does not end with it, nor an
+/// access state in which no I/O is possible.
 ///
 /// Shows.
 #[test]
@@ -286,9 +286,9 @@ impl Submission for Head {
     }
 }
 
-/// Heads with two paths in all states, one for each who ends a wait and one for each that nobody
-/// waits for. A bio is parked exactly when somebody ends its wait. If that is the requeue work, it
-/// is kicked.
+/// Heads with two paths in all states: one for each actor that ends a wait, and one for each state
+/// that nobody waits for. The library parks a bio exactly when an actor ends its wait. If that is
+/// the requeue work, the library kicks it.
 ///
 /// Shows A-2, L-19, L-42.
 #[test]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The ANA log of an NVMe controller, and what it says of itself, over a controller's life.
+//! The ANA log of an NVMe controller, and the data that identifies it, over a controller's life.
 
 use crate::config;
 use core::ffi::{
@@ -75,7 +75,7 @@ const HEADER: usize = 16;
 const GROUP: usize = 32;
 const CHANGE: u8 = 15;
 
-/// What a controller says of itself when it has been reset.
+/// The answer of a controller to Identify when it has been reset.
 #[derive(Clone, Debug)]
 struct Identity {
     max_namespaces: u32,
@@ -100,14 +100,14 @@ impl Identity {
     }
 }
 
-/// What the controller answers when it is asked for its log.
+/// The answer of the controller to a request for its log.
 #[derive(Clone, Debug)]
 enum Answer {
     Log(Vec<u8>),
     Error(c_int),
 }
 
-/// What happens to a controller.
+/// An event in the life of a controller.
 #[derive(Clone, Debug)]
 enum Step {
     Reset(Identity, Answer),
@@ -182,7 +182,7 @@ fn to_bytes(ngrps: u16, claims: &[Claim]) -> Vec<u8> {
     log
 }
 
-/// A log with or without mistakes, some of whose bytes are others.
+/// A log with or without mistakes, and with some bytes changed.
 fn any_log() -> impl Strategy<Value = Vec<u8>> {
     let built = vec(any_claim(), 0..5).prop_flat_map(|claims| {
         near(claims.len() as u32).prop_map(move |ngrps| to_bytes(ngrps as u16, &claims))
@@ -234,7 +234,7 @@ fn any_step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The NSIDs of a controller, and what happens to it.
+/// The NSIDs of a controller, and the events of its life.
 type Life = (Vec<u32>, Vec<Step>);
 
 fn any_life() -> impl Strategy<Value = Life> {
@@ -251,7 +251,7 @@ fn le32(bytes: &[u8]) -> u32 {
     u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
 }
 
-/// What a log says, if it says anything that makes sense.
+/// The contents of a log, if it says anything that makes sense.
 fn parse(log: &[u8], anagrpmax: u32) -> Option<Vec<Group>> {
     let ngrps = u16::from_le_bytes([log[8], log[9]]);
     let mut rest = &log[HEADER..];
@@ -274,14 +274,14 @@ fn parse(log: &[u8], anagrpmax: u32) -> Option<Vec<Group>> {
         .collect()
 }
 
-/// What is to be known of a controller.
+/// The state that a parser must have reached.
 struct Expected {
     ns: Vec<Namespace>,
     /// The log, of a controller that has any.
     log: Option<Vec<u8>>,
     anagrpmax: u32,
     timer: bool,
-    /// A log's NSIDs were not in ascending order: which of them count is not said.
+    /// The NSIDs of a log were not in ascending order: nothing says which of them count.
     is_unordered: bool,
 }
 
@@ -324,7 +324,8 @@ impl Expected {
         }
     }
 
-    /// Takes a step. Returns what it is to return, where 0 is success and 1 any failure.
+    /// Takes a step. Returns the result that the parser must return: 0 is success and 1 any
+    /// failure.
     fn step(&mut self, step: &Step) -> c_int {
         match step {
             Step::Reset(identity, answer) => self.reset(identity, answer),
@@ -361,7 +362,7 @@ impl Expected {
         1
     }
 
-    /// No log, so no timer for what it said.
+    /// The log is gone, and the timer for its transitions with it.
     fn forget(&mut self) {
         self.log = None;
         self.timer = false;
@@ -382,7 +383,7 @@ impl Expected {
     }
 }
 
-/// Has a parser live a life, and compares it with what is expected.
+/// Has a parser live a life, and compares it with the expected state.
 fn live(parser: &Parser, nsids: &[u32], steps: &[Step]) -> Result<(), TestCaseError> {
     let mut ns: Vec<_> = nsids
         .iter()
@@ -412,7 +413,7 @@ fn live(parser: &Parser, nsids: &[u32], steps: &[Step]) -> Result<(), TestCaseEr
         prop_assert_eq!(raw.has_log, expected.log.is_some(), "the log");
         prop_assert_eq!(raw.timer, expected.timer, "the timer");
         if expected.is_unordered {
-            // What was taken from it is taken for granted.
+            // The test takes for granted the states that the parser took from it.
             expected.ns.clone_from(&ns);
             expected.is_unordered = false;
         }
