@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Bios are submitted to paths as to any other disk, in a kernel without `blk_submit_lower()`, or
-//! without `CONFIG_LIBMULTIPATH_ONE_PASS`: whoever removes a path waits for those on their way.
+//! A kernel without `blk_submit_lower()`, or without `CONFIG_LIBMULTIPATH_ONE_PASS`: the library
+//! submits bios to paths as to any other disk, and a removal waits for those on their way to the
+//! path.
 
 use super::check::{
     eventually,
@@ -43,7 +44,7 @@ mod tests {
             let wait = Thread::spawn(|| unsafe { ffi::mpath_synchronize_submitters() })?;
             fsleep(Delta::from_millis(200));
             let neither_is_done = !wait.is_done() && !submission.is_done();
-            // A wait that was given all the time it gets has ended rightly.
+            // A wait that got all the time that it may take has ended rightly.
             let is_early = begin.elapsed() < tasks::LIMIT;
 
             path.behave(Behaviour::Complete);

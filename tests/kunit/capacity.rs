@@ -146,7 +146,8 @@ mod tests {
 
             check_eq!(head.write(CAPACITY)?.wait(), OK);
             check_eq!(small.bios(), 0);
-            // What waits for the larger path: within the end that the head will have, and not.
+            // Bios that wait for the larger path: within the end that the head will have, and
+            // beyond it.
             large.port().set(PortState::Recovering);
             let (within, beyond) = (head.write(0)?, head.write(CAPACITY)?);
             check!(within.status() == PENDING && beyond.status() == PENDING);
@@ -202,7 +203,7 @@ mod tests {
         check_eq!(head.write(0)?.wait(), OK);
         check_eq!(small.bios(), 0);
         check_eq!(other.bios(), 2);
-        // The last one that goes leaves the head as large as it was.
+        // The last path that goes leaves the head as large as it was.
         small.remove();
         other.remove();
         check_eq!(capacity(head.disk()), CAPACITY * 2);

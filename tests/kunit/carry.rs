@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a bio carries from one path to the next: the table in `docs/design.md`, row by row.
+//! The state that a bio carries from one path to the next: the table in `docs/design.md`, row by
+//! row.
 
 use super::check::eventually;
 use super::driver::{
@@ -46,7 +47,7 @@ use crate::wrap::way::IS_ONE_PASS;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
-/// A bio that is sent as it is, and one of which a path gets a clone.
+/// A bio that the head sends as it is, and one of which a path gets a clone.
 const KINDS: [u32; 2] = [0, PREFLUSH];
 
 fn head() -> Result<TestHead> {
@@ -112,7 +113,7 @@ mod tests {
             let (_, [a, b, c]) = carry(kind | FLAGS | NOWAIT | POLLED, |_| Ok(()), |_| ())?;
             let all = !OPERATION;
 
-            // Nobody polls for a bio that a clone is sent of.
+            // Nobody polls for a bio when the path has a clone of it.
             let polled = if kind == 0 { POLLED } else { 0 };
             check_eq!(a.opf & all, kind | FLAGS | MARK | NOWAIT | polled);
             for seen in [b, c] {
@@ -211,7 +212,7 @@ mod tests {
         Ok(())
     }
 
-    /// How far a clone has come that the block layer has split, nobody knows.
+    /// Nobody knows how far a clone has come that the block layer has split.
     #[test]
     fn the_whole_where_a_clone_was_split() -> Result {
         let (_, [_, b, c]) = carry(
@@ -244,7 +245,7 @@ mod tests {
                     bio.bi_flags |= ACCOUNTED;
                     Ok(())
                 },
-                // By the path's queue.
+                // The path's queue sets this flag.
                 |bio| bio.bi_flags |= THROTTLED,
             )?;
 
@@ -262,7 +263,8 @@ mod tests {
         for kind in KINDS {
             let (_, seen) = carry(kind, |_| Ok(()), |_| ())?;
 
-            // In one pass the head's queue stays the one, where no policy of the path's looks.
+            // In one pass the head's queue still accounts for the bio, where no policy of the
+            // path's looks.
             check!(seen.iter().all(|seen| seen.of_queue != IS_ONE_PASS));
         }
         Ok(())
@@ -305,7 +307,8 @@ mod tests {
             let (_, seen) = carry(
                 kind,
                 |bio| {
-                    // SAFETY: The bio is valid; what is allocated goes with it.
+                    // SAFETY: The bio is valid; the integrity data that this allocates goes with
+                    // it.
                     kernel::error::from_err_ptr(unsafe {
                         bindings::bio_integrity_alloc(bio, bindings::GFP_KERNEL, 1)
                     })?;

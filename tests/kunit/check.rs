@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a test says of what it sees.
+//! The checks of a test, and their reports to KUnit.
 
 use crate::bindings;
 use kernel::prelude::*;
@@ -11,7 +11,7 @@ use kernel::time::{
     Monotonic, //
 };
 
-/// How long something may take that is expected to happen. Guests are slow, and share their host.
+/// How long an event may take that a test expects. Guests are slow, and share their host.
 const DEADLINE_MSECS: i64 = 20_000;
 
 /// Ends the test unless a condition holds.
@@ -63,7 +63,7 @@ pub(super) fn failed(file: &'static CStr, line: u32, condition: &'static CStr) -
         expected_true: true,
     };
 
-    // SAFETY: The format is the one for what it is given.
+    // SAFETY: The format is the one for this assertion.
     unsafe {
         report(
             file,
@@ -98,7 +98,7 @@ pub(super) fn failed_eq(
         right_value: right.1,
     };
 
-    // SAFETY: The format is the one for what it is given.
+    // SAFETY: The format is the one for this assertion.
     unsafe {
         report(
             file,
@@ -113,7 +113,7 @@ pub(super) fn failed_eq(
 ///
 /// # Safety
 ///
-/// `assertion` is the first member of what `format` expects.
+/// `assertion` is the first member of the structure that `format` expects.
 unsafe fn report(
     file: &'static CStr,
     line: u32,
@@ -145,13 +145,13 @@ unsafe fn report(
     EINVAL
 }
 
-/// Marks the test as skipped: it needs what this machine does not have.
+/// Marks the test as skipped, since this machine lacks something that it needs.
 pub(super) fn skip(reason: &'static CStr) -> Result {
     // SAFETY: May always be called.
     let test = unsafe { bindings::kunit_get_current_test() };
 
     if !test.is_null() {
-        // SAFETY: `test` is the current one, which only we and those who fail it write to.
+        // SAFETY: `test` is the current one, which only we and threads that fail it write to.
         unsafe {
             for (to, from) in (*test)
                 .status_comment
@@ -166,7 +166,7 @@ pub(super) fn skip(reason: &'static CStr) -> Result {
     Ok(())
 }
 
-/// Runs `f`, whose warnings are not printed. Returns what it did and how many there were.
+/// Runs `f` without printing its warnings. Returns its result and how many there were.
 pub(super) fn without_warnings<R>(f: impl FnOnce() -> R) -> (R, i32) {
     // SAFETY: May always be called.
     let test = unsafe { bindings::kunit_get_current_test() };
@@ -174,7 +174,7 @@ pub(super) fn without_warnings<R>(f: impl FnOnce() -> R) -> (R, i32) {
     let suppressed = unsafe { bindings::kunit_start_suppress_warning(test) };
     let result = f();
 
-    // SAFETY: What was begun above ends here.
+    // SAFETY: The suppression that began above ends here.
     unsafe {
         let count = bindings::kunit_suppressed_warning_count(suppressed);
 

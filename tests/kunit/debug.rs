@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The file of a head in debugfs: what it says in each situation of which somebody may ask.
+//! The file of a head in debugfs, in each situation in which a user may read it.
 
 use super::capacity::set_capacity;
 use super::check::eventually;
@@ -45,7 +45,7 @@ use kernel::sync::Arc;
 use kernel::time::delay::fsleep;
 use kernel::time::Delta;
 
-/// What a test lets pass to see that time is told, in milliseconds.
+/// How long a test waits to see that the file tells the time, in milliseconds.
 const A_WHILE: u64 = 50;
 /// A tick is at most so many milliseconds.
 const TICK: u64 = 10;
@@ -54,7 +54,7 @@ fn wait_a_while() {
     fsleep(Delta::from_millis(A_WHILE as i64));
 }
 
-/// What the file of a head says.
+/// The text of a head's file.
 struct Text(KVec<u8>);
 
 impl fmt::Write for Text {
@@ -73,8 +73,8 @@ impl Text {
     fn of_engine(head: &MpathHead) -> Result<Self> {
         let mut text = Self(KVec::new());
 
-        // Not by way of a string of the kernel crate, which is measured before it is written: time
-        // passes in between.
+        // Not by way of a string of the kernel crate, which formats twice: once to measure, once to
+        // write. Time passes in between.
         fmt::Write::write_fmt(&mut text, fmt!("{head}")).map_err(|_| ENOMEM)?;
         Ok(text)
     }
@@ -93,7 +93,7 @@ impl Text {
             .map_while(|line| line.strip_prefix("  "))
     }
 
-    /// Does it say just this? If not, the log has what it says.
+    /// Does it say just this? If not, the log gets the text.
     fn says(&self, line: &str) -> bool {
         let says = self.lines().any(|other| other == line);
 
@@ -140,7 +140,7 @@ fn number<'a>(mut lines: impl Iterator<Item = &'a str>, key: &str) -> Option<u64
     lines.find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.parse().ok())
 }
 
-/// Two paths, and what the head says once something has been done to the first.
+/// Two paths, and the text of the head once a test has changed the first.
 struct Situation {
     // The paths keep the head, so they go first.
     path: Arc<FakePath>,
@@ -157,8 +157,8 @@ impl Situation {
         Ok(Self { path, other, head })
     }
 
-    /// Has the head one reason not to use the first path, by this name, since a while ago; and says
-    /// who ends that?
+    /// Does the text give one reason not to use the first path, by this name, since a while ago,
+    /// and name the actor that ends it?
     fn has_one_reason(&self, name: &str, until: &str) -> Result<bool> {
         let key = CString::try_from_fmt(fmt!("reason {name}"))?;
         let key = key.to_str().unwrap_or("");
@@ -178,15 +178,15 @@ impl Situation {
             && text.reasons(&self.path) == 1
             && text.says_of(&self.path, "usable no")
             && text.says_of(&self.path, until)
-            // Nothing is said of the other one.
+            // The text gives no reason for the other one.
             && text.says("usable 1")
             && text.says_of(&self.other, "usable yes")
             && text.reasons(&self.other) == 0)
     }
 }
 
-/// Has a write wait on a head with one path, to which something has been done, and looks who ends
-/// that by the head's word. `end` has to.
+/// Has a write wait on a head with one path that `act` has made unusable, and reads in the text
+/// which actor ends that. `end` has to.
 fn waits(
     until: &str,
     act: impl FnOnce(&TestHead, &FakePath),
@@ -259,7 +259,7 @@ mod tests {
         }
         check!(text.says_of(&near, "access optimized") && text.says_of(&near, "node 0"));
         check!(text.says_of(&worse, "access non-optimized") && text.says_of(&worse, "node -"));
-        // The shortlist is of the best.
+        // The shortlist has the best paths.
         let name = near.engine().disk().name().to_str()?;
         check!(text
             .lines()
@@ -335,7 +335,7 @@ mod tests {
     #[test]
     fn a_path_that_keeps_failing() -> Result {
         let situation = Situation::new(|_, path| {
-            // As eight bios that fail, without a timer that would try it again.
+            // As if eight bios had failed, without a timer that would try the path again.
             for _ in 0..8 {
                 path.engine().change(|state| state.failed(Attempt::Watched));
             }
@@ -350,8 +350,8 @@ mod tests {
         Ok(())
     }
 
-    /// Each reason has a time of its own, which goes on when something else changes, or the same is
-    /// said again.
+    /// Each reason has a time of its own, which goes on when another state changes, or when the
+    /// driver gives the same reason again.
     #[test]
     fn each_reason_is_as_old_as_it_is() -> Result {
         let head = TestHead::new(Setup::default())?;
@@ -474,7 +474,7 @@ mod tests {
             "removal_timer armed",
             "waiting 1",
             "until \"removal timer\"",
-            // The driver's, the timer's, and that of who asks.
+            // The driver's, the timer's, and the reader's.
             "references 3",
             "references_of_driver 1",
         ] {
@@ -505,7 +505,7 @@ mod tests {
             "state dead",
             "paths 0",
             "openers 1",
-            // The opener's, and that of who asks.
+            // The opener's, and the reader's.
             "references 2",
             "references_of_driver 0",
         ] {
@@ -557,7 +557,7 @@ mod tests {
         Ok(())
     }
 
-    /// A failure on a path that its driver does not mean to be used is not the path's.
+    /// A failure on a path that its driver does not want used is not the path's.
     #[test]
     fn what_a_lost_path_gives_back_is_no_failure_of_it() -> Result {
         let head = TestHead::new(Setup::default())?;

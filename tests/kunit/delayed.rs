@@ -81,7 +81,7 @@ mod tests {
         path.remove();
         head.store_delay(c"0");
         check!(head.try_remove());
-        // The driver's was the last reference.
+        // The driver had the last reference.
         check_eq!(head.driver().released.get(), 1);
         check_eq!(head.driver().asked_to_remove.get(), 0);
         check_eq!(module_references(), before);
@@ -210,7 +210,7 @@ mod tests {
             }
             let added = path.add(&head);
             check!(eventually(|| module_references() == before));
-            // Either the path is there and the head is, or neither.
+            // Either both path and head are there, or neither.
             check!(added.is_ok() == (driver.removed.get() == 0));
             if added.is_ok() {
                 path.go_live();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Requests in flight are counted, and CPUs learn of those of others.
+//! The library counts requests in flight, and CPUs learn of those of others.
 
 use super::check::{
     eventually,
@@ -35,7 +35,7 @@ fn requests(path: &FakePath) -> u32 {
     path.engine().depth().div_ceil(1 << FRACTION_BITS)
 }
 
-/// Is a path seen to have so many requests in flight, when this CPU has had time to look?
+/// Does this CPU see so many requests in flight on a path, when it has had time to look?
 fn comes_to(path: &FakePath, depth: u32) -> bool {
     eventually(|| {
         let counted = path.request_start();
@@ -64,7 +64,7 @@ mod tests {
         let here = [a.request_start(), b.request_start()];
         check!(a.port().active() == 2 && b.port().active() == 1);
 
-        // It was never counted here.
+        // This CPU never counted it.
         a.request_done(there);
         check_eq!(a.port().active(), 1);
         check_eq!(requests(&a), 1);
@@ -101,7 +101,7 @@ mod tests {
         }
         let there = [a.request_start(), a.request_start(), a.request_start()];
         check!(move_to_cpu(0));
-        // It is `b` that is used, so `a` is looked at as well.
+        // The head uses `b`, so it looks at `a` as well.
         head.write(0)?;
         check!(comes_to(&b, 0) && requests(&a) == 3);
         let before = b.bios();
@@ -131,7 +131,7 @@ mod tests {
         b.disable(NOT_READY);
         b.enable(NOT_READY);
         head.write(0)?;
-        // It takes the two for equal, but for a part of a request.
+        // The CPU takes the two for equal, but for a part of a request.
         check!(eventually(|| {
             b.request_done(b.request_start());
             requests(&b) >= 8
@@ -174,15 +174,15 @@ mod tests {
         let b = through(FakePort::sharing(host.clone())?)?;
         let elsewhere = head.path()?;
 
-        // What other CPUs have in flight is known later, which is not to be shown here.
+        // The CPU learns later of the requests of other CPUs, and this test does not show that.
         check!(move_to_cpu(0));
-        // What is in flight through one of them is in flight through the host.
+        // A request in flight through one of them is in flight through the host.
         let counted = [a.request_start(), a.request_start()];
         check!(host.active() == 2 && requests(&b) == 2);
         check_eq!(head.write_many(4)?, 4);
         check_eq!(elsewhere.bios(), 4);
 
-        // One of them is given up, and the other one is not.
+        // One of them is dead, and the other one is not.
         a.port().set(PortState::Dead);
         elsewhere.port().set(PortState::Dead);
         check_eq!(head.write_many(4)?, 4);
@@ -201,8 +201,8 @@ mod tests {
         let path = head.path()?;
         let mut port = bindings::mpath_port::default();
 
-        // SAFETY: Nothing but the mark of a port is looked at before that is found; the path is on
-        // the head, and stays there.
+        // SAFETY: The library looks at nothing but the mark of a port before it finds that; the
+        // path is on the head, and stays there.
         unsafe {
             (&raw mut port).write_bytes(GARBAGE, 1);
             let (result, warnings) = without_warnings(|| {
@@ -218,7 +218,7 @@ mod tests {
         }
         check_eq!(head.write_many(1)?, 1);
 
-        // One that has been given up is not, either.
+        // A port that was given back is not initialised, either.
         let port = FakePort::new(PortState::Live)?;
         // SAFETY: The port is initialised, and no path goes through it. It is initialised again for
         // its destructor.

@@ -79,7 +79,7 @@ pub(super) unsafe fn name_disk(disk: *mut bindings::gendisk, prefix: &str) {
     }
 }
 
-/// How often something has happened.
+/// A counter of events.
 #[repr(transparent)]
 pub(super) struct Counter(Atomic<u32>);
 
@@ -138,12 +138,12 @@ impl FakePolicy {
     }
 }
 
-// SAFETY: The engine serialises everybody.
+// SAFETY: The engine serialises all callers.
 unsafe impl Send for FakePolicy {}
 // SAFETY: As above.
 unsafe impl Sync for FakePolicy {}
 
-/// What the driver keeps for a head; `drvdata` of the head owns a reference to it.
+/// The data that the driver keeps for a head; `drvdata` of the head owns a reference to it.
 #[pin_data]
 pub(super) struct Driver {
     template: bindings::mpath_head_template,
@@ -152,7 +152,7 @@ pub(super) struct Driver {
     /// heads up.
     #[pin]
     owns: Mutex<bool>,
-    /// What `add_cdev` returns.
+    /// The result of `add_cdev`.
     pub(super) cdev_error: Atomic<i32>,
     /// How often each callback was called.
     pub(super) released: Counter,
@@ -160,12 +160,12 @@ pub(super) struct Driver {
     pub(super) removed: Counter,
     pub(super) cdevs_added: Counter,
     pub(super) cdevs_deleted: Counter,
-    /// How often other callbacks were begun and ended, and the last arguments.
+    /// How often other callbacks began and ended, and their last arguments.
     pub(super) entered: Counter,
     pub(super) left: Counter,
     pub(super) last_bdev: Atomic<*mut bindings::block_device>,
     pub(super) last_arg: Atomic<usize>,
-    /// What a callback waits for that takes long.
+    /// Whether a callback that takes long may go on.
     pub(super) go_on: Atomic<bool>,
 }
 
@@ -190,7 +190,8 @@ impl Driver {
         *self.owns.lock() = false;
     }
 
-    /// What a driver does when a head has lost its last path. Returns whether the head has gone.
+    /// Does what a driver does when a head has lost its last path. Returns whether the head has
+    /// gone.
     ///
     /// # Safety
     ///
@@ -257,7 +258,7 @@ unsafe extern "C" fn del_cdev(head: *mut bindings::mpath_head) {
     unsafe { Driver::of(head) }.cdevs_deleted.count();
 }
 
-/// Something constant that refers to constants only.
+/// A constant that refers to constants only.
 #[repr(transparent)]
 pub(super) struct Constant<T>(pub(super) T);
 
@@ -313,7 +314,7 @@ impl Default for Setup {
     }
 }
 
-/// What `mpath_alloc_head()` does, for other nodes than this machine's.
+/// Does what `mpath_alloc_head()` does, for other nodes than this machine's.
 ///
 /// # Safety
 ///
@@ -491,7 +492,7 @@ impl TestHead {
         Ok(path)
     }
 
-    /// Waits until nothing is on its way that has to do with a path that went live.
+    /// Waits until nothing is on its way that belongs to a path which went live.
     pub(super) fn settle(&self) {
         let engine = self.engine();
 
@@ -520,7 +521,7 @@ impl TestHead {
         unsafe { ffi::mpath_head_is_live(self.raw) }
     }
 
-    /// Has what waits submitted again, and waits until that has been done.
+    /// Has the requeue work submit the bios that wait, and waits until it has done that.
     pub(super) fn kick(&self) {
         // SAFETY: The head is there.
         unsafe { ffi::mpath_kick_requeue(self.raw) };
@@ -533,7 +534,7 @@ impl TestHead {
         unsafe { ffi::mpath_synchronize(self.raw) }
     }
 
-    /// How many bios have been parked for want of a usable path.
+    /// How many bios the head has parked for want of a usable path.
     pub(super) fn requeued(&self) -> isize {
         self.engine().busy.requeued.load(Relaxed)
     }
@@ -545,14 +546,14 @@ impl TestHead {
 
     /// Does what a driver does when the head has lost its last path. Returns whether it has gone.
     pub(super) fn try_remove(&self) -> bool {
-        // SAFETY: While the driver owns the head, which it looks at under its lock, it stays: it
-        // only goes by way of `try_remove()`.
+        // SAFETY: While the driver owns the head, which it looks at under its lock, the head stays:
+        // it only goes by way of `try_remove()`.
         unsafe { self.driver.try_remove(self.raw) }
     }
 
     /// Stores a removal delay, as sysfs would.
     pub(super) fn store_delay(&self, text: &CStr) -> isize {
-        // As sysfs keeps the disk for the time of the call.
+        // sysfs keeps the disk for the time of the call, too.
         let _reference = self.engine();
 
         // SAFETY: The head is there.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Paths that do with bios what they are told.
+//! Paths that treat bios as a test says.
 
 use super::check::complain;
 use super::driver::{
@@ -62,7 +62,7 @@ const MEMORY: usize = 256;
 /// For how long [`Behaviour::Dawdle`] keeps a CPU at most.
 const LONGEST_DAWDLE: Delta = Delta::from_secs(20);
 
-/// What is in memory that a driver embeds and has not initialised.
+/// The byte that fills memory which a driver embeds and has not initialised.
 pub(super) const GARBAGE: u8 = 0x5a;
 
 fn garbage<T>() -> impl PinInit<Opaque<T>> {
@@ -102,7 +102,7 @@ impl FakePort {
         Ok(port)
     }
 
-    /// A live port that counts with another one, which is forgotten later.
+    /// A live port that counts with another one, and lets go of it later.
     pub(super) fn sharing(other: Arc<Self>) -> Result<Arc<Self>> {
         let port = Arc::pin_init(
             try_pin_init!(Self {
@@ -122,7 +122,7 @@ impl FakePort {
         Ok(port)
     }
 
-    /// Says what the port can do.
+    /// Sets the state of the port.
     pub(super) fn set(&self, state: PortState) {
         // SAFETY: Initialised.
         unsafe { ffi::mpath_port_set_state(self.raw.get(), state as u32) }
@@ -152,7 +152,7 @@ unsafe impl Send for FakePort {}
 // SAFETY: As above.
 unsafe impl Sync for FakePort {}
 
-/// What a path does with the bios that come to it.
+/// The behaviour of a path towards the bios that come to it.
 #[derive(Clone, Copy)]
 #[repr(u32)]
 pub(super) enum Behaviour {
@@ -160,20 +160,20 @@ pub(super) enum Behaviour {
     Complete,
     /// Gives them back to the head, at once.
     FailOver,
-    /// Gives those back that are not for the beginning of the disk, and ends the others well.
+    /// Gives bios back that are not for the beginning of the disk, and ends the others well.
     FailOverBeyond,
-    /// Carries them out as far as can be seen, and ends them with an error, at once.
+    /// Carries them out as far as one can see, and ends them with an error, at once.
     Spend,
-    /// Keeps them until it is told what to do with them.
+    /// Keeps them until the test says how they end.
     Hold,
-    /// Keeps those that are not for the beginning of the disk, and ends the others well.
+    /// Keeps bios that are not for the beginning of the disk, and ends the others well.
     HoldBeyond,
-    /// Keeps those who bring them busy, without letting them sleep, until it is to do something
-    /// else, or has done so for long; then ends them well.
+    /// Keeps their submitters busy, without letting them sleep, until it gets another behaviour, or
+    /// has done so for long; then ends them well.
     Dawdle,
 }
 
-/// How a path is set up.
+/// The settings of a path.
 pub(super) struct Options {
     /// The port; a live one of its own when there is none.
     pub(super) port: Option<Arc<FakePort>>,
@@ -205,7 +205,7 @@ impl Default for Options {
     }
 }
 
-/// A bio, as it was when it came to a path.
+/// A bio, in the state in which it came to a path.
 #[derive(Clone, Copy)]
 pub(super) struct Seen {
     pub(super) sector: u64,
@@ -217,11 +217,11 @@ pub(super) struct Seen {
     pub(super) ioprio: u16,
     pub(super) hint: u32,
     pub(super) stream: u8,
-    /// Has it data for its integrity?
+    /// Has it integrity data?
     pub(super) integrity: bool,
-    /// Is it accounted for by the path's queue?
+    /// Does the path's queue account for it?
     pub(super) of_queue: bool,
-    /// What `mpath_bio_failovers()` says.
+    /// The result of `mpath_bio_failovers()`.
     pub(super) failovers: u32,
 }
 
@@ -230,8 +230,8 @@ impl Seen {
     ///
     /// `bio` is valid, and has come to the path of `disk`.
     unsafe fn new(bio: *mut bindings::bio, disk: *mut bindings::gendisk) -> Self {
-        // SAFETY: By this function's contract; a bio that has been submitted is associated with
-        // what accounts for it.
+        // SAFETY: By this function's contract; a submitted bio is associated with the group that
+        // accounts for it.
         unsafe {
             Self {
                 sector: (*bio).bi_iter.bi_sector,
@@ -251,7 +251,7 @@ impl Seen {
     }
 }
 
-/// Has a bio data for its integrity?
+/// Has a bio integrity data?
 ///
 /// # Safety
 ///
@@ -269,7 +269,7 @@ unsafe fn has_integrity(bio: *mut bindings::bio) -> bool {
     }
 }
 
-/// Is a bio accounted for by what belongs to this queue?
+/// Does the group of this queue account for a bio?
 ///
 /// # Safety
 ///
@@ -287,11 +287,11 @@ unsafe fn is_accounted_by(bio: *mut bindings::bio, queue: *mut bindings::request
     }
 }
 
-/// What a path remembers, and what it holds.
+/// The bios that a path remembers, and those that it holds.
 struct Log {
     seen: KVec<Seen>,
     held: bindings::bio_list,
-    /// What those that are held count as.
+    /// The counters of the requests that it holds.
     counted: KVec<u16>,
 }
 
@@ -314,7 +314,7 @@ pub(super) struct FakePath {
     /// Is it on that head's list?
     listed: Atomic<bool>,
     behaviour: Atomic<u32>,
-    /// So many of the next bios are given back, whatever the behaviour.
+    /// How many of the next bios the path gives back, whatever the behaviour.
     to_fail: Atomic<u32>,
     /// The status of bios that it gives back, or spends.
     status: Atomic<u32>,
@@ -332,7 +332,7 @@ pub(super) struct FakePath {
     pub(super) last_bdev: Atomic<*mut bindings::block_device>,
 }
 
-// SAFETY: What changes is atomic, under a lock, or the engine's.
+// SAFETY: The members that change are atomic, under a lock, or the engine's.
 unsafe impl Send for FakePath {}
 // SAFETY: As above.
 unsafe impl Sync for FakePath {}
@@ -514,7 +514,7 @@ impl FakePath {
         }
     }
 
-    /// Makes sure that the path is not chosen any more.
+    /// Makes sure that no reader chooses the path any more.
     pub(super) fn quiesce(&self) {
         // SAFETY: The path has been on a head.
         unsafe { ffi::mpath_quiesce_device(self.dev()) }
@@ -543,7 +543,7 @@ impl FakePath {
         Ok(())
     }
 
-    /// Says what is to be done with bios from now on.
+    /// Sets the behaviour towards bios from now on.
     pub(super) fn behave(&self, behaviour: Behaviour) {
         self.behaviour.store(behaviour as u32, Relaxed);
     }
@@ -553,7 +553,7 @@ impl FakePath {
         self.to_fail.store(count, Relaxed);
     }
 
-    /// Says with which status bios are given back, or spent, from now on.
+    /// Sets the status with which it gives bios back, or spends them, from now on.
     pub(super) fn fail_with(&self, status: u32) {
         self.status.store(status, Relaxed);
     }
@@ -568,7 +568,7 @@ impl FakePath {
         self.bios.get()
     }
 
-    /// The bios that have come, as far as they are remembered.
+    /// The bios that have come, as far as it remembers them.
     pub(super) fn seen(&self) -> Result<KVec<Seen>> {
         let mut copy = KVec::with_capacity(MEMORY, GFP_KERNEL)?;
 
@@ -584,13 +584,13 @@ impl FakePath {
         unsafe { bindings::mpath_helper_request_start(self.dev()) }
     }
 
-    /// A request that was counted has ended.
+    /// Ends a request that was counted.
     pub(super) fn request_done(&self, counted: u16) {
         // SAFETY: The path has been on a head, which is there.
         unsafe { bindings::mpath_helper_request_done(self.dev(), counted) }
     }
 
-    /// How many bios are held.
+    /// How many bios it holds.
     pub(super) fn held(&self) -> usize {
         let log = self.log.lock();
         let mut bio = log.held.head;
@@ -598,13 +598,13 @@ impl FakePath {
 
         while !bio.is_null() {
             count += 1;
-            // SAFETY: Bios that are held are the path's, linked with each other.
+            // SAFETY: The held bios are the path's, linked with each other.
             bio = unsafe { (*bio).bi_next };
         }
         count
     }
 
-    /// Takes the bios that are held, in order.
+    /// Takes the held bios, in order.
     pub(super) fn take_held(&self) -> bindings::bio_list {
         let mut log = self.log.lock();
         let list = core::mem::take(&mut log.held);
@@ -627,17 +627,17 @@ impl FakePath {
         list
     }
 
-    /// Ends the bios that are held.
+    /// Ends the held bios.
     pub(super) fn complete_held(&self) {
         self.end_held(io::OK);
     }
 
-    /// Ends the bios that are held, with a status.
+    /// Ends the held bios with a status.
     pub(super) fn end_held(&self, status: u32) {
         let mut bio = self.take_held().head;
 
         while !bio.is_null() {
-            // SAFETY: What was held is ours, once.
+            // SAFETY: The bios that the path held are ours, once.
             unsafe {
                 let next = core::mem::replace(&mut (*bio).bi_next, core::ptr::null_mut());
 
@@ -650,18 +650,18 @@ impl FakePath {
         }
     }
 
-    /// Gives the bios that are held back to the head, with a status that shows.
+    /// Gives the held bios back to the head, with a status that shows.
     pub(super) fn fail_held_over(&self) {
         self.fail_over(self.take_held());
     }
 
-    /// Carries out what is held as far as can be seen, and ends it with an error, as the block
-    /// layer does with a write whose flush afterwards has failed.
+    /// Carries the held bios out as far as one can see, and ends them with an error. The block
+    /// layer does the same with a write whose flush afterwards has failed.
     pub(super) fn spend_held(&self) {
         let mut bio = self.take_held().head;
 
         while !bio.is_null() {
-            // SAFETY: What was held is ours, once.
+            // SAFETY: The bios that the path held are ours, once.
             unsafe {
                 let next = core::mem::replace(&mut (*bio).bi_next, core::ptr::null_mut());
 
@@ -683,7 +683,7 @@ impl FakePath {
         }
     }
 
-    /// Carries out what is held as far as can be seen, and gives it back.
+    /// Carries the held bios out as far as one can see, and gives them back.
     pub(super) fn fail_held_over_spent(&self) {
         let list = self.take_held();
         let mut bio = list.head;
@@ -698,8 +698,7 @@ impl FakePath {
         self.fail_over(list);
     }
 
-    /// Gives the bios that are held back to the head, which may still be carried out until a fence
-    /// opens.
+    /// Gives the held bios back to the head; the path may still carry them out until a fence opens.
     pub(super) fn fail_held_over_fenced(&self, fence: *mut bindings::mpath_fence) {
         self.fail_over_fenced(self.take_held(), fence);
     }
@@ -713,8 +712,8 @@ impl FakePath {
         let mut bio = list.head;
 
         while !bio.is_null() {
-            // SAFETY: The list owns its bios. What is in the status of a bio whose other pieces are
-            // on their way is theirs.
+            // SAFETY: The list owns its bios. The status of a bio whose other pieces are on their
+            // way belongs to those.
             unsafe {
                 if (*bio).bi_flags & (1 << bindings::BIO_CHAIN) == 0 {
                     (*bio).bi_status = self.status.load(Relaxed) as u8;
@@ -735,7 +734,7 @@ impl FakePath {
         }
     }
 
-    /// A bio has come.
+    /// Takes a bio that has come.
     ///
     /// # Safety
     ///
@@ -746,12 +745,12 @@ impl FakePath {
         let seen = unsafe { Seen::new(bio, self.disk) };
 
         if seen.opf & io::POLLED != 0 {
-            // SAFETY: The bio is ours, and the cookie for those below a path to set.
+            // SAFETY: The bio is ours, and drivers below a path may set the cookie.
             unsafe { (*bio).__bindgen_anon_1.bi_cookie = COOKIE };
         }
 
         let mut log = self.log.lock();
-        // What does not fit is not remembered.
+        // The path does not remember bios that do not fit.
         let _ = log.seen.push_within_capacity(seen);
         let mut behaviour = self.behaviour.load(Relaxed);
         let to_fail = self.to_fail.load(Relaxed);
@@ -768,7 +767,7 @@ impl FakePath {
         if behaviour == Behaviour::Hold as u32 {
             let counted = self.request_start();
 
-            // What does not fit does not count.
+            // A request that does not fit does not count.
             if log.counted.push_within_capacity(counted).is_err() {
                 self.request_done(counted);
             }
@@ -842,20 +841,20 @@ impl PinnedDrop for FakePath {
     }
 }
 
-/// What a path says is to be polled for.
+/// The cookie of a path that is polled.
 pub(super) const COOKIE: u32 = 7;
 
 /// How far behind the beginning of its zone a path appends.
 pub(super) const APPENDED_AT: u64 = 24;
 
-/// Does to a bio what those below a path may do to it.
+/// Changes a bio as drivers below a path may change it.
 ///
 /// # Safety
 ///
 /// `bio` is valid, and its path's.
 unsafe fn consume(bio: *mut bindings::bio) {
-    // SAFETY: By this function's contract. All data has been transferred; a flush is carried out
-    // apart, and the flags that ask for one are gone.
+    // SAFETY: By this function's contract. All data has been transferred. The block layer has
+    // carried out a flush apart, and the flags that ask for one are gone.
     unsafe {
         let sectors = u64::from((*bio).bi_iter.bi_size) / 512;
 
@@ -911,9 +910,9 @@ unsafe extern "C" fn submit_bio(bio: *mut bindings::bio) {
     unsafe { FakePath::of_bdev((*bio).bi_bdev).take(bio) }
 }
 
-/// What an operation of a path returns, so that one can see that it was the path's.
+/// The result of an operation of a path, so that one can see that it was the path's.
 pub(super) const ANSWER: i32 = 1234;
-/// What the compat operation of a path returns.
+/// The result of the compat operation of a path.
 pub(super) const COMPAT_ANSWER: i32 = 1235;
 
 /// # Safety

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Bios that a lost path may still carry out: they are held, and nothing else is.
+//! The fence: it holds bios that a lost path may still carry out, and no others.
 
 use super::check::{
     eventually,
@@ -42,7 +42,7 @@ use kernel::time::{
     Monotonic, //
 };
 
-/// Long against everything that a test does meanwhile.
+/// Long against all that a test does meanwhile.
 const LONG_MSECS: u32 = 3_600_000;
 /// For how long a test looks whether something happens that must not.
 const A_WHILE: Delta = Delta::from_millis(50);
@@ -61,7 +61,7 @@ impl TestFence {
         Ok(Self(fence))
     }
 
-    /// One that opens by itself so many milliseconds after it has begun to hold something.
+    /// A fence that opens by itself so many milliseconds after it has begun to hold something.
     fn limited(msecs: u32) -> Result<Self> {
         Ok(Self(Fence::new(msecs)?.as_ptr().cast()))
     }
@@ -110,19 +110,19 @@ fn writes(head: &TestHead, count: u64) -> Result<KVec<Arc<Io>>> {
     Ok(ios)
 }
 
-/// A write that has been sent to `path`, which works again, and may still be carried out.
+/// A write that the head has sent to `path`, which works again, and may still carry it out.
 pub(super) fn lose_a_write(head: &TestHead, path: &FakePath, fence: &TestFence) -> Result<Arc<Io>> {
     path.behave(Behaviour::Hold);
     let io = head.write(0)?;
 
-    // An open fence sends it back at once, and then it completes.
+    // An open fence sends the write back at once, and then it completes.
     path.behave(Behaviour::Complete);
     path.fail_held_over_fenced(fence.0);
     Ok(io)
 }
 
 /// The same for a write that has failed on `path` so often before. The path goes on holding bios,
-/// what an open `fence` sends back among them.
+/// and also those that an open `fence` sends back.
 fn lose_a_write_after(
     head: &TestHead,
     path: &FakePath,
@@ -162,7 +162,7 @@ mod tests {
             check!(all_wait(&ios));
             check_eq!(other.bios(), 0);
 
-            // What is new is not held, not for the same place either.
+            // The fence does not hold new bios, not for the same place either.
             check_eq!(head.write(0)?.wait(), OK);
             check_eq!(other.bios(), 1);
 
@@ -260,13 +260,13 @@ mod tests {
         check!(begin.elapsed() >= Delta::from_millis(200));
         check_eq!(fence.msecs_left(), 0);
 
-        // It stays open.
+        // The fence stays open.
         let io = lose_a_write(&head, &path, &fence)?;
         check_eq!(io.wait(), OK);
         Ok(())
     }
 
-    /// Ticks that come late, as in a guest that got no CPU, are made up for at once.
+    /// The fence makes up at once for ticks that come late, as in a guest that got no CPU.
     ///
     /// Shows F-1.
     #[test]
@@ -320,7 +320,7 @@ mod tests {
         check!(fence.msecs_left() <= 120);
         check_eq!(io.wait(), OK);
 
-        // Nor does one that its driver has dropped stay closed.
+        // Nor does a fence that its driver has dropped stay closed.
         let dropped = TestFence::limited(100)?;
         let io = lose_a_write(&head, &path, &dropped)?;
         drop(dropped);
@@ -373,7 +373,7 @@ mod tests {
     /// Shows F-3.
     #[test]
     fn a_removed_head_fails_what_is_held_when_the_fence_opens() -> Result {
-        // The second of them has a clone.
+        // The second bio has a clone.
         for failures in [0, 2] {
             let head = TestHead::new(Setup::default())?;
             let fence = TestFence::new()?;
@@ -400,7 +400,7 @@ mod tests {
     /// Shows F-3.
     #[test]
     fn what_waits_for_a_fence_outlives_its_path() -> Result {
-        // The second of them has a clone.
+        // The second bio has a clone.
         for failures in [0, 2] {
             let head = TestHead::new(Setup::default())?;
             let fence = TestFence::new()?;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Bios that ask for a flush, and paths that lose it: none ends well that no path has carried out.
+//! Bios that ask for a flush, and paths that lose it: no flush ends well that no path has carried
+//! out.
 
 use super::check::eventually;
 use super::driver::{
@@ -33,10 +34,10 @@ use crate::pure::state::PortState;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
-/// What asks for a flush, or to be written through: its flags, and its pages.
+/// The kinds of bios that ask for a flush, or to be written through: their flags, and their pages.
 const KINDS: [(u32, usize); 4] = [(PREFLUSH, 0), (PREFLUSH, 1), (FUA, 1), (PREFLUSH | FUA, 2)];
 
-/// Where they write to.
+/// The sector that they write to.
 const SECTOR: u64 = 64;
 
 fn caching_head() -> Result<TestHead> {
@@ -60,7 +61,7 @@ fn submit(head: &TestHead, (flags, pages): (u32, usize)) -> Result<Arc<Io>> {
     Io::submit_pages(head.bdev(), WRITE | flags, sector, pages)
 }
 
-/// Has the last bio that came to a path been this kind, whole?
+/// Was the last bio that came to a path of this kind, and whole?
 fn saw_whole(path: &FakePath, (flags, pages): (u32, usize)) -> Result<bool> {
     let seen = path.seen()?;
     let Some(last) = seen.last() else {
@@ -259,7 +260,7 @@ mod tests {
         // SAFETY: The path is on a head; the list is empty.
         unsafe { ffi::mpath_failover(path.dev(), &mut list) };
         check!(!path.engine().state().load().is_trusted());
-        // The next bio that it carries out ends the suspicion.
+        // The next bio that the path carries out ends the suspicion.
         check_eq!(head.write_many(1)?, 1);
         check!(path.engine().state().load().is_trusted());
         Ok(())
@@ -276,13 +277,13 @@ mod tests {
 
             path.behave(Behaviour::Hold);
             reserve.starve(true);
-            // The first gets what there is in reserve, the second waits.
+            // The first flush gets the reserve, the second waits.
             let (first, second) = (submit(&head, kind)?, submit(&head, kind)?);
             check_eq!(path.held(), 1);
             head.kick();
             check_eq!(path.held(), 1);
             check!(first.status() == PENDING && second.status() == PENDING);
-            // Others pass.
+            // Other bios pass.
             path.behave(Behaviour::Complete);
             check_eq!(head.write_many(1)?, 1);
             path.complete_held();
@@ -290,7 +291,7 @@ mod tests {
             check!(second.ended_well());
             check!(saw_whole(&path, kind)?);
 
-            // A flush that failed keeps what it has got.
+            // A flush that failed keeps the reserve.
             path.behave(Behaviour::Hold);
             let io = submit(&head, kind)?;
             path.spend_held();

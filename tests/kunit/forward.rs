@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Operations that are carried out on a path, or by the driver.
+//! Operations that a path or the driver carries out.
 
 use super::check::eventually;
 use super::driver::{
@@ -33,7 +33,7 @@ use kernel::prelude::*;
 use kernel::sync::atomic::Relaxed;
 use kernel::sync::Arc;
 
-/// An ioctl that may be carried out inside a read-side section.
+/// An ioctl that the driver may carry out inside a read-side section.
 const SHORT: c_uint = 1;
 /// An ioctl that the driver wants to carry out on a handle.
 const LONG: c_uint = 2;
@@ -41,9 +41,9 @@ const LONG: c_uint = 2;
 const WRITABLE: bindings::blk_mode_t = 3;
 const READ_ONLY: bindings::blk_mode_t = 1;
 
-/// What the driver's own operations return.
+/// The result of the driver's own operations.
 const DRIVERS_ANSWER: i32 = 4321;
-/// What the driver returns for a handle.
+/// The driver's result for a handle.
 const HANDLES_ANSWER: i32 = 4322;
 
 /// `-EWOULDBLOCK`.
@@ -51,7 +51,7 @@ fn would_block() -> i32 {
     EAGAIN.to_errno()
 }
 
-/// How many paths have been called, and for which of them that fails; never for 0.
+/// How many paths the callback has been called for, and for which of them it fails; never for 0.
 #[derive(Default)]
 struct Visit {
     seen: u32,
@@ -245,7 +245,7 @@ impl Operations<'_> {
     }
 
     fn getgeo(&self) -> i32 {
-        // SAFETY: The geometry is not looked at by the paths here.
+        // SAFETY: The paths here do not look at the geometry.
         (self.fops().getgeo).map_or(0, |op| unsafe { op(self.0.disk(), core::ptr::null_mut()) })
     }
 
@@ -257,7 +257,7 @@ impl Operations<'_> {
     }
 
     fn report_zones(&self) -> i32 {
-        // SAFETY: The arguments are not looked at by the paths here.
+        // SAFETY: The paths here do not look at the arguments.
         (self.fops().report_zones).map_or(0, |op| unsafe {
             op(self.0.disk(), 0, 1, core::ptr::null_mut())
         })
@@ -284,7 +284,7 @@ impl Operations<'_> {
     }
 
     fn uring_cmd(&self, issue_flags: c_uint) -> i32 {
-        // SAFETY: The head is there; the command is not looked at by the driver here.
+        // SAFETY: The head is there; the driver here does not look at the command.
         unsafe { ffi::mpath_cdev_uring_cmd(self.0.as_raw(), core::ptr::null_mut(), issue_flags) }
     }
 }
@@ -391,7 +391,7 @@ mod tests {
             check_eq!(ops.pr_clear(head.bdev()), would_block());
             check_eq!(ops.cdev_ioctl(true, SHORT, 0), would_block());
             check_eq!(ops.uring_cmd(0), EINVAL.to_errno());
-            // SAFETY: The head is there; the counter is what the callback expects.
+            // SAFETY: The head is there; the callback expects the counter.
             let result = unsafe {
                 ffi::mpath_call_for_device(head.as_raw(), Some(add_one), (&raw mut count).cast())
             };
@@ -409,7 +409,7 @@ mod tests {
         let _path = head.path()?;
         let mut count = 0;
 
-        // SAFETY: The head is there; the counter is what the callback expects.
+        // SAFETY: The head is there; the callback expects the counter.
         let result = unsafe {
             ffi::mpath_call_for_device(head.as_raw(), Some(add_one), (&raw mut count).cast())
         };
@@ -507,7 +507,7 @@ mod tests {
         let paths = [head.path()?, head.path()?, head.path()?];
         let mut visit = Visit::default();
         let call = |visit: &mut Visit| {
-            // SAFETY: The callback gets what it is for.
+            // SAFETY: The callback gets the data that it expects.
             unsafe {
                 ffi::mpath_call_for_all_devices(
                     head.as_raw(),
@@ -605,7 +605,7 @@ mod tests {
         let begun = eventually(|| path.engine().state().load() != was_usable);
         driver.go_on.store(true, Relaxed);
         check!(begun);
-        // When the path had been removed, the driver had left.
+        // When the path was gone, the driver had left.
         check_eq!(remover.join()?, 1);
         check_eq!(caller.join()?, DRIVERS_ANSWER);
         Ok(())

@@ -146,9 +146,9 @@ impl Io {
         unsafe { (*self.bio.get()).bi_iter.bi_sector }
     }
 
-    /// What its submitter would poll for.
+    /// The cookie that its submitter would poll for.
     pub(super) fn cookie(&self) -> u32 {
-        // SAFETY: The memory is ours; who submits may look at any time.
+        // SAFETY: The memory is ours; the submitter may look at any time.
         unsafe { (&raw const (*self.bio.get()).__bindgen_anon_1.bi_cookie).read_volatile() }
     }
 
@@ -175,7 +175,7 @@ unsafe impl Sync for Io {}
 ///
 /// `bio` is one of [`Io::submit_pages`] that has ended.
 unsafe extern "C" fn end_io(bio: *mut bindings::bio) {
-    // SAFETY: The reference was put there when the bio was submitted; nobody uses the bio any more.
+    // SAFETY: The submission put the reference there; nobody uses the bio any more.
     unsafe {
         let io = Arc::<Io>::from_raw((*bio).bi_private.cast());
         let status = (*bio).bi_status;

@@ -45,7 +45,7 @@ unsafe extern "C" fn set_live(_dev: *mut bindings::mpath_device, data: *mut c_vo
     0
 }
 
-/// A path, and who says that it is live.
+/// A path, and the thread that says that it is live.
 struct Elsewhere {
     path: Arc<FakePath>,
     thread: Option<Thread<()>>,
@@ -65,7 +65,7 @@ unsafe extern "C" fn set_live_elsewhere(
     let path = path.clone();
 
     match Thread::spawn(move || path.set_live()) {
-        // The thread is waited for outside of the section, should it wait for that.
+        // The caller waits for the thread outside of the section, should it wait for that.
         Ok(new) => {
             let thread = thread.insert(new);
 
@@ -108,7 +108,7 @@ mod tests {
         check_eq!(path.port().active(), 0);
         path.go_live();
         check_eq!(head.write_many(1)?, 1);
-        // What was left of the last time does not matter either.
+        // Remains of the last time do not matter either.
         path.remove();
         path.add(&head)?;
         check_eq!(head.write(0)?.status(), PENDING);
@@ -241,7 +241,7 @@ mod tests {
         other.add(&head)?;
         let data = core::ptr::from_ref(&*other).cast_mut().cast();
         let (_, warnings) = without_warnings(|| {
-            // SAFETY: The head is there; the path is what the callback expects.
+            // SAFETY: The head is there; the callback expects the path.
             unsafe { ffi::mpath_call_for_device(head.as_raw(), Some(set_live), data) }
         });
         check_eq!(warnings, 1);

@@ -2,14 +2,14 @@
 
 //! The KUnit suites: the engine, through its C face, on fake paths inside a real kernel.
 //!
-//! A head here is a real one, whose disk is really added and deleted, and bios are submitted to it
-//! through the block layer. Its paths are disks that complete bios at once, hold them, or fail them
-//! over, as a test says, and remember what they have seen. The driver is a template that counts how
-//! often it was called.
+//! A head here is a real one: the library really adds and deletes its disk, and tests submit bios
+//! to it through the block layer. Its paths are disks that complete bios at once, hold them, or
+//! fail them over, as a test says, and remember them. The driver is a template that counts how
+//! often the library called it.
 //!
-//! A test returns early when a check does not hold, so that what it has set up is taken down by
-//! destructors; a KUnit assertion would end the thread where it stands. Nothing waits for time to
-//! pass: what happens elsewhere is waited for until it has happened, or a deadline has passed.
+//! A test returns early when a check does not hold, so that destructors take its objects down. A
+//! KUnit assertion would end the thread where it stands. No test waits for time to pass: it waits
+//! until an event has happened, or a deadline has passed.
 
 #[macro_use]
 mod check;

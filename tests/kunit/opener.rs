@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Somebody who has a disk open.
+//! An opener of a disk.
 
 use crate::bindings;
 use kernel::error::from_err_ptr;
@@ -14,7 +14,7 @@ pub(super) struct Opener(*mut bindings::file);
 impl Opener {
     /// Opens a device.
     pub(super) fn open(device: bindings::dev_t) -> Result<Self> {
-        // SAFETY: No holder is needed for what is not opened exclusively.
+        // SAFETY: An open that is not exclusive needs no holder.
         from_err_ptr(unsafe {
             bindings::bdev_file_open_by_dev(
                 device,

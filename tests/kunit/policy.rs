@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Policies that heads share, and what happens when they change.
+//! Policies that heads share, and the effect of changing them.
 
 use super::driver::{
     FakePolicy,
@@ -26,7 +26,7 @@ fn head_of(policy: &Arc<FakePolicy>) -> Result<TestHead> {
     })
 }
 
-/// How often a head has been told to look at its paths again.
+/// How often the library has told a head to look at its paths again.
 fn changes(head: &TestHead) -> u64 {
     head.engine().shortlist.changes().count()
 }
@@ -126,7 +126,7 @@ mod tests {
         let before = [changes(&heads[0]), changes(&heads[1]), changes(&other)];
         check_eq!(policy.set(IoPolicy::RoundRobin), IoPolicy::Numa as i32);
         for (head, before) in heads.iter().zip(before) {
-            // What waited has been looked at again, and waits again.
+            // The requeue work has looked at the waiting bios again, and they wait again.
             head.engine().busy.requeue.flush();
             check_eq!(head.requeued(), 2);
             check!(changes(head) > before);
@@ -192,7 +192,7 @@ mod tests {
         check_eq!(policy.set(IoPolicy::QueueDepth), IoPolicy::Numa as i32);
         drop(head);
         check_eq!(policy.set(IoPolicy::Numa), IoPolicy::QueueDepth as i32);
-        // SAFETY: The list is only looked at, and nobody else has the policy.
+        // SAFETY: The test only looks at the list, and nobody else has the policy.
         let heads = unsafe { &raw mut (*policy.as_raw()).heads };
         // SAFETY: As above.
         check!(unsafe { (*heads).next } == heads.cast::<bindings::list_head>());

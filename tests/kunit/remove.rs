@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Paths and heads go, and what has to go with them does.
+//! Paths and heads go, and all that has to go with them does.
 
 use super::check::{
     eventually,
@@ -64,8 +64,8 @@ pub(super) fn more_references(count: i32) -> i32 {
     }
 }
 
-/// Removes the head, which has no path, in a thread; when that takes too long, what waits is kicked
-/// so that it ends. Returns whether it ended by itself.
+/// Removes the head, which has no path, in a thread. When that takes too long, it kicks the waiting
+/// bios so that the removal ends. Returns whether it ended by itself.
 fn removal_ends(head: &Arc<TestHead>) -> Result<bool> {
     let reference = head.engine();
     let removal = {
@@ -82,7 +82,7 @@ fn removal_ends(head: &Arc<TestHead>) -> Result<bool> {
     Ok(removal.join()? && ended)
 }
 
-/// A write whose submitter has been sent to the path and dawdles there.
+/// A write whose submitter has come to the path and dawdles there.
 pub(super) fn dawdling_write(head: &Arc<TestHead>, path: &FakePath) -> Result<Thread<Result<u32>>> {
     path.behave(Behaviour::Dawdle);
     let submission = {
@@ -95,7 +95,7 @@ pub(super) fn dawdling_write(head: &Arc<TestHead>, path: &FakePath) -> Result<Th
     Ok(submission)
 }
 
-/// The errno of allocating a head with a template that lacks what `spoil` takes away.
+/// The errno of allocating a head with a template of which `spoil` takes something away.
 fn error_of_template(spoil: fn(&mut bindings::mpath_head_template)) -> Option<Error> {
     TestHead::new(Setup {
         template: spoil,
@@ -145,7 +145,7 @@ mod tests {
         check!(result == Err(EEXIST));
         check_eq!(warnings, 1);
         check_eq!(head.write_many(1)?, 1);
-        // It is still there once.
+        // The path is still on the head once.
         check!(path.remove());
         Ok(())
     }
@@ -291,7 +291,7 @@ mod tests {
                 head.synchronize();
                 path.relink(to)?;
             }
-            // It is on the other head.
+            // The path is on the other head.
             path.quiesce();
             check!(path.unlink());
             let (result, warnings) = without_warnings(|| {
@@ -321,7 +321,7 @@ mod tests {
             for _ in 0..3 {
                 path.remove();
                 check!(head.try_remove());
-                // The memory of the first one is gone, and perhaps somebody else's.
+                // The memory of the first head is gone, and perhaps in use elsewhere.
                 head = TestHead::new(setup())?;
                 path.add(&head)?;
             }
@@ -364,9 +364,9 @@ mod tests {
             }
             check_eq!(yes, 1);
             check!(!reference.try_remove());
-            // What the one who was told to do has to do.
+            // The thread that got the answer true has to do this.
             head.driver().forget();
-            // SAFETY: It has been decided; the driver's reference is dropped.
+            // SAFETY: The removal has been decided; this drops the driver's reference.
             unsafe {
                 ffi::mpath_remove_head(head.as_raw());
                 check!(!ffi::mpath_try_remove_head(head.as_raw()));
@@ -381,7 +381,7 @@ mod tests {
         let head = TestHead::new(Setup::default())?;
         let _path = head.path()?;
 
-        // SAFETY: The head is there; what is wrong with the call is noticed.
+        // SAFETY: The head is there; the library notices the fault of the call.
         let ((), warnings) = without_warnings(|| unsafe { ffi::mpath_remove_head(head.as_raw()) });
         check_eq!(warnings, 1);
         check!(head.is_live());
@@ -573,7 +573,7 @@ mod tests {
             path.go_live();
             path.remove();
             check!(head.try_remove());
-            // Nobody else has a reference: a scan does not.
+            // Nobody else has a reference: a scan has none.
             check_eq!(head.driver().released.get(), 1);
         }
         check_eq!(module_references(), before);
@@ -755,15 +755,15 @@ struct Device(*mut bindings::block_device);
 unsafe impl Send for Device {}
 
 impl Device {
-    /// Writes what is dirty, and waits for it.
+    /// Writes dirty pages, and waits for them.
     fn sync(&self) -> i32 {
         // SAFETY: The opener keeps the device.
         unsafe { bindings::sync_blockdev(self.0) }
     }
 }
 
-/// Submits writes until one has failed, not more than a few at a time. Returns whether all that
-/// were submitted have ended.
+/// Submits writes until one has failed, not more than a few at a time. Returns whether all
+/// submitted writes have ended.
 fn submit_until_it_fails(device: Device) -> Result<bool> {
     let mut ios: KVec<Arc<Io>> = KVec::with_capacity(8, GFP_KERNEL)?;
 

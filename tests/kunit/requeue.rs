@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Bios for which no path is usable: they wait, or fail, and do not wait for ever.
+//! Bios without a usable path: they wait, or fail, and do not wait for ever.
 
 use super::driver::{
     Setup,
@@ -108,7 +108,7 @@ mod tests {
         let io = head.write(0)?;
         head.kick();
         check_eq!(io.status(), PENDING);
-        // Says by itself that what waits may go on.
+        // The call itself lets the waiting bios go on.
         path.set_access(AccessState::NonOptimized);
         check_eq!(io.wait(), OK);
 

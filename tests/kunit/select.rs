@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which path a bio is sent to.
+//! The choice of the path that a bio goes to.
 
 use super::check::{
     eventually,
@@ -80,7 +80,7 @@ pub(super) fn move_to_cpu(cpu: usize) -> bool {
     unsafe { bindings::set_cpus_allowed_ptr(Task::current_raw(), &mask) == 0 }
 }
 
-/// Two paths, of which the first is chosen, and unlinked inside the section.
+/// Two paths: readers choose the first, and the test unlinks it inside the section.
 struct Pair<'a> {
     chosen: &'a FakePath,
     other: &'a FakePath,
@@ -103,11 +103,11 @@ unsafe extern "C" fn unlink_and_choose(
     if dev != pair.chosen.dev() {
         return 1;
     }
-    // What removes a path disables it first, and then waits for readers like this one.
+    // A removal disables the path first, and then waits for readers like this one.
     let path = pair.chosen.engine();
     path.change(|state| state.disabled(Reasons::REMOVING));
     pair.chosen.unlink();
-    // SAFETY: The head is there; the pair is what the callback expects.
+    // SAFETY: The head is there; the callback expects the pair.
     unsafe { ffi::mpath_call_for_device(pair.head.as_raw(), Some(count_other), data) }
 }
 
@@ -138,7 +138,7 @@ const IDS: u32 = if bindings::MAX_NUMNODES < 256 {
 /// 255.
 const SPARSE_IDS: [u32; 6] = [0, 8, IDS - 4, IDS - 3, IDS - 2, IDS - 1];
 
-/// A machine: which nodes there can be, and the map that is made from that.
+/// A machine: its possible nodes, and the map made from them.
 struct Machine {
     is_possible: fn(Node) -> bool,
     map: SetOnce<numa::Map>,
@@ -166,7 +166,7 @@ impl Machine {
 
 static SPARSE: Machine = Machine::new(|node| SPARSE_IDS.contains(&node.0));
 
-/// Gaps; one node, whatever its id; as many as there can be; none, as far as anybody knows.
+/// Gaps; one node, whatever its id; as many as there can be; none, as far as the kernel knows.
 static MACHINES: [Machine; 5] = [
     Machine::new(|node| SPARSE_IDS.contains(&node.0)),
     Machine::new(|node| node.0 == 0),
@@ -175,8 +175,8 @@ static MACHINES: [Machine; 5] = [
     Machine::new(|_| false),
 ];
 
-/// Chooses for every id that there can be in the kernel, on a head for `machine`; each possible
-/// node remembers its own choice, and what is remembered is forgotten.
+/// Chooses for every id that there can be in the kernel, on a head for `machine`. Each possible
+/// node remembers its own choice; then the head forgets the choices.
 fn use_every_slot(machine: &'static Machine, policy: IoPolicy) -> Result {
     let map = machine.map()?;
     let head = TestHead::new(Setup {
@@ -344,7 +344,7 @@ mod tests {
         }
         check!(is_fair(a.bios(), b.bios(), 11));
 
-        // A path that is done gets all until it has as much to do as the other.
+        // A path that is done gets all bios until it has as much to do as the other.
         a.complete_held();
         let before = a.bios();
         for sector in 0..5 {
@@ -368,7 +368,7 @@ mod tests {
         let a = head.path_with(through(&busy))?;
         let b = head.path()?;
 
-        // What another head has in flight through the port counts.
+        // A request that another head has in flight through the port counts.
         elsewhere.behave(Behaviour::Hold);
         other_head.write(0)?;
         check_eq!(head.write_many(6)?, 6);
@@ -404,7 +404,7 @@ mod tests {
         check_eq!(head.write_many(4)?, 4);
         check!(a.bios() == 4 && b.bios() == 4);
 
-        // One that is no node changes nothing.
+        // A number that is no node changes nothing.
         let ((), warnings) = without_warnings(|| {
             // SAFETY: As above.
             unsafe { ffi::mpath_device_set_numa_node(b.dev(), -2) }
@@ -665,7 +665,7 @@ mod tests {
 
             check!(move_to(0));
             check_eq!(head.write_many(1)?, 1);
-            // SAFETY: The head is there; the pair is what the callback expects.
+            // SAFETY: The head is there; the callback expects the pair.
             let result =
                 unsafe { ffi::mpath_call_for_device(head.as_raw(), Some(unlink_and_choose), data) };
             check_eq!(result, 0);

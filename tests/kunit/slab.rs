@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory for objects of one size, whoever comes first.
+//! Memory for objects of one size, whichever slab asks first.
 
 use super::thread::Thread;
 use crate::wrap::slab::Slab;
@@ -13,7 +13,7 @@ use kernel::sync::atomic::{
 };
 use kernel::sync::Arc;
 
-/// Of one name each: a second one of a name is warned of.
+/// Each with a name of its own: the kernel warns of a second slab of a name.
 static SLABS: [Slab; 6] = [
     Slab::new(c"mpath_kunit_0"),
     Slab::new(c"mpath_kunit_1"),
@@ -52,7 +52,8 @@ mod tests {
 
                 Thread::spawn(move || {
                     ready.fetch_add(1, Full);
-                    // The tests' machine has as many CPUs; where it has not, they come one by one.
+                    // The tests' machine has as many CPUs; on a smaller one the objects come one by
+                    // one.
                     for _ in 0..10_000_000 {
                         if ready.load(kernel::sync::atomic::Relaxed) == THREADS {
                             break;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is seen at a glance of a bio's size, beside what the block layer finds out.
+//! The quick check of a bio's size, beside the block layer's own result.
 
 use crate::bindings;
 use crate::compat::set_bvec_offset;
@@ -37,7 +37,8 @@ fn limits(chance: &mut Chance) -> bindings::queue_limits {
 
     limits.logical_block_size = 512;
     limits.physical_block_size = chance.of(&[512, 4096]);
-    // At least two pages, so that the least is more than the pages that are taken unseen.
+    // At least two pages, so that the least limit is more than the pages that the check takes
+    // unseen.
     limits.max_sectors = chance.of(&[16, 24, 64, 256, 2560]);
     limits.max_segments = chance.of(&[1, 2, 3, 4, 8, 16, 127]);
     limits.max_segment_size = chance.of(&[PAGE, 2 * PAGE, 16 * PAGE, u32::MAX, u32::MAX]);
@@ -90,7 +91,7 @@ fn segments(
     })
 }
 
-/// A read of the segments, or of what is left of one.
+/// A read of the segments, or of the rest of one.
 fn bio(chance: &mut Chance, segments: &mut [bindings::bio_vec]) -> bindings::bio {
     // SAFETY: Zero is a value of each member.
     let mut bio: bindings::bio = unsafe { MaybeUninit::zeroed().assume_init() };
@@ -146,7 +147,7 @@ mod tests {
             let count = 1 + chance.below(MOST_SEGMENTS as u32) as usize;
             let mut bio = bio(&mut chance, &mut segments[..count]);
             let mut found = 0;
-            // SAFETY: The limits and the bio are valid, and what the latter leads to is.
+            // SAFETY: The limits and the bio are valid, and so is all that the bio leads to.
             let at = unsafe {
                 bindings::bio_split_io_at(
                     &mut bio,
@@ -156,7 +157,7 @@ mod tests {
                     limits.dma_alignment,
                 )
             };
-            // SAFETY: A valid bio; it is given up again, so that nobody ends it.
+            // SAFETY: A valid bio; the test gives it up again, so that nobody ends it.
             let ours = unsafe { Bio::from_raw(&mut bio) };
             let fits = ours.fits(&limits);
 
@@ -165,7 +166,7 @@ mod tests {
             whole += u32::from(fits);
             split += u32::from(at != 0);
         }
-        // There are enough of both for that to say something.
+        // There are enough of both for the comparison to say something.
         check!(whole > CASES / 20);
         check!(split > CASES / 20);
         Ok(())

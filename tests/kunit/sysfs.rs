@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What heads and paths show in sysfs.
+//! The attributes and links of heads and paths in sysfs.
 
 use super::driver::{
     Setup,
@@ -37,8 +37,8 @@ impl Drop for Node {
 
 /// The directory "multipath" of a disk that has been added.
 fn directory(disk: *mut bindings::gendisk) -> Option<Node> {
-    // SAFETY: An added disk has a directory, which is only looked at; the reference that is given
-    // away here is not ours, so that it is not dropped.
+    // SAFETY: An added disk has a directory, and the test only looks at it. The reference to it is
+    // not ours, so nothing drops it here.
     let dir = core::mem::ManuallyDrop::new(Node(unsafe { (*(*disk).part0).bd_device.kobj.sd }));
 
     dir.child(c"multipath".as_char_ptr())
@@ -52,7 +52,7 @@ pub(super) fn has_link(head: &TestHead, path: &FakePath) -> bool {
     directory(head.disk()).is_some_and(|dir| dir.child(name).is_some())
 }
 
-/// What a path shows of its nodes.
+/// The nodes that a path shows.
 fn nodes_of(path: &FakePath, page: &Page) -> Result<[u8; 8]> {
     show(page, |buf| {
         // SAFETY: The path is on a head, the buffer is a page.
@@ -60,7 +60,7 @@ fn nodes_of(path: &FakePath, page: &Page) -> Result<[u8; 8]> {
     })
 }
 
-/// What an attribute writes to a page: its first bytes, and zeroes after them.
+/// The text that an attribute writes to a page: its first bytes, and zeroes after them.
 fn show(page: &Page, show: impl FnOnce(*mut kernel::ffi::c_char) -> isize) -> Result<[u8; 8]> {
     let mut text = [0; 8];
     // SAFETY: The page is ours, and mapped for as long as it is used.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Something that is done at the same time as the test.
+//! A function that runs at the same time as the test.
 
 use crate::bindings;
 use kernel::new_mutex;
@@ -17,7 +17,7 @@ use kernel::sync::{
 };
 use kernel::workqueue::Queue;
 
-/// The kernel's queue for whatever may take long.
+/// The kernel's queue for work that may take long.
 fn queue() -> &'static Queue {
     // SAFETY: It is there from early in boot on, and stays.
     unsafe { Queue::from_raw(bindings::system_dfl_long_wq) }
@@ -36,7 +36,7 @@ struct Outcome<T> {
 }
 
 impl<T: Send + Unpin + 'static> Thread<T> {
-    /// Has `f` run by somebody else.
+    /// Has another thread run `f`.
     pub(super) fn spawn(f: impl FnOnce() -> T + Send + 'static) -> Result<Self> {
         let outcome = Arc::pin_init(
             pin_init!(Outcome {
@@ -49,7 +49,7 @@ impl<T: Send + Unpin + 'static> Thread<T> {
         let theirs = outcome.clone();
 
         queue().try_spawn(GFP_KERNEL, move || {
-            // What `f` owns is gone when it is done.
+            // All that `f` owns is gone when `f` is done.
             let value = f();
 
             *theirs.value.lock() = Some(value);
@@ -64,7 +64,7 @@ impl<T: Send + Unpin + 'static> Thread<T> {
         self.0.done.load(Acquire)
     }
 
-    /// Waits for what the function returns.
+    /// Waits for the result of the function.
     pub(super) fn join(self) -> Result<T> {
         self.0.completion.wait_for_completion();
         self.0.value.lock().take().ok_or(EINVAL)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! An error costs its retry; what keeps failing is left alone; and a bio that every path fails
-//! ends.
+//! An error costs its retry; the library leaves a path alone that keeps failing; and a bio that
+//! every path fails ends.
 
 use super::check::eventually;
 use super::driver::{
@@ -48,8 +48,9 @@ use kernel::time::{
     Monotonic, //
 };
 
-/// So many bios a path gets that fails everything, before its pauses are as long as they get: the
-/// one that is not watched, those that are, and a probe after each pause.
+/// How many bios a path gets that fails everything, before its pauses are as long as they get.
+/// These are the one that the library does not watch, those that it watches, and a probe after each
+/// pause.
 const UNTIL_LONGEST: u32 = 1 + Trust::FAILURES as u32 + Trust::LAST_PAUSE as u32;
 
 /// A head that ends no bio because it has failed too often.
@@ -70,8 +71,8 @@ fn is_left_alone(path: &FakePath) -> bool {
     path.engine().state().load().has(Reasons::FAILED)
 }
 
-/// Has a path fail what comes until it is left alone for as long as can be. Returns the bio that
-/// waits for it.
+/// Has a path fail its bios until the library leaves it alone for the longest pause. Returns the
+/// bio that waits for it.
 pub(super) fn wear_out(head: &TestHead, path: &FakePath) -> Result<Arc<Io>> {
     path.behave(Behaviour::FailOver);
     let begin = path.bios();
@@ -82,14 +83,15 @@ pub(super) fn wear_out(head: &TestHead, path: &FakePath) -> Result<Arc<Io>> {
     Ok(io)
 }
 
-/// The most bios that a path gets in a time, from when it is left alone for the first time.
+/// The most bios that a path gets in a time, from when the library leaves it alone for the first
+/// time.
 fn most_probes(begin: &Instant<Monotonic>) -> u32 {
     let longest = begin.elapsed().as_millis() / i64::from(Trust::LONGEST_MSECS);
 
     u32::from(Trust::LAST_PAUSE) + longest as u32 + 2
 }
 
-/// How a path may be said to have been evaluated anew.
+/// The calls by which a driver may say that it has evaluated a path anew.
 const EVALUATIONS: [fn(&FakePath); 4] = [
     |path| path.set_access(AccessState::Optimized),
     |path| path.enable(NOT_READY),
@@ -113,7 +115,8 @@ mod tests {
                     path.fail_next(1);
                     check!(Io::submit(head.bdev(), opf, 0)?.ended_well());
                     check_eq!(path.bios(), 2 * round);
-                    // It has never been left alone, and nothing has waited for time to pass.
+                    // The library has never left the path alone, and nothing has waited for time to
+                    // pass.
                     check!(head.engine().busy.alarm.next().is_none());
                     check_eq!(head.requeued(), 0);
                     check!(trust(&path) == Trust::Trusted);
@@ -127,7 +130,8 @@ mod tests {
     #[test]
     fn a_first_error_moves_no_bio_to_a_worse_path() -> Result {
         for policy in IoPolicy::ALL {
-            // One that is sent as it is, and one of which paths get clones from the beginning.
+            // One bio that the head sends as it is, and one of which paths get clones from the
+            // beginning.
             for opf in [WRITE, WRITE | PREFLUSH] {
                 let head = patient(policy)?;
                 let a = head.path()?;
@@ -157,7 +161,7 @@ mod tests {
                 check_eq!(b.bios(), 0);
                 check_eq!(a.bios(), 8 + 8 + 8 * 5);
 
-                // What fails again tries what there is.
+                // A bio that fails again tries the paths that there are.
                 a.fail_next(2);
                 check!(Io::submit(head.bdev(), opf, 0)?.ended_well());
                 check_eq!(b.bios(), 1);
@@ -179,7 +183,7 @@ mod tests {
             let begin = Instant::<Monotonic>::now();
             let io = Io::submit(head.bdev(), opf, 0)?;
             check!(eventually(|| {
-                // Whoever has something waiting does not make it go there more often.
+                // A submitter with waiting bios does not make the library try the path more often.
                 head.kick();
                 path.bios() >= UNTIL_LONGEST + 4
             }));
@@ -208,7 +212,7 @@ mod tests {
             }
             check!(eventually(|| a.bios() + b.bios() >= 2 * UNTIL_LONGEST));
             let bios = a.bios().max(b.bios());
-            // Four bios, each of which is tried at once as often as a path may fail.
+            // Four bios; the library tries each at once as often as a path may fail.
             check!(bios <= 4 * (1 + u32::from(Trust::FAILURES)) + most_probes(&begin));
             a.behave(Behaviour::Complete);
             for io in &ios {
@@ -248,7 +252,7 @@ mod tests {
         for at in 1..8 {
             ios.push_within_capacity(head.write(at * PAGE_SECTORS)?)?;
         }
-        // One that does not end keeps no other from trying after the next pause.
+        // A bio that does not end keeps no other from trying after the next pause.
         check!(eventually(|| {
             head.kick();
             path.held() >= 3
@@ -257,7 +261,7 @@ mod tests {
         let pauses = begin.elapsed().as_millis() / i64::from(Trust::LONGEST_MSECS);
         check!(held <= pauses + 2);
 
-        // One that succeeds has all the others go on at once.
+        // When one succeeds, all the others go on at once.
         path.behave(Behaviour::Complete);
         path.complete_held();
         check!(trust(&path) == Trust::Trusted);
@@ -310,7 +314,7 @@ mod tests {
             check_eq!(b.bios(), 2);
             check!(trust(&b) == Trust::Trusted);
 
-            // The same for one that was left alone: the first bio after a pause tries it.
+            // The same for a path that was left alone: the first bio after a pause tries it.
             a.disable(NOT_READY);
             let io = wear_out(&head, &b)?;
             a.enable(NOT_READY);
@@ -350,7 +354,7 @@ mod tests {
         Ok(())
     }
 
-    /// Whatever else happens on the head: each of them fails alone, and all the others succeed.
+    /// The bad bios fail alone whatever else happens on the head, and all the others succeed.
     ///
     /// Shows.
     #[test]
@@ -376,7 +380,8 @@ mod tests {
             // The requeue work is to have its turn.
             fsleep(Delta::from_millis(1));
         }
-        // At once, then after pauses that grow; and before and after the time that is looked at.
+        // At once, then after pauses that grow; and before and after the time that the test looks
+        // at.
         let longest = (begin.elapsed().as_millis() / i64::from(Trust::LONGEST_MSECS)) as u32;
         let most = 1 + u32::from(Trust::FAILURES) + u32::from(Trust::LAST_PAUSE) + longest + 2;
         check!(path.bios() - before - good <= BAD as u32 * most);
@@ -392,8 +397,8 @@ mod tests {
         Ok(())
     }
 
-    /// The path fails some bios before whoever has submitted them goes on, so that they are the
-    /// first to wait again.
+    /// The path fails some bios before their submitter goes on, so that they are the first to wait
+    /// again.
     ///
     /// Shows A-6.
     #[test]
@@ -417,7 +422,8 @@ mod tests {
             for io in &good {
                 check!(io.ended_well());
             }
-            // Each of the bad ones may be on its way to try it, and once more before the others.
+            // Each of the bad bios may be on its way to try the path, and once more before the
+            // others.
             let seen = path.seen()?;
             let first_good = seen.iter().position(|seen| seen.sector == 0);
             check!(first_good.is_some_and(|at| at as u32 <= before + 2 * BAD));
@@ -495,7 +501,7 @@ mod tests {
         check_eq!(head.write(0)?.wait(), TRANSPORT);
         check_eq!(path.bios(), MAX_FAILOVERS);
 
-        // How often a bio has failed over can be asked, by whom it is given to.
+        // A path's driver can ask how often a bio has failed over.
         for (at, seen) in path.seen()?.iter().enumerate() {
             check_eq!(seen.failovers, at as u32);
         }

@@ -29,8 +29,8 @@ use kernel::sync::Arc;
 use kernel::time::delay::fsleep;
 use kernel::time::Delta;
 
-/// The queue of a path is frozen until this is dropped. As by another thread: this one takes locks
-/// meanwhile that a driver does not take while it has frozen a queue.
+/// A path whose queue is frozen until this is dropped. As if by another thread: this one takes
+/// locks meanwhile that a driver does not take while it has frozen a queue.
 struct Frozen(Arc<FakePath>);
 
 impl Frozen {
@@ -63,7 +63,7 @@ fn head_with_two_paths() -> Result<(Arc<TestHead>, Arc<FakePath>, Arc<FakePath>)
     }
 }
 
-/// Writes in a thread of its own, which has begun to wait when this returns.
+/// Writes in a thread of its own, which waits when this returns.
 fn waiting_write(head: &Arc<TestHead>, path: &FakePath) -> Result<Thread<Result<u32>>> {
     let before = path.bios();
     let writer = {
@@ -78,8 +78,8 @@ fn waiting_write(head: &Arc<TestHead>, path: &FakePath) -> Result<Thread<Result<
     Ok(writer)
 }
 
-/// A bio waits for the queue of its path, of which `happen` makes something else; then the queue
-/// opens. Another path gets the bio.
+/// A bio waits for the queue of its path; `happen` changes the path, and then the queue opens.
+/// Another path gets the bio.
 fn goes_to_the_other_path(happen: impl FnOnce(&FakePath)) -> Result {
     let (head, path, other) = head_with_two_paths()?;
     let frozen = Frozen::new(&path);
@@ -216,8 +216,8 @@ mod tests {
             let head = TestHead::new(Setup::default())?;
             let path = head.path()?;
 
-            // SAFETY: The disk is there as long as the path; nobody looks at a policy of which
-            // there are no data.
+            // SAFETY: The disk is there as long as the path; nobody looks at a policy that has no
+            // data.
             #[cfg(CONFIG_BLK_CGROUP)]
             unsafe {
                 (*(*path.disk()).queue).blkcg_pols[0] |= usize::from(has_policy);
