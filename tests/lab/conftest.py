@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The tests of the lab: what it makes of recorded and written runs, good and bad. `tools/lab.py lab` runs them."""
+"""The tests of the lab: its verdicts on recorded and written runs, good and bad. `tools/lab.py lab` runs them."""
 
 import sys
 from pathlib import Path
@@ -39,7 +39,7 @@ def step(tmp_path):
 
 @pytest.fixture(autouse=True)
 def reports(tmp_path, monkeypatch):
-    """What is recorded goes to a scratch directory, and not to build/; and nothing has failed yet."""
+    """Records go to a scratch directory, and not to build/; and nothing has failed yet."""
     from lab.host import log
     from lab.host import paths
     from lab.verdicts import defects

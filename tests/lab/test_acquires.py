@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What orders memory on a bio's way is counted in object code for arm64."""
+"""The lab counts the instructions that order memory on a bio's way, in object code for arm64."""
 
 import pytest
 
 from lab.suites import acquires
 
-#: What objdump says of a library that is as it should be.
+#: The output of objdump for a library without faults.
 GOOD = """
 libmultipath.ko:\tfile format elf64-littleaarch64
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Kernels and guests of another architecture than the host's, and what they are called."""
+"""Kernels and guests of another architecture than the host's, and their names."""
 
 import pytest
 

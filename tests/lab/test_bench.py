@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What `make bench` makes of what guests say, and when it says that a target is missed."""
+"""The figures that `make bench` computes from the guests' output, and its word that a target is missed."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 
 from lab.measure import bench
 
-#: What stock adds to a read of 4 KiB now, by numa.
+#: The instructions that stock adds to a read of 4 KiB now, by numa.
 STOCK = 560.0
 
 

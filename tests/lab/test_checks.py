@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What `make check` finds in files, and that lists name what exists."""
+"""The faults that `make check` finds in files, and lists that name existing things only."""
 
 import fnmatch
 import re
@@ -43,7 +43,7 @@ def test_a_pattern_that_matches_a_directory_only_fails(tmp_path):
 
 @pytest.fixture
 def pure(tmp_path):
-    """A directory of two decisions and the mechanisms."""
+    """A directory of two modules that decide, and of the mechanisms."""
     for name in ["shortlist", "policy", *check.MECHANISMS]:
         (tmp_path / f"{name}.rs").write_text("unsafe {}\n" if name in check.MECHANISMS else "")
     (tmp_path / "policy").mkdir()
@@ -257,7 +257,7 @@ def test_a_test_that_no_longer_runs_is_not_in_the_record_of_a_whole_run(reports)
     assert OTHER.outcomes(reports) == set()
 
 
-# Everything that is there runs
+# Everything that exists runs
 
 def named(file, pattern):
     return set(re.findall(pattern, (ROOT / file).read_text(), re.MULTILINE))
@@ -288,7 +288,7 @@ def test_every_pure_file_is_in_both_crates():
 
 
 def test_no_other_file_is_pure():
-    """A file of rust/ that says nothing of the kernel crate belongs to the pure modules, and is tested on the host."""
+    """A file of rust/ without the kernel crate belongs to the pure modules, and is tested on the host."""
     files = {file.stem for file in patterns.files("*.rs", place=ROOT / "rust") if "kernel::" not in file.read_text()}
     assert files <= {"host", "bindings", "driver", "engine", "pure", "wrap", "ffi", "libmultipath"}
 
@@ -320,7 +320,7 @@ def test_lost_memory_is_looked_for_after_every_suite_in_its_turn():
 # Imports
 
 def lab_of(place, **modules):
-    """A lab of packages `a_x`, module x in package a, with these imports; returns its modules and what each imports."""
+    """A lab of packages `a_x`, module x in package a, with these imports; returns its modules and their imports."""
     for name, text in modules.items():
         package, _, module = name.partition("_")
         (place / "lab" / package).mkdir(parents=True, exist_ok=True)

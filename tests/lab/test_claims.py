@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""README's tables: a name that stands for no test is told, and so is one whose tests have not passed."""
+"""README's tables: the check tells of a name that stands for no test, and of one whose tests have not passed."""
 
 import pytest
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What two runs have in common, and what a storm must have done."""
+"""The differences between two runs, and the least that a storm must have done."""
 
 import copy
 
@@ -29,7 +29,7 @@ ACTS = ("life", "plain")
 
 def compare(ours, accepted="", acts=ACTS):
     lines = parity.read_accepted(parity.ACCEPTED.read_text() + accepted)
-    # Of the file's lines only those are looked at that these few observations need.
+    # The comparison looks only at the lines of the file that these few observations need.
     good = parity.differences(STOCK, OURS)
     lines = [line for line in lines if any(map(line.covers, good)) or line.reason == "test"]
     return parity.Comparison(len(ours), parity.differences(STOCK, ours), lines, acts)

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a kernel says against itself, on its console and in its log."""
+"""A kernel's reports against itself, on its console and in its log."""
 
 import pytest
 
 from lab.host.reports import Story
 from tests.guest import kernel_log
 
-#: A line of each kind of report that the lab must know, as kernels have said it.
+#: A line of each kind of report that the lab must know, as kernels have printed it.
 REPORTS = """
 WARNING: block/blk-core.c:123 at submit_bio_noacct+0x1a/0x420, CPU#1: fio/212
 BUG: KASAN: slab-use-after-free in mpath_bdev_submit_bio+0x5c/0x200 [libmultipath]
@@ -33,7 +33,7 @@ Call Trace:
 sysfs: cannot create duplicate filename '/devices/virtual/block/mpram0'
 """.strip().splitlines()
 
-#: Lines of good runs that speak of such things, and are none.
+#: Lines of good runs that look like reports, and are none.
 HARMLESS = """
 nvme nvme0: creating 2 I/O queues.
 nvme nvme0: I/O tag 12 (000c) opcode 0x2 (I/O Cmd) QID 1 timeout, aborting req_op:READ(0) size:4096

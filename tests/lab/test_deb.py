@@ -16,7 +16,7 @@ from lab.host import paths
 from lab.runs import deb
 from lab.runs import deb_test
 
-#: What a Debian kernel's configuration has of what is looked at.
+#: The options of a Debian kernel's configuration that `make deb` looks at.
 GOOD = {"CONFIG_X86_64": "y", "CONFIG_MODULES": "y", "CONFIG_BLOCK": "y", "CONFIG_SYSFS": "y", "CONFIG_PCI": "y",
         "CONFIG_BLK_DEV_INITRD": "y", "CONFIG_RANDSTRUCT_NONE": "y", "CONFIG_DEBUG_INFO_BTF": "y",
         "CONFIG_LTO_NONE": "y", "CONFIG_MODULE_SIG": "y", "CONFIG_MODULE_SIG_ALL": "y",
@@ -174,7 +174,7 @@ def test_the_configuration_of_the_running_kernel_is_where_debian_has_it(tmp_path
 
 @pytest.fixture
 def nothing_is_built(monkeypatch):
-    """All that comes before the build is done, and the build itself is a fault."""
+    """All steps before the build succeed, and the build itself is a fault."""
     def built(*_arguments):
         raise AssertionError("something was built")
     monkeypatch.setattr(debs, "check_top", lambda: None)
@@ -276,7 +276,7 @@ class Step:
 
 @pytest.fixture
 def package(tmp_path):
-    """A package of headers as the kernel's own packaging leaves it, and the build that it is of."""
+    """A package of headers as the kernel's own packaging leaves it, and the build that it comes from."""
     root, build = tmp_path / "root", tmp_path / "build"
     headers = root / "usr/src/linux-headers-7.3.4-mpath"
     (headers / "scripts").mkdir(parents=True)
@@ -369,7 +369,7 @@ def test_a_log_of_a_path_that_went_is_good():
 
 
 class _Machine:
-    """A machine whose commands all print the same."""
+    """A machine on which all commands print the same."""
 
     def __init__(self, lines):
         self._lines = lines

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Builds that are kept: taken when nothing that goes into them has changed, made anew when anything has."""
+"""Builds that the lab keeps: taken when nothing that goes into them has changed, made anew when anything has."""
 
 import json
 import os
@@ -55,7 +55,7 @@ def sources():
 
 
 class Make:
-    """A build of all sources, and how often there was one. It notes what it reads as make does."""
+    """A build of all sources, and how often there was one. Like make, it notes the files that it reads."""
 
     def __init__(self, step):
         self.step = step
@@ -94,7 +94,7 @@ def test_nothing_is_built_twice_in_a_tree_nor_in_another_one(make, trees, monkey
     assert make.ensure("A=1") == first and make.times == 1
     move(monkeypatch, trees[1])
     assert make.ensure("A=1") == first and make.times == 1
-    # What make has noted is of the tree that it is read in.
+    # The files that make has noted are of the tree in which the lab reads the note.
     assert f"-I{trees[1]}/include" in (make.output / "rust" / ".lib.o.cmd").read_text()
 
 
@@ -355,7 +355,7 @@ def test_so_many_crates_are_kept_and_not_more(target, monkeypatch):
     assert len([place for place in (paths.CACHE / "crates").iterdir() if cache.finished(place)]) == crates.KEPT
 
 
-# What guests have over the host's root
+# The files that guests have over the host's root
 
 @pytest.fixture
 def over(trees, monkeypatch):
@@ -447,7 +447,7 @@ def test_fio_starts_with_the_libraries_that_take_the_place_of_others(monkeypatch
 
 @pytest.fixture
 def built(trees, monkeypatch, step):
-    """A target where cargo has built two programs of two packages, and what it said of them."""
+    """A target where cargo has built two programs of two packages, and cargo's output about them."""
     metadata = {"packages": [{"manifest_path": str(paths.ROOT / place / "Cargo.toml"), "targets": [{"name": name}]}
                              for place, name in ((".", "host"), ("fuzzing", "fuzz"))]}
     monkeypatch.setattr(programs, "_SOURCES", ("src/*.rs", "fuzzing/*"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A run of a night: it goes on where it was, and its page says what failed and what has not run."""
+"""A run of a night: it goes on where it was, and its page names the parts that failed and those that have not run."""
 
 import json
 import subprocess
@@ -25,7 +25,7 @@ def night(monkeypatch, tmp_path):
     class Night:
         state = HERE
         parts = {name: long.Part((name,)) for name in ("one", "two", "three")}
-        #: What each part's program does; "good" when it is not said.
+        #: The program of each part; "good" when a test does not set it.
         programs = {}
         #: The parts that have run.
         ran = []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What is kept instead of being computed again: never when something has changed, and nothing that failed."""
+"""Results that are kept instead of being computed again: never when something has changed, and no failures."""
 
 import os
 import time
@@ -40,7 +40,7 @@ def cache(tree, tmp_path, monkeypatch):
 
 @pytest.fixture
 def asked(monkeypatch, tmp_path):
-    """What herd7 was asked; it says what `says` has."""
+    """The questions to herd7; its answer is that of `says`."""
     found, says = [], ["Observation x Never 0 7\n"]
     monkeypatch.setattr(litmus, "_BUILD", tmp_path)
 
@@ -53,7 +53,7 @@ def asked(monkeypatch, tmp_path):
 
 @pytest.fixture
 def loom(monkeypatch):
-    """How often loom ran, and what it says."""
+    """How often loom ran, and its output."""
     ran, says = [], [PASSES, 0]
 
     def logged(step, words, **options):

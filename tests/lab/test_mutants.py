@@ -78,7 +78,7 @@ def test_the_verdict_on(tmp_path, what):
 
 
 class Copy:
-    """A copy of the project whose lab says this, whatever it is asked."""
+    """A copy of the project whose lab gives this answer to everything."""
 
     def __init__(self, step, said=""):
         self.step = step
@@ -156,7 +156,7 @@ def test_no_day_has_all_that_takes_long(tmp_path, monkeypatch):
 
 @pytest.fixture
 def all_apply(monkeypatch, tmp_path):
-    """Mutants of two defects, which are all that there are, and break what they say."""
+    """Mutants of two defects: they are all that exist, and break the promised tests."""
     found = several(tmp_path, "kunit", "kunit")
     found[1] = mutants.Mutant(found[1].file, "L-8", *[getattr(found[1], name) for name in ("what", "tests", "says")])
     monkeypatch.setattr(mutants, "all_of_them", lambda only="": found)

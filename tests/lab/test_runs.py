@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What becomes of runs: KTAP of KUnit suites, cargo's tests, end-to-end tests, pytest's own, and their sum."""
+"""The verdicts on runs: KTAP of KUnit suites, cargo's tests, end-to-end tests, pytest's own, and their sum."""
 
 import datetime
 import json
@@ -37,7 +37,7 @@ from tests.e2e import suite
 
 # KUnit
 
-#: As a suite's file in debugfs is.
+#: The text of a suite's file in debugfs.
 WHOLE = """
 KTAP version 1
 1..1
@@ -146,7 +146,7 @@ def test_a_test_of_cargo_that_is_ignored_is_skipped(step):
 
 
 def cargo(monkeypatch, step, status, text, only=""):
-    """A run of `cargo test` that says this and exits so."""
+    """A run of `cargo test` that prints this and exits so."""
     from contextlib import contextmanager
 
     @contextmanager
@@ -236,7 +236,7 @@ NAMES = suite.SHORT[:3]
 
 
 class Guests:
-    """Guests that each do what they are told to in their turn, instead of QEMU's."""
+    """Guests that each play their part in turn, instead of QEMU's."""
 
     def __init__(self, *lives):
         self._lives = iter(lives)
@@ -246,7 +246,7 @@ class Guests:
 
 
 def guest_of(monkeypatch, tmp_path, *lives, names=NAMES):
-    """A guest that has such lives, and the queue that it takes tests from."""
+    """A guest that has such lives, and the queue from which it takes tests."""
     from lab.host import paths
     guests = Guests(*lives)
     monkeypatch.setattr(vm, "run", guests.run)
@@ -391,7 +391,7 @@ def test_another_architecture_is_always_emulated(monkeypatch):
 # Guests with sanitizers
 
 class Machine:
-    """A guest's two channels, and what it writes to them."""
+    """A guest's two channels, and its output on them."""
 
     def __init__(self):
         self.output, self.says = socket.socketpair()
@@ -402,7 +402,7 @@ class Machine:
 
 
 def followed(console, says=b"", requests=b"", timeout=7.0):
-    """What becomes of a guest whose kernel says this before it says `says` and asks for that."""
+    """The outcome of a guest whose kernel prints `console`, before it prints `says` and asks for `requests`."""
     machine = Machine()
     machine.says.sendall(says)
     machine.asks.sendall(requests)
@@ -561,7 +561,7 @@ def test_parts_have_ended_when_all_of_them_have(monkeypatch):
 
 @pytest.fixture
 def common(monkeypatch):
-    """What tests are within, the steps that were taken, and what the kernel says."""
+    """The contexts of tests, the steps that the run took, and the kernel's output."""
     steps, said = [], []
 
     @contextmanager
@@ -696,7 +696,7 @@ def test_the_library_without_one_pass_has_tests_on_one_machine():
 
 
 class Built:
-    """What e2e.run_cases() asks for before it boots a guest that does not hold anybody up."""
+    """The things that e2e.run_cases() asks for before it boots a guest that does not hold anybody up."""
 
     def __init__(self, monkeypatch, tmp_path, verdict):
         self._verdict = verdict

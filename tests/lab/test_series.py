@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""That the lab notices when the series takes something away from those who do not want the library."""
+"""The lab notices when the series takes something away from users who do not want the library."""
 
 import re
 
@@ -11,7 +11,7 @@ from lab.runs import series
 
 BEFORE = {"CONFIG_NVME_CORE": "y", "CONFIG_NVME_MULTIPATH": "y", "CONFIG_RUST": "n"}
 AFTER = BEFORE | {"CONFIG_NVME_MULTIPATH_OWN": "y"}
-#: More of them would make the in-tree files unreadable.
+#: The most `#if`s: more of them would make the in-tree files unreadable.
 MOST_IFS = 12
 
 

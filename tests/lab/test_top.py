@@ -22,7 +22,7 @@ from tests.guest.terminal import Terminal
 
 PLACE = ROOT / "tools" / "mpath-top"
 PROGRAM = PLACE / "mpath-top"
-#: Files of a guest's sysfs and debugfs: a line with a name, and lines with what the file says, indented.
+#: Files of a guest's sysfs and debugfs: a line with a name, and indented lines with the file's contents.
 RECORDED = Path(__file__).parent / "top"
 #: A lost path, I/O that waits, and writes that a fence holds, on the library; the first two without it, too.
 RECORDINGS = ("ours-lost", "ours-waiting", "ours-fenced", "stock-lost", "stock-waiting")
@@ -171,7 +171,7 @@ def after(reader, change, seconds=2.0):
     return now.report
 
 
-# What is read
+# Reading
 
 
 def test_sysfs_alone_shows_heads_paths_and_controllers(host):
@@ -489,7 +489,7 @@ def test_whatever_a_file_says_there_is_a_report(host, content):
 
 
 def unpack(file, host) -> None:
-    """Makes the files of a recording: its lines are names, of a directory with a slash, and indented what they say."""
+    """Makes the files of a recording: its lines are names, of a directory with a slash, and indented contents."""
     host.remove("block")
     name, lines = None, []
     for line in [*file.read_text().splitlines(), "end/"]:

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Code that is compared instruction by instruction, and which code that is."""
+"""The comparison of code instruction by instruction, and the choice of that code."""
 
 import pytest
 
 from lab.suites import unpaid
 
-#: What objdump says of a module: `queue` calls `setup` of the core, and has a pointer to `done`; nobody names `create`.
+#: The output of objdump for a module: `queue` calls `setup` of the core, and has a pointer to `done`; nobody names
+#: `create`.
 TRANSPORT = """
 nvme.ko:\tfile format elf64-x86-64
 

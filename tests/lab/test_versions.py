@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Which kernel is taken, which is refused, and what an older one gets instead of what the newest one does."""
+"""Which kernel the lab takes, which it refuses, and the files that an older one gets instead of the newest one's."""
 
 import subprocess
 from types import SimpleNamespace
@@ -19,7 +19,7 @@ OLDEST, NEWEST = versions.KNOWN[0], versions.NEWEST
 
 @pytest.fixture(autouse=True)
 def asked(monkeypatch):
-    """What the user's environment asks for: nothing, until a test does."""
+    """The variables in the user's environment: none, until a test sets one."""
     for name in ("KVER", "KSRC", "KDIR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(versions, "_said", set())
@@ -172,10 +172,10 @@ def test_a_build_of_the_user_s_is_asked_the_same(tmp_path, monkeypatch):
         kernel._users(tmp_path)
 
 
-# What an older kernel needs instead
+# The files that replace others for an older kernel
 
 class Step:
-    """A step that runs what it is told."""
+    """A step that runs its commands."""
 
     def run(self, argv, cwd, why):
         if subprocess.run([str(word) for word in argv], cwd=cwd, capture_output=True).returncode:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whoever has a path or a bio may be in any context, so what sleeps cannot be reached.
+//! The holder of a path or a bio may be in any context, so it cannot reach functions that sleep.
 //! Shows S-8.
 //!
 //! refused: E0277

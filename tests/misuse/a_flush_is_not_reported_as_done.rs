@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What ends a request with data does not end a flush: a driver says that it has flushed.
+//! The call that ends a request with data does not end a flush: a driver says that it has flushed.
 //! Shows A-1.
 //!
 //! refused: E0277

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A head is of a driver, not of what the driver keeps.
+//! A head is of a driver, not of the driver's data.
 //!
 //! refused: E0277
 //! says: `Storage` is not a multipath driver

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a callback is told of a path is not kept beyond it.
+//! A callback cannot keep its path after it has returned.
 //! Shows L-30.
 //!
 //! refused: E0521

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A path that was found in a read-side section is not kept beyond it.
+//! A driver cannot keep a path beyond the read-side section in which it found it.
 //! Shows L-30.
 //!
 //! refused: E0521

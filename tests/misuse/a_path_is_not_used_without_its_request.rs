@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A request keeps its path; whoever has ended the request has the path no longer.
+//! A request keeps its path; a driver that has ended the request has the path no longer.
 //! Shows S-8.
 //!
 //! refused: E0505

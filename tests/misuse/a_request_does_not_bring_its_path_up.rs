@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Bringing a path up sleeps, and is for who has its registration.
+//! Bringing a path up sleeps, and needs its registration.
 //! Shows L-43.
 //!
 //! refused: E0277

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a bio writes is not overwritten: that is for bios that read.
+//! A driver cannot overwrite the data of a write: `fill()` is for bios that read.
 //!
 //! refused: E0599
 //! says: no method named `fill` found for struct `Segment<'_, Store>`

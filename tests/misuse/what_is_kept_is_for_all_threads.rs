@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a driver keeps for a head is used by many threads at once.
+//! Many threads use the data that a driver keeps for a head at once.
 //!
 //! refused: E0277
 //! says: `Cell<u32>` cannot be shared between threads safely

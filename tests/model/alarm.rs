@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One timer for many who ask: nobody who has asked is forgotten, or looked at too late.
+//! One timer for many callers: the timer forgets nobody who has asked, and is late for nobody.
 //!
 //! The library's own: [`Alarm`]. Made by hand: the timer, which may go off as soon as it is set,
 //! and then makes it the tick for which it was set. After `MpathHead::retry_failed_paths()`: the
@@ -23,16 +23,16 @@ use loom::sync::Mutex;
 use loom::thread;
 use std::sync::Arc;
 
-/// When those who ask want to be looked at.
+/// The ticks at which the callers want a look.
 const TICKS: [u64; 2] = [5, 10];
 
-/// What is wrong with a head.
+/// A mistake in a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mutant {
     Nothing,
-    /// The alarm is rung after the look.
+    /// The head rings the alarm after the look.
     LooksBeforeItRings,
-    /// Whoever looks may do so before others see that the alarm has been rung.
+    /// The look may come before others see that the alarm has been rung.
     LooksTooEarly,
     /// The timer is set once, although it may be too late by then.
     SetsOnce,
@@ -42,7 +42,7 @@ struct Head {
     alarm: Alarm,
     /// The tick for which the timer is set, with the lock of the kernel's timers.
     timer: Mutex<Option<u64>>,
-    /// Who waits to be looked at, as bits.
+    /// The callers that wait for a look, as bits.
     waits: AtomicU32,
     mutant: Mutant,
 }
@@ -57,7 +57,7 @@ impl Head {
         })
     }
 
-    /// The word of the alarm, for those who do it wrong.
+    /// The word of the alarm, for mutants.
     fn word(&self) -> &AtomicU64 {
         // SAFETY: Transparent.
         unsafe { &*core::ptr::from_ref(&self.alarm).cast() }
@@ -111,7 +111,7 @@ impl Head {
     }
 }
 
-/// Two ask while the timer goes off whenever it likes.
+/// Two callers ask while the timer goes off whenever it likes.
 fn asking(mutant: Mutant) -> impl Fn() + Send + Sync {
     move || {
         let head = Head::new(mutant);
@@ -139,7 +139,7 @@ fn nobody_who_wants_to_be_looked_at_is_forgotten() {
     }
 }
 
-/// Two ask before the timer goes off.
+/// Two callers ask before the timer goes off.
 fn asking_first(mutant: Mutant) -> impl Fn() + Send + Sync {
     move || {
         let head = Head::new(mutant);

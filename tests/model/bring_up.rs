@@ -33,20 +33,20 @@ use loom::sync::Mutex;
 use loom::thread;
 use std::sync::Arc;
 
-/// What has been done to the disk.
+/// A call of the block layer for the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Event {
     Added,
     Deleted,
 }
 
-/// What is wrong with a head.
+/// A mistake in a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mutant {
     Nothing,
-    /// The state is looked at before the mutexes are taken, and not again.
+    /// The thread looks at the state before it takes the mutexes, and not again.
     DecidesOutsideTheMutexes,
-    /// The one who removes does not wait for the one who adds.
+    /// The thread that removes does not wait for the one that adds.
     RemovesWhileTheDiskIsAdded,
     /// A disk that could not be added makes the head New again, whatever it is by now.
     BecomesNewAgainAfterDying,
@@ -152,7 +152,7 @@ impl Head {
         self.word.load().state() == HeadState::Live
     }
 
-    /// What `add_failed()` would do if it did not look.
+    /// Does what `add_failed()` would do if it did not look.
     fn be_new_again(&self) {
         // SAFETY: The word is a transparent `AtomicU32`.
         let word: &libmultipath::sync::AtomicU32 =

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A path leaves its head while a bio is on its way to it, and while the links to paths are made.
+//! A path leaves its head while a bio is on its way to it, and while another thread makes the links
+//! to paths.
 //!
 //! The library's own: all of [`departure`], [`life::bring_up`], and how a path is chosen, in the
-//! head of `publication.rs`, which has what is touched when a path has been freed. After
-//! `rust/engine/submit.rs`: a bio arrives after its section, and its task does not sleep in between.
-//! After `rust/engine/live.rs`: the walk that makes the links. Made by hand: what the scheduler
-//! knows of tasks, which is SRCU's stand-in once more (`kernel.rs`).
+//! head of `publication.rs`, which has the checks for accesses to a freed path. After
+//! `rust/engine/submit.rs`: a bio arrives after its section, and its task does not sleep in
+//! between. After `rust/engine/live.rs`: the walk that makes the links. Made by hand: the
+//! scheduler's view of tasks, which is SRCU's stand-in once more (`kernel.rs`).
 
 use crate::explore::{
     holds,
@@ -66,7 +67,7 @@ impl<const READERS: usize> Life for Head<READERS> {
     }
 }
 
-/// One of two paths is taken apart while a bio is sent.
+/// The driver takes one of two paths apart while a bio is sent.
 fn stopped(policy: IoPolicy, mutant: Mutant) -> impl Fn() + Send + Sync {
     move || {
         let head = Head::<1>::new(2, true, mutant);
@@ -106,7 +107,8 @@ fn no_bio_arrives_at_a_path_that_the_driver_has_stopped() {
     );
 }
 
-/// One of two paths is taken apart while the other one brings the disk up, which links both.
+/// The driver takes one of two paths apart while the other one brings the disk up, which links
+/// both.
 fn linked(mutant: Mutant) -> impl Fn() + Send + Sync {
     move || {
         let head = Head::<1>::new(2, false, mutant);

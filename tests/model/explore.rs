@@ -26,16 +26,16 @@ use std::sync::{
 pub enum Preemptions {
     /// As many as there can be: every execution is tried.
     Any,
-    /// Executions with more are not tried.
+    /// Executions with more preemptions are not tried.
     AtMost(usize),
 }
 
 thread_local! {
-    /// Is a panic what this thread waits for?
+    /// Whether this thread waits for a panic.
     static EXPECTS_PANIC: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Keeps what a mutant panics with out of the output.
+/// Keeps the panics of a mutant out of the output.
 fn without_report<R>(f: impl FnOnce() -> R) -> R {
     static HOOK: Once = Once::new();
 
@@ -67,7 +67,8 @@ fn explore(
         Preemptions::Any => None,
         Preemptions::AtMost(most) => Some(most),
     };
-    // Not to be had from the environment: a model that was cut short would count as one that holds.
+    // loom must not take this from the environment: a model that was cut short would count as one
+    // that holds.
     builder.max_permutations = None;
     builder.max_duration = None;
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A fence: what it holds goes on, and not before it may.
+//! A fence: the bios that it holds go on, and not before they may.
 //!
 //! The library's own: [`hold`], [`start`], [`open`], [`ring`], the clock and the lot. Made by hand:
-//! the timer, which may go off whenever it likes from the tick on for which it is set, and then
-//! makes it that tick; and what becomes of what is let go, which is counted.
+//! the timer, and a count of the bios that the fence lets go. The timer may go off whenever it
+//! likes from the tick on for which it is set, and then makes it that tick.
 
 use crate::explore::{
     holds,
@@ -30,20 +30,20 @@ use loom::sync::Mutex;
 use loom::thread;
 use std::sync::Arc;
 
-/// When a fence opens of which the driver says nothing.
+/// The tick at which a fence opens when the driver says nothing of it.
 const LIMIT: u64 = 180;
-/// When nothing of the association is carried out any more.
+/// The tick from which on the controller carries out nothing more of the association.
 const END: u64 = 15;
 
-/// What is wrong with a fence.
+/// A mistake in a fence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mutant {
     Nothing,
-    /// Whoever holds something looks at the clock before it is in the lot.
+    /// The thread that holds a bio looks at the clock before the bio is in the lot.
     LooksBeforeItIsIn,
-    /// Whoever starts the clock looks into the lot before.
+    /// The thread that starts the clock looks into the lot before.
     LooksBeforeItStarts,
-    /// The timer is set once, although another has been asked for by then.
+    /// The timer is set once, although a caller has asked for another time by then.
     SetsOnce,
     /// The limit counts although the driver has given a time.
     LimitCounts,
@@ -56,7 +56,7 @@ struct Fence {
     lot: ParkingLot<Bio>,
     /// The tick for which the timer is set, with the lock of the kernel's timers.
     timer: Mutex<Option<u64>>,
-    /// At which tick each bio was let go.
+    /// The tick at which the fence let each bio go.
     gone: Mutex<Vec<u64>>,
     mutant: Mutant,
 }
@@ -88,7 +88,7 @@ impl Fence {
         })
     }
 
-    /// For those who do it wrong.
+    /// Sets the timer as a mutant does.
     fn set_timer_once(&self) {
         if let Some(at) = self.clock.load().end() {
             self.set_timer(at);
@@ -159,7 +159,7 @@ impl Fence {
         true
     }
 
-    /// Asserts that `count` bios have been let go, none of them before tick `first`.
+    /// Asserts that the fence has let `count` bios go, none of them before tick `first`.
     fn check(&self, count: usize, first: u64, last: u64) {
         while self.run_timer() {}
         let gone = self.gone.lock().unwrap();
@@ -173,7 +173,7 @@ impl Fence {
     }
 }
 
-/// Bios are held while the clock is started and the timer goes off.
+/// The fence holds bios while a thread starts the clock and the timer goes off.
 fn losing(mutant: Mutant) -> impl Fn() + Send + Sync {
     move || {
         let fence = Fence::new(mutant);
@@ -207,7 +207,7 @@ fn what_a_fence_holds_goes_on() {
     );
 }
 
-/// A bio is held while the clock is started.
+/// The fence holds a bio while a thread starts the clock.
 fn starting(mutant: Mutant, at: u64) -> impl Fn() + Send + Sync {
     move || {
         let fence = Fence::new(mutant);
@@ -239,7 +239,7 @@ fn a_fence_opens_when_the_driver_has_said() {
     );
 }
 
-/// Two of them say that the association is over, one later than the other.
+/// Two threads say that the association is over, one later than the other.
 fn starting_twice(mutant: Mutant) -> impl Fn() + Send + Sync {
     move || {
         let fence = Fence::new(mutant);
@@ -268,7 +268,7 @@ fn the_earliest_end_counts() {
     );
 }
 
-/// Bios are held while the fence is opened.
+/// The fence holds bios while the driver opens it.
 fn opening() {
     let fence = Fence::new(Mutant::Nothing);
     let failing = [0, 1].map(|number| {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the models need of the kernel, by hand.
+//! The parts of the kernel that the models need, by hand.
 
 use loom::sync::atomic::{
     AtomicBool,
@@ -14,12 +14,12 @@ use loom::sync::{
 /// SRCU with a fixed number of reading threads.
 ///
 /// Every reading thread has a mutex, which it holds in its sections; a grace period takes each of
-/// them once. So a section that began before the grace period is over, with all that it did, when
-/// the grace period is, and one that begins later sees what was done before. Readers are not
+/// them once. So when a grace period is over, each section that began before it is over, too, with
+/// all that it did. A section that begins later sees all that was done before. Readers are not
 /// ordered among each other, and may begin while a grace period lasts, as in the kernel.
 ///
-/// More than the kernel promises: two grace periods at the same time are ordered by the mutexes.
-/// Less: nothing about how long one takes, and a section is on one thread and not nested.
+/// More than the kernel promises: the mutexes order two grace periods at the same time. Less:
+/// nothing about how long one takes, and a section is on one thread and not nested.
 pub struct Srcu<const READERS: usize> {
     sections: [Mutex<()>; READERS],
 }
@@ -54,20 +54,21 @@ impl<const READERS: usize> Srcu<READERS> {
 
 /// A `work_struct`, or a `delayed_work` for whose timer it is always time.
 ///
-/// Queueing is `test_and_set_bit()` on the pending bit: while it is set, queueing does nothing, and
-/// the run that is still to come sees what was done before. The bit is cleared before the function
-/// runs (`set_work_pool_and_clear_pending()`, whose barriers make it a fully ordered exchange as
-/// far as the queueing side is concerned). A work does not run on two threads at the same time: in
-/// a model one thread has the runs, as many as the model gives it, and what is pending when all
-/// threads are done runs then. Only a thread that flushes a work may run it, too: a run holds a
-/// mutex for that.
+/// Queueing is `test_and_set_bit()` on the pending bit. While the bit is set, queueing does
+/// nothing, and the run that is still to come sees what was done before. The worker clears the bit
+/// before it runs the function (`set_work_pool_and_clear_pending()`, whose barriers make it a fully
+/// ordered exchange for the queueing side).
+///
+/// A work does not run on two threads at the same time. In a model one thread has the runs, as many
+/// as the model gives it; pending work runs when all threads are done. Only a thread that flushes a
+/// work may run it, too: a run holds a mutex for that.
 pub struct Work {
     pending: AtomicBool,
     running: Mutex<()>,
 }
 
 impl Work {
-    /// Work that nobody has asked for yet.
+    /// Work for which nobody has asked yet.
     pub fn new() -> Self {
         Self {
             pending: AtomicBool::new(false),
@@ -87,8 +88,8 @@ impl Work {
             .is_ok()
     }
 
-    /// Runs `f` if it is pending, and returns whether it was. Or `flush_work()`: a run that goes on
-    /// is waited for, and one that is still to come is made here.
+    /// Runs `f` if it is pending, and returns whether it was. Or `flush_work()`: waits for a run
+    /// that goes on, and makes here one that is still to come.
     pub fn run(&self, f: impl FnOnce()) -> bool {
         let _running = self.running.lock().unwrap();
         let was_pending = self.cancel();
@@ -99,7 +100,7 @@ impl Work {
         was_pending
     }
 
-    /// Will it run? Asked while it does not, which is waited for.
+    /// Will it run? If it runs just now, this waits for that.
     pub fn is_pending(&self) -> bool {
         let _running = self.running.lock().unwrap();
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Paths on the library's own list, in memory that loom watches: it fails when a reader touches a
-//! path that is not initialised yet, or freed. The list's `prev` is watched, too.
+//! Paths on the library's own list, in memory that loom watches, the list's `prev` included. It
+//! fails when a reader touches a path that is not initialised yet, or freed.
 //!
-//! And what must not be done with a list: [`List::push_back_relaxed`] and others.
+//! And calls that a list does not allow: [`List::push_back_relaxed`] and others.
 
 use libmultipath::list::{
     Linked,
@@ -47,7 +47,7 @@ pub struct Device {
     pub state: AtomicPathState,
     /// The state of its port, a [`PortState`].
     pub port: AtomicU32,
-    /// How often that has changed.
+    /// How often the state of the port has changed.
     pub changes_of_port: Changes,
 }
 
@@ -78,7 +78,7 @@ impl Device {
             .update(|state| state.reaching(access).enabled(Reasons::NOT_READY));
     }
 
-    /// Somebody uses it.
+    /// Touches the path, as a user does.
     pub fn touch(&self) {
         self.memory.with(|_| ());
     }
@@ -127,7 +127,7 @@ impl List {
     pub fn new() -> Self {
         let mut list = Box::new(MaybeUninit::uninit());
 
-        // SAFETY: The box is valid for writes, and what is in it stays there.
+        // SAFETY: The box is valid for writes, and its contents stay there.
         unsafe { RcuList::init(list.as_mut_ptr()) };
         Self(list)
     }
@@ -149,7 +149,7 @@ impl List {
         unsafe { self.list().remove(device) }
     }
 
-    /// `RcuList::iter()`. Who stands on a path touches it in going on.
+    /// `RcuList::iter()`. A reader that stands on a path touches it in going on.
     pub fn iter(&self) -> impl Iterator<Item = &Device> {
         let mut at: Option<&Device> = None;
         // SAFETY: Devices outlive the list; loom finds out if one was touched that was freed.
@@ -166,7 +166,7 @@ impl List {
 
     // The mistakes. `Links` are `next` and `prev`, in that order.
 
-    /// Like `push_back()`, but readers may see the new element before what is in it.
+    /// Like `push_back()`, but readers may see the new element before its contents.
     pub fn push_back_relaxed(&self, new: &Device) {
         let (head, new) = (self.head(), &new.links);
 
@@ -181,13 +181,13 @@ impl List {
         }
     }
 
-    /// `list_del()`, which is not for lists that are walked meanwhile: `next` leads nowhere.
+    /// `list_del()`, which is not for lists with readers: `next` leads nowhere.
     pub fn remove_and_poison(&self, device: &Device) {
         self.remove(device);
         next_of(&device.links).store(raw(self.head()));
     }
 
-    /// `list_is_singular()`, which is not for lists that are changed meanwhile.
+    /// `list_is_singular()`, which is not for lists that change meanwhile.
     pub fn is_singular(&self) -> bool {
         let head = self.head();
 

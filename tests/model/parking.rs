@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Parking: whatever happens while a bio is being parked, none stays for ever.
+//! Parking: whatever happens while a head parks a bio, no bio stays for ever.
 //!
 //! The library's own: [`park`], the lot, the words of head, path and port, how a shortlist is found
-//! current or made anew, what becomes of a bio that finds no path and when it would not be parked
-//! any more, failing over and the retry. After `rust/engine/submit.rs`: the order of these in
+//! current or made anew, failing over and the retry. Also the fate of a bio that finds no path, and
+//! when the head would not park it any more. After `rust/engine/submit.rs`: the order of these in
 //! `submit()`. There is no SRCU in these models: the protocol must do without.
 
 use crate::explore::{
@@ -83,7 +83,7 @@ pub struct Bio {
 }
 
 impl Bio {
-    /// A bio that whoever has the pointer owns.
+    /// A bio, owned by the holder of the pointer.
     pub fn new(number: usize) -> *mut Self {
         Box::into_raw(Box::new(Self {
             next: UnsafeCell::new(null_mut()),
@@ -93,7 +93,7 @@ impl Bio {
 
     /// Frees the bio and returns its number.
     pub fn end(this: *mut Self) -> usize {
-        // SAFETY: Made by `new()`, and owned by whoever ends it.
+        // SAFETY: Made by `new()`, and owned by the thread that ends it.
         unsafe { Box::from_raw(this) }.number
     }
 }
@@ -168,15 +168,15 @@ pub struct Head {
     mutant: Mutant,
 }
 
-/// What is wrong with a head.
+/// A mistake in a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutant {
     Nothing,
-    /// A bio is parked, and that is it.
+    /// The thread parks a bio, and does no more.
     DoesNotLookAgain,
     /// The second look comes before the bio is in the lot.
     LooksBeforeParking,
-    /// The worker is kicked before what it is kicked for has happened.
+    /// The thread kicks the worker before it makes the change.
     KicksBeforeTheChange,
     /// A kick looks into the lot without a barrier after the change.
     LooksIntoTheLotTooEarly,
@@ -394,7 +394,7 @@ impl Head {
         }
     }
 
-    /// Changes something that bios wait for.
+    /// Makes a change that bios wait for.
     fn change(&self, change: impl FnOnce(&Self)) {
         if self.mutant == Mutant::KicksBeforeTheChange {
             self.kick();
@@ -420,7 +420,7 @@ impl Head {
         }
     }
 
-    /// Runs the worker if it is asked for.
+    /// Runs the worker if a thread has asked for it.
     pub fn run_requeue(&self) -> bool {
         self.requeue.run(|| {
             for bio in self.lot.take() {
@@ -435,7 +435,7 @@ impl Head {
         })
     }
 
-    /// Has the works run as often as they were asked for, when all threads are done.
+    /// Has the works run as often as threads asked for them, when all threads are done.
     pub fn settle(&self) {
         while self.run_retry() | self.run_requeue() {}
     }
@@ -445,7 +445,7 @@ impl Head {
         self.ended.lock().unwrap().contains(&number)
     }
 
-    /// Nothing is parked, and `bios` bios have come to an end once.
+    /// Asserts that no bio is parked, and that `bios` bios have come to an end once.
     pub fn assert_all_ended(&self, bios: usize) {
         let mut ended = self.ended.lock().unwrap().clone();
         let parked: Vec<_> = self.lot.take().map(Bio::end).collect();
@@ -456,8 +456,8 @@ impl Head {
     }
 }
 
-/// Bios are submitted by one thread each while another one makes a change after which none may wait
-/// any more, and the worker runs whenever it likes.
+/// One thread each submits a bio while another one makes a change after which none may wait any
+/// more, and the worker runs whenever it likes.
 fn nothing_stays<const BIOS: usize>(
     port: PortState,
     mutant: Mutant,
@@ -486,8 +486,8 @@ fn nothing_stays<const BIOS: usize>(
     }
 }
 
-/// Tries `change` on a head that is right, with so many preemptions while one bio is submitted, and
-/// on all that are not.
+/// Tries `change` on a head without a mistake, with so many preemptions while one thread submits a
+/// bio, and on all heads with one.
 fn nothing_stays_unless_there_is_a_mistake(
     preemptions: Preemptions,
     port: PortState,
@@ -658,7 +658,7 @@ fn bios_that_failed_are_tried_again_and_so_is_the_path() {
     );
 }
 
-/// Where bios are put and taken, for a mutant of it.
+/// A place where threads put and take bios, for a mutant of it.
 trait Lot {
     fn push(&self, bio: *mut Bio);
     fn take(&self) -> Vec<usize>;
@@ -675,7 +675,7 @@ impl Lot for ParkingLot<Bio> {
     }
 }
 
-/// A lot that is pushed with a load and a store, or taken with a load and a store.
+/// A lot with a load and a store in place of the exchange that pushes, or of the one that takes.
 struct Torn {
     newest: AtomicPtr<Bio>,
     in_push: bool,

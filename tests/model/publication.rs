@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Paths are published and removed while others choose: nobody touches one that has been freed, and
-//! nobody fails to see one that can be used.
+//! Drivers publish and remove paths while readers choose: no reader touches a freed path, and none
+//! fails to see a usable one.
 //!
-//! The library's own: the policies, the state words and how they are changed, the list, adding
-//! paths, how a path leaves ([`departure`]), how a shortlist is found current or made anew, and how
-//! the nearest path is chosen. After `rust/engine/shortlist.rs`: the words that a shortlist is made
-//! of, whose array is not replaced here. SRCU is made by hand (`kernel.rs`).
+//! The library's own: the policies, the state words and their changes, the list, adding paths, how
+//! a path leaves ([`departure`]). Also how a shortlist is found current or made anew, and how a
+//! reader chooses the nearest path. After `rust/engine/shortlist.rs`: the words from which a
+//! shortlist is made; nothing replaces its array here. SRCU is made by hand (`kernel.rs`).
 
 use crate::explore::{
     holds,
@@ -81,7 +81,7 @@ pub const PATHS: usize = 3;
 pub struct Head<const READERS: usize> {
     /// The paths.
     pub devices: [Device; PATHS],
-    /// Those that are on the head.
+    /// The paths that are on the head.
     pub paths: List,
     stamp: Stamp,
     len: AtomicU32,
@@ -92,46 +92,46 @@ pub struct Head<const READERS: usize> {
     port_changes: Changes,
     /// The shortlist's lock.
     lock: Mutex<()>,
-    /// The policy that has been set, and the one that choices follow. This orders nothing.
+    /// The policy in force, and the one that choices follow. This orders nothing.
     policies: [AtomicU32; 2],
     srcu: Srcu<READERS>,
     word: AtomicHeadWord,
     control: Mutex<Control>,
-    /// Submitters whose bios have not arrived yet: what the scheduler knows of tasks.
+    /// Submitters whose bios have not arrived yet: the scheduler's view of tasks.
     pub on_their_way: Srcu<READERS>,
-    /// What the links to the paths are made and removed under.
+    /// The mutex under which the links to the paths are made and removed.
     pub bring_up: Mutex<BringUp>,
-    /// What is counted in vain.
+    /// A counter that nobody reads.
     unseen: Changes,
     mutant: Mutant,
 }
 
-/// What is wrong with a head.
+/// A mistake in a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutant {
-    /// Nothing is.
+    /// No mistake.
     Nothing,
     /// A shortlist is current whatever has changed.
     IsAlwaysCurrent,
-    /// The counts are read before the stamp.
+    /// A reader reads the counts before the stamp.
     SumsBeforeTheStamp,
-    /// The stamp is loaded without acquire.
+    /// A reader loads the stamp without acquire.
     LoadsTheStampRelaxed,
-    /// A change is counted by the one of several who has made it.
+    /// Of several threads, only the one that has made a change counts it.
     CountsWhatIsNew,
-    /// A change of a port is counted before it is made.
+    /// A thread counts a change of a port before it makes it.
     CountsThePortTooEarly,
     /// A port counts its changes for all ports only.
     CountsNotForThePort,
     /// A port counts its changes for all ports first.
     CountsForThePortTooLate,
-    /// Slots survive that a shortlist is made anew.
+    /// Slots survive when a shortlist is made anew.
     KeepsSlots,
-    /// The nearest path is found and remembered without the lock.
+    /// A reader finds and remembers the nearest path without the lock.
     ElectsWithoutTheLock,
-    /// Shortlists are made without the lock.
+    /// Readers make shortlists without the lock.
     RenewsWithoutTheLock,
-    /// A reader that finds the lock taken takes the shortlist to be made.
+    /// A reader that finds the lock taken trusts the shortlist that is being made.
     TrustsWhoeverMakes,
     /// The number of paths that need care survives that the shortlist is made anew.
     StaysCareful,
@@ -139,11 +139,11 @@ pub enum Mutant {
     KeepsThePolicy,
     /// Nobody waits for readers before a path is freed.
     WithoutAGracePeriod,
-    /// That a path goes is not counted.
+    /// Nobody counts that a path goes.
     GoesUncounted,
-    /// That a path goes is counted before it becomes unusable.
+    /// The head counts that a path goes before it becomes unusable.
     GoesCountedTooEarly,
-    /// That a path goes is counted after the grace period.
+    /// The head counts that a path goes after the grace period.
     GoesCountedTooLate,
     /// A path that goes stays on the list.
     StaysListed,
@@ -153,9 +153,9 @@ pub enum Mutant {
     LosesItsLinkTooEarly,
     /// The link of a path that goes stays.
     KeepsItsLink,
-    /// As if readers did not stand on what is unlinked.
+    /// As if no reader stood on an unlinked path.
     PoisonsWhatItUnlinks,
-    /// As if the list were nobody else's to change.
+    /// As if no other thread changed the list.
     UnlinksWithoutTheMutex,
 }
 
@@ -255,7 +255,7 @@ impl<const READERS: usize> Departure for Head<READERS> {
 crate::kernel::without_timer!(Head<READERS>, const READERS: usize);
 
 impl<const READERS: usize> Head<READERS> {
-    /// A head with the first `paths` paths, which somebody has chosen from if `chosen`.
+    /// A head with the first `paths` paths, from which a reader has chosen if `chosen`.
     pub fn new(paths: usize, chosen: bool, mutant: Mutant) -> Arc<Self> {
         let head = Arc::new(Self {
             devices: core::array::from_fn(|_| Device::new()),
@@ -407,7 +407,7 @@ impl<const READERS: usize> Section<'_, READERS> {
         policy.choose(self, || Node(0))
     }
 
-    /// Whoever minds that a path may not be trusted looks at all that are listed.
+    /// Looks at all listed paths, as a reader does that minds whether a path is trusted.
     fn choose_with_care(&self) -> Option<&Seen> {
         self.current();
         let listed = self
@@ -430,11 +430,11 @@ impl<const READERS: usize> Section<'_, READERS> {
         }
     }
 
-    /// For those who do it wrong.
+    /// Decides as a mutant does.
     fn is_current(&self) -> bool {
         let head = self.head;
         let sum = || head.stamp.changes().count() + head.port_changes.count();
-        // SAFETY: A stamp begins with what it is of, which is one `AtomicU64` on the host.
+        // SAFETY: A stamp begins with its subject, which is one `AtomicU64` on the host.
         let of: &AtomicU64 = unsafe { &*core::ptr::from_ref(&head.stamp).cast() };
 
         match head.mutant {
@@ -444,7 +444,7 @@ impl<const READERS: usize> Section<'_, READERS> {
         }
     }
 
-    /// For those who do it wrong.
+    /// Chooses as a mutant does.
     fn elect_without_the_lock(&self, node: Node) -> Option<&Seen> {
         let path = nearest(self.listed(), node)?;
 
@@ -537,7 +537,7 @@ impl<'a, const READERS: usize> Keeper<'a> for &'a Section<'_, READERS> {
     }
 }
 
-/// A path as it is seen in a section.
+/// A path that a reader sees in a section.
 #[repr(transparent)]
 pub struct Seen(Device);
 
@@ -608,7 +608,7 @@ impl<'a, const READERS: usize> Candidates<'a> for &'a Section<'_, READERS> {
     }
 }
 
-/// The first of two paths is taken away, while two readers choose.
+/// The driver takes the first of two paths away, while two readers choose.
 fn one_goes(policy: IoPolicy, chosen: bool, mutant: Mutant) -> impl Fn() + Send + Sync {
     move || {
         let head = Head::<2>::new(2, chosen, mutant);
@@ -621,7 +621,7 @@ fn one_goes(policy: IoPolicy, chosen: bool, mutant: Mutant) -> impl Fn() + Send 
         for reader in readers {
             assert!(reader.join().unwrap(), "the other path was not found");
         }
-        // The memory is somebody else's now.
+        // The memory belongs to another user now.
         assert!(head.submit(0, policy), "the other path was not found");
     }
 }
@@ -641,7 +641,7 @@ fn nobody_touches_a_path_that_was_chosen_before_it_was_freed() {
     }
 }
 
-/// One reader, preempted as often as it may be.
+/// One reader, with as many preemptions as it may have.
 ///
 /// Shows L-7, L-9, L-12.
 #[test]
@@ -681,7 +681,7 @@ fn a_path_that_has_been_disabled_is_not_chosen_any_more() {
     );
 }
 
-/// What two callers say of the first of two paths at the same time.
+/// The calls of two callers for the first of two paths at the same time.
 #[derive(Clone, Copy, Debug)]
 enum Said {
     /// `mpath_quiesce_device()`.
@@ -713,7 +713,8 @@ impl Said {
         }
     }
 
-    /// Two say so. A bio that is submitted after the call of one of them has returned must know.
+    /// Two callers make the call. A bio that is submitted after one of the calls has returned must
+    /// know.
     fn by_two(self, mutant: Mutant) -> impl Fn() + Send + Sync {
         move || {
             let head = Head::<2>::new(2, self.is_bad(), mutant);
@@ -786,15 +787,16 @@ fn a_path_whose_port_takes_no_io_any_more_is_not_chosen() {
     }
 }
 
-/// A step of [`departure::take_apart`] is left out or done at another time, or nobody looks at the
-/// age of a shortlist. Where somebody has chosen before, a shortlist that names the path is there.
+/// A mutant leaves out a step of [`departure::take_apart`] or does it at another time, or no reader
+/// looks at the age of a shortlist. Where a reader has chosen before, a shortlist that names the
+/// path is there.
 #[test]
 fn a_path_is_touched_if_a_step_of_its_departure_is_wrong() {
     for policy in IoPolicy::ALL {
         for (mutant, chosen) in [
             (Mutant::WithoutAGracePeriod, false),
             (Mutant::GoesUncounted, true),
-            // Whoever makes a shortlist in between lists the path once more.
+            // A thread that makes a shortlist in between lists the path once more.
             (Mutant::GoesCountedTooEarly, false),
             (Mutant::GoesCountedTooLate, true),
             (Mutant::StaysListed, false),
@@ -810,9 +812,9 @@ fn a_path_is_touched_if_a_step_of_its_departure_is_wrong() {
     }
 }
 
-/// The first of two paths is taken away, while a reader chooses. Another one sees two changes of a
-/// port of another head, and makes the shortlist anew for that reason. Of these changes the first
-/// reader knows only if the stamp tells it.
+/// The driver takes the first of two paths away, while a reader chooses. Another reader sees two
+/// changes of a port of another head, and makes the shortlist anew for that reason. Only the stamp
+/// can tell the first reader of these changes.
 fn one_goes_and_ports_change(mutant: Mutant) -> impl Fn() + Send + Sync {
     move || {
         let head = Head::<2>::new(2, true, mutant);
@@ -834,8 +836,8 @@ fn one_goes_and_ports_change(mutant: Mutant) -> impl Fn() + Send + Sync {
     }
 }
 
-/// A sum that is read first may be an old one of one counter and a new one of the other, which is
-/// the sum of a stamp that was given meanwhile.
+/// A sum that a reader reads first may have an old value of one counter and a new one of the other.
+/// That is the sum of a stamp made meanwhile.
 ///
 /// Shows L-7, L-12.
 #[test]
@@ -851,7 +853,7 @@ fn a_sum_that_is_older_than_the_stamp_is_caught() {
     }
 }
 
-/// A slot outlives its shortlist, or is filled by a reader while others know the path to be gone.
+/// A slot outlives its shortlist, or a reader fills it while others know the path to be gone.
 #[test]
 fn a_path_is_touched_if_a_step_of_making_a_shortlist_is_wrong() {
     for (mutant, policy, chosen) in [
@@ -879,8 +881,8 @@ fn a_path_is_not_found_if_those_who_stand_on_another_one_are_led_nowhere() {
     }
 }
 
-/// One path is not trusted, so that bios need care. It is trusted again, and the other path is taken
-/// away, while a reader takes care.
+/// One path is not trusted, so that bios need care. The head trusts it again, and the driver takes
+/// the other path away, while a reader takes care.
 fn one_goes_and_one_is_trusted(mutant: Mutant) -> impl Fn() + Send + Sync {
     move || {
         let head = Head::<2>::new(2, false, mutant);
@@ -917,7 +919,7 @@ fn nobody_who_takes_care_touches_a_path_that_has_been_freed() {
     );
 }
 
-/// Two neighbours are taken away at the same time, while a reader may stand on one of them.
+/// Drivers take two neighbours away at the same time, while a reader may stand on one of them.
 fn two_go(policy: IoPolicy, mutant: Mutant) -> impl Fn() + Send + Sync {
     move || {
         let head = Head::<1>::new(PATHS, true, mutant);
@@ -984,7 +986,7 @@ fn a_choice_follows_the_policy_that_was_set_before() {
     );
 }
 
-/// A path is added while two readers choose; one may list it for the other.
+/// A driver adds a path while two readers choose; one may list it for the other.
 fn one_comes(policy: IoPolicy, push_back: fn(&List, &Device)) -> impl Fn() + Send + Sync {
     move || {
         let head = Head::<2>::new(0, false, Mutant::Nothing);
@@ -1029,7 +1031,7 @@ fn walk_until_met<const READERS: usize>(section: &Section<'_, READERS>) {
     }
 }
 
-/// A reader chooses while the path that was chosen last is unlinked and another one is added.
+/// A reader chooses while one driver unlinks the path chosen last, and another one adds a path.
 fn walking(walk: fn(&Section<'_, 2>)) -> impl Fn() + Send + Sync {
     move || {
         let head = Head::<2>::new(2, true, Mutant::Nothing);
@@ -1046,7 +1048,7 @@ fn walking(walk: fn(&Section<'_, 2>)) -> impl Fn() + Send + Sync {
         head.take_away(&head.devices[0]);
         head.add(&head.devices[2]);
         let steps = walker.join().unwrap();
-        // A shortlist is made at most three times, each in two walks.
+        // The reader makes a shortlist at most three times, each in two walks.
         assert!(steps <= 3 * 2 * PATHS, "{steps} steps");
     }
 }

@@ -3,8 +3,8 @@
 //! References to a head: the last one to go frees it, and nobody touches it afterwards.
 //!
 //! The library's own: [`Refcount::try_inc`], on a count that has the orderings of the kernel's
-//! `refcount_t`. After `rust/engine/head.rs`: what follows the last put. And a driver that looks
-//! heads up under a lock of its own, from which its release callback takes the head before the
+//! `refcount_t`. After `rust/engine/head.rs`: the steps after the last put. And a driver that looks
+//! heads up under a lock of its own. Its release callback takes the head from there before the
 //! memory goes.
 
 use crate::explore::{
@@ -23,15 +23,15 @@ use loom::sync::Mutex;
 use loom::thread;
 use std::sync::Arc;
 
-/// What is wrong with a head.
+/// A mistake in a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mutant {
     Nothing,
-    /// Whoever looks the head up takes a reference, although there may be none any more.
+    /// The thread that looks the head up takes a reference, although there may be none any more.
     GetsWithoutTrying,
-    /// Whoever puts a reference touches the head once more.
+    /// The thread that puts a reference touches the head once more.
     TouchesAfterThePut,
-    /// What was done with a reference is not ordered before it is put.
+    /// Uses of the reference are not ordered before its put.
     PutsWithoutRelease,
     /// A count that is not 0 is read and written in two steps.
     GetsInTwoSteps,
@@ -39,9 +39,9 @@ enum Mutant {
 
 struct Head {
     refs: Refcount,
-    /// loom fails when somebody touches what is being freed.
+    /// loom fails when a thread touches memory that another one frees.
     memory: UnsafeCell<()>,
-    /// Is the head to be found? The driver's lock.
+    /// Whether the driver finds the head. The driver's lock.
     registered: Mutex<bool>,
     mutant: Mutant,
 }
@@ -64,7 +64,7 @@ impl Head {
         self.memory.with(|_| ());
     }
 
-    /// The count, for those who do it wrong.
+    /// The count, for mutants.
     fn count(&self) -> &AtomicI32 {
         // SAFETY: On the host a count is one `AtomicI32`.
         unsafe { &*core::ptr::from_ref(&self.refs).cast() }

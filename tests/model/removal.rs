@@ -3,8 +3,9 @@
 //! The delayed removal of a head against paths that come back.
 //!
 //! The library's own: all of [`removal`], [`life::take_down`], and the head's word. Made by hand:
-//! the mutexes, the timer, which is a work for which it is always time, and a clock, which jumps to
-//! the tick for which the timer was started. A path is a count, and so is the removal of the disk.
+//! the mutexes, the timer and a clock. The timer is a work for which it is always time; the clock
+//! jumps to the tick for which the timer was started. A path is a count, and so is the removal of
+//! the disk.
 
 use crate::explore::{
     holds,
@@ -44,17 +45,17 @@ use std::sync::Arc;
 
 const DELAY: u32 = 40;
 
-/// What is wrong with a head.
+/// A mistake in a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mutant {
     Nothing,
-    /// The mutex is let go between the decision and what follows from it.
+    /// The thread lets the mutex go between the decision and its consequences.
     DecidesOutsideTheMutex,
-    /// The number of paths is not looked at.
+    /// The thread does not look at the number of paths.
     DoesNotCountPaths,
     /// A timer that was armed already gets another reference.
     ArmsTwice,
-    /// Whoever disarms the timer drops its reference, although its work has begun.
+    /// The thread that disarms the timer drops its reference, although its work has begun.
     DropsWhatTheWorkDrops,
 }
 
@@ -66,9 +67,9 @@ struct Head {
     timer: Work,
     /// The tick for which the timer was started last; written under the mutex.
     until: AtomicUsize,
-    /// In ticks.
+    /// The time in ticks.
     clock: AtomicUsize,
-    /// To the head, and at the same time to the module: a timer takes and drops both.
+    /// References to the head, and at the same time to the module: a timer takes and drops both.
     references: AtomicUsize,
     removals: AtomicUsize,
     mutant: Mutant,
@@ -259,8 +260,8 @@ impl Head {
         })
     }
 
-    /// All threads are done; `added` says how many paths were added. What is still to be removed
-    /// waits for its timer.
+    /// Asserts the end state: all threads are done, and `added` says how many paths were added. A
+    /// removal that is still to come waits for its timer.
     fn assert_consistent(&self, added: usize) {
         self.assert_agreement(added);
         while self.run_timer() {}

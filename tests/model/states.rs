@@ -97,7 +97,7 @@ fn three_changes<W: Send + Sync + 'static>(
     }
 }
 
-/// What each thread does to a new path.
+/// The change that each thread makes to a new path.
 fn changed(state: PathState, number: usize) -> PathState {
     match number {
         0 => state.reaching(AccessState::Optimized),
@@ -121,7 +121,8 @@ fn no_change_of_a_path_s_state_gets_lost() {
     );
 }
 
-/// A word that a change may be lost in: another one may come between its load and its store.
+/// Changes a word in a way that may lose a change: another one may come between its load and its
+/// store.
 fn torn(word: &AtomicU32, number: usize) {
     let bit = 1 << number;
     let new = word.load() | bit;

@@ -6,8 +6,9 @@
 //! of `parking.rs`. Made by hand: SRCU, the worker, the mutexes, and the block layer, which does
 //! not delete a disk before the bios that wait have ended.
 //!
-//! Each step of [`life::take_down`] is left out in a mutant. In another order it fails, too, with one
-//! exception: the first kick may come before the grace period, since whoever parks looks again.
+//! For each step of [`life::take_down`] a mutant leaves it out. In another order the protocol
+//! fails, too, with one exception: the first kick may come before the grace period, since a thread
+//! that parks looks again.
 
 use crate::explore::{
     holds,
@@ -66,16 +67,17 @@ struct Head {
     control: Mutex<Control>,
     bring_up: Mutex<BringUp>,
     srcu: Srcu<2>,
-    /// Is a bio failed over meanwhile? It waits for a moment before somebody is asked to end it.
+    /// Whether a bio fails over meanwhile. It waits for a moment before the remover is asked to end
+    /// it.
     fails_over: bool,
-    /// The step that is left out.
+    /// The step that the mutant leaves out.
     without: Option<Step>,
     /// How often the remover has kicked.
     kicks: AtomicUsize,
-    /// Did a bio wait when the disk was deleted? This and what follows only the model knows: it is
-    /// nothing that orders threads.
+    /// Whether a bio waited when the disk was deleted. This and the next one only the model knows:
+    /// they order no threads.
     waited: AtomicBool,
-    /// May the driver's module go?
+    /// Whether the driver's module may go.
     is_removed: AtomicBool,
 }
 
@@ -153,7 +155,8 @@ impl Life for Head {
 }
 
 impl Head {
-    /// A Live head with a disk, which is to be removed. Its path is not ready, or fails bios over.
+    /// A Live head with a disk that the driver is to remove. Its path is not ready, or fails bios
+    /// over.
     fn new(fails_over: bool, without: Option<Step>) -> Arc<Self> {
         let head = Arc::new(Self {
             parts: parking::Head::new(PortState::Live, parking::Mutant::Nothing),
@@ -207,7 +210,7 @@ impl Head {
         self.is_removed.store(true, Relaxed);
     }
 
-    /// After its removal: the worker is not to run, and both bios have ended.
+    /// Asserts the end state after the removal: the worker is not to run, and both bios have ended.
     fn assert_nothing_is_left(&self) {
         assert!(
             !self.parts.requeue.is_pending(),
@@ -217,8 +220,8 @@ impl Head {
     }
 }
 
-/// A bio waits, and another one is submitted, while the head is removed and the worker runs
-/// whenever it likes.
+/// A bio waits, and a thread submits another one, while the driver removes the head and the worker
+/// runs whenever it likes.
 fn removed_under_submitters(without: Option<Step>) -> impl Fn() + Send + Sync {
     move || {
         let head = Head::new(false, without);
@@ -258,8 +261,8 @@ fn nothing_waits_and_nothing_runs_when_the_head_is_removed() {
     }
 }
 
-/// A bio waits, and another one is submitted, while the head is removed. The worker runs when it is
-/// waited for, or at the end.
+/// A bio waits, and a thread submits another one, while the driver removes the head. The worker
+/// runs when the remover waits for it, or at the end.
 fn removed_under_a_submitter(without: Option<Step>) -> impl Fn() + Send + Sync {
     move || {
         let head = Head::new(false, without);
@@ -293,9 +296,9 @@ fn nothing_waits_for_the_worker_when_the_head_is_removed() {
     }
 }
 
-/// The path fails a bio while the head is removed, and the worker runs whenever it likes. If the
-/// bio is in the lot when the disk is deleted, the removal ends it, whatever has become of the
-/// thread that fails it over.
+/// The path fails a bio while the driver removes the head, and the worker runs whenever it likes.
+/// If the bio is in the lot when the disk is deleted, the removal ends it, whatever the thread does
+/// that fails it over.
 fn removed_under_failover(without: Option<Step>) -> impl Fn() + Send + Sync {
     move || {
         let head = Head::new(true, without);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A path that keeps failing, and those who end its pauses, try it, and tell what became of that.
+//! A path that keeps failing, and the threads that end its pauses, try it, and tell the outcome.
 //!
 //! The library's own: the path's state word and its trust, [`parking::take`],
 //! [`parking::fail_over`], [`parking::succeed`] and [`parking::retry`]. Made by hand: the retry
@@ -38,15 +38,15 @@ use std::sync::atomic::{
 };
 use std::sync::Arc;
 
-/// What is wrong with a head.
+/// A mistake in a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mutant {
     Nothing,
-    /// Whoever sees that a path may be tried tries it.
+    /// Each thread that sees that a path may be tried tries it.
     TakesInTwoSteps,
-    /// The retry is asked for before the pause begins.
+    /// The thread asks for the retry before the pause begins.
     AsksBeforeThePause,
-    /// Nobody asks for a retry.
+    /// No thread asks for a retry.
     DoesNotAsk,
 }
 
@@ -103,7 +103,7 @@ impl Head {
         })
     }
 
-    /// Sends a bio to the path, if it may be sent, which then ends well or not.
+    /// Sends a bio to the path, if it may. The bio then ends well or not.
     fn send(&self, ends_well: bool) {
         let attempt = if self.mutant == Mutant::TakesInTwoSteps {
             let attempt = self.path.load().trust().attempt();

@@ -14,13 +14,13 @@ from tests.parity import ioctls
 from tests.parity.seen import outcome
 
 NONSENSE = ("nonsense", "", "-1", "4294967296", "99999999999999999999", "1 1", "0x")
-#: What does something on every write, whatever is written, or takes a whole command line.
+#: Attributes that act on every write, whatever the value, or take a whole command line.
 _DEEDS = ("delete_controller", "reset_controller", "rescan_controller", "uevent", "control")
 NOBODY = 65534
 
 
 def note_attributes(seen, *roots) -> None:
-    """Writes nonsense to every attribute that can be written, and says what it is afterwards."""
+    """Writes nonsense to every attribute that can be written, and notes its value afterwards."""
     for root in roots:
         for directory, _, files in os.walk(root):
             for name in sorted(files):
@@ -83,7 +83,7 @@ def note_requests(seen, area, device, partition, character) -> None:
 
 
 def _note_as_nobody(seen, area, node, name) -> None:
-    """Ioctls on what root opened, by somebody else."""
+    """Ioctls of another user on files that root opened."""
     for flags, opened in ((os.O_RDONLY, "reading"), (os.O_RDWR, "writing")):
         with ioctls.opened(node, flags) as file:
             for title, request in (ioctls.ADMIN_COMMANDS | ioctls.io_commands(512)).items():
@@ -96,7 +96,7 @@ def _note_as_nobody(seen, area, node, name) -> None:
 
 
 def _as_nobody(request) -> str:
-    """The outcome of a request that is made without privileges."""
+    """The outcome of a request without privileges."""
     heard, said = os.pipe()
     child = os.fork()
     if child == 0:

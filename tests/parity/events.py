@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the kernel announces: uevents and log lines, for each device in their order.
+"""The kernel's announcements: uevents and log lines, for each device in their order.
 
-Devices go through their lives at the same time, so that only the order of what one of them says means anything.
+Devices go through their lives at the same time, so that only the order of one device's announcements means anything.
 """
 
 import re
@@ -14,14 +14,14 @@ NETLINK_KOBJECT_UEVENT = 15
 SO_RCVBUFFORCE = 33
 
 _STAMP = re.compile(r"^\[ *\d+\.\d+\] ")
-#: Lines of the host's; targets and the disks below them speak up as well.
+#: Lines of the host; targets and the disks below them log as well.
 _HOST = re.compile(r"\bnvme(\d|[_: -])")
-#: How dev_info() and the like begin: a driver or a class, and the device.
+#: The beginning of lines of dev_info() and the like: a driver or a class, and the device.
 _ORIGIN = re.compile(r"(?:nvme|block) ([\w:.]+): ")
 
 
 class Events:
-    """Collects from the moment at which it is made."""
+    """Collects events from the moment of its making."""
 
     def __init__(self):
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, NETLINK_KOBJECT_UEVENT)
@@ -30,7 +30,7 @@ class Events:
         self._log = KernelLog()
 
     def note(self, seen, when="") -> None:
-        """Notes what there was since the last time."""
+        """Notes the events since the last time."""
         for path, events in sorted(self._uevents().items()):
             seen.note("uevents", f"{when}{path}", "\n".join(events))
         for origin, lines in sorted(self._lines().items()):

@@ -145,7 +145,7 @@ def _failing(seen):
 
 
 class _connected:
-    """A target that is connected through all its ports, with all that is announced meanwhile noted in the end."""
+    """A target that is connected through all its ports; at the end it notes all announcements meanwhile."""
 
     def __init__(self, seen, kind, ports=("loop", "tcp"), **options):
         self._seen = seen
@@ -182,8 +182,8 @@ def _wait_until_back(path) -> None:
 def _note_paths(seen, when, head, settled=True) -> None:
     """Notes what a head says about its paths, and which of them a read takes.
 
-    A controller that came back has its namespaces looked at, and at some moment of that the in-tree
-    driver forgets what it has chosen. So what is chosen is noted only when all has `settled`.
+    The host looks at the namespaces of a controller that came back, and at some moment of that the in-tree driver
+    forgets its choices. So this notes the choice only when all has `settled`.
     """
     names = ("ana_state", "ana_grpid", *(["numa_nodes"] if settled else []), "queue_depth", "size", "ro")
     for path in head.paths():
@@ -196,7 +196,7 @@ def _note_paths(seen, when, head, settled=True) -> None:
 
 
 def _note_without_path(seen, when, head, first=False) -> None:
-    """What is refused while no path is usable, rather than parked."""
+    """Notes the requests that the head refuses while no path is usable, rather than parks."""
     for name, device in (("disk", head.device), ("character device", character_device(head))):
         for title in ("NVME_IOCTL_ID", "HDIO_GETGEO", "unknown 0x1234", "SG_IO"):
             request, argument = ioctls.PLAIN[title]
@@ -207,7 +207,7 @@ def _note_without_path(seen, when, head, first=False) -> None:
                   "read the reservation"):
         request, argument = ioctls.RESERVATIONS[title]
         seen.note("no path", f"{when}: {title}", outcome(_ioctl, head.device, request, argument))
-    # What "nuse" asks of a path, it asks every five seconds at most: only the first answer is no chance.
+    # "nuse" asks a path every five seconds at most, so only the first answer is no chance.
     for name in ("wwid", "size", *(["nuse"] if first else [])):
         seen.note("no path", f"{when}: {name}", outcome(content, head.directory / name))
 
@@ -223,7 +223,7 @@ def _pass_through(device, request):
 
 
 def _note_parked_read(seen, when, head, bring_back) -> None:
-    """Notes which reads wait for a path, and what becomes of them when there is one."""
+    """Notes which reads wait for a path, and their outcome when there is one."""
     counter = "diag/io_requeue_no_usable_path_count"
     with Reader(head.device, nowait=True) as impatient, Reader(head.device) as patient:
         for name, reader in (("a read that must not wait", impatient), ("a read", patient)):

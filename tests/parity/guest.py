@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The guest's side of the comparison: goes through a fixed life and writes down what can be observed.
+"""The guest's side of the comparison: goes through a fixed life and writes its observations down.
 
     python3 -m tests.parity.guest FILE
 """

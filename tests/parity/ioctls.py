@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Ioctls: what they return and what they put into their argument, for 64-bit and 32-bit callers."""
+"""Ioctls: their results and their changes to the argument, for 64-bit and 32-bit callers."""
 
 import ctypes
 import errno
@@ -151,7 +151,7 @@ def io_commands(block) -> dict:
 
 
 def native(fd, request, argument) -> str:
-    """What the request returns, with what it leaves in its argument."""
+    """The result of the request, with the contents of its argument afterwards."""
     if not argument:
         return str(fcntl.ioctl(fd, request))
     buffer = bytearray(argument)
@@ -187,7 +187,7 @@ def _keys(fd, request, count) -> str:
 
 
 def _hex(data) -> str:
-    """Bytes, with runs of zeros said in a word."""
+    """Bytes, with a word in place of each run of zeros."""
     text = bytes(data).rstrip(b"\0").hex()
     return f"{text or 'zeros'} of {len(data)}"
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Module parameters: what they refuse, what modinfo says of them, and what a disk is like under each."""
+"""Module parameters: the values that they refuse, their lines in modinfo, and a disk under each."""
 
 import os
 import pathlib

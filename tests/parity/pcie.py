@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """PCIe subsystems with a controller on each NUMA node, one for each kind of namespace.
 
-The host gives them: tools/lab/suites/parity.py. Each has one namespace, since those of a controller are scanned at
-the same time and named in the order in which that ends.
+The host gives them: tools/lab/suites/parity.py. Each has one namespace: the driver scans those of a controller at the
+same time, and names them in the order in which the scans end.
 """
 
 import contextlib

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What was observed: records of an area, a key that is unique in it, and a text."""
+"""The observations: records of an area, a key that is unique in it, and a text."""
 
 import errno
 import json
@@ -21,7 +21,7 @@ class Seen:
         self._file.close()
 
     def during(self, act) -> None:
-        """All that is noted from now on belongs to `act`."""
+        """Has all observations from now on belong to `act`."""
         self._prefix = act
 
     def note(self, area, key, text) -> None:
@@ -33,7 +33,7 @@ class Seen:
 
 
 def outcome(function, *arguments) -> str:
-    """What a request came to: its result as text, or the name of its error."""
+    """The outcome of a request: its result as text, or the name of its error."""
     try:
         return str(function(*arguments))
     except OSError as error:

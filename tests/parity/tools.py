@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the usual programs print."""
+"""The output of the usual programs."""
 
 import json
 import subprocess
@@ -34,7 +34,7 @@ def note_list(seen) -> None:
 
 
 def note_io_uring(seen, character) -> None:
-    """What passthrough by io_uring comes to, polled and not."""
+    """Notes the outcome of passthrough by io_uring, polled and not."""
     for polled in (0, 1):
         words = ["--name=parity", "--ioengine=io_uring_cmd", "--cmd_type=nvme", f"--filename={character}",
                  "--rw=randwrite", "--bs=4k", "--size=1m", "--iodepth=8", "--verify=crc32c", f"--hipri={polled}", "--output-format=json"]
@@ -46,7 +46,7 @@ def note_io_uring(seen, character) -> None:
 
 
 def note_shape(seen, head) -> None:
-    """What they say about what is special about a namespace."""
+    """Notes the output of the programs about the special properties of a namespace."""
     _note(seen, "nvme", "id-ns", "-H", head.device)
     _note(seen, "lsblk", "-t", "-z", head.device)
 

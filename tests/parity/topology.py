@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The targets that are looked at: everything about them that could be random is given."""
+"""The targets of the comparison: everything about them that could be random is given."""
 
 import os
 import struct
@@ -13,7 +13,7 @@ UUID = "7e5c0f0a-3c5e-4d0b-9e57-1c4f9a4b2d31"
 NGUID = "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
 SERIAL = "parity"
 
-#: What a null_blk disk is like, by the kind of namespace.
+#: The attributes of a null_blk disk, by the kind of namespace.
 KINDS = {
     "plain": {},
     "4k": {"blocksize": 4096},

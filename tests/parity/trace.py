@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The trace events of single I/Os through a head, and what its counters make of them."""
+"""The trace events of single I/Os through a head, and the counters after them."""
 
 import mmap
 import os
@@ -16,8 +16,8 @@ POLICIES = ("numa", "round-robin", "queue-depth")
 _LINE = re.compile(r".*? \[\d+\] \S+ +\d+\.\d+: (\w+: .*)")
 #: The queue for administration, where keep-alive commands come at any time.
 _IGNORED = re.compile(r"block_\w+: 0,0 N|nvme_\w+: .*qid=0,")
-#: Numbers of commands and slots of queues, in the trace of NVMe. They depend on what came before, and which CPU
-#: looked for partitions is chance.
+#: Numbers of commands and slots of queues, in the trace of NVMe. They depend on earlier commands, and chance decides
+#: which CPU looked for partitions.
 _COUNT = re.compile(r"(cmdid|head|tail)=\d+")
 #: The name of the process in block events, which is that of some worker when a bio was deferred.
 _PROCESS = re.compile(r" \[[^]]*\](?= \d+$|$)")
@@ -50,7 +50,7 @@ def of_a_read(head, cpu=HOME) -> str:
 
 
 def _traced(disk, request, cpu=HOME) -> str:
-    """What a request causes when it is made on a CPU, and what it comes to."""
+    """The events of a request on a CPU, and its outcome."""
     os.sched_setaffinity(0, {cpu})
     with open(os.open(disk.device, os.O_RDWR | os.O_DIRECT), "r+b", buffering=0) as file:
         (TRACING / "trace").write_text("")
@@ -73,7 +73,7 @@ def _major(driver) -> str:
 
 
 def note_counters(seen, head) -> None:
-    """Notes what the counters of the head and its paths say after so many I/Os."""
+    """Notes the counters of the head and its paths after so many I/Os."""
     before = _counters(head)
     with open(os.open(head.device, os.O_RDWR | os.O_DIRECT), "r+b", buffering=0) as file:
         for number in range(24):

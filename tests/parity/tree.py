@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What is in sysfs, /dev and /proc: names, modes, values, and where links lead."""
+"""The entries in sysfs, /dev and /proc: names, modes, values, and where links lead."""
 
 import os
 import pathlib
@@ -16,7 +16,7 @@ NAME = re.compile(r"(nvme|ng)\d+((c\d+)?n\d+(p\d+)?)?")
 
 
 def note_devices(seen, nqn) -> None:
-    """Notes all that there is when there is one subsystem only."""
+    """Notes all entries that exist with one subsystem only."""
     note_subsystem(seen, nqn)
     note_nodes(seen)
 
@@ -61,7 +61,7 @@ def _names(root) -> list[str]:
 
 
 def note_nodes(seen) -> None:
-    """Notes the device nodes and what /proc and debugfs say about the disks."""
+    """Notes the device nodes and the entries of /proc and debugfs about the disks."""
     for node in sorted(pathlib.Path("/dev").iterdir()):
         if NAME.fullmatch(node.name):
             found = node.stat()

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What two looks at the same kernel do not have in common, and so is taken out of what was seen."""
+"""The differences between two looks at the same kernel, which the comparison takes out of the observations."""
 
 import re
 
 #: How long I/O took, among the fields of a disk's statistics.
 _STAT_TIMES = (3, 7, 9, 10, 14, 16)
-#: How often a host tries to reconnect before a target is there again is a matter of how fast both are.
+#: How often a host tries to reconnect before a target is there again depends on how fast both are.
 _ATTEMPT = re.compile(r"failed to connect socket|Failed reconnect attempt|Reconnecting in")
 _ATTEMPT_NUMBER = re.compile(r"\(attempt \d+/")
 _NUMBER = re.compile(r"\b\d+\.\d+\b")
 
 
 def settled(area, key, text) -> str:
-    """`text` without what is different each time."""
+    """`text` without the parts that differ each time."""
     kind = area.partition(": ")[2]
     if kind == "sysfs" and key.endswith("/stat"):
         return _without_times(text)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""One of the processes of a storm: sets its plants up, one after the other, and lets things happen to them."""
+"""One of the processes of a storm: sets its plants up, one after the other, and has events happen to them."""
 
 import random
 import time
@@ -15,7 +15,7 @@ from tests.storm.tally import Tally
 #: Ports of the targets of one process, of which none has so many.
 PORTS = 1000
 MIB = 48
-#: The chance that somebody opens, uses or closes something after an event.
+#: The chance that the actor opens, uses or closes something after an event.
 OPENER_ACTS = 0.3
 #: How long the I/O of a head may stand still once all its paths are back.
 STALL = 60
@@ -32,7 +32,7 @@ class Pace:
 
 
 class Actor:
-    """What happens to some plants, by the chance that `seed` makes. `report` is given the sums now and then."""
+    """The events of some plants, by the chance that `seed` makes. `report` gets the sums now and then."""
 
     def __init__(self, number, name, plants, seed, pace, report):
         self._plants = plants
@@ -54,7 +54,7 @@ class Actor:
                     self._round(plant, min(season, time.monotonic() + self._pace.round), owed)
 
     def _round(self, plant, deadline, owed):
-        """Lets things happen until `deadline` and until nothing is `owed`, then brings all paths back and verifies."""
+        """Has events happen until `deadline` and until nothing is `owed`, then brings all paths back and verifies."""
         with ExitStack() as stack:
             loads = [(head, stack.enter_context(self._load(head))) for head in plant.heads()]
             for head, load in loads:
@@ -77,7 +77,7 @@ class Actor:
 
     def _step(self, plant, owed):
         event = choose(self._rng, plant.events())
-        # Not all that is owed can happen at any time, so chance has its turn, too.
+        # Not every owed event can happen at any time, so chance has its turn, too.
         if owed and self._rng.random() < 0.5:
             (event,) = [event for event in plant.events() if event.name == owed[0]]
         if event.happen(self._rng) is not False:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What makes requests fail on demand, in a kernel that can do it (see tools/kernel/sanitize.config)."""
+"""Faults: requests fail on demand, in a kernel that can do it (see tools/kernel/sanitize.config)."""
 
 import contextlib
 from pathlib import Path

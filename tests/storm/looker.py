@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""One of the processes of a storm: reads what debugfs says of every head, again and again."""
+"""One of the processes of a storm: reads the debugfs file of every head, again and again."""
 
 import time
 
@@ -10,7 +10,7 @@ from tests.storm.tally import Tally
 
 #: Seconds between two looks at all heads.
 PAUSE = 0.05 * wait.SLOWNESS
-#: What is said of every path, whatever becomes of it meanwhile.
+#: The keys that the file has for every path, whatever happens to it meanwhile.
 KEYS = {"usable", "port_state", "access", "trust", "failures", "flushes"}
 
 

@@ -33,13 +33,13 @@ STEADY, RESTLESS = 1, 2
 PCIE = "nqn.2019-08.org.qemu:storm"
 #: After so long a command whose completion got lost is aborted, and after twice that its controller is reset.
 TIMEOUT_MS = 3000
-#: Size of a disk that is torn down, and of what is read of it at once.
+#: Size of a disk that the storm tears down, and of the part that it reads at once.
 SMALL_MIB = 16
 BLOCK = 4096
 
 
 class _Nvme(Plant):
-    """What all transports have in common; `_nqn` says which subsystem it is about."""
+    """The parts that all transports share; `_nqn` names the subsystem."""
 
     def heads(self):
         return [heads.of_subsystem(self._nqn)[0]]
@@ -164,7 +164,7 @@ class Fabrics(_Nvme):
         return True
 
     def _disconnect(self, rng):
-        # The steady head is not to go, so somebody must be left, or it must wait for somebody.
+        # The steady head is not to go, so a path must be left, or the head must wait for one.
         waits = int(self.heads()[0].read("delayed_removal_secs")) == PATIENCE
         if not self._controllers or len(self._controllers) == 1 and not waits:
             return False
@@ -182,8 +182,8 @@ class Fabrics(_Nvme):
     def _attach(self, port) -> bool:
         """Connects through a port, unless the host refuses.
 
-        nvmet gives the number of a controller whose connection was lost to the next one, while the
-        host still has it as that of the controller that reconnects; it takes none twice.
+        nvmet gives the number of a controller whose connection was lost to the next one. Meanwhile the host still has
+        it as that of the controller that reconnects; it takes none twice.
         """
         try:
             self._controllers[port] = self._target.connect(port)
@@ -244,7 +244,7 @@ class Fabrics(_Nvme):
                 (heads.CONTROLLERS / name / "fence").write_text(rng.choice(FENCES))
 
     def _count_fenced(self):
-        """Adds up what was held on the paths that there are."""
+        """Adds up the writes that fences held on the existing paths."""
         for path in (path for head in heads.of_subsystem(self._nqn) for path in head.paths()):
             with contextlib.suppress(OSError):
                 self.tally.sums["writes_fenced"] += int(path.read("diag/multipath_fence_count"))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What there is of the modules under test in the kernel: nothing, once they are unloaded.
+"""The objects of the modules under test in the kernel: none, once they are unloaded.
 
-Memory that is lost is looked for by tests/sanitize/guest.py, in a kernel that can find it.
+tests/sanitize/guest.py looks for lost memory, in a kernel that can find it.
 """
 
 from pathlib import Path
@@ -14,13 +14,13 @@ DIRECTORIES = [Path(name) for name in (
 
 
 class Objects:
-    """What there was at the start; boot is over, and no module under test was loaded."""
+    """Notes the objects at the start; boot is over, and no module under test was loaded."""
 
     def __init__(self):
         self._before = _look()
 
     def left(self) -> list[str]:
-        """What there is now that was not there at the start."""
+        """The objects that exist now and did not at the start."""
         return sorted(_look() - self._before)
 
 
@@ -30,7 +30,7 @@ def _look() -> set[str]:
 
 
 def _kernel_threads():
-    """Those of a driver or a workqueue; the workers that all share come and go."""
+    """The threads of a driver or a workqueue; the workers that all share come and go."""
     for directory in Path("/proc").glob("[0-9]*"):
         try:
             name = (directory / "comm").read_text().strip()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Those who open device nodes at any time, use them, and close them later or never."""
+"""Openers of device nodes at any time, which use them, and close them later or never."""
 
 import errno
 import fcntl
@@ -7,7 +7,7 @@ import os
 
 NVME_IOCTL_ID = 0x4E40
 BLKGETSIZE64 = 0x80081272
-#: What a device may answer that has gone, has no path, or is not that kind of device.
+#: The answers of a device that has gone, has no path, or is not that kind of device.
 ANSWERS = {errno.EIO, errno.ENXIO, errno.ENODEV, errno.EAGAIN, errno.ENOTTY, errno.EINVAL, errno.ENOENT}
 
 
@@ -33,7 +33,7 @@ class Openers:
             os.close(self._files.pop())
 
     def _open(self, node):
-        # Without O_NONBLOCK as everybody opens; nothing is read, as that may wait for a path.
+        # Without O_NONBLOCK, as everybody opens. The opener reads nothing, as that may wait for a path.
         self._files.append(os.open(node, os.O_RDONLY))
         self.opens += 1
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a storm needs of a driver: heads whose I/O must not fail, and things that happen to their paths.
+"""The interface of a driver to a storm: heads whose I/O must not fail, and events for their paths.
 
-A driver is plugged in by a class with the methods of `Plant`; `tests/storm/run.py` does the rest.
+A class with the methods of `Plant` plugs a driver in; `tests/storm/run.py` does the rest.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 @dataclass(frozen=True)
 class Event:
-    """Something that can happen. `happen(rng)` is False when it cannot happen just now."""
+    """An event. `happen(rng)` is False when it cannot happen just now."""
 
     name: str
     happen: Callable
@@ -24,7 +24,7 @@ def choose(rng, events) -> Event:
 
 
 class Plant:
-    """Storage with several paths, set up for the time of a `with` block; what it saw goes to `tally`."""
+    """Storage with several paths, set up for the time of a `with` block; its observations go to `tally`."""
 
     name = "?"
     #: The longest time between two events, in seconds.
@@ -44,7 +44,7 @@ class Plant:
         return []
 
     def events(self) -> list[Event]:
-        """What can happen. The plant sees to it that no head in `heads()` is out of paths for good."""
+        """The events. The plant sees to it that no head in `heads()` is out of paths for good."""
         raise NotImplementedError
 
     def settle(self) -> None:

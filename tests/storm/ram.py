@@ -98,7 +98,7 @@ class Ram(Plant):
 
     def _pull(self, rng):
         live = self._disk.paths()
-        # The disk is not to go, so somebody must be left, or it must wait for somebody.
+        # The disk is not to go, so a path must be left, or the disk must wait for one.
         waits = int(self._disk.read("delayed_removal_secs")) == PATIENCE
         if not live or len(live) == 1 and not waits:
             return False
@@ -112,7 +112,7 @@ class Ram(Plant):
         rng.choice(out).put_back()
 
     def _freeze(self, rng):
-        """Bios wait for the queue of a path, which is let go, or taken away while they do."""
+        """Bios wait for the queue of a path; meanwhile the plant opens it, or takes the path away."""
         live = self._disk.paths()
         if not self._disk.can_freeze or not live:
             return False

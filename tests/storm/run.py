@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The storm's guest side: for some time, whatever can happen to paths happens at random under verified I/O.
+"""The storm's guest side: for some time, all that can happen to paths happens at random under verified I/O.
 
     python3 -m tests.storm.run SECONDS SEED ACTOR...
 
-Each actor is a process of its own, with its own chance. It sets up its plants in turn and goes in rounds: in
-each, every steady head is written to and read back all the time; at its end all paths are brought back, and
-everything that was written in it is verified. Heads that are not steady are torn down, with and without
-somebody who has them open. At the end all modules are unloaded, and nothing may be left of them. Records, one
-JSON object a line, go to standard output; tools/lab/suites/storm.py shows them.
+Each actor is a process of its own, with its own chance. It sets up its plants in turn and goes in rounds. In each round
+it writes to every steady head and reads back all the time. At the end of a round it brings all paths back, and verifies
+everything that it wrote in that round. It tears other heads down, with and without an opener. At the end the storm
+unloads all modules, and nothing may be left of them. Records, one JSON object a line, go to standard output;
+tools/lab/suites/storm.py shows them.
 """
 
 import faulthandler
@@ -49,13 +49,13 @@ ACTORS = {
     **{f"small-{transport}": [partial(SmallNvme, transport)] for transport in ("loop", "tcp")},
     "ram": [partial(kind, driver) for driver in DRIVERS for kind in (Ram, SmallRam)],
 }
-#: Who looks at heads meanwhile.
+#: The process that looks at heads meanwhile.
 LOOKER = "looker"
 NVME = ("nvme", "nvme-loop", "nvmet-tcp", "nvme-tcp")
-#: What a controller begins with that says nothing of a quiesce time, as here none does.
+#: The fence setting of a new controller that names no quiesce time, as here none does.
 FENCE = pathlib.Path("/sys/module/nvme_core/parameters/fence")
 FENCE_SECONDS = "1"
-#: Seconds between two records, and those that the actors may be late at the end, in a kernel that checks nothing.
+#: Seconds between two records, and the delay that actors may have at the end, in a kernel that checks nothing.
 RECORD_SECONDS = 5
 LATE_SECONDS = 150
 TAIL_LINES = 60
@@ -64,7 +64,7 @@ _begin = time.monotonic()
 
 
 class Broken(Exception):
-    """What went wrong, for whoever reads the record."""
+    """The fault, for the reader of the record."""
 
 
 def main(seconds, seed, names) -> int:
@@ -91,7 +91,7 @@ def main(seconds, seed, names) -> int:
 
 
 class _Storm:
-    """The actors, what they said last, and the kernel's log."""
+    """The actors, their last records, and the kernel's log."""
 
     def __init__(self, log, names):
         self._log = log
@@ -133,7 +133,7 @@ class _Storm:
                           "faults_possible": faults.possible(), **sums, **fields}), flush=True)
 
     def _hear(self, name, pipe) -> bool:
-        """Takes what an actor says; False when it has said all."""
+        """Takes the messages of an actor; False when there are no more."""
         message = _receive(pipe)
         if message == "done":
             return False
@@ -143,7 +143,7 @@ class _Storm:
         return True
 
     def _give_up(self, children, late):
-        """Shows what hangs."""
+        """Shows the tasks that hang."""
         for name in late:
             os.kill(children[name], signal.SIGUSR1)
         with open("/proc/sysrq-trigger", "w") as trigger:
@@ -153,7 +153,7 @@ class _Storm:
 
 
 def _start(make, deadline):
-    """Starts who is made so; returns the number of the process, and the pipe that it reports to."""
+    """Starts the process that `make` makes; returns its number, and the pipe that it reports to."""
     ours, theirs = os.pipe()
     pid = os.fork()
     if pid:
@@ -177,7 +177,7 @@ def _send(pipe, message) -> None:
 
 
 def _receive(pipe):
-    """The next message, or None when who sends them has died."""
+    """The next message, or None when its sender has died."""
     head = _read(pipe, 4)
     return pickle.loads(_read(pipe, struct.unpack("=I", head)[0])) if head else None
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What happened in a storm, in figures."""
+"""The events of a storm, in figures."""
 
 from collections import Counter
 
@@ -14,7 +14,7 @@ class Tally:
         #: path_flaps, teardowns_with_opener, errors_as_injected, opens, ios, bytes_verified, rounds, writes_fenced
         self.sums = Counter()
         self.slowest_ms = 0
-        #: How long removals took, in ms: by what was removed and how, "held" by an opener and "alone".
+        #: How long removals took, in ms: by the thing removed and how, "held" by an opener and "alone".
         self.removals = {}
 
     def flap(self, paths=1) -> None:
@@ -36,7 +36,7 @@ class Tally:
 
 
 def total(tallies) -> Tally:
-    """All of them added up."""
+    """The sums of all of them."""
     whole = Tally()
     for tally in tallies:
         whole.events += tally.events

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Heads that nobody relies on: they are taken away all at once, with and without somebody on them."""
+"""Heads that nobody relies on: the plant takes them away all at once, with and without users."""
 
 import contextlib
 import errno
@@ -11,9 +11,9 @@ from tests.storm.plant import Event
 from tests.storm.plant import Plant
 from tests.storm.plant import choose
 
-#: Seconds after which a removal, or somebody's I/O, hangs; no measure of how long it should take.
+#: Seconds after which a removal, or a user's I/O, hangs; no measure of how long it should take.
 LIMIT = 120
-#: What may become of I/O on a head that goes; EAGAIN is what a character device without a path says.
+#: The errors of I/O on a head that goes; a character device without a path answers EAGAIN.
 ERRORS = {"EIO", "ENXIO", "ENODEV", "EAGAIN", "NVMe status"}
 #: Of a block device that has gone, the block layer says that it has no blocks.
 GONE = ERRORS | {"end of file"}
@@ -26,7 +26,7 @@ class TornDown(Plant):
 
     def __init__(self, tally):
         super().__init__(tally)
-        #: Those who still have open what has gone.
+        #: The openers that still have open a device that has gone.
         self._lingering = contextlib.ExitStack()
 
     def events(self):
@@ -44,7 +44,7 @@ class TornDown(Plant):
         raise NotImplementedError
 
     def ways(self) -> list[Event]:
-        """What removes the disk completely, and returns when it has gone."""
+        """The ways to remove the disk completely; each returns when it has gone."""
         raise NotImplementedError
 
     def restore(self) -> None:
@@ -55,7 +55,7 @@ class TornDown(Plant):
         raise NotImplementedError
 
     def block(self) -> None:
-        """Makes every path unusable; returns when somebody's I/O is parked."""
+        """Makes every path unusable; returns when a user's I/O is parked."""
         raise NotImplementedError
 
     def delay(self, seconds) -> None:
@@ -63,7 +63,7 @@ class TornDown(Plant):
         raise NotImplementedError
 
     def check_errors(self, rng) -> None:
-        """Makes I/O on the disk fail for no reason of a path's, and checks what arrives where."""
+        """Makes I/O on the disk fail for no reason of a path's, and checks which error arrives where."""
         raise NotImplementedError
 
     def check_blocks(self, device, whole, broken, error) -> None:
@@ -76,7 +76,7 @@ class TornDown(Plant):
                 self.tally.sums["errors_as_injected"] += 1
 
     def check_submission(self, device, paths) -> None:
-        """What is refused as it is submitted to a path is no reason to try another one."""
+        """Checks that an I/O that a path refuses at submission is not tried on another path."""
         if faults.possible():
             with faults.switched(faults.FAIL, paths):
                 self.check_blocks(device, [], range(4), errno.EIO)
@@ -101,7 +101,7 @@ class TornDown(Plant):
 
     def _tear_down_with_openers(self, rng, parked=False, delayed=False):
         self.bring_up()
-        # What went before goes for good only now that its successor is there.
+        # The old disk goes for good only now that its successor is there.
         self.settle()
         openers = [self._lingering.enter_context(opener) for opener in self.openers()]
         for opener in openers:
