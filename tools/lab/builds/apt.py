@@ -14,7 +14,7 @@ from lab.host import log
 from lab.host import paths
 from lab.host import process
 
-#: Where what the machine's own suite lacks is looked for, in this order.
+#: The suites that may have a package which the machine's own suite lacks, in this order.
 SUITES = ("trixie-backports", "forky", "sid")
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _NAMES = {"stable", "testing", "unstable", "sid", "bookworm", "trixie", "forky"}
@@ -50,7 +50,7 @@ def update() -> None:
 
 
 def install(packages) -> None:
-    """Installs packages with the machine's own apt, after what an interrupted run left half done."""
+    """Installs packages with the machine's own apt; first it mends the half-done work of an interrupted run."""
     with log.step("apt-install", "installing " + " ".join(packages)) as step:
         quiet = process.environment(DEBIAN_FRONTEND="noninteractive")
         step.run(["dpkg", "--configure", "-a"], env=quiet)
@@ -89,7 +89,7 @@ def unpack_for(architecture: str, suite: str, packages: list, into: Path, step) 
 
 
 def mirrors() -> list:
-    """The base URIs of the Debian repositories that the machine's apt uses, however they are written down."""
+    """The base URIs of the Debian repositories that the machine's apt uses, in whichever form its files have them."""
     try:
         uris = process.output(["apt-get", "update", "--print-uris"])
     except subprocess.CalledProcessError:
@@ -132,7 +132,7 @@ class _PrivateApt:
         return next((version for version in versions if re.match(pattern, version)), None)
 
     def unpack_all(self, packages: list, into: Path, step) -> bool:
-        """Unpacks packages and what they depend on; False where that cannot be had."""
+        """Unpacks packages and all that they depend on; False where the mirror does not have that."""
         get = ["apt-get", *self.options, "-q"]
         if process.logged(step, [*get, "update"]) or process.logged(
                 step, [*get, "install", "-y", "--download-only", "--no-install-recommends", *packages]):

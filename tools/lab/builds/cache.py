@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What is expensive is done once, whole, and by one run at a time.
+"""Expensive things, which one run at a time makes once, and whole.
 
-A directory in the cache is either complete or will be redone: it is made in a `scratch()` and gets
-its name at the end; where a thing must be made in place, `finish()` stamps it.
+A directory in the cache is either complete or will be redone. It is made in a `scratch()` and gets its name at the end;
+where a thing must be made in place, `finish()` stamps it.
 """
 
 import fcntl
@@ -51,7 +51,7 @@ def finish(path: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Removes a directory, stamp first, so that an interrupted removal is not mistaken for a complete one."""
+    """Removes a directory, stamp first, so that no run takes an interrupted removal for a complete directory."""
     (path / _STAMP).unlink(missing_ok=True)
     shutil.rmtree(path, ignore_errors=True)
 

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """How the kernel's build compiles the library's crate, for those who compile against it or document it.
 
-The flags are read from what Kbuild has left beside the object: they are those of the very build that
-is used.
+The flags come from the files that Kbuild has left beside the object: they are those of the very build in use.
 """
 
 import re
@@ -14,7 +13,7 @@ from lab.builds import kernel
 from lab.builds import modules
 from lab.host import log
 
-#: What says where the object goes, and what it is of.
+#: The flags that say where the object goes, and the file that it is compiled from.
 _OWN = re.compile(r"--emit=.*|--remap-path-.*|.*/rust/libmultipath\.rs")
 _METADATA = Path("rust") / "liblibmultipath.rmeta"
 
@@ -24,13 +23,13 @@ class Crate:
     #: Where the library was built, with the metadata and Module.symvers.
     directory: Path
     built: kernel.KernelBuild
-    #: What rustc and rustdoc are told for code of the kernel, apart from what is compiled.
+    #: The flags of rustc and rustdoc for code of the kernel, without the file to compile.
     flags: list
     environment: dict
 
     @property
     def extern(self) -> str:
-        """What a driver's compiler is told."""
+        """The flags for a driver's compiler."""
         return f"--extern=libmultipath={self.directory / _METADATA}"
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Other people's crates, as cargo has built them for the host tests: kept in the user's cache, and lent to each tree.
 
-Cargo itself looks whether they are what Cargo.lock, the compiler and the flags ask for. The project's own crates are
-not kept: cargo builds them for each tree.
+Cargo itself looks whether they match Cargo.lock, the compiler and the flags. The lab does not keep the project's own
+crates: cargo builds them for each tree.
 """
 
 import json
@@ -20,14 +20,14 @@ from lab.host import process
 
 #: All that says which crates are built, and how, apart from the flags.
 _SOURCES = ("Cargo.lock", "Cargo.toml", "tests/**/Cargo.toml")
-#: How many targets are kept: a few for each lock file and compiler.
+#: How many targets the lab keeps: a few for each lock file and compiler.
 KEPT = 12
-#: Of a target, the directories that have crates: their files are called by a crate's name and a hash.
+#: The directories of a target that have crates: each file there has a crate's name and a hash for a name.
 _OF_CRATES = ("deps", "build", ".fingerprint")
 _NAMED = re.compile(r"(.+)-[0-9a-f]{16}(?:\..*)?")
 #: A target that has a name of its own in each package.
 _SCRIPT = "custom-build"
-#: What else cargo finds its work by.
+#: The other files by which cargo finds its work.
 _ALONE = (".rustc_info.json", "CACHEDIR.TAG")
 
 
@@ -73,7 +73,7 @@ def _home(target: Path, variables: dict) -> Path:
 
 
 def _own_names() -> set:
-    """What the project's packages and their targets are called."""
+    """The names of the project's packages and their targets."""
     said = process.output(["cargo", "metadata", "--locked", "--no-deps", "--format-version=1"], cwd=paths.ROOT)
     packages = json.loads(said)["packages"]
     targets = (each for package in packages for each in package["targets"] if _SCRIPT not in each["kind"])
@@ -95,7 +95,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _forget(directory: Path) -> None:
-    """Removes those that were lent least recently, if there are too many."""
+    """Removes the targets lent least recently, if there are too many."""
     kept = filter(cache.finished, directory.iterdir())
     for place in sorted(kept, key=lambda place: -place.stat().st_mtime)[KEPT:]:
         cache.remove(place)

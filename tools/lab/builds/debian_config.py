@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """A Debian machine's kernel configuration, and the one for libmultipath that `make deb` makes of it.
 
-`refusals()` names what `make deb` cannot put right, and how to. `changes()` names what it changes by itself.
-`lost()` names what Kconfig has not accepted, and why. All three are functions of a configuration's options, name to
+`refusals()` names the faults that `make deb` cannot put right, and how to. `changes()` names its own changes. `lost()`
+names the options that Kconfig has not accepted, and why. All three are functions of a configuration's options, name to
 value; an option that is not set has the value "n", or is not there.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from lab.host import log
 from lab.host import process
 
-#: What the packages' kernel is called after its version.
+#: The suffix of the packages' kernel after its version.
 SUFFIX = "-mpath"
 LIBRARY = "CONFIG_NVME_MULTIPATH_LIB"
 #: The options that a kernel with the series must have in the end.
@@ -32,7 +32,7 @@ _FILES = ("CONFIG_SYSTEM_TRUSTED_KEYS", "CONFIG_SYSTEM_REVOCATION_KEYS", "CONFIG
           "CONFIG_MODULE_SIG_KEY", "CONFIG_INITRAMFS_SOURCE")
 #: The key that a build makes for itself.
 _MADE_KEY = "certs/signing_key.pem"
-#: What a build with an option needs: Debian's package, and a command or a file of it.
+#: The needs of a build with an option: Debian's package, and a command or a file of it.
 _NEEDS = {
     "CONFIG_KERNEL_LZ4": ("lz4", "lz4"),
     "CONFIG_KERNEL_LZO": ("lzop", "lzop"),
@@ -91,8 +91,9 @@ def read(file: Path) -> str:
 
 
 def refusals(options: dict, tree: Path, pahole: int) -> list:
-    """What `make deb` cannot put right by itself, a line each. `pahole` is the program's version, 124 for v1.24; 0
-    where there is none.
+    """The faults that `make deb` cannot put right by itself, a line each.
+
+    `pahole` is the program's version, 124 for v1.24; 0 where there is none.
     """
     return [*_of_machine(options), *_of_rust(options, pahole), *_of_signing(options), *_of_files(options, tree)]
 
@@ -138,7 +139,7 @@ def _of_files(options: dict, tree: Path):
 
 
 def changes(options: dict) -> list:
-    """What `make deb` changes in a configuration, each with the reason."""
+    """The changes of `make deb` to a configuration, each with the reason."""
     found = [Change("CONFIG_LOCALVERSION", f'"{SUFFIX}"', "the packages stay apart from the distribution's"),
              Change("CONFIG_LOCALVERSION_AUTO", "n", "and their name says nothing else")]
     if _is(options, "CONFIG_MODVERSIONS") and not _is(options, "CONFIG_GENDWARFKSYMS"):
@@ -154,7 +155,7 @@ def changes(options: dict) -> list:
 
 
 def apply(text: str, new: list) -> str:
-    """A configuration's text with changes, each of which takes the place of what was said of its option."""
+    """A configuration's text with changes: each takes the place of the line about its option."""
     names = "|".join(re.escape(each.option) for each in new)
     kept = re.sub(rf"^(?:# )?(?:{names})(?:=.*| is not set)\n", "", text, flags=re.MULTILINE) if new else text
     return kept.rstrip("\n") + "\n" + "".join(_line(each) for each in new)
@@ -165,7 +166,7 @@ def _line(change: Change) -> str:
 
 
 def lost(got: dict, wanted: dict) -> list:
-    """The options that Kconfig has not given their value, a line each, with what may be the reason."""
+    """The options to which Kconfig has not given their value, a line each, with the likely reason."""
     return [f"{option} is {got.get(option, 'n')}, and must be {value}{_reason(option, got)}"
             for option, value in wanted.items() if got.get(option, "n") != value]
 
@@ -187,7 +188,7 @@ def _reason(option: str, got: dict) -> str:
 
 
 def notes(options: dict, root: Path = Path("/")) -> list:
-    """What whoever installs the packages should know of the configuration and of this machine, a line each."""
+    """Facts about the configuration and this machine that matter when the packages are installed, a line each."""
     found = []
     if secure_boot(root):
         found.append("Secure Boot is on: the firmware starts no kernel that nobody has signed. Sign the installed "

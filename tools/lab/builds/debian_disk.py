@@ -2,8 +2,8 @@
 """The disk of a Debian machine, as an installer leaves one: Debian's own kernel, initramfs-tools, systemd and GRUB.
 
 mmdebstrap makes the root, mke2fs a file system of it in an image of a disk. No device of the host has a part in it: a
-machine boots the disk once and installs the boot loader by itself. The image is kept in the cache. What `make deb`
-builds is not on it: a machine installs that.
+machine boots the disk once and installs the boot loader by itself. The image stays in the cache. It does not have the
+packages that `make deb` builds: a machine installs those.
 """
 
 import os
@@ -19,7 +19,7 @@ from lab.host import machine
 from lab.host import paths
 
 SUITE = "bookworm"
-#: Beside Debian's essential packages and apt: the system, and what the test does in it.
+#: Beside Debian's essential packages and apt: the system, and the programs that the test uses in it.
 PACKAGES = ("systemd-sysv", "udev", "kmod", "dbus", "initramfs-tools", "linux-image-cloud-amd64", "grub-pc", "e2fsprogs",
             "fio", "nvme-cli", "python3")
 AGENT = paths.ROOT / "tests" / "deb" / "agent.py"
@@ -59,7 +59,7 @@ _FILES = {
     "etc/default/grub": _GRUB,
     "etc/systemd/system/agent.service": _UNIT,
 }
-#: A head has the number of whichever controller has been found first.
+#: The number of a head is that of the controller that the driver has found first.
 _INSTALL = ('grub-install --target=i386-pc "/dev/$(lsblk -no PKNAME "$(findmnt -no SOURCE /)")"', "update-grub", "sync")
 
 
@@ -115,7 +115,7 @@ def _write_disk(step, part: Path, image: Path) -> None:
         "chown -R 0:0 files", "cp -a files/. root", "cp root/boot/vmlinuz-* vmlinuz", "cp root/boot/initrd.img-* initrd",
         "chmod a+r vmlinuz initrd",
         f"mke2fs -q -F -t ext4 -L {_LABEL} -E {options} -d root {shlex.quote(str(image))} {size_kib}", "rm -rf root"])
-    # Whoever is not root is root in a name space, where files may have owners.
+    # A user who is not root is root in a name space, where files may have owners.
     inside = [] if os.geteuid() == 0 else ["unshare", "--map-auto", "--map-root-user"]
     step.run([*inside, "sh", "-c", script])
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Debian packages: what the kernel's own packaging leaves out of its headers, and the package of mpath-top."""
+"""Debian packages: files that the kernel's own packaging leaves out of its headers, and the package of mpath-top."""
 
 import hashlib
 import shutil
@@ -12,18 +12,18 @@ from lab.host import patterns
 from lab.host import process
 
 TOP = paths.ROOT / "tools" / "mpath-top"
-#: What a module in Rust is compiled against, of a kernel's build directory: metadata of the crates, macros, and the
-#: helpers that are linked into it. The last is the library's own crate. `install-extmod-build` of Linux 7.3 copies
-#: none of it.
+#: The files of a kernel's build directory that a module in Rust is compiled against: metadata of the crates, macros,
+#: and the helpers that are linked into it. The last is the library's own crate. `install-extmod-build` of Linux 7.3
+#: copies none of them.
 _OF_RUST = ("rust/libkernel.rmeta", "rust/*.rmeta", "rust/*.so")
 _OF_LIBRARY = ("lib/multipath/rust/liblibmultipath.rmeta",)
 _HELPERS = ("rust/helpers/*.bc",)
-#: Files of the project that mpath-top's package has: where they are installed, and with which rights.
+#: Files of the project that mpath-top's package has: where it installs them, and with which rights.
 _INSTALLED = {"mpath-top": ("usr/bin/mpath-top", 0o755), "mpath-top.8": ("usr/share/man/man8/mpath-top.8", 0o644)}
 
 
 def complete_headers(step, package: Path, build: Path, options: dict) -> list:
-    """Adds to a package of kernel headers what modules in Rust are built against; returns the names of the files."""
+    """Adds to a package of kernel headers the files that modules in Rust need; returns the names of the files."""
     names = _rust_files(build, options)
     with cache.scratch(package.with_suffix(".unpacked")) as place:
         root = place / "root"
@@ -47,7 +47,7 @@ def _rust_files(build: Path, options: dict) -> list:
 
 
 def check_top() -> None:
-    """Fails where mpath-top is not there to be packed."""
+    """Fails where a file of mpath-top's package is missing."""
     if missing := [name for name in _INSTALLED if not (TOP / name).exists()]:
         place = TOP.relative_to(paths.ROOT) if TOP.is_relative_to(paths.ROOT) else TOP
         log.fail(f"{place} has no {' and no '.join(missing)}, which the package mpath-top is made of")

@@ -39,7 +39,7 @@ def rust(step, library) -> None:
 
 
 def c(step, tree) -> None:
-    """Silence is what passes: the script's exit status does not count every warning."""
+    """Passes when the script is silent: its exit status does not count every warning."""
     step.run([sys.executable, tree / "scripts" / "kernel-doc", "-none", "-Wall", "-Werror", _HEADER])
     if b"warning" in step.log.read_bytes().partition(b"\n")[2].lower():
         step.failed("it warns")

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """The examples in the documentation of the Rust face, as a KUnit suite in a module of its own.
 
-The kernel does the same for its own crate (CONFIG_RUST_KERNEL_DOCTESTS) with rustdoc and two scripts,
-which are used here from the kernel's source as they are: one catches each example that rustdoc finds,
-the other writes one KUnit case for each. They believe that what they see is rust/kernel/, so that is
-what the library's source is called here; in what they have written the names are put right.
+The kernel does the same for its own crate (CONFIG_RUST_KERNEL_DOCTESTS) with rustdoc and two scripts. The lab uses both
+scripts from the kernel's source as they are: one catches each example that rustdoc finds, the other writes one KUnit
+case for each. They take the source that they read for rust/kernel/. So the library's source has that name here, and the
+lab puts the names right in their output.
 """
 
 import re
@@ -21,7 +21,7 @@ from lab.host import paths
 from lab.host import patterns
 
 MODULE = "libmultipath_doctests"
-#: All of the project that goes into it; the library that is built goes into it, too.
+#: All of the project that goes into it; the built library goes into it, too.
 _SOURCES = ("rust/**/*.rs", "include/**/*.h", "tests/kunit/face/example.rs", "tests/doctest/shared.rs")
 _SCRIPTS = ("rustdoc_test_builder", "rustdoc_test_gen")
 _WRITTEN = ("doctests_kernel_generated.rs", "doctests_kernel_generated_kunit.c")
@@ -32,7 +32,7 @@ _NAMES = {
     '"rust/kernel/': '"rust/',
     " rust/kernel/": " rust/",
 }
-#: What all examples may use: the driver of the README, and what the others need to be run.
+#: The code that all examples may use: the driver of the README, and the code that the others need to run.
 _SHARED = """
 #[path = "{root}/tests/kunit/face/example.rs"]
 mod example;
@@ -50,7 +50,7 @@ _CRATE = paths.ROOT / "rust" / "libmultipath.rs"
 _METHOD = re.compile(r"^    pub (?:const )?fn (\w+)", re.MULTILINE)
 _REEXPORT = re.compile(r"^pub use [\w:]+::(?:\{(.*?)\}|(\w+));", re.MULTILINE | re.DOTALL)
 _EXAMPLE = re.compile(r"^\s*//[/!] ```\n(.*?)^\s*//[/!] ```$", re.MULTILINE | re.DOTALL)
-#: How rustdoc announces an example.
+#: The line with which rustdoc announces an example.
 _FOUND = re.compile(r"^test \S+ - (?:\w+::)*(\w+) \(line \d+\)", re.MULTILINE)
 
 
@@ -78,7 +78,7 @@ def _build(step, library, home: Path) -> None:
 
 
 def _check_complete(found: set) -> None:
-    """Every item of the face has an example, and every method is called by one."""
+    """Checks that every item of the face has an example, and that an example calls every method."""
     public = re.findall(r"\w+", " ".join(" ".join(names) for names in _REEXPORT.findall(_CRATE.read_text())))
     if missing := [name for name in public if name not in found]:
         log.fail(f"the documentation has no example of {', '.join(missing)}")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""rust-project.json: what rust-analyzer has to know to complete and to check in the crate and the samples.
+"""rust-project.json: the facts that rust-analyzer needs to complete and to check in the crate and the samples.
 
-The kernel's own script describes the kernel's crates; ours are put beside them.
+The kernel's own script describes the kernel's crates; the lab puts ours beside them.
 """
 
 import json
@@ -20,10 +20,10 @@ from lab.host import process
 PROJECT = paths.ROOT / "rust-project.json"
 #: Modules of the library's crate that are elsewhere.
 _SUITES = paths.ROOT / "tests" / "kunit"
-#: What a crate outside the kernel crate depends on, and the library's.
+#: The crates that a crate outside the kernel crate depends on, and the library's.
 _BELOW = ("kernel", "pin_init", "zerocopy", "zerocopy_derive")
-#: What rust-analyzer has against our crates, apart from the check in export! of ffi.rs: that two function
-#: items of one type have a common one is beyond it.
+#: The complaints of rust-analyzer about our crates, apart from the check in export! of ffi.rs. It does not see that two
+#: function items of one type have a common one.
 _ERROR = re.compile(rf"at crate \S+, file {re.escape(str(paths.ROOT))}/(?!rust/ffi\.rs: Error RustcHardError\(.E0308)"
                     r"\S+: Error .*")
 
@@ -47,9 +47,9 @@ def write() -> str:
 
 
 def _kernel_crates(step, library, core: Path) -> list:
-    """The kernel's crates. Those of the core library are left to rust-analyzer, which knows more of them.
+    """The kernel's crates. rust-analyzer finds those of the core library by itself: it knows more of them.
 
-    They are described for a tree outside the kernel, with nothing in it, so that no driver is among them.
+    The script describes them for a tree outside the kernel, with nothing in it, so that no driver is among them.
     """
     place = paths.BUILD / "rust-analyzer"
     place.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ def _kernel_crates(step, library, core: Path) -> list:
 
 
 def _ours(crates: list, library, root: Path, below) -> dict:
-    """One more crate; what it depends on is among `crates`, whose places are their numbers."""
+    """One more crate; the crates that it depends on are among `crates`, whose places are their numbers."""
     numbers = {entry["display_name"]: number for number, entry in enumerate(crates)}
     options = (library.built.build_dir / "include" / "generated" / "rustc_cfg").read_text().split("\n")
     return {
@@ -84,7 +84,7 @@ def _ours(crates: list, library, root: Path, below) -> dict:
 
 
 def _look(step) -> str:
-    """Has rust-analyzer find what it cannot resolve."""
+    """Has rust-analyzer look for names that it cannot resolve."""
     if not toolchain.have("rust-analyzer") or process.logged(step, ["rust-analyzer", "--version"]):
         return "there is no rust-analyzer here to try it (`rustup component add rust-analyzer`)"
     before = step.log.stat().st_size

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
 """Modules that were built before from the same inputs: kept in the user's cache, under a hash of all of these.
 
-The hash has every file of the project that goes into a build, make's variables, the lab's own code for builds, and the
-name of the kernel, which is a hash of its source, its options and the compilers. It has no path of the project's tree:
-a fresh checkout, and a copy for a mutant, take what another tree has built.
+The hash has every file of the project that goes into a build, make's variables, and the lab's own code for builds. It
+also has the name of the kernel, which is a hash of its source, its options and the compilers. It has no path of the
+project's tree: a fresh checkout, and a copy for a mutant, take the files that another tree has built.
 
-Make notes which files it has read. If one of the project's is not in the hash, the build fails: a change of that file
-would not be noticed. AGAIN=1 builds everything, and so does a kernel that may change under the lab (KDIR=, KSRC=).
+Make notes which files it has read. If one of the project's is not in the hash, the build fails: nobody would notice a
+change of that file. AGAIN=1 builds everything, and so does a kernel that may change under the lab (KDIR=, KSRC=).
 """
 
 import json
@@ -24,22 +24,23 @@ from lab.host import log
 from lab.host import paths
 from lab.host import patterns
 
-#: Builds that nobody has asked for in so many days are removed, and the oldest ones when all take more space than that.
+#: The lab removes builds for which nobody has asked in so many days, and the oldest ones when all take more space than
+#: that.
 KEPT_DAYS = 30
 KEPT_BYTES = 2 * cache.GIB
 _DAY_SECONDS = 24 * 3600
-#: In a directory of objects: the key of what is there, and the names of the files that are kept.
+#: In a directory of objects: the key of its contents, and the names of the kept files.
 _MARK = ".inputs"
-#: What stands for the tree's path in the commands that make has noted.
+#: The placeholder for the tree's path in the commands that make has noted.
 _TREE = b"@TREE@"
-#: A file that make has read, in what it has noted.
+#: A file that make has read, in its notes.
 _READ = re.compile(r"^(?:source_\S+ :=|) +(/\S+)", re.MULTILINE)
-#: Metadata of a crate has the places of its sources, for what compilers say: they may be in another tree.
+#: Metadata of a crate has the places of its sources, for compilers' messages: they may be in another tree.
 _MAY_NAME_THE_TREE = (".rmeta",)
 
 
 def key(built, *inputs) -> str:
-    """The key of what is built for a kernel from files and texts, in this order; empty when it is not to be kept."""
+    """The key of a build for a kernel from files and texts, in this order; empty when the lab is not to keep it."""
     if not built.key or os.environ.get("AGAIN"):
         return ""
     files = [each for each in inputs if isinstance(each, Path)]
@@ -53,7 +54,7 @@ def _of_lab() -> list:
 
 
 def key_of(output: Path) -> str:
-    """The key of what is in a directory; empty when it is of none."""
+    """The key of the contents of a directory; empty when they have none."""
     try:
         return json.loads((output / _MARK).read_text())["key"]
     except (OSError, ValueError):
@@ -61,12 +62,12 @@ def key_of(output: Path) -> str:
 
 
 def build(step, output: Path, ask_key, results: tuple, make, files=(), names_its_tree=False) -> None:
-    """Fills the directory `output`: as it is, if it is of the key that `ask_key()` says; else from the cache, or by
+    """Fills the directory `output`: as it is, if it has the key that `ask_key()` says; else from the cache, or by
     `make()`.
 
-    `results` are patterns of what others need of it. `files` are those of the project that the key has. Nothing is kept
-    if one of them has changed meanwhile, or if the name of the tree is in the results. With `names_its_tree` it may be:
-    KASAN knows in which file each variable is, and only its reports show that.
+    `results` are patterns of the files that others need of it. `files` are those of the project that the key has.
+    Nothing is kept if one of them has changed meanwhile, or if the name of the tree is in the results. With
+    `names_its_tree` the name may be there: KASAN knows in which file each variable is, and only its reports show that.
     """
     at = ask_key()
     if at and (_is_there(output, at) or _restore(step, output, at)):
@@ -83,7 +84,7 @@ def build(step, output: Path, ask_key, results: tuple, make, files=(), names_its
 
 
 def _clear(output: Path) -> None:
-    """Leaves a directory to make: with its own objects, and without files from the cache, which are of other ones."""
+    """Leaves a directory to make: with its own objects, and without files from the cache, which belong to others."""
     if key_of(output) and json.loads((output / _MARK).read_text()).get("taken", True):
         for name in _names(output):
             (output / name).unlink(missing_ok=True)
@@ -91,15 +92,13 @@ def _clear(output: Path) -> None:
 
 
 def _write_mark(output: Path, at: str, files: list, taken: bool) -> None:
-    """Says which files of a directory are of a key, and whether the cache had them."""
+    """Notes which files of a directory belong to a key, and whether the cache had them."""
     names = [str(file.relative_to(output)) for file in files]
     (output / _MARK).write_text(json.dumps({"key": at, "files": names, "taken": taken}))
 
 
 def undeclared(output: Path, files) -> list:
-    """The files of the project that make has read for this directory, by what it noted there, and that are not among
-    these.
-    """
+    """The files of the project that make has read for this directory, by its notes there, and that `files` lacks."""
     read = {Path(os.path.normpath(name)) for note in output.rglob(".*.cmd")
             for name in _READ.findall(note.read_text(errors="replace"))}
     # Notes of files that are gone are old.
@@ -109,12 +108,12 @@ def undeclared(output: Path, files) -> list:
 
 
 def _is_there(output: Path, at: str) -> bool:
-    """Is the directory what this is the key of?"""
+    """Does this key belong to the contents of the directory?"""
     return key_of(output) == at and all((output / name).exists() for name in _names(output))
 
 
 def _names(output: Path) -> list:
-    """The files that others need of a directory, by what its mark has."""
+    """The files that others need of a directory, by its mark."""
     return json.loads((output / _MARK).read_text())["files"]
 
 
@@ -167,7 +166,7 @@ def _names_the_tree(file: Path) -> bool:
 
 
 def _copy(source: Path, target: Path, one: bytes, other: bytes) -> None:
-    """Copies a file, with its times; in what make has noted, `other` takes the place of `one`."""
+    """Copies a file, with its times; in make's notes, `other` takes the place of `one`."""
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy2(source, target)
     if source.suffix == ".cmd":
@@ -175,7 +174,7 @@ def _copy(source: Path, target: Path, one: bytes, other: bytes) -> None:
 
 
 def _forget() -> None:
-    """Removes what nobody has asked for in a long time, and the oldest where all of it is too much."""
+    """Removes builds for which nobody has asked in a long time, and the oldest where all take too much space."""
     places = sorted(_home().iterdir(), key=lambda place: -place.stat().st_mtime)
     oldest, in_all = time.time() - KEPT_DAYS * _DAY_SECONDS, 0
     for place in places:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """The kernel that the lab boots and builds modules against.
 
-A configuration is a name: `x86_64` is `allnoconfig` with tools/kernel/x86_64.config on top, and
-`x86_64+sanitize` lays tools/kernel/sanitize.config over that; the first layer is the architecture's. An
-older kernel gets the layers of tools/kernel/older/ beside. A build is kept in the cache under a key of everything that went into it: source, options, compilers. KDIR=
-gives a kernel that the user configured and built; it is used as it is.
+A configuration is a name: `x86_64` is `allnoconfig` with tools/kernel/x86_64.config on top, and `x86_64+sanitize` lays
+tools/kernel/sanitize.config over that; the first layer is the architecture's. An older kernel gets the layers of
+tools/kernel/older/ beside. The cache keeps a build under a key of everything that went into it: source, options,
+compilers. KDIR= gives a kernel that the user configured and built; the lab uses it as it is.
 """
 
 import hashlib
@@ -33,21 +33,21 @@ from lab.host import process
 
 #: The option that only a clang of rustc's own LLVM major makes possible.
 INLINE_HELPERS = "CONFIG_RUST_INLINE_HELPERS"
-#: The configuration that everything is for unless something else is said, and the one that finds wrong accesses.
+#: The configuration that everything is for without another word, and the one that finds wrong accesses.
 PLAIN = "x86_64"
 SANITIZE = "x86_64+sanitize"
-#: The one of another architecture, of which only some suites can make use.
+#: The configuration of another architecture, which only some suites can use.
 ARM64 = "arm64"
 #: By what factor a guest may be slower on a kernel with KASAN and lockdep than on one without.
 SLOWNESS = 4
 SPACE_GIB = 3
 #: The layers that older kernels get beside.
 OLDER = "older"
-#: Where those are that the lab has built.
+#: Where the lab keeps the kernels that it has built.
 _KEPT = paths.CACHE / "kernel"
-#: What `make localmodconfig` keeps, loaded or not: directories of the tree.
+#: The directories of the tree whose modules `make localmodconfig` keeps, loaded or not.
 _LOCAL_KEEP = "drivers/nvme:lib/multipath"
-#: What must be built in for a kernel to find its root in the guest, and to be heard.
+#: The options that must be built in for a kernel to find its root in the guest, and to print.
 GUEST_OPTIONS = (
     "CONFIG_9P_FS", "CONFIG_NET_9P_VIRTIO", "CONFIG_OVERLAY_FS", "CONFIG_VIRTIO_CONSOLE", "CONFIG_VIRTIO_PCI",
 )
@@ -68,12 +68,12 @@ class KernelBuild:
 
     @property
     def key(self) -> str:
-        """Tells it from every other kernel; empty for one that may change under the lab, of KDIR= or KSRC=."""
+        """Tells it from every other kernel; empty for a kernel of KDIR= or KSRC=, which may change under the lab."""
         return self.build_dir.name if self.build_dir.parent == _KEPT and not os.environ.get("KSRC") else ""
 
     @cached_property
     def arch(self) -> arch.Arch:
-        """What its CPUs are."""
+        """The architecture of its CPUs."""
         return arch.ARM64 if self.options().get("CONFIG_ARM64") == "y" else arch.X86_64
 
     @property
@@ -83,7 +83,7 @@ class KernelBuild:
 
     @property
     def layer(self) -> Path:
-        """What its guests find over the host's root."""
+        """The files that its guests find over the host's root."""
         return layer.ensure()
 
     @property
@@ -100,18 +100,18 @@ class KernelBuild:
     def is_flat(self) -> bool:
         """Must its guests do without host bridges of their own for each node?
 
-        Not every machine has such bridges (host/arch.py). And what the firmware says of a bridge's interrupt lines is
-        asked for each time a device is enabled, and takes a kernel with KASAN half a minute to interpret. So all
+        Not every machine has such bridges (host/arch.py). And each time the kernel enables a device, it asks the
+        firmware for the interrupt lines of a bridge, which takes a kernel with KASAN half a minute to interpret. So all
         controllers are on the first bus, and the guest tells the kernel which nodes they are on (tests/guest/pci.py).
         """
         return self.sanitizes or not self.arch.has_bridges
 
     @property
     def parameters(self) -> str:
-        """What its guests get on their command line: where it looks for faults, as many interleavings as there can be.
+        """Its guests' command line: where it looks for faults, as many interleavings as there can be.
 
-        With five levels of page tables, KASAN takes good addresses for wild ones in an interrupt that comes just
-        while the kernel rewrites what it knows of its first CPU, and lockdep is off from then on.
+        With five levels of page tables, KASAN takes good addresses for wild ones in an interrupt. It does so when the
+        interrupt comes just while the kernel rewrites its data of its first CPU. Lockdep is off from then on.
         """
         return "preempt=full no5lvl" if self.sanitizes else ""
 
@@ -121,7 +121,7 @@ class KernelBuild:
 
 
 def llvm(options: dict) -> list:
-    """What make is told of the compiler that a kernel with these options was built with."""
+    """make's variables for the compiler that a kernel with these options was built with."""
     if options.get("CONFIG_CC_IS_CLANG") != "y":
         return []
     same = toolchain.Llvm(int(options["CONFIG_CLANG_VERSION"]) // 10000)
@@ -167,22 +167,22 @@ def arch_of(name: str) -> arch.Arch:
 
 
 def _foreign(its: arch.Arch) -> list:
-    """What make is told of an architecture that is not the host's."""
+    """make's variables for an architecture that is not the host's."""
     return [] if its == arch.HOSTS else [f"ARCH={its.name}"]
 
 
 def place(name: str) -> Path:
-    """Where what is built for a configuration goes."""
+    """The directory of all builds for a configuration."""
     return paths.BUILD if name == PLAIN else paths.BUILD / name
 
 
 def suffix(name: str) -> str:
-    """What the names of steps, logs and reports end with: nothing for the plain configuration."""
+    """The suffix of the names of steps, logs and reports: nothing for the plain configuration."""
     return "" if name == PLAIN else "-" + name.removeprefix(f"{PLAIN}+").replace("+", "-")
 
 
 def build_tree(step, tree: Path, home: Path, options: dict) -> KernelBuild:
-    """Builds some tree in `home` with these options, again only what they or the tree change."""
+    """Builds some tree in `home` with these options, and builds again only the parts that they or the tree change."""
     configure_tree(step, tree, home, options)
     step.run([*_make_in(tree, home), arch.X86_64.image.name, "modules"], env=_variables(), show=_Progress(home))
     return _built(home, tree)
@@ -227,7 +227,7 @@ def _make_in(tree: Path, home: Path) -> list:
 
 
 def _variables() -> dict:
-    """What make gets beside that for a tree that is nobody's release."""
+    """make's further variables for a tree that is nobody's release."""
     return environment(RUST_LIB_SRC=str(source.rust_library()), LOCALVERSION="")
 
 
@@ -241,7 +241,7 @@ def check_bootable(built: KernelBuild) -> None:
 
 
 def environment(**changes: str) -> dict:
-    """What make needs to build the kernel, or against it."""
+    """make's environment to build the kernel, or against it."""
     return toolchain.find().environment(**changes)
 
 
@@ -319,13 +319,13 @@ def options_of(text: str) -> dict:
 
 
 def show(line: str) -> str | None:
-    """What a line of make's output says is being done."""
+    """The step that a line of make's output names."""
     step = re.match(r"  ([A-Z]\S*) +(\[M\] +)?(\S.*)", line)
     return f"{step[1]} {step[3]}" if step else None
 
 
 class _Progress:
-    """Shows how much of a kernel build is done, by the objects that a whole one has."""
+    """Shows how much of a kernel build is done, by the number of objects in a whole one."""
 
     OBJECTS = 1620
 

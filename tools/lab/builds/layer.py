@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A layer of files that guests find over the host's root: it spares an emulated CPU work that is the same in each boot.
+"""A layer of files that guests find over the host's root: it spares an emulated CPU the same work in each boot.
 
-Python's bytecode of the tests, which would be compiled in every guest: 4 s of CPU time of a boot. Python looks whether
-it is of the source as it is, and compiles it if not.
+It has Python's bytecode of the tests, which every guest would compile: 4 s of CPU time of a boot. Python looks whether
+it matches the source, and compiles it if not.
 
-Libraries that fio is linked to, and with which it reads from Ceph, Gluster, NBD and persistent memory. No test does
-that, and an emulated CPU loads them, and all that they load, for half a second whenever fio starts. The layer has
-libraries with the same names and functions, which end whoever calls them.
+It has stand-ins for libraries that fio is linked to, and with which it reads from Ceph, Gluster, NBD and persistent
+memory. No test does that. An emulated CPU loads them, and all that they load, for half a second whenever fio starts.
+The stand-ins have the same names and functions, and end any program that calls these.
 
-The layer goes to build/, as one file, since a guest takes longer to find a file than to read it. The libraries are kept
-in the cache, under a hash of fio and of those that they stand for.
+The layer goes to build/, as one file, since a guest takes longer to find a file than to read it. The cache keeps the
+stand-ins under a hash of fio and of the libraries.
 """
 
 import os
@@ -31,11 +31,11 @@ from lab.host import process
 LAYER = paths.BUILD / "layer.tar"
 _FILES = paths.BUILD / "layer"
 _TESTS = paths.ROOT / "tests"
-#: Those that no guest runs.
+#: The tests that no guest runs.
 _OF_THE_LAB = "lab"
-#: Where programs are looked for in a guest, as init.sh has it.
+#: Where a guest looks for programs, as init.sh has it.
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-#: What Python in the host's root is told to compile: pairs of a source and where its bytecode goes.
+#: The program with which Python in the host's root compiles: pairs of a source and where its bytecode goes.
 _COMPILE = """
 import py_compile, sys
 for source, target in zip(sys.argv[1::2], sys.argv[2::2]):
@@ -45,7 +45,7 @@ _TAG = "import sys; print(sys.implementation.cache_tag)"
 #: The libraries of fio that guests do without.
 _UNUSED = re.compile(r"lib(?:gfapi|nbd|pmemblk|pmem|rados|rbd)\.so\.\d+")
 _NEEDED = re.compile(r"^\s+(\S+) => (/\S+)", re.MULTILINE)
-#: A function that a program calls and some library has, in what readelf says: its name and its version.
+#: A function that a program calls and some library has, in the output of readelf: its name and its version.
 _CALLED = re.compile(r"\bUND (\w+)(?:@(\w[\w.]*))?")
 _DEFINED = re.compile(r"\bFUNC +(?:GLOBAL|WEAK) +\w+ +(?!UND)\w+ (\w+)")
 
@@ -74,7 +74,7 @@ def _write() -> None:
 
 
 def _as_roots(file: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Whoever has built the layer: in a guest it is root's, and everybody may read it."""
+    """Makes the file root's in a guest, whoever has built the layer, and lets everybody read it."""
     file.uid = file.gid = 0
     file.uname = file.gname = "root"
     file.mode = 0o755 if file.isdir() else 0o644
@@ -82,7 +82,7 @@ def _as_roots(file: tarfile.TarInfo) -> tarfile.TarInfo:
 
 
 def _compile(python: str) -> bool:
-    """Compiles the tests' modules for the Python that a guest finds, and forgets what is gone. Has anything changed?"""
+    """Compiles the tests' modules for a guest's Python, and removes bytecode without a source. Has anything changed?"""
     tag = process.output([python, "-c", _TAG]).strip()
     wanted = {_bytecode(file, tag): file for file in patterns.files("**/*.py", place=_TESTS)
               if file.parent.name != _OF_THE_LAB}
@@ -111,7 +111,7 @@ def _is_stale(target: Path, file: Path) -> bool:
 
 
 def _spare(fio: Path) -> bool:
-    """Puts libraries into the layer that take the place of those which fio has no use for here. Has any changed?"""
+    """Puts stand-ins into the layer for libraries that fio does not use here. Has any changed?"""
     needed = dict(_NEEDED.findall(process.output(["ldd", fio])))
     unused = {name: Path(file) for name, file in needed.items() if _UNUSED.fullmatch(name)}
     home = paths.CACHE / "layer" / f"fio-{digest.key(fio, *unused.values(), Path(__file__))[:12]}"
@@ -150,7 +150,7 @@ def _make(fio: Path, unused: dict, home: Path) -> None:
 
 
 def _versions(functions: dict) -> str:
-    """What tells the linker the version of each function, by name; those without one are in none."""
+    """A script that tells the linker the version of each function, by name; those without one are in none."""
     named = defaultdict(list)
     for function, version in functions.items():
         named[version].append(function)

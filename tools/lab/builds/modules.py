@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0
 """The kernel modules: the library, NVMe on top of it, and NVMe as the kernel has it.
 
-NVMe is built outside the kernel tree from a copy of the tree's sources: "stock" as it is, "fixed" with the
-patches of drivers/nvme/fixes/, and "ours" with these and the rest of the project's drivers/nvme/ on top. For an older
-kernel these files are changed first (versions.py).
-"kept" is the tree of "ours", but with the implementation chosen that the kernel has had before, as it is without Rust.
-"around" is "ours" on a library that does not hand bios to paths in one pass, but submits them as to any
-other disk, as it has to in a kernel without block/lower.patch. All of it goes to build/, and only what changed is built
-again; what was built before from the same is taken from the cache (kept.py).
+NVMe is built outside the kernel tree from a copy of the tree's sources. The variant "stock" has these as they are,
+"fixed" the patches of drivers/nvme/fixes/, too. The variant "ours" has the rest of the project's drivers/nvme/ on top.
+For an older kernel these files are changed first (versions.py).
+
+"kept" is the tree of "ours" with the implementation that the kernel has had before, as it is without Rust.
+
+"around" is "ours" on a library that does not hand bios to paths in one pass. It submits them as to any other disk, as
+it has to in a kernel without block/lower.patch.
+
+All of it goes to build/, and make builds again only changed parts. The cache gives modules that were built before from
+the same sources (kept.py).
 """
 
 import os
@@ -26,35 +30,36 @@ from lab.host import patterns
 VARIANTS = ("ours", "around", "kept", "stock", "fixed", "samples")
 #: The kernel's own NVMe instead of ours: as it is, repaired, or as the series has it beside ours.
 THEIRS = ("stock", "fixed", "kept")
-#: What builds a library that has its own tests.
+#: The variable for a library that has its own tests.
 WITH_TESTS = "CONFIG_LIBMULTIPATH_KUNIT_TEST=y"
-#: What tells make of the symbols that another directory's modules export.
+#: The variable with the symbols that another directory's modules export.
 _SYMBOLS = "KBUILD_EXTRA_SYMBOLS="
-#: What builds a library that submits bios to paths as to any other disk.
+#: The variable for a library that submits bios to paths as to any other disk.
 AROUND = ("CONFIG_LIBMULTIPATH_ONE_PASS=n",)
 _SAMPLES = ("CONFIG_SAMPLE_MULTIPATH_C=m", "CONFIG_SAMPLE_MULTIPATH_RUST=m", "CONFIG_SAMPLE_MULTIPATH_RUST_MQ=m")
 FIXES = paths.ROOT / "drivers" / "nvme" / "fixes"
-#: What changes files of the kernel, in this order.
+#: The patches that change files of the kernel, in this order.
 _PATCHES = ("prepare.patch", "in-tree.patch")
 _INCLUDE = paths.ROOT / "include"
-#: Which of the two does NVMe multipath: what in-tree.patch has in Kconfig.
+#: The options that choose which of the two does NVMe multipath: in-tree.patch has them in Kconfig.
 _OURS, _KEPT = "CONFIG_NVME_MULTIPATH_LIB", "CONFIG_NVME_MULTIPATH_OWN"
 _BENCH = paths.ROOT / "tests" / "bench"
 _NVME = Path("drivers/nvme")
 _BENCH_LIBRARY = "lib-bench"
-#: What is added to the library's files for the bench.
+#: The files that are added to the library's for the bench.
 _ADDED = {"rust/ffi.rs": "choose.rs", "rust/exports.c": "choose.c", "include/linux/multipath.h": "choose.h"}
 _INCLUDE = paths.ROOT / "include"
 _BAD = paths.ROOT / "tests" / "bad"
 _HOLD = paths.ROOT / "tests" / "hold"
 _AWAKE = paths.ROOT / "tests" / "awake"
-#: What others need of a build of NVMe, and of the library; the bench and the checks read more than the modules.
+#: The files that others need of a build of NVMe, and of the library; the bench and the checks read more than the
+#: modules.
 _MODULES = ("*/*.ko",)
 _NVME_RESULTS = (*_MODULES, "host/multipath*.o")
 _LIBRARY_RESULTS = ("libmultipath.ko", "Module.symvers", "rust/liblibmultipath.rmeta", "rust/.libmultipath.o.cmd",
                     "rust/bindings_generated.rs")
 _SAMPLE_RESULTS = ("samples/*.ko",)
-#: What is copied of the tree's NVMe, and so never what make left there.
+#: The files that are copied of the tree's NVMe, and so never objects that make left there.
 _SOURCES = ("*.c", "*.h", "Makefile", "Kconfig")
 #: Modules of a kernel may be built in instead; then there is nothing to replace.
 _NVME_OPTIONS = ("CONFIG_NVME_CORE", "CONFIG_BLK_DEV_NVME", "CONFIG_NVME_FABRICS", "CONFIG_NVME_TCP")
@@ -107,7 +112,7 @@ def _around(ours: Path, name: str, built: kernel.KernelBuild, label: str, source
 
 
 def command_for_drivers() -> str:
-    """The whole command that builds a driver outside of this tree on the library that `ensure("samples")` has built."""
+    """The whole command that builds a driver outside of this tree on the library of `ensure("samples")`."""
     built = kernel.ensure()
     library = kernel.place(kernel.PLAIN) / "modules" / "lib"
     variables = kernel.environment()
@@ -126,7 +131,7 @@ def ensure_library(name: str = kernel.PLAIN, variables: tuple = ()) -> Path:
 
 
 def ensure_bench(which: str) -> Path:
-    """The directory with the modules of "ours", "around" or "stock", to which the same code for `make bench` was added."""
+    """The directory with the modules of "ours", "around" or "stock", with the same added code for `make bench`."""
     built = kernel.ensure()
     home = _home(kernel.PLAIN, built)
     if which == "around":
@@ -161,7 +166,7 @@ def _bench_load(home: Path, built: kernel.KernelBuild) -> Path:
 
 
 def _bench_library(home: Path) -> Path:
-    """A copy of the library to which is added what chooses a path and nothing else."""
+    """A copy of the library with a function that chooses a path and does nothing else."""
     tree = home / "bench-library"
     for part in ("Kbuild", "rust", "include"):
         place = paths.ROOT / part
@@ -174,7 +179,7 @@ def _bench_library(home: Path) -> Path:
 
 
 def implementation(which: str) -> str:
-    """What the file of NVMe multipath that a variant is built from is called, without its suffix."""
+    """The name of the file of NVMe multipath that a variant is built from, without its suffix."""
     return "multipath_lib" if "ours" in which or which == "around" else "multipath"
 
 
@@ -187,7 +192,7 @@ def _add_bench(fresh: Path, which: str) -> None:
 
 
 def ensure_for_users_kernel() -> str:
-    """Builds all that KDIR='s kernel can take; returns what there is then."""
+    """Builds all that KDIR='s kernel can take; returns a description of it."""
     built = kernel.ensure()
     options = built.options()
     unfit = [option for option in _NVME_OPTIONS if options.get(option, "m") != "m"]
@@ -245,7 +250,7 @@ def _library(name: str, built: kernel.KernelBuild, label: str = "lib", variables
 
 
 def _module(name: str, built: kernel.KernelBuild, source: Path, what: str, variables: list) -> Path:
-    """Builds a module of the tests' own; `what` says what it is."""
+    """Builds a module of the tests' own; `what` describes it."""
     output = _home(name, built) / "modules" / source.name
     files = patterns.files("*", place=source) + patterns.files("**/*", place=_INCLUDE)
     with log.step(f"modules-{source.name}{kernel.suffix(name)}", f"building {what}") as step:
@@ -255,7 +260,7 @@ def _module(name: str, built: kernel.KernelBuild, source: Path, what: str, varia
 
 def _make(step, built: kernel.KernelBuild, output: Path, files: list, results: tuple, variables: list, prepare=None,
           texts: tuple = ()) -> None:
-    """Has make build what goes to `output`, after `prepare()`, from these files and texts, unless the cache has it."""
+    """Has make fill `output`, after `prepare()`, from these files and texts, unless the cache has it."""
     def make():
         if prepare:
             prepare()
@@ -269,7 +274,7 @@ def _has_configfs(built: kernel.KernelBuild) -> bool:
 
 
 def _flags(which: str, home: Path, built: kernel.KernelBuild) -> list:
-    """What make is told for a variant of NVMe; a kernel of the user's may do without multipath."""
+    """make's variables for a variant of NVMe; a kernel of the user's may do without multipath."""
     multipath = built.options().get("CONFIG_NVME_MULTIPATH") == "y"
     if which == "ours":
         return _ours_flags(home, chosen=_OURS if multipath else "")
@@ -287,7 +292,7 @@ def _ours_flags(home: Path, flags: str = "", library: str = "lib", include: Path
 
 
 def _choose(option: str, include: Path = _INCLUDE) -> str:
-    """What has the C of NVMe see an option that the kernel's configuration knows nothing of."""
+    """The flag that shows the C of NVMe an option that the kernel's configuration does not have."""
     return f"-I{include}" + (f" -D{option}=1" if option else "")
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The programs of the host tests, as cargo has built them: kept in the user's cache, under a hash of their sources.
 
-They run each time: they draw their cases by chance. Only the compiler, which takes longer than they do, is spared.
+They run each time: they draw their cases by chance. The lab spares only the compiler, which takes longer than they do.
 Rustc notes which files it has read. If one of the project's is not in the hash, nothing is kept, and the run fails.
 """
 
@@ -18,14 +18,14 @@ from lab.host import paths
 from lab.host import patterns
 from lab.host import process
 
-#: All that cargo's packages are made of, and what their scripts read.
+#: All the files that cargo's packages are made of, and those that their scripts read.
 _SOURCES = ("Cargo.lock", "Cargo.toml", "rust/**/*.rs", "tests/host/**/*", "tests/model/**/*", "tests/fuzz/**/*",
             "tests/bench/contention/**/*", "drivers/nvme/host/multipath_lib.c")
-#: How many builds are kept; each is 100 MB.
+#: How many builds the lab keeps; each is 100 MB.
 KEPT = 4
-#: What cargo says of a program that it runs.
+#: cargo's line about a program that it runs.
 _RUN = re.compile(r"^ +Running (?:unittests )?\S+ \((\S+)\)$", re.MULTILINE)
-#: What rustc notes of a crate: the files that it is made of. What a package's script asks cargo to watch.
+#: rustc's notes of a crate: the files that it is made of. And the files that a package's script asks cargo to watch.
 _READ = re.compile(r"^\S+: (.*)$", re.MULTILINE)
 _WATCHED = re.compile(r"^cargo::rerun-if-changed=(\S+)$", re.MULTILINE)
 
@@ -33,12 +33,12 @@ _WATCHED = re.compile(r"^cargo::rerun-if-changed=(\S+)$", re.MULTILINE)
 @dataclass(frozen=True)
 class Program:
     file: Path
-    #: Where it is run: its package's directory.
+    #: The directory where it runs: its package's.
     directory: Path
 
 
 def key() -> str:
-    """The key of what the project's sources are compiled to here; empty if AGAIN=1 asks for it to be done again."""
+    """The key of the programs that the project's sources make here; empty if AGAIN=1 asks for a new build."""
     if os.environ.get("AGAIN"):
         return ""
     tools = [process.output([*words]) for words in (("rustc", "-Vv"), ("cargo", "-V"), ("cc", "--version"))]
@@ -46,7 +46,7 @@ def key() -> str:
 
 
 def recall(at: str) -> list:
-    """The programs that are kept under this key, in the order in which cargo ran them; none if there are none."""
+    """The programs kept under this key, in the order in which cargo ran them; none if there are none."""
     home = _home(at)
     if not at or not cache.finished(home):
         return []
@@ -82,7 +82,7 @@ def keep(at: str, step, target: Path) -> None:
 
 
 def undeclared(target: Path) -> list:
-    """The files of the project that were read for this target, by what is noted there, and that no key has."""
+    """The files of the project that cargo read for this target, by the notes there, and that no key has."""
     notes = (names for file in target.glob("*/deps/*.d") for line in _READ.findall(file.read_text(errors="replace"))
              for names in line.split())
     read = {paths.ROOT / name for name in notes}
@@ -106,7 +106,7 @@ def _files() -> list:
 
 
 def _packages() -> dict:
-    """The directories of the packages, from the project's root, by what their targets are called."""
+    """The directories of the packages, from the project's root, by the names of their targets."""
     said = process.output(["cargo", "metadata", "--locked", "--no-deps", "--format-version=1"], cwd=paths.ROOT)
     return {each["name"]: os.path.relpath(Path(package["manifest_path"]).parent, paths.ROOT)
             for package in json.loads(said)["packages"] for each in package["targets"]}
@@ -117,7 +117,7 @@ def _home(at: str) -> Path:
 
 
 def _forget(directory: Path) -> None:
-    """Removes those that were run least recently, if there are too many."""
+    """Removes the builds that ran least recently, if there are too many."""
     kept = filter(cache.finished, directory.iterdir())
     for place in sorted(kept, key=lambda place: -place.stat().st_mtime)[KEPT:]:
         cache.remove(place)

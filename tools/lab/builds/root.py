@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """The root of guests whose programs the host cannot run: Debian's packages for their architecture, in the cache.
 
-The packages are unpacked and not configured, which would take programs of theirs. What a guest does needs no more.
+The packages are unpacked and not configured, which would take programs of theirs. A guest's work needs no more.
 """
-
 import hashlib
 import json
 from pathlib import Path
@@ -15,7 +14,7 @@ from lab.host import paths
 
 #: All guests have the programs of the oldest Debian that the lab runs on, whatever the host has.
 SUITE = "bookworm"
-#: What a root needs that nobody has installed, and what the tests run in it.
+#: The packages that a root needs although nobody has installed it, and those that the tests run in it.
 PACKAGES = (
     "base-files", "bash", "coreutils", "dash", "diffutils", "findutils", "gawk", "grep", "gzip", "hostname", "kmod",
     "libc-bin", "mount", "procps", "python3", "sed", "tar", "util-linux",
@@ -26,9 +25,9 @@ _WRITTEN = {
     "etc/passwd": "root:x:0:0:root:/root:/bin/bash\n",
     "etc/group": "root:x:0:\ndisk:x:6:\n",
 }
-#: Directories that it would make.
+#: Directories that the configuration would make.
 _MADE = ("mnt", "srv")
-#: What a package leaves to the system's choice.
+#: The choices that a package leaves to the system.
 _CHOSEN = {"usr/bin/awk": "gawk"}
 SPACE_GIB = 1
 

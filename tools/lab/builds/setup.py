@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """The machine: the packages, the bindgen and the Python environment that the lab needs.
 
-Packages are installed when the lab runs as root and named when it does not. bindgen and the Python
-environment are the user's own, in the cache.
+The lab installs packages when it runs as root, and names them when it does not. bindgen and the Python environment are
+the user's own, in the cache.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ BUILD_PACKAGES = {
     "rsync": "rsync",
     "xz-utils": "xz",
 }
-#: And those for a virtual machine and what is done in it.
+#: Those for a virtual machine and the work in it.
 BOOT_PACKAGES = {
     "dmsetup": "dmsetup",
     "e2fsprogs": "mkfs.ext4",
@@ -74,7 +74,7 @@ RUST_WEB_PACKAGES = ("rustc-web", "cargo-web", "rust-web-src", "rustfmt-web", "r
 
 @once
 def ensure(booting: bool = True, its: arch.Arch = arch.HOSTS) -> None:
-    """Makes every tool available, or fails with one line that names what is missing.
+    """Makes every tool available, or fails with one line that names those that are missing.
 
     A caller that boots nothing says so, and needs less; guests of another architecture need its machine, too.
     """
@@ -86,8 +86,9 @@ def ensure(booting: bool = True, its: arch.Arch = arch.HOSTS) -> None:
 
 
 def ensure_asked(more: dict, asked: bool) -> None:
-    """Makes every tool available that a build needs, and `more` packages, each with its sign; but installs packages
-    only when that was `asked` for. Else it fails, and names those that are missing.
+    """Makes every tool available that a build needs, and `more` packages, each with its sign.
+
+    It installs packages only when the user `asked` for that. Else it fails, and names those that are missing.
     """
     missing = _missing(BUILD_PACKAGES | more)
     if missing and not (asked and _may_install()):

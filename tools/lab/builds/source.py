@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Source trees: the kernel's, and the Rust library's that the kernel compiles for itself.
 
-The kernel's is the user's own tree (KSRC=) or Debian's source package in the cache, of the version
-that KVER= asks for, or of the newest one that can be had. Neither is ever written to.
+The kernel's is the user's own tree (KSRC=) or Debian's source package in the cache. That has the version that KVER=
+asks for, or the newest one to be had. The lab never writes to either.
 """
 
 import hashlib
@@ -28,14 +28,14 @@ BLOCK_PATCH = paths.ROOT / "block" / "lower.patch"
 @dataclass(frozen=True)
 class Source:
     tree: Path
-    #: Tells this source from any other, as far as that can be told.
+    #: Tells this source from any other, as far as possible.
     identity: str
     #: Whether the tree may change under us.
     mutable: bool
 
 
 def kernel() -> Source:
-    """The kernel's source: KSRC= when given, else Debian's of the version that is preferred among those there are."""
+    """The kernel's source: KSRC= when given, else Debian's of the preferred version among those to be had."""
     if given := os.environ.get("KSRC"):
         return _users(Path(given).expanduser().resolve())
     wanted = versions.preferred()

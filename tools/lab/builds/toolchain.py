@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The compilers: which rustc is in use, the LLVM that fits it, and what a kernel build's environment is.
+"""The compilers: which rustc is in use, the LLVM that fits it, and the environment of a kernel build.
 
-A kernel in Rust and C wants clang of rustc's own LLVM major, since only then can bitcode of the two be
-linked (CONFIG_RUST_INLINE_HELPERS). With another major everything but that works.
+A kernel in Rust and C wants clang of rustc's own LLVM major, since only then can the linker link bitcode of the two
+(CONFIG_RUST_INLINE_HELPERS). With another major everything but that works.
 """
 
 import re
@@ -17,7 +17,7 @@ from lab.host import log
 from lab.host import paths
 from lab.host import process
 
-#: What the kernels ask for.
+#: The minimum that the kernels ask for.
 RUSTC_MINIMUM = (1, 85)
 BINDGEN_VERSION = "0.72.1"
 BINDGEN = paths.CACHE / f"bindgen-{BINDGEN_VERSION}"
@@ -112,7 +112,7 @@ class Toolchain:
         return f"{self.rustc.identity}\n{clang}\nbindgen {BINDGEN_VERSION}\n"
 
     def environment(self, **changes: str) -> dict:
-        """What a kernel or module build runs in."""
+        """The environment of a kernel or module build."""
         environment = process.environment()
         path = f"{self.llvm.bin}:{BINDGEN / 'bin'}:{environment['PATH']}"
         return environment | {

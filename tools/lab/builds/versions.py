@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Which kernels the project works with, and what an older one needs instead of what the newest one does.
+"""The kernels that the project works with, and the files that an older one needs instead of the newest one's.
 
-The sources are for the newest kernel. What an older one needs instead is in one place for each language:
+The sources are for the newest kernel. The differences for an older one are in one place for each language:
 
     Rust      rust/compat.rs
     C         Kbuild defines MPATH_BEFORE_7_3 and the like, which rust/helpers.c asks for
     patches   drivers/nvme/older/ has a diff for each older kernel, from the files of drivers/nvme to those for it
     options   tools/kernel/older/ has those of Kconfig
 
-KVER= asks for one of them. A tree of the user's, or a build, says of itself which one it is.
+KVER= asks for one of them. A tree of the user's, or a build, says which version it is.
 """
 
 import os
@@ -21,17 +21,17 @@ from pathlib import Path
 from lab.host import log
 from lab.host import paths
 
-#: Those that the project is written for, the newest one last.
+#: The versions that the project is written for, the newest one last.
 KNOWN = ("7.2", "7.3")
 NEWEST = KNOWN[-1]
 _NVME = paths.ROOT / "drivers" / "nvme"
 OLDER = _NVME / "older"
-#: Said once in a command, however often somebody asks.
+#: The messages that a command has printed: each once, however often a caller asks.
 _said = set()
 
 
 def asked() -> str | None:
-    """The version that KVER= asks for, if it does; fails when it is none that can work."""
+    """The version that KVER= asks for, if it does; fails when the project cannot work with it."""
     said = os.environ.get("KVER")
     if not said:
         return None
@@ -42,7 +42,7 @@ def asked() -> str | None:
 
 
 def preferred() -> tuple:
-    """The versions whose source would do, the best one first: the one that is asked for, or any that is known."""
+    """The versions whose source would do, the best one first: the one that KVER= asks for, or any known one."""
     version = asked()
     return (version,) if version else KNOWN[::-1]
 
@@ -54,9 +54,9 @@ def of(release: str) -> str:
 
 
 def treated_as(release: str, where: str) -> str:
-    """The known version as which a kernel is treated. Fails for one that is too old; says so of one that is too new.
+    """The known version as which a kernel is treated. Fails for one that is too old; warns of one that is too new.
 
-    `where` is what the user has said that led to it.
+    `where` names the setting of the user that led to it.
     """
     version = of(release)
     if version in KNOWN:
@@ -83,20 +83,20 @@ def is_since(release: str, version: str) -> bool:
 def older(release: str) -> list:
     """The steps from the newest kernel to this one, by the versions that they lead to; none for the newest.
 
-    So what changed between two versions is written down once, with the older of them.
+    So the project writes a change between two versions down once, with the older of them.
     """
     version = treated_as(release, "the kernel")
     return [each for each in KNOWN[-2::-1] if _number(each) >= _number(version)]
 
 
 def deltas(release: str) -> list:
-    """The diffs from the files of drivers/nvme to those for a kernel, to be applied in this order."""
+    """The diffs from the files of drivers/nvme to those for a kernel, in the order in which to apply them."""
     return [OLDER / f"{version}.diff" for version in older(release)]
 
 
 @contextmanager
 def nvme(step, release: str):
-    """Yields a directory with the files of drivers/nvme for a kernel: the project's own, or a copy that was changed."""
+    """Yields a directory with the files of drivers/nvme for a kernel: the project's own, or a changed copy."""
     if not (wanted := deltas(release)):
         yield _NVME
         return

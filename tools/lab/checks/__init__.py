@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What is checked without running: the source, the documents and the lab itself."""
+"""Checks that run no test: of the source, the documents and the lab itself."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What is checked without running: style, lints, documentation, and where unsafe code is."""
+"""Checks that run no test: style, lints, documentation, and where unsafe code is."""
 
 import re
 from pathlib import Path
@@ -36,7 +36,8 @@ MECHANISMS = {
     "sync": "wraps the atomics of three worlds",
 }
 
-#: What checkpatch must not complain about, and why. It has to: a line that silences nothing fails the check.
+#: The complaints of checkpatch that the check ignores, and why. Each has to occur: a line that silences nothing fails
+#: it.
 IGNORED = {
     "EXPORT_SYMBOL": "what Rust defines can only be exported from C",
     "COMMIT_MESSAGE": "prepare.patch and others are plain diffs",
@@ -49,17 +50,17 @@ IGNORED_IN_SERIES = {
 _RUFF = paths.ROOT / "tools" / "ruff.toml"
 _COMPLAINT = re.compile(r": (?:ERROR|WARNING|CHECK):([A-Z_]+): ")
 _OURS = ("include", "rust", "drivers", "samples", "tests")
-#: What cargo's crates are in, and what else they are made of.
+#: The directories of cargo's crates, and their further files.
 _CRATES = ("rust", "tests/host", "tests/model", "tests/fuzz", "tests/bench/contention")
 _OF_CARGO = ("Cargo.toml", "Cargo.lock", "drivers/nvme/host/multipath_lib.c")
 
 
-#: The checks that ask how the tests have ended that ran last.
+#: The checks that ask how the last run of the tests has ended.
 OF_RUNS = ("defects", "claims")
 
 
 def count_static() -> Counts:
-    """What can be said before any test has run."""
+    """The counts that need no run of a test."""
     passed, failed = run(without=OF_RUNS)
     return Counts(len(passed), len(failed))
 
@@ -101,7 +102,7 @@ def run(without=()) -> tuple:
 
 
 def _unless_known(step, check, *inputs) -> None:
-    """Does a check, unless it has passed before with the same inputs, and nothing else has a part in it."""
+    """Does a check, unless it has passed before with the same inputs; nothing else may have a part in its result."""
     def ask_key():
         return "" if None in inputs else digest.key(step.name, *inputs, Path(__file__))
     at = ask_key()
@@ -114,20 +115,20 @@ def _unless_known(step, check, *inputs) -> None:
 
 
 def _of_checkpatch(tree: Path) -> list:
-    """All that the kernel's script reads."""
+    """All files that the kernel's script reads."""
     script = [tree / "scripts" / name for name in ("checkpatch.pl", "spelling.txt", "const_structs.checkpatch")]
     return [*script, *digest.named(_files(".c", ".h", ".patch"), paths.ROOT)]
 
 
 def _of_clippy() -> list:
-    """All that cargo compiles for it, what the scripts of crates read, and the compiler."""
+    """All files that cargo compiles for it, or that the scripts of crates read, and the compiler."""
     files = patterns.files(*_OF_CARGO, *(f"{place}/**/*" for place in _CRATES))
     return [process.output(["cargo", "clippy", "--version"]), process.output(["rustc", "-Vv"]),
             *digest.named(files, paths.ROOT)]
 
 
 def _of_library() -> list:
-    """The library as it is built; None if that may change without being noticed."""
+    """The library as it is built; None if it may change without the lab noticing."""
     return [kept.key_of(crate.ensure().directory) or None]
 
 
@@ -171,12 +172,12 @@ def _checkpatch(step, tree: Path) -> None:
 
 
 def checkpatch_series(step, tree: Path, patches: list) -> None:
-    """Reads patches that are to be sent."""
+    """Has checkpatch read patches that are to be sent."""
     _judge_checkpatch(step, tree, IGNORED_IN_SERIES, [["--patch", patch] for patch in patches])
 
 
 def _judge_checkpatch(step, tree: Path, ignored: dict, runs: list) -> None:
-    """Has the kernel's script read files; fails for what is not ignored, and for what is and does not occur."""
+    """Has the kernel's script read files; fails for a complaint not in `ignored`, and for one in it that is absent."""
     _need("perl", "Debian's perl")
     script = [tree / "scripts" / "checkpatch.pl", "--no-tree", "--root", tree, "--show-types", "--terse",
               "--color=never"]
@@ -196,7 +197,7 @@ def _judge_checkpatch(step, tree: Path, ignored: dict, runs: list) -> None:
 
 
 def complaints(said: str, ignored) -> list:
-    """The lines with which checkpatch complains of something that is not ignored."""
+    """The lines of checkpatch with a complaint that is not ignored."""
     return [line for line in said.splitlines() if (found := _COMPLAINT.search(line)) and found[1] not in ignored]
 
 
@@ -206,7 +207,7 @@ def _rustdoc(step) -> None:
 
 
 def _unsafe(step) -> None:
-    """Prints how often each Rust file says unsafe, and allows no decision to."""
+    """Prints how many lines of each Rust file say unsafe, and allows none in a decision."""
     decisions = decision_files()
     table, wrong = [], []
     for file in _files(".rs"):
@@ -224,7 +225,7 @@ def _unsafe(step) -> None:
 
 
 def decision_files(place: Path = _PURE) -> set:
-    """The files of the pure modules but the mechanisms."""
+    """The files of the pure modules without the mechanisms."""
     mechanisms = patterns.files(*(f"{name}.rs" for name in MECHANISMS), place=place)
     for file in mechanisms:
         if not unsafe_lines(file):

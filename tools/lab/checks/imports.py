@@ -51,7 +51,7 @@ def _name(file: Path, place: Path) -> str:
 
 
 def _imported(text: str, root: str) -> set:
-    """What a module may import from below `root`: `from lab.a import b` names a.b, or what the module a has."""
+    """The modules below `root` that an import may name: `from lab.a import b` names a.b, or something in module a."""
     found = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What docs/ claims of the source, compared with it."""
+"""Claims of docs/ about the source, compared with it."""
 
 import re
 import sys
@@ -13,11 +13,11 @@ _PORTING = paths.ROOT / "docs" / "porting.md"
 _SYSFS = paths.ROOT / "docs" / "sysfs.md"
 _GLUE = paths.ROOT / "drivers" / "nvme" / "host" / "multipath_lib.c"
 _ENGINE = paths.ROOT / "rust" / "engine" / "sysfs.rs"
-#: How a name in sysfs comes about: in C, and that of the library's directory in Rust.
+#: The declarations that make a name in sysfs: in C, and that of the library's directory in Rust.
 _ATTRIBUTE = re.compile(r"^(?:static )?(?:struct \w+ \w+ = |\t)?(?:DEVICE_ATTR_R[OW]|__ATTR(?:_R[OW])?|NVME_MPATH_COUNTER|"
                         r"module_param_call)\((\w+)", re.MULTILINE)
 _DIRECTORY = re.compile(r'^pub\(crate\) const GROUP_NAME: &CStr = c"(\w+)";', re.MULTILINE)
-#: What a macro calls its argument.
+#: The name of a macro's argument.
 _PLACEHOLDER = "_name"
 _ENTRY = re.compile(r"^```abi\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 #: An entry that the kernel does not have.
@@ -25,15 +25,15 @@ _NEW = re.compile(r"^Date:\t\tNovember 2026$", re.MULTILINE)
 _WHAT = re.compile(r"^What:\t\t(\S+)$", re.MULTILINE)
 _TAG = re.compile(r"^(\w+):", re.MULTILINE)
 _TAGS = {"What", "Date", "Contact", "Description", "Users"}
-#: A block of code that is said to be from a file; the link names it.
+#: A block of code that claims to be from a file; the link names it.
 _EXCERPT = re.compile(r"^<!-- from (\S+) -->\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _OMISSION = "..."
-#: The files in which other files are named, and how that is done: by their path from the project's root.
+#: The files that name other files, and in which form: by their path from the project's root.
 _NAMING = ("*.md", "Makefile", "Kbuild", "docs/*.md", "include/**/*.h", "rust/**/*.*", "drivers/**/*.c", "samples/*",
            "tests/**/*.*", "tools/**/*.*")
 _NAMED = re.compile(r"(?<![\w/.$}-])((?:docs|drivers|include|rust|samples|tests|tools)/[\w./-]*\w"
                     r"\.(?:c|h|md|py|rs|sh|toml))\b")
-#: Files that are named and are none of the project's nor of the kernel's, and why.
+#: Files that are named and belong neither to the project nor to the kernel, and why.
 _ELSEWHERE = {
     "rust/bindings_generated.rs": "the build makes it",
     "rust/kernel/libmultipath.rs": "what the kernel's own script calls the library's root",
@@ -41,9 +41,9 @@ _ELSEWHERE = {
 
 
 def excerpts(step) -> None:
-    """Every block of docs/porting.md that is said to be from a file occurs in it, whatever the white space.
+    """Checks that every block of docs/porting.md that claims to be from a file occurs in it, whatever the white space.
 
-    A line of three dots stands for what is left out.
+    A line of three dots stands for lines that are left out.
     """
     found = _EXCERPT.findall(_PORTING.read_text())
     if not found:
@@ -60,7 +60,7 @@ def excerpts(step) -> None:
 
 
 def names(step, tree: Path) -> None:
-    """Every file that is named in a comment, a document or a program exists here, or in the kernel."""
+    """Checks that every file that a comment, a document or a program names exists here, or in the kernel."""
     here = Path(__file__)
     places = {name: file for file in patterns.files(*_NAMING) if file != here for name in named(file)}
     wrong = missing(set(places), lambda name: (paths.ROOT / name).exists() or (tree / name).exists())
@@ -81,7 +81,7 @@ def missing(found: set, exists, elsewhere=None) -> list:
 
 
 def sysfs(step, tree: Path) -> None:
-    """docs/sysfs.md is in the kernel's form, names all that our files show, and nothing that nobody shows."""
+    """Checks that docs/sysfs.md is in the kernel's form, and names all that our files show, and no other attribute."""
     entries = "\n".join(_ENTRY.findall(_SYSFS.read_text()))
     documented = {Path(what).name for what in _WHAT.findall(entries)}
     ours = set(_ATTRIBUTE.findall(_GLUE.read_text())) | set(_DIRECTORY.findall(_ENGINE.read_text()))
@@ -94,14 +94,14 @@ def sysfs(step, tree: Path) -> None:
 
 
 def new_entries() -> str:
-    """The entries of docs/sysfs.md that the kernel's own documents do not have."""
+    """The entries of docs/sysfs.md that the kernel's own documents lack."""
     entries = [entry.strip() for entry in "\n".join(_ENTRY.findall(_SYSFS.read_text())).split("\n\n")]
     new = [entry for entry in entries if _NEW.search(entry)]
     return "\n\n".join(new) + "\n" if new else log.fail(f"no entry of {_SYSFS.name} is new")
 
 
 def _validate(step, tree: Path, entries: str) -> None:
-    """Has the kernel's own script read the entries. It is silent when it has nothing to say, and always succeeds."""
+    """Has the kernel's own script read the entries. It is silent when it finds nothing wrong, and always succeeds."""
     for entry in entries.split("\n\n"):
         tags = set(_TAG.findall(entry))
         if missing := _TAGS - tags:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""README's examples compile: each is put into what it leaves out (tests/readme/) and built as a driver's module is.
+"""README's examples compile: a check adds the parts that each leaves out (tests/readme/), and builds it as a module.
 
 The C example's declarations end where its first comment begins; the rest are statements.
 """
@@ -28,7 +28,7 @@ RUSTFLAGS_readme_rust.o := {extern} -Dwarnings -Adead_code
 
 
 def sources() -> list:
-    """All of the project that the examples are built from; the library is built into them, too."""
+    """All files of the project that the examples are built from; the library is built into them, too."""
     return [_README, _HEADER, _TESTED, Path(__file__), *patterns.files("*", place=_PLACE)]
 
 
@@ -50,7 +50,7 @@ def check(step) -> None:
 
 
 def examples(text: str, header: str = _HEADER.read_text(), tested: str = _TESTED.read_text()) -> tuple:
-    """The example in C and the one in Rust; fails when one is not there, or is not what it says."""
+    """The example in C and the one in Rust; fails when one is absent, or differs from the file that it names."""
     found = {language: re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
              for language in ("c", "rust")}
     for language, blocks in found.items():
@@ -64,7 +64,7 @@ def examples(text: str, header: str = _HEADER.read_text(), tested: str = _TESTED
         log.fail(f"{_HEADER.name} initialises nothing")
     if missing := [name for name in initialisers if f"{name}(" not in c]:
         log.fail(f"the example in C of {_README.name} does not call {', '.join(missing)}")
-    # What is visible to others there is a matter of where it is.
+    # Visibility depends on where the example is.
     if rust not in tested.replace("pub(super) ", ""):
         log.fail(f"the example in Rust of {_README.name} is not in {_TESTED.relative_to(paths.ROOT)}")
     return c, rust

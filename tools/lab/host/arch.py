@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The architectures that guests can have, and what differs between their machines."""
+"""The architectures that guests can have, and the differences between their machines."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +12,9 @@ class Arch:
     """An architecture, by the name that the kernel's make has for it."""
 
     name: str
-    #: What its kernel is booted from, in the build directory, and the target that makes it.
+    #: The file in the build directory that its kernel is booted from, and the target that makes it.
     image: Path
-    #: The options of a kernel that can be heard on this machine, and what it calls its first serial line.
+    #: The options of a kernel that can print on this machine, and its name for the first serial line.
     options: tuple
     console: str
     #: More of the kernel's command line.
@@ -33,7 +33,7 @@ X86_64 = Arch(
     image=Path("arch/x86/boot/bzImage"),
     options=("CONFIG_SERIAL_8250_CONSOLE",),
     console="ttyS0",
-    # On a busy host an emulated timer may come too late for the check of whether it works, which then ends the boot.
+    # On a busy host an emulated timer may come too late for the kernel's check of it, which then ends the boot.
     parameters="tsc=reliable no_timer_check",
     emulator="qemu-system-x86_64",
     package="qemu-system-x86",
@@ -53,7 +53,7 @@ ARM64 = Arch(
     machine="virt,gic-version=3",
     # A newer one has more to emulate, such as signed pointers.
     cpu="neoverse-n1",
-    # The firmware would have to tell the kernel of them, and there is none.
+    # The firmware would have to tell the kernel of bridges, and there is none.
     has_bridges=False,
 )
 ALL = (X86_64, ARM64)

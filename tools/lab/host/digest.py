@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Hashes of all that something was made from, under which it is kept in the user's cache."""
+"""Hashes of all that a thing was made from: the user's cache keeps it under that hash."""
 
 import hashlib
 from pathlib import Path

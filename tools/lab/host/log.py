@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the user sees: one line a step with the time since the start, and why it failed.
+"""The lab's output for the user: one line a step with the time since the start, and why it failed.
 
-    with log.step("kernel") as step:        # log file: build/logs/kernel.log
-        step.run(["make", ...])             # progress on the terminal, output in the log
+    with log.step("kernel") as step:
+        step.run(["make", ...])
     log.info("one line")
-    log.fail("one line that says what is wrong and what to do")   # does not return
+    log.fail("one line that says what is wrong and what to do")
+
+A step has its output in build/logs/kernel.log, and its progress on the terminal. `log.fail()` does not return.
 """
 
 import shutil
@@ -18,20 +20,20 @@ from lab.host import paths
 
 #: How often a step that is still running says so when the output is not a terminal.
 QUIET_SECONDS = 30
-#: How much of a log is shown when its step failed, not counting how make talks about itself.
+#: How much of a log the lab shows when its step failed, without make's words about itself.
 TAIL_LINES = 15
 
-#: How many characters of why something has failed a page has.
+#: How many characters of the reason for a failure a page has.
 _SHORT_LENGTH = 200
 
 _start = time.monotonic()
-#: What has failed in this command, a line each.
+#: The failures in this command, a line each.
 _failures = []
 _live = False  # a progress line is on the terminal, without its newline
 
 
 class Failure(Exception):
-    """What stops a command: one line for the user."""
+    """The end of a command: one line for the user."""
 
 
 def info(text: str) -> None:
@@ -52,7 +54,7 @@ def error(text: str) -> None:
 
 
 def failure(text: str, why: str = "") -> None:
-    """Says that something has failed, and why, in lines below it; the command goes on.
+    """Prints that something has failed, and why, in lines below it; the command goes on.
 
     The last of these lines that is not the kernel's counts as the reason.
     """
@@ -65,7 +67,7 @@ def failure(text: str, why: str = "") -> None:
 
 
 def failures() -> list:
-    """What `failure()` and `error()` have said, each once."""
+    """The failures that `failure()` and `error()` have printed, each once."""
     return list(dict.fromkeys(_failures))
 
 
@@ -98,7 +100,7 @@ class Step:
         self.begun = self._shown = time.monotonic()
 
     def progress(self, text: str) -> None:
-        """Shows what the step is doing: at once on a terminal, now and then otherwise."""
+        """Shows the progress of the step: at once on a terminal, now and then otherwise."""
         global _live
         now = time.monotonic()
         if sys.stdout.isatty():

@@ -24,9 +24,9 @@ from lab.host.monitor import Monitor
 CONTROLLERS = ("c0", "c1")
 _MEMORY_MIB = 1536
 _CPUS = 2
-#: How much of the console is shown when the machine does not do as it is told.
+#: How much of the console the lab shows when the machine does not do as it is told.
 _TAIL_LINES = 40
-#: What its kernel is told where its CPU is emulated: such timers are late on a busy host.
+#: The parameters of its kernel where its CPU is emulated: such timers are late on a busy host.
 PARAMETERS = f"console=tty0 console={arch.HOSTS.console},115200 {arch.HOSTS.parameters}"
 #: Seconds between two questions to something that takes time.
 ASK_SECONDS = 1
@@ -61,7 +61,7 @@ class Machine:
         deadline = time.monotonic() + seconds
         while True:
             found = self._answer(deadline, seconds, "the system to boot")
-            # Else it is the answer to what has ended the system before.
+            # Else it is the answer to the command that has ended the system before.
             if "started" in found:
                 return found["started"]
 
@@ -86,7 +86,7 @@ class Machine:
             time.sleep(ASK_SECONDS)
 
     def leave(self, command: str) -> None:
-        """Has the agent carry out what ends it, such as a reboot, and does not wait for its answer."""
+        """Has the agent carry out a command that ends it, such as a reboot, and does not wait for its answer."""
         self._send(command)
 
     def wait_for_end(self, seconds: float) -> None:
@@ -112,7 +112,7 @@ class Machine:
             time.sleep(ASK_SECONDS)
 
     def fail(self, why: str, said: str = "") -> None:
-        """Fails, and shows what was said and the end of the console."""
+        """Fails, and shows `said` and the end of the console."""
         for title, text in (("the command said", said), (f"the end of {self._console}", self._text())):
             if text:
                 log.info(f"machine: {title}:")
@@ -167,7 +167,7 @@ class Machine:
 def start(disk: Path, console: Path, kept: bool, packages: Path | None = None, direct: tuple = ()):
     """Switches a machine on and yields it; afterwards it is off.
 
-    What it writes to the disk stays there if it is to be `kept`. `packages` is the image of a second disk, which can
+    Its writes to the disk stay there if the disk is to be `kept`. `packages` is the image of a second disk, which can
     only be read. The machine starts by its firmware, unless `direct` has a kernel, an initramfs and a command line.
     """
     with ExitStack() as stack:

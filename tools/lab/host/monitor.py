@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""QEMU's monitor: what pulls devices out of a guest that runs, and puts them back."""
+"""QEMU's monitor, which pulls devices out of a running guest, and puts them back."""
 
 import json
 
@@ -15,7 +15,7 @@ class Monitor:
         self._file = stack.enter_context(socket.makefile("rw"))
 
     def execute(self, command, **arguments) -> str | None:
-        """Has QEMU do something; returns what is wrong when it does not."""
+        """Has QEMU do something; returns the error when it does not."""
         try:
             self._file.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
             self._file.flush()

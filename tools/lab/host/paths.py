@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Where everything is: the project, what it builds, and the user's cache."""
+"""Where everything is: the project, its builds, and the user's cache."""
 
 import os
 from pathlib import Path

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Lists of patterns for files: a pattern that no file matches is a mistake.
 
-Such a list says what is checked, tested or shipped. When a file is renamed, its pattern goes on matching nothing, and
-nobody guards the file any more. So each pattern has to match.
+Such a list names the files to check, test or ship. When somebody renames a file, its pattern would go on matching
+nothing, and nobody would guard the file any more. So each pattern has to match.
 """
 
 from pathlib import Path

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """Children: every process the lab starts, and the promise that none of them outlives it.
 
-Each child is in a process group of its own, below a shell that stops the whole group when the lab
-dies in whatever way, or when the lab is interrupted and says so. Whatever escapes into another
-group is adopted by the lab and stopped at the end. No child has anything to read on stdin.
+Each child is in a process group of its own, below a shell. The shell stops the whole group when the lab dies in
+whatever way, or when the lab is interrupted and says so. The lab adopts each process that escapes into another group,
+and stops it at the end. No child has anything to read on stdin.
 """
 
 import ctypes
@@ -28,18 +28,19 @@ FOREIGN = {
 }
 
 #: Leads a child's group and stops all of it on SIGTERM, which the lab's own death also sends. It does nothing when the
-#: lab, whose number it is given, died before that was asked for.
+#: lab, whose number it gets, died before it asked for that signal.
 _LEADER = """[ "$PPID" = "$0" ] || exit; trap 'trap "" TERM; kill -TERM 0; exit 143' TERM; "$@" & wait $!"""
 #: The same for one that gives way to guests. Where the scheduler has a group for each session, the group has to.
 _GIVES_WAY = "{ echo 10 > /proc/self/autogroup; } 2>/dev/null; renice -n 10 $$ >/dev/null; "
-#: Set in the environment of commands beside which guests run: two of whose CPUs wait for each other when one gets no time.
+#: Set in the environment of commands beside which guests run: two CPUs of a guest wait for each other when one gets no
+#: time.
 GIVE_WAY = "LAB_GIVE_WAY"
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def environment(**changes: str) -> dict:
-    """The user's environment without what would leak into a build, with `changes`."""
+    """The user's environment without variables that would leak into a build, with `changes`."""
     kept = {name: value for name, value in os.environ.items()
             if name not in FOREIGN and not name.startswith(("KBUILD_", "KCONFIG_", "GIT_"))}
     return kept | {"LC_ALL": "C.UTF-8"} | changes
@@ -76,7 +77,7 @@ def stop(child: subprocess.Popen) -> None:
 
 
 def stop_all() -> None:
-    """Stops whatever is still below the lab; called once, at its end."""
+    """Stops all processes that are still below the lab; called once, at its end."""
     deadline = time.monotonic() + GRACE_SECONDS
     while children := _children():
         late = time.monotonic() > deadline
@@ -103,7 +104,7 @@ def logged(step, argv, env=None, cwd=None, show=None) -> int:
 
 
 def output(argv, **options) -> str:
-    """What a short child printed; raises `subprocess.CalledProcessError` when it failed."""
+    """The output of a short child; raises `subprocess.CalledProcessError` when it failed."""
     argv = [str(word) for word in argv]
     child = start(argv, stdout=subprocess.PIPE, **{"stderr": subprocess.PIPE, **options})
     try:

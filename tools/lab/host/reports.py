@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a kernel has said against itself, and during which test: read from its console after a guest has ended."""
+"""A kernel's reports against itself, each with its test: read from the console after a guest has ended."""
 
 import re
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ REPORT_LINES = 120
 
 _LINE = re.compile(r"\[ *(\d+\.\d+)\] ?(.*)")
 _MARK = re.compile(re.escape(MARK) + r"(\S+)")
-#: What kmemleak says in the log has nothing that `Story.leak()` does not, or the question whether it was at work.
+#: The lines of kmemleak in the log that add nothing to `Story.leak()`, or to the question whether it was at work.
 _COUNTED = re.compile(r"kmemleak: (\d+ new suspected|Kernel memory leak detector disabled)")
 #: The ticks are counted from here, in seconds, so that they soon overflow.
 _FIRST_SECONDS = -300
@@ -37,7 +37,7 @@ class Report:
 
 
 class Story:
-    """What a console has: the reports, and when which test began."""
+    """The contents of a console: the reports, and when which test began."""
 
     def __init__(self, console: Path):
         self.reports = []
@@ -64,7 +64,7 @@ class Story:
                 self.reports.append(open_report)
 
     def leak(self, text: str, ticks: int) -> Report:
-        """What kmemleak says of an object, whose age it gives in so many ticks a second."""
+        """kmemleak's report of an object, whose age it gives in so many ticks a second."""
         allocated = int(re.search(r"jiffies (\d+)", text)[1])
         seconds = (allocated - _FIRST_SECONDS * ticks) % 2**32 / ticks
         during = [test for begun, test in self._begun if begun <= seconds][-1]
@@ -72,7 +72,7 @@ class Story:
 
 
 def _without_expected(lines) -> list:
-    """The lines without the warnings that the tests which they came during were to bring about."""
+    """The lines without the warnings that their tests were to bring about."""
     parts = [("", [])]
     for line in lines:
         if marked := _MARK.search(line):

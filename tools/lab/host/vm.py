@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
 """A guest: boots a kernel on the host's root, runs one command, returns its exit status.
 
-This is plain QEMU with the host's root over 9p and `init.sh` as the first process; a guest of another architecture has
-a root of its own, and the project's tree over that. virtme-ng
-would do the same through its own init, which takes about 15 s to boot where this takes 3 s when
-the CPU is emulated, and it owns the QEMU process, its monitor and its signals, which are needed
-here to pull controllers out and to leave nothing behind.
+This is plain QEMU with the host's root over 9p and `init.sh` as the first process. A guest of another architecture has
+a root of its own, and the project's tree over that. virtme-ng would do the same through its own init. That takes about
+15 s to boot where this takes 3 s when the CPU is emulated. It also owns the QEMU process, its monitor and its signals,
+which the lab needs to pull controllers out and to leave nothing behind.
 
-A guest cannot change the host: its root is exported read-only below a tmpfs, which begins with a few
-files of the lab's (builds/layer.py), and only `rwdir` is lent to it for writing. The images behind its disks have no name, so they go with QEMU, and QEMU
-goes with the thread that started it. A user has at most `PLACES` guests at a time.
+A guest cannot change the host: its root is exported read-only below a tmpfs, which begins with a few files of the lab's
+(builds/layer.py). Only `rwdir` is lent to it for writing. The images behind its disks have no name, so they go with
+QEMU, and QEMU goes with the thread that started it. A user has at most `PLACES` guests at a time.
 """
 
 import dataclasses
@@ -39,9 +38,9 @@ from tests.sanitize import guest
 from tests.sanitize.sanitizers import LEAKS
 from tests.sanitize.sanitizers import SANITIZERS
 
-#: What ACCEL= may ask for.
+#: The values of ACCEL=.
 ACCELERATORS = ("tcg", "kvm")
-#: How many guests of a user run at a time, whatever commands they are of; how often one that waits asks again.
+#: How many guests of a user run at a time, whichever commands started them; how often one that waits asks again.
 PLACES = 4
 ASK_AGAIN_SECONDS = 0.5
 #: Seconds without a sign of life from a guest that is booting.
@@ -55,7 +54,7 @@ BOOT_ATTEMPTS = 3
 WITHOUT_TIMERS = b"APIC timer disabled due to verification failure"
 #: How often the lab looks for that while a guest boots, in seconds.
 LOOK_SECONDS = 0.5
-#: How much of the kernel's log is shown when a guest fails.
+#: How much of the kernel's log the lab shows when a guest fails.
 TAIL_LINES = 40
 
 KERNEL_PARAMETERS = (
@@ -64,8 +63,8 @@ KERNEL_PARAMETERS = (
 )
 #: Where a root that is not the host's has the project's tree at first.
 TREE = "/srv"
-#: The slab allocator's stocks for each CPU go on naming what was taken from them, which kmemleak then takes for in use.
-#: What is checked by the allocator has none.
+#: The slab allocator's stocks for each CPU go on naming objects that were taken from them. kmemleak then takes those
+#: for in use. Slabs that the allocator checks have no stocks.
 KEEPING_NO_STOCK = "slab_debug=F,kmalloc-*,mpath_*"
 
 
@@ -116,7 +115,7 @@ class Result:
     boot: float | None
     #: QEMU's own exit status, when it ended by itself.
     qemu: int | None = None
-    #: Where the kernel has sanitizers: what they have found, and which of them were at work to the end.
+    #: Where the kernel has sanitizers: their findings, and which of them were at work to the end.
     reports: tuple[Report, ...] = ()
     at_work: tuple[str, ...] = ()
 
@@ -141,15 +140,16 @@ def run(kernel, command, modules_dir, topology, timeout, console_log, rwdir,
         leaks=True, in_turns=False) -> Result:
     """Boots `kernel`, runs the words of `command` in it, calls `output` with every line it prints.
 
-    The command finds its modules in $MODULES and may leave files in `rwdir`. `append` is added to
-    the kernel's command line. With `icount` the guest's clock counts the instructions that its one CPU
-    executes; `plugin` is one of QEMU's, with its arguments. The kernel's own messages go to the file
-    `console_log`. The time is up after `timeout` seconds, or after `silence` seconds in which the command
-    printed nothing; both are longer for a kernel with sanitizers, under which memory that was lost is
-    looked for at the end, too, if `leaks` says so: to keep a record of all memory takes twice the time of
-    everything else. `answer` is called with what the command asks the host for, if that is
-    nothing that every guest may ask for, and returns a line. With `in_turns`, emulated CPUs take turns in one
-    thread of the host, instead of having one each.
+    The command finds its modules in $MODULES and may leave files in `rwdir`. `append` is added to the kernel's command
+    line. With `icount` the guest's clock counts the instructions that its one CPU executes; `plugin` is one of QEMU's,
+    with its arguments. The kernel's own messages go to the file `console_log`.
+
+    The time is up after `timeout` seconds, or after `silence` seconds in which the command printed nothing. Both are
+    longer for a kernel with sanitizers. Such a guest also looks for lost memory at the end, if `leaks` says so: to keep
+    a record of all memory takes twice the time of everything else.
+
+    `answer` gets the command's requests to the host that not every guest may make, and returns a line. With `in_turns`,
+    emulated CPUs take turns in one thread of the host, instead of having one each.
     """
     rwdir, console_log = Path(rwdir).resolve(), Path(console_log).resolve()
     rwdir.mkdir(parents=True, exist_ok=True)
@@ -183,7 +183,7 @@ def run(kernel, command, modules_dir, topology, timeout, console_log, rwdir,
 
 
 def _init(kernel, rwdir) -> str:
-    """What the first shell of a guest is told to do."""
+    """The script of a guest's first shell."""
     script = Path(__file__).with_name("init.sh")
     if kernel.arch == arch.HOSTS:
         return f'"{script}" "{rwdir}" "{kernel.layer}"'
@@ -193,7 +193,7 @@ def _init(kernel, rwdir) -> str:
 
 @contextmanager
 def a_place():
-    """One of the places for guests that a user has, which is waited for when other guests have them all."""
+    """One of the places for guests that a user has; waits for it when other guests have them all."""
     paths.CACHE.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         places = [stack.enter_context(open(paths.CACHE / f"guest-{number}.lock", "w")) for number in range(PLACES)]
@@ -216,7 +216,7 @@ def _is_free(place) -> bool:
 
 
 def _judged(kernel, result, console_log, said, leaks) -> Result:
-    """The result with what the sanitizers have to say."""
+    """The result with the findings of the sanitizers."""
     story = Story(console_log)
     found = story.reports
     at_work = ()
@@ -259,7 +259,7 @@ class _Machine:
             self._add("-fsdev", f"local,id=tree,path={paths.ROOT},security_model=none,readonly=on,multidevs=remap",
                       "-device", "virtio-9p-pci,bus=pcie.0,fsdev=tree,mount_tag=tree")
         elif kernel.is_flat:
-            # Else slots on the first bus are hot-plugged by the firmware, which leaves no work for pciehp.
+            # Else the firmware hot-plugs slots on the first bus, which leaves no work for pciehp.
             self._arguments += ["-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off"]
         if icount:
             self._arguments += ["-icount", "shift=0,sleep=off"]
@@ -282,7 +282,7 @@ class _Machine:
     def boot(self, parameters, console_log) -> None:
         self._add("-chardev", f"file,id=console,path={console_log}", "-serial", "chardev:console",
                   "-kernel", str(self._kernel.image), "-append", parameters)
-        # A guest must not outlive whoever waits for it, however that one ends.
+        # A guest must not outlive the process that waits for it, however that one ends.
         self._qemu = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", self._kernel.arch.emulator, *self._arguments],
             stdin=subprocess.DEVNULL, pass_fds=self._fds, start_new_session=True)
@@ -293,7 +293,7 @@ class _Machine:
             log.fail("QEMU did not start, see its message above")
 
     def wait(self) -> int:
-        """QEMU's exit status, once its sockets were found closed."""
+        """QEMU's exit status, once its sockets are closed."""
         return self._qemu.wait()
 
     def pull(self, name) -> str | None:
@@ -384,7 +384,7 @@ class _Machine:
 
 
 def accelerator(its, counts, in_turns=False) -> list:
-    """The CPU, emulated or, with ACCEL=kvm, the host's own. Instructions can only be counted where it is emulated."""
+    """The CPU, emulated or, with ACCEL=kvm, the host's own. Only an emulated one can count instructions."""
     asked = os.environ.get("ACCEL") or "tcg"
     if asked not in ACCELERATORS:
         log.fail(f"ACCEL={asked} is none of {', '.join(ACCELERATORS)}")
@@ -415,13 +415,13 @@ def _flat_port(slot: int) -> int:
 
 
 def _nodes_of_ports(topology) -> str:
-    """What the guest is told of the nodes of controllers that are all on the first bus."""
+    """The guest's variable with the nodes of controllers that are all on the first bus."""
     nodes = [node for subsystem in topology.subsystems for node in subsystem.controllers.values()]
     return " ".join(f"0000:00:{_flat_port(slot):02x}.0={node}" for slot, node in enumerate(nodes, 1))
 
 
 def _pluggable(topology) -> list:
-    """What QEMU is told when the node is plugged in that has had nothing."""
+    """QEMU's commands that plug in the node that has had nothing."""
     if not topology.pluggable_mib:
         return []
     return [
@@ -431,7 +431,7 @@ def _pluggable(topology) -> list:
 
 
 class _Session:
-    """The time from a guest's boot to its end: its output and what it asks of the host.
+    """The time from a guest's boot to its end: its output and its requests to the host.
 
     With `console_log`, that ends as soon as the kernel says there that it does without its CPUs' timers.
     """
@@ -448,7 +448,7 @@ class _Session:
         self._partial = {machine.output: b"", machine.requests: b""}
 
     def follow(self, timeout, silence) -> Result | None:
-        """What became of the guest; None when it is not worth going on."""
+        """The outcome of the guest; None when it is not worth going on."""
         timeout, silence, booting = (limit * self._slowness for limit in (timeout, silence, BOOT_LIMIT))
         with selectors.DefaultSelector() as selector:
             for channel in self._partial:
@@ -474,7 +474,7 @@ class _Session:
 
     @staticmethod
     def _select(selector, seconds) -> set:
-        """The channels that have something to say, within so many seconds."""
+        """The channels with something to read, within so many seconds."""
         return {key.fileobj for key, _ in selector.select(max(seconds, 0))}
 
     def _is_without_timers(self) -> bool:
@@ -482,7 +482,7 @@ class _Session:
         return bool(log_of_it) and log_of_it.exists() and WITHOUT_TIMERS in log_of_it.read_bytes()
 
     def _read_all(self) -> None:
-        """Takes all output that is there: what was printed before a request comes before its answer."""
+        """Takes all output that is there: lines printed before a request come before its answer."""
         while self._read(self._machine.output, socket.MSG_DONTWAIT):
             pass
 
@@ -492,7 +492,7 @@ class _Session:
                       self._machine.wait() if died else None)
 
     def _read(self, channel, flags=0) -> bool:
-        """Handles what a channel has to say; False when that is nothing."""
+        """Handles the input of a channel; False when there is none."""
         try:
             data = channel.recv(65536, flags)
         except (BlockingIOError, ConnectionResetError):
