@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What an I/O costs: the benchmarks, their tools and their pictures."""
+"""The cost of an I/O: the benchmarks, their tools and their pictures."""

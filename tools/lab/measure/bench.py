@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`make bench`: what an I/O costs with our NVMe and with the kernel's own, counted in instructions.
+"""`make bench`: the cost of an I/O with our NVMe and with the kernel's own, counted in instructions.
 
 Two guests that differ in their modules only, each with one emulated CPU whose clock counts
 instructions, do the same (tests/bench/). What they say becomes figures, most of them with a target:
@@ -29,23 +29,24 @@ from lab.measure import profile
 
 TIMEOUT_SECONDS = 1200
 VARIANTS = ("stock", "ours")
-#: Ours without block/lower.patch, of which little is measured.
+#: Ours without block/lower.patch, of which the lab measures little.
 AROUND = "around"
 #: The drivers of samples/.
 SAMPLES = "samples"
 POLICIES = ("numa", "round-robin", "queue-depth")
 #: Without this the kernel takes the lock prefixes out of the code when there is one CPU only.
 APPEND = "noreplace-smp"
-#: How many CPUs the guest has in which several submit, and what the kernel needs there to find a timer for each of them.
+#: How many CPUs a guest has in which several submit, and the parameter that a kernel needs there to find a timer for
+#: each.
 CPUS, APPEND_OF_CPUS = 4, f"{APPEND} hpet=disable"
 
-#: The number of paths and the load for which most is looked at.
+#: The number of paths and the load that most figures are for.
 FEW, LOAD = 2, "4 KiB"
-#: Fewer instructions of a read's longest wait than this are not listed.
+#: The profile does not list fewer instructions of a read's longest wait than this.
 WORTH_A_LINE_OF_A_WAIT = 200
 #: The modules of the driver, and of the library.
 DRIVER = ("nvme_core", "nvme_loop", "nvme_fabrics", "libmultipath")
-#: What happens less often in a read than this is not its steady state.
+#: An operation that happens less often in a read than this is not its steady state.
 STEADY = 0.1
 
 #: Instructions that the layer added to a read at 60667ee, when the library knew of no patch: stock's and ours, by policy
@@ -72,7 +73,7 @@ REPORT = paths.REPORTS / "bench.json"
 
 @dataclass(frozen=True)
 class Target:
-    """What a figure should come to: its `of`, "ratio" or "ours", is `how` `limit`."""
+    """The target of a figure: its `of`, "ratio" or "ours", is `how` `limit`."""
 
     of: str
     limit: float
@@ -88,7 +89,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Figure:
-    """One thing that was measured on both sides."""
+    """A figure that was measured on both sides."""
 
     figure: str
     unit: str
@@ -111,7 +112,7 @@ class Figure:
 
 
 def run() -> tuple:
-    """The last line for the user and the exit status, which says whether every target is met."""
+    """The last line for the user, and the exit status, which says whether every target is met."""
     setup.ensure()
     built = kernel.ensure()
     quick = bool(os.environ.get("QUICK"))
@@ -135,7 +136,7 @@ def _report(built, seen, samples) -> tuple:
 
 
 def _measure(built, which, quick) -> "Seen":
-    """Boots guests with one set of modules; returns what they said."""
+    """Boots guests with one set of modules; returns their output."""
     shared = paths.BUILD / "bench" / which
     shutil.rmtree(shared, ignore_errors=True)
     shared.mkdir(parents=True)
@@ -175,7 +176,7 @@ def _boot(built, which, act, arguments, shared, seen, plugin="", cpus=1) -> None
 
 
 def _plugin(name):
-    """Compiles a plugin that watches for QEMU what is executed."""
+    """Compiles a plugin with which QEMU watches the instructions that it executes."""
     plugin = paths.BUILD / "bench" / f"{name}.so"
     plugin.parent.mkdir(parents=True, exist_ok=True)
     with log.step(f"bench plugin {name}", "compiling") as step:
@@ -185,7 +186,7 @@ def _plugin(name):
 
 
 class Seen:
-    """What a guest has said."""
+    """The output of a guest."""
 
     def __init__(self, directory):
         self._directory = directory
@@ -197,22 +198,22 @@ class Seen:
         self.profiles = {}
         #: Profiles of choices, by policy.
         self.chosen = {}
-        #: What a head and its paths are made of: address, bytes, name.
+        #: The objects of a head and its paths: address, bytes, name.
         self.objects = []
-        #: Seconds of what takes long, by what it is.
+        #: Seconds of long operations, by their name.
         self.seconds = {}
         #: The longest read of each loss of a path, in milliseconds, by the number of namespaces.
         self.losses = {}
         #: Bytes that a namespace with two paths takes in all.
         self.namespace_bytes = None
-        #: Of each run by policy and paths: reads per second, by how much the most in flight on a path exceeded the
-        #: least, and how many were in flight on a path by its kind, "slow" or "equal".
+        #: Of each run by policy and paths: reads per second, and by how much the most in flight on a path exceeded the
+        #: least. And how many were in flight on a path by its kind, "slow" or "equal".
         self.balances = {}
-        #: The same of the runs with several submitters, by policy and case: how many reads per second there were, and
-        #: by how much the most in flight on a path exceeded the least.
+        #: The same of the runs with several submitters, by policy and case: reads per second, and by how much the most
+        #: in flight on a path exceeded the least.
         self.flights = {}
-        #: What a read costs while a controller flaps that its head does not use, and while none does, by policy and
-        #: whether it flaps, and how often it changed its state in a second.
+        #: The cost of a read by policy and whether a controller flaps that its head does not use. And how often that
+        #: controller changed its state in a second.
         self.flapping = {}
         self.changes = {}
         #: By how much the first read of a head after such a change costs more than the next one, by policy and change.
@@ -273,7 +274,7 @@ class Seen:
         self.samples[driver, load] = statistics.median(count)
 
     def _profile(self, count, times, head) -> profile.Profile:
-        """That of the files that come next: the plugin numbers them."""
+        """The profile of the files that come next: the plugin numbers them."""
         if head not in self._symbols:
             self._symbols[head] = profile.Symbols(self._directory / f"symbols-{head}-head")
         files = [self._directory / f"profile.{self._files + number}" for number in range(1, count + 1)]
@@ -284,16 +285,16 @@ class Seen:
         return self.profiles["", 1, load]
 
     def layer(self, policy, paths, load) -> float:
-        """What a read costs more with a head, but for what is not even the same each time without one."""
+        """The cost that a head adds to a read, but for functions whose cost varies without a head."""
         chance = self.without_head(load).chance
         return self.profiles[policy, paths, load].total(chance) - self.without_head(load).total(chance)
 
     def added(self, policy, kind) -> float:
-        """How many instructions of a class a read has more with a head, but for chance."""
+        """How many instructions of a class a head adds to a read, but for chance."""
         return round(self.profiles[policy, FEW, LOAD].of_class(kind) - self.without_head(LOAD).of_class(kind), 1) + 0.0
 
     def shared_stores(self, policy) -> dict:
-        """How often a read stores to something that all CPUs use, by what that is and the function.
+        """How often a read stores to an object that all CPUs use, by the object and the function.
 
         Functions that do the same without a head are not the layer's.
         """
@@ -306,7 +307,7 @@ class Seen:
         return {key: count for key, count in found.items() if count >= STEADY}
 
     def longest_wait(self) -> profile.Wait:
-        """Of the longest read while a path was lost, what was executed while its disk did not have it."""
+        """Of the longest read while a path was lost, the instructions executed while its disk did not have it."""
         return profile.Wait(self._directory / "longest", profile.Symbols(self._directory / "symbols-loss"),
                             "null_queue_rq", "null_cmd_timer_expired")
 
@@ -359,7 +360,7 @@ def _layer_target(policy, load) -> Target:
 
 
 def _layers_without_patch(stock, ours):
-    """What a library does that submits bios to paths as to any other disk: no worse than it once was."""
+    """A library that submits bios to paths as to any other disk: no worse than it once was."""
     for policy, load in EARLIER:
         yield Figure(f"layer without the patch: {policy}, {FEW} paths, {load}", "instructions per I/O",
                      stock.layer(policy, FEW, load), ours.layer(policy, FEW, load),
@@ -382,7 +383,7 @@ def _unlayered(stock, ours):
 
 
 def _costly(stock, ours):
-    """Instructions that cost more than others, which a read has with a head and has not without."""
+    """Instructions that cost more than others, which a read has with a head and lacks without."""
     kinds = (("full barriers", profile.BARRIER, Target("ours", 0)), ("atomic operations", profile.ATOMIC, None))
     for policy in POLICIES:
         for name, kind, target in kinds:
@@ -394,7 +395,7 @@ def _costly(stock, ours):
 
 
 def _memory(stock, ours):
-    """What is allocated, but for what both have alike: the disk, its queue, SRCU's counters."""
+    """Allocated memory, but for the parts that both have alike: the disk, its queue, SRCU's counters."""
     for figure, names, target in (("a head", ("head", "head of the library", "shortlist"), Target("ratio", 1, "<")),
                                   (f"{FEW} paths", ("path",), None)):
         yield Figure(f"memory of {figure}, 2 possible nodes", "bytes",
@@ -479,7 +480,7 @@ def _write(built, figures, seen) -> None:
 
 
 def _profiles(stock, ours, around) -> str:
-    """Where the instructions go: of a read without a head, what one with a head has more, and of a choice."""
+    """Where the instructions go: of a read without a head, those that a head adds, and of a choice."""
     pair = [seen.without_head(LOAD) for seen in (stock, ours)]
     texts = [profile.title(f"A read of {LOAD} without a head", pair), profile.compare(pair)]
     for policy in POLICIES:
@@ -500,7 +501,7 @@ def _profiles(stock, ours, around) -> str:
 
 
 def _profile_of_reads(policy, stock, ours, how="") -> list:
-    """What a read with a head has more than one without, under a title."""
+    """The instructions that a head adds to a read, under a title."""
     pair = [seen.profiles[policy, FEW, LOAD] for seen in (stock, ours)]
     return [profile.title(f"A read of {LOAD} by {policy}, {FEW} paths{how}", pair),
             profile.compare(pair, [seen.without_head(LOAD) for seen in (stock, ours)])]

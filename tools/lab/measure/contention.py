@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What CPUs that choose a path at once cost each other, on the host: tests/bench/contention/.
+"""The cost to each other of CPUs that choose a path at once, on the host: tests/bench/contention/.
 
-Times, and so different from machine to machine; what two CPUs take against one says more.
+These are times, and so different from machine to machine; the time of two CPUs against that of one says more.
 """
 
 import json
@@ -15,7 +15,7 @@ from lab.host import paths
 from lab.host import process
 
 _PACKAGE = "contention"
-#: As the kernel compiles Rust, and with what is inlined there inlined across crates.
+#: The settings of the kernel's Rust, with inlining across crates of the functions that are inline there.
 _PROFILE = {"CARGO_PROFILE_RELEASE_LTO": "fat", "CARGO_PROFILE_RELEASE_CODEGEN_UNITS": "1",
             "CARGO_PROFILE_RELEASE_OPT_LEVEL": "2"}
 
@@ -35,7 +35,7 @@ class Times:
 
 
 def figures():
-    """What becomes a figure: its name and unit, the value of either side, and what its target is of, and at most."""
+    """The figures: a name and unit, the value of either side, and its target: of which value, and at most."""
     if len(os.sched_getaffinity(0)) < 2:
         log.info("contention: no figures, since there is one CPU only, and nothing is chosen at once")
         return

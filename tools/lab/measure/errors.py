@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`make errors`: what errors of paths cost, our NVMe beside the kernel's own.
+"""`make errors`: the cost of errors of paths, our NVMe beside the kernel's own.
 
-Two guests that differ in their modules only read at random while 0.1 to 100 % of the commands on one or all paths
-fail (tests/bench/errors.py). As for the bench, a guest's clock is the number of instructions that its one CPU has
-executed, and leaps to the next timer when there is nothing to execute; so the figures do not depend on how busy the
-machine is. Throughput is in proportion to that without errors in the same guest. build/reports/errors.json has the
-figures, errors.md the table.
+Two guests that differ in their modules only read at random while 0.1 to 100 % of the commands on one or all paths fail
+(tests/bench/errors.py). As for the bench, a guest's clock is the number of instructions that its one CPU has executed,
+and leaps to the next timer when there is nothing to execute. So the figures do not depend on how busy the machine is.
+Throughput is in proportion to that without errors in the same guest. build/reports/errors.json has the figures,
+errors.md the table.
 
-`tools/lab.py errors -k "1 of 1 at 1 %" --rounds 21` measures one case, and the one without errors that it is compared
-with, more often.
+`tools/lab.py errors -k "1 of 1 at 1 %" --rounds 21` measures more often one case, and the case without errors that it
+is compared with.
 """
 
 import json
@@ -24,7 +24,7 @@ from lab.measure.bench import APPEND
 from tests.bench import errors as guest
 
 VARIANTS = ("stock", "ours")
-#: Of how many percent of the reads the table says how long they took at most.
+#: The percentage of the reads for which the table says how long they took at most.
 SHARE = "99.99"
 #: Seconds of each round of a case.
 SECONDS = 1
@@ -33,7 +33,7 @@ ROUND_SECONDS, OTHER_SECONDS = 30, 300
 
 
 def run(only, rounds) -> tuple:
-    """The last line for the user and the exit status, which says whether it could be measured."""
+    """The last line for the user, and the exit status, which says whether the measurement worked."""
     if not list(guest.cases(only)):
         return f"no case has {only} in its name", 1
     setup.ensure()
@@ -68,8 +68,11 @@ def _measure(built, which, only, rounds) -> list:
 
 
 def _rows(seen):
-    """A Markdown table: of each case, the share of the throughput without errors, the worst read of a round, and how long
-    nearly all of the reads took at most."""
+    """A Markdown table of the cases.
+
+    A row has the share of the throughput without errors, the worst read of a round, and how long nearly all reads took
+    at most.
+    """
     yield ("| paths | failing | errors | throughput: stock | ours | worst read, ms: stock | ours "
            f"| {SHARE} %, ms: stock | ours | failed reads: stock | ours |")
     yield "|---|---|---|---|---|---|---|---|---|---|---|"

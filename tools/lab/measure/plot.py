@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Draws a demonstration's report: what each path carried over time, what happened to it, when I/O stood still.
+"""Draws a demonstration's report: the load of each path over time, its events, and when I/O stood still.
 
 A program of its own, since matplotlib is in the lab's Python environment: plot.py report.json picture.svg
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Draws what `make bench` measured: choosing a path by the number of paths, and the layer's cost per I/O.
+"""Draws the figures of `make bench`: choosing a path by the number of paths, and the layer's cost per I/O.
 
 A program of its own, since matplotlib is in the lab's Python environment: plot_bench.py bench.json picture.svg
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Profiles: what QEMU's plugins (tests/bench/profile.c, longest.c) counted, function by function."""
+"""Profiles: the counts of QEMU's plugins (tests/bench/profile.c, longest.c), function by function."""
 
 import bisect
 import collections
@@ -12,7 +12,7 @@ from lab.host import process
 
 BARRIER, ATOMIC = "b", "a"
 LINE_BYTES = 64
-#: Fewer instructions per I/O than this in either variant are not listed.
+#: A table does not list fewer instructions per I/O than this in either variant.
 WORTH_LISTING = 0.5
 _MANGLED = re.compile(r"_R[A-Z]\w+")
 
@@ -22,7 +22,7 @@ CHANCE = 0.01
 
 
 class Profile:
-    """What was executed between two marks, in one round or in several, divided by how many `times` it was done."""
+    """The instructions executed between two marks, in one round or several, divided by the operation's `times`."""
 
     def __init__(self, rounds, symbols, times):
         rounds = [_Round(file, symbols, times) for file in rounds]
@@ -61,9 +61,9 @@ class Profile:
 
 
 class Wait:
-    """What was executed while an I/O was not with its disk.
+    """The instructions executed while an I/O was not with its disk.
 
-    `file` has all that was executed during the I/O, block by block. The disk has it from the last time that the
+    `file` has all that was executed during the I/O, block by block. The disk has the I/O from the last time that the
     function `begin` was entered until `end` was.
     """
 
@@ -110,7 +110,7 @@ def _spread(values) -> float:
 
 
 class Symbols:
-    """What /proc/kallsyms says."""
+    """The contents of /proc/kallsyms."""
 
     def __init__(self, file):
         rows = [line.split() for line in file.read_text().splitlines()]
@@ -122,7 +122,7 @@ class Symbols:
         self._known = {}
 
     def name(self, address) -> str:
-        # Most addresses are asked for more than once.
+        # Callers ask for most addresses more than once.
         if address not in self._known:
             self._known[address] = self._find(address)
         return self._known[address]
@@ -139,7 +139,8 @@ def title(text, pair) -> str:
 def compare(pair, without=None, worth=WORTH_LISTING) -> str:
     """Two profiles, of stock and of ours, as a table side by side; `without` are their like without a head.
 
-    With these, only how much more each function has than there. Less than `worth` instructions are not listed.
+    With these, the table has only the instructions that each function has more than there. It leaves out functions with
+    less than `worth` instructions.
     """
     return _table(pair, without, worth, _demangle({name for one in pair for name in one.functions}))
 
@@ -149,7 +150,7 @@ def readable(name) -> str:
 
 
 def _table(pair, without, worth, names) -> str:
-    """The functions; with `without`, only how much more each has than in the profiles without a head."""
+    """The functions; with `without`, only by how much each exceeds the profiles without a head."""
     rows = []
     for name in {name for one in pair for name in one.functions}:
         counts = [one.of_function(name) - (without[side].of_function(name) if without else 0)

@@ -2,14 +2,15 @@
 """`make deb`: the project as Debian packages of a kernel, to run on one's own machine.
 
 The kernel is that of KSRC=, or Debian's source of Linux 7.3, with the project's series; SERIES=n builds the tree as it
-is. CONFIG= names the configuration that the kernel's is made of; it is that of the running kernel, if nothing is said.
-CONFIG=lab is the lab's own with what a Debian system needs to boot from a disk (tools/kernel/debian.config): small, for
-virtual machines. LOCALMODCONFIG=1 leaves out the modules that the machine does not use now.
+is. CONFIG= names the configuration from which the kernel's is made; the default is that of the running kernel.
+CONFIG=lab is the lab's own with the options that a Debian system needs to boot from a disk
+(tools/kernel/debian.config): small, for virtual machines. LOCALMODCONFIG=1 leaves out the modules that the machine does
+not use now.
 
-Everything that can be known before is said before anything is built: missing packages, and why a configuration does
-not do. Nothing is installed, unless INSTALL=1 asks for the packages that the build needs. The kernel's own
-`bindeb-pkg` builds the packages of image and headers. The headers get the metadata of the Rust crates, which that leaves
-out. A third package has mpath-top.
+Before it builds anything, it names all faults that it can know: missing packages, and why a configuration does not do.
+It installs nothing, unless INSTALL=1 asks for the packages that the build needs. The kernel's own `bindeb-pkg` builds
+the packages of image and headers. The headers get the metadata of the Rust crates, which `bindeb-pkg` leaves out. A
+third package has mpath-top.
 """
 
 import os
@@ -32,11 +33,11 @@ from lab.host import process
 from lab.runs import series
 
 HOME = paths.BUILD / "deb"
-#: The configuration that CONFIG=lab asks for, of files in tools/kernel/, and what this is called in HOME.
+#: The configuration that CONFIG=lab asks for, of files in tools/kernel/, and its name in HOME.
 LAB = "lab"
 _LAB_CONFIGURATION = f"{kernel.PLAIN}+debian"
 _OWN = "own"
-#: What a build takes, in GiB, by estimate: of the lab's configuration; of a distribution's with debugging symbols and
+#: The space of a build, in GiB, by estimate: of the lab's configuration; of a distribution's with debugging symbols and
 #: without.
 _SPACE_LAB, _SPACE_SYMBOLS, _SPACE = 4, 40, 15
 #: How many objects a build of the lab's configuration has.
@@ -45,13 +46,13 @@ _OBJECTS_LAB = 2100
 _OF_SERIES = "lib/multipath/Kconfig"
 #: No package of debugging symbols: it takes long, and much space.
 _PROFILES = "pkg.linux-upstream.nokerneldbg"
-#: What bindeb-pkg makes that nobody needs here: user-space headers would replace Debian's own.
+#: The packages of bindeb-pkg that nobody needs here: user-space headers would replace Debian's own.
 _UNWANTED = ("linux-libc-dev_*.deb", "linux-upstream_*.buildinfo", "linux-upstream_*.changes", "linux-image-*-dbg_*.deb")
 
 
 @dataclass(frozen=True)
 class Packages:
-    """What was built: the kernel's release, the packages, and the configuration."""
+    """The result of a build: the kernel's release, the packages, and the configuration."""
 
     release: str
     image: Path
@@ -98,7 +99,7 @@ def build(config: str) -> Packages:
 
 
 def may_install() -> bool:
-    """Does INSTALL=1 ask for packages to be installed that are missing?"""
+    """Does INSTALL=1 ask for missing packages to be installed?"""
     return _asked("INSTALL", "0") == "1"
 
 
@@ -126,7 +127,7 @@ def _space(options: dict) -> int:
 
 
 def _tree(origin: source.Source) -> Path:
-    """The source with the series. Files that are as before keep their times: make builds again what has changed."""
+    """The source with the series. Files without changes keep their times: make builds again only changed ones."""
     if (origin.tree / _OF_SERIES).exists():
         log.fail(f"{origin.tree} has {_OF_SERIES} already, so the series is in it; SERIES=n builds it as it is")
     tree, mark = HOME / "linux", HOME / "linux.made-of"
@@ -157,7 +158,7 @@ def _keep_times(old: Path, fresh: Path) -> None:
 
 
 def _configure(step, tree: Path, build_dir: Path, config: str, text: str | None, local: bool) -> dict:
-    """Configures the kernel, says what was changed, and fails where Kconfig does not accept it."""
+    """Configures the kernel, prints the changes, and fails where Kconfig does not accept it."""
     absent = _absent(tree)
     wanted = {option: value for option, value in debian_config.IN_FORCE.items() if option not in absent}
     if text is None:
@@ -179,7 +180,7 @@ def _configure(step, tree: Path, build_dir: Path, config: str, text: str | None,
 
 
 def _from(step, tree: Path, build_dir: Path, text: str, absent: tuple) -> dict:
-    """Configures with a file's text and what has to be changed in it, which is said."""
+    """Configures with a file's text and the necessary changes, and prints these."""
     changes = [each for each in debian_config.changes(kernel.options_of(text)) if each.option not in absent]
     for change in changes:
         log.info(f"configuration: {change}")
@@ -195,7 +196,7 @@ def _local(step, tree: Path, build_dir: Path, before: dict) -> str:
 
 
 def _absent(tree: Path) -> tuple:
-    """The options that a tree does not have in which NVMe does not know the library yet: SERIES=n builds such trees."""
+    """The options that a tree lacks in which NVMe does not know the library yet: SERIES=n builds such trees."""
     file = tree / "drivers" / "nvme" / "host" / "Kconfig"
     option = debian_config.LIBRARY.removeprefix("CONFIG_")
     there = file.exists() and f"config {option}" in file.read_text().splitlines()

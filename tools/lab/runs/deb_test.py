@@ -3,11 +3,11 @@
 
 The machine is a guest with a disk of its own (builds/debian_disk.py), whose root is on a namespace behind two NVMe
 controllers. It boots Debian's kernel, installs the packages with apt, and reboots into them by its own boot loader and
-initramfs. Each controller is pulled out under verified I/O and put back. A driver in Rust that was built against the
-package of headers, and nothing else of the build, is loaded. Then the machine reboots into Debian's kernel, as somebody
-does who wants to go back, and removes the packages.
+initramfs. The test pulls each controller out under verified I/O and puts it back. It loads a driver in Rust that was
+built against the package of headers, and nothing else of the build. Then the machine reboots into Debian's kernel, as
+an administrator does to go back, and removes the packages.
 
-Each `_Story` step is a test. A step that fails ends the story, since those that follow build on it.
+Each `_Story` step is a test. A step that fails ends the story, since later steps build on it.
 """
 
 import re
@@ -41,7 +41,7 @@ RUSTFLAGS_rust_mpath_ram.o := --extern libmultipath=$(objtree)/lib/multipath/rus
 """
 #: Seconds that a step of an emulated machine may take, on a host that does other things, too.
 _BOOT, _INSTALL, _LOAD, _SHORT = 1200, 3600, 1200, 300
-#: The partition with the root. The head has the number of whichever controller was found first.
+#: The partition with the root. The number of the head is that of the controller that the driver found first.
 _ROOT = re.compile(r"/dev/(nvme\d+)(n1)p1")
 #: I/O that the load must complete before and after each loss of a path.
 _IOS = 200
@@ -164,14 +164,14 @@ class _Story:
         its.run(f"({_FIO}; echo $? > /root/load.status) > /dev/null 2>&1 &")
         for name in machine.CONTROLLERS:
             self._lose_a_path(name, lambda name=name: its.pull(name), lambda name=name: its.put_back(name))
-        # As somebody does for service.
+        # As an administrator does for service.
         last = its.run("ls /sys/class/nvme | tail -n 1")
         self._lose_a_path(last, lambda: its.run(f"echo 1 > /sys/class/nvme/{last}/device/remove"),
                           lambda: its.run("echo 1 > /sys/bus/pci/rescan"))
         its.wait_until("test -e /root/load.status", "fio to end", _LOAD)
         if its.run("cat /root/load.status") != "0":
             its.fail("fio has found errors", its.run("cat /root/load.txt"))
-        # By now, every block has been read back. What is there from here on is compared with this.
+        # By now, fio has read every block back. The test compares the data from here on with this.
         its.run("sync; sha256sum /root/load > /root/load.sum; sync")
         self._check_log()
 
@@ -225,7 +225,7 @@ class _Story:
             self._machine.fail(f"the packages leave {left}")
 
     def _reboot(self, release: str) -> None:
-        """Reboots, and fails unless it is this kernel that runs then, from the root that there was."""
+        """Reboots, and fails unless this kernel runs then, from the same root."""
         self._machine.leave("systemctl reboot")
         runs = self._machine.wait_for_boot(_BOOT)
         if runs != release or self._machine.run("uname -r") != release:

@@ -2,9 +2,9 @@
 """`make long`: everything that `make test` runs or samples, whole. It takes hours.
 
 Each part is a command of the lab in a process of its own. Its result goes to build/reports/long.json, under the state
-of the sources that it is about: the commit and what differs from it, and the kernel that KVER= asks for. Started again on the same state, it goes on with
-the first part that has not passed. AGAIN=1 forgets the results for this state. build/reports/long.md is the page that
-is left, after each part.
+of the sources that it is about. That is the commit with the differences from it, and the kernel that KVER= asks for. A
+second start on the same state goes on with the first part that has not passed. AGAIN=1 forgets the results for this
+state. build/reports/long.md is the page that `make long` leaves, after each part.
 """
 
 import hashlib
@@ -31,14 +31,14 @@ from lab.verdicts import result
 from lab.verdicts.counts import Counts
 from lab.verdicts.result import Result
 
-#: After so long a part is stopped, and has failed.
+#: After so long the lab stops a part, and it has failed.
 LIMIT_SECONDS = 6 * 3600
 #: Variables with which a user chooses less, or something else.
 _CHOICES = ("CASES", "BUILD", "CONFIG", "KERNEL", "LOCALMODCONFIG", "LONG", "MINUTES", "ONE_PASS", "QUICK", "SAMPLE",
             "SECONDS", "SEED", "SERIES", "STOCK")
-#: The last: it asks what became of the others.
+#: The last part: it asks for the results of the others.
 _LAST = "defects"
-#: The states of the sources whose results are kept.
+#: The number of states of the sources whose results the lab keeps.
 _KEPT_STATES = 8
 #: Failures, and reasons for which something was left out, that the page shows of one part.
 _SHOWN = 30
@@ -59,7 +59,7 @@ class Part:
         return " ".join([*(f"{name}={value}" for name, value in self.variables.items()), *self.words])
 
 
-#: The parts that are more than `make test` runs, which has samples of some.
+#: The parts that are more than those of `make test`, which has samples of some.
 WHOLE = {
     "e2e": Part(("e2e", "--long"), contains="e2e"),
     "e2e around": Part(("e2e", "--long"), {"ONE_PASS": "n"}, contains="e2e around"),
@@ -97,14 +97,12 @@ class Done:
 
     @property
     def failures(self) -> list:
-        """What has failed, a line each; where nothing was said, the last line."""
+        """The failures, a line each; the last line where there is no such line."""
         return (self.result.failures or [self.result.last]) if self.result.failed else []
 
 
 def all_parts() -> dict:
-    """The parts of `make test` but those that a whole one contains, the whole ones, and the comparison with
-    docs/defects.md.
-    """
+    """The parts of `make test` that no whole one contains, the whole ones, and the check of docs/defects.md."""
     contained = {part.contains for part in WHOLE.values()}
     found = {name: Part(("one", f"test: {name}")) for name in test.PARTS if name not in contained}
     last = {name: found.pop(name) for name in (_LAST,) if name in found}
@@ -130,13 +128,13 @@ def run(only: str = "", again: bool = False) -> Counts:
         _note(part, results[name])
         _write_page(state, results, chosen)
     page, counts = _write_page(state, results, chosen)
-    # The last line is printed by whoever gets the counts.
+    # The caller that gets the counts prints the last line.
     print(page.rpartition("\n\n")[0], flush=True)
     return counts
 
 
 def choose(every: dict, only: str) -> dict:
-    """All parts, or those that are named, with a comma between them."""
+    """All parts, or those that `only` names, with a comma between them."""
     if not only:
         return every
     wanted = [word.strip() for word in only.split(",") if word.strip()]
@@ -147,8 +145,9 @@ def choose(every: dict, only: str) -> dict:
 
 @dataclass(frozen=True)
 class State:
-    """The sources: the commit, and a hash of how they differ from it, or "" when they do not. The kernel's version, when
-    somebody asks for one.
+    """The state of the sources: the commit, and a hash of the differences from it, or "" when there are none.
+
+    It has the kernel's version, too, when the user asks for one.
     """
 
     commit: str
@@ -165,7 +164,7 @@ class State:
 
     @classmethod
     def now(cls, root: Path = paths.ROOT) -> "State":
-        """The state of a checkout; of what is in no repository, the hash of everything but what is built."""
+        """The state of a checkout; where there is no repository, the hash of all files that no build has made."""
         def git(*words):
             return subprocess.run(["git", "-C", root, *words], capture_output=True, check=True).stdout
         try:
@@ -228,13 +227,13 @@ def _command(part: Part) -> list:
 
 
 def _note(part: Part, done: Done) -> None:
-    """What stands for a part of `make test` is noted as that."""
+    """Notes the result also for the part of `make test` that this part contains."""
     if part.contains:
         record.write("test", {part.contains: parts.outcome(done.result.counts)}, whole=False)
 
 
 def _write_page(state: State, results: dict, chosen: dict) -> tuple:
-    """Writes the page; returns it, and the sum of what it is about."""
+    """Writes the page; returns it, and the sum of the results on it."""
     every = all_parts()
     done = {name: results[name] for name in every if name in results}
     missing = [name for name in every if name not in done]
@@ -264,7 +263,7 @@ def _page(state: State, ran: dict, done: dict, missing: list, chosen: dict, coun
 
 
 def _failures(name: str, each: Done):
-    """The lines of the page on what failed in a part."""
+    """The lines of the page on the failures in a part."""
     yield from (f"- {name}: {failure}" for failure in parts.some(each.failures, _SHOWN, f"more, see {each.log}"))
 
 

@@ -34,7 +34,7 @@ def _part(name: str) -> Counts:
 
 
 def run(text: str) -> Counts:
-    """Runs a test, and notes what has become of it as every run does."""
+    """Runs a test, and notes its outcome as every run does."""
     named = Test.read(text)
     part = _PARTS.get(named.usual.part)
     if not part:

@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0
 """The project as patch series for a kernel tree: `git format-patch` files in build/series/.
 
-build/series/fixes/ has repairs of the kernel's own NVMe driver, which need nothing of the library: each file of
-drivers/nvme/fixes/ is one patch, a subject, a message, and after a line of dashes a diff.
+build/series/fixes/ has repairs of the kernel's own NVMe driver, which need nothing of the library. Each file of
+drivers/nvme/fixes/ is one patch: a subject, a message, and after a line of dashes a diff.
 
-The other series, which comes after it, is the library and NVMe on it. It begins with block/lower.patch, which has
-its own message. Each tools/series/NN-*.txt is one patch: a header with its subject and what goes into it, and its message. A library's file goes to
-lib/multipath/, the header to include/linux/; `Patch:` names a diff against files that the tree has, `Abi:` a file of
-the tree that gets the entries of docs/sysfs.md which the kernel does not have. A file that several patches claim goes
-into the last of them.
+The other series, which comes after it, is the library and NVMe on it. It begins with block/lower.patch, which has its
+own message. Each tools/series/NN-*.txt is one patch: a header with its subject and its files, and its message. A
+library's file goes to lib/multipath/, the header to include/linux/. `Patch:` names a diff against files that the tree
+has, `Abi:` a file of the tree. That file gets the entries of docs/sysfs.md which the kernel does not have. A file that
+several patches claim goes into the last of them.
 
 For an older kernel (KVER=), the files of drivers/nvme/ are changed first, as they are where NVMe is built.
 
-What is written has been applied to the pristine tree by `git am` and read by checkpatch. A configuration without
-Rust that was made before the series keeps all its options after it. BUILD=1
-also builds each patch of the library's series with and without Rust, and boots both: with Rust, NVMe is on the library
-once it can be, without, it does multipath by its own code.
+`git am` has applied the written patches to the pristine tree, and checkpatch has read them. A configuration without
+Rust from before the series keeps all its options after it. BUILD=1 also builds each patch of the library's series with
+and without Rust, and boots both. With Rust, NVMe is on the library once it can be; without, it does multipath by its
+own code.
 """
 
 import json
@@ -45,7 +45,7 @@ HOME = paths.BUILD / "series"
 FIXES = HOME / "fixes"
 LIBRARY = Path("lib/multipath")
 
-#: Files of these places make up the series, except what only the host builds.
+#: The series consists of the files of these places, except those that only the host builds.
 _SHIPPED = ("Kbuild", "Kconfig", "rust", "tests/kunit", "include", "samples", "drivers")
 _HOST_ONLY = {Path("rust/host.rs"),
               *(Path(f"drivers/nvme/{name}.patch") for name in ("prepare", "in-tree", "documentation"))}
@@ -66,8 +66,9 @@ _LETTER_WIDTH = 72
 
 @dataclass(frozen=True)
 class Patch:
-    """One patch of the series: `patterns` name files of the project, `diffs` change files of the tree, and `abi` is a
-    file for entries of docs/sysfs.md, if there is one.
+    """One patch of the series: `patterns` name files of the project, and `diffs` change files of the tree.
+
+    `abi` is a file for entries of docs/sysfs.md, if there is one.
     """
 
     subject: str
@@ -106,7 +107,7 @@ def write_tree(step, pristine: Path, tree: Path) -> None:
 
 
 def inputs() -> list:
-    """The files that the fixes and the series are made of."""
+    """The files from which the fixes and the series are made."""
     repairs, plan, claims = _parts()
     named = [name for patch in [*repairs, *plan] for name in [*patch.diffs, *claims.get(patch.subject, [])]]
     return [Path(__file__), *patterns.files("*", place=PLAN), *(paths.ROOT / name for name in sorted(map(Path, named))),
@@ -121,7 +122,7 @@ def _parts() -> tuple:
 
 
 def _commit_all(step, pristine: Path, tree: Path, repairs: list, plan: list, claims: dict) -> "_Repository":
-    """A kernel tree to which the fixes and the patches are committed."""
+    """A kernel tree with a commit for each of the fixes and the patches."""
     with versions.nvme(step, source.version(pristine)) as nvme:
         repository = _Repository(step, pristine, tree, _touched(repairs + plan, pristine), nvme)
         for patch in repairs:
@@ -191,7 +192,7 @@ class _Repository:
 
     def commit(self, patch: Patch, files: list) -> None:
         for diff in patch.diffs:
-            # A whole file that follows replaces what its part of the diff made.
+            # A later whole file replaces the one that its part of the diff made.
             self._git("apply", "--index", "--unidiff-zero", self._ours(diff))
         for name in files:
             target = self.tree / _target(name)
@@ -205,7 +206,7 @@ class _Repository:
         self._commit(f"{patch.subject}\n\n{patch.message}", "--signoff")
 
     def _ours(self, name) -> Path:
-        """Where a file of the project is as this kernel needs it."""
+        """Where the form of a file of the project is that this kernel needs."""
         name = Path(name)
         return self._nvme / name.relative_to(_NVME) if name.is_relative_to(_NVME) else paths.ROOT / name
 
@@ -225,20 +226,20 @@ class _Repository:
         return sorted(HOME.glob("0*.patch"))
 
     def try_out(self, files: list) -> None:
-        """Applies the patches to the pristine tree as whoever receives them would."""
+        """Applies the patches to the pristine tree as a maintainer would."""
         self._git("checkout", "-q", "-b", "received", "base")
         self._git("am", "-q", *files)
         self._git("diff", "--exit-code", "series", "received")
 
     def sizes(self):
-        """What each patch adds and removes, the fixes first."""
+        """How many lines each patch adds and removes, the fixes first."""
         table = process.output(["git", "-C", self.tree, "log", "--reverse", "--format=%H %s", "base..series"])
         for commit, subject in (line.split(" ", 1) for line in table.splitlines()):
             added, removed = self._numbers(f"{commit}^", commit)
             yield f"+{added} -{removed} lines: {subject}"
 
     def size(self) -> str:
-        """What the series adds and removes, in all and of the NVMe driver."""
+        """How many lines the series adds and removes, in all and of the NVMe driver."""
         whole, nvme = (self._numbers(_FIXED, "series", *names) for names in ((), ("drivers/nvme",)))
         return f"+{whole[0]} -{whole[1]} lines, of which drivers/nvme +{nvme[0]} -{nvme[1]}"
 
@@ -274,7 +275,7 @@ class _Repository:
 
 
 def author() -> tuple:
-    """Who sends the series: git's user, or the project's last author, where it is a git repository."""
+    """The sender of the series: git's user, or the project's last author, where it is a git repository."""
     def ask(*words):
         try:
             return process.output(["git", "-C", paths.ROOT, *words]).strip()
@@ -285,7 +286,7 @@ def author() -> tuple:
 
 
 def _cover(size: str) -> str:
-    """The cover letter: what is said of the series, and the figures that there are reports of."""
+    """The cover letter: its text about the series, and the figures for which reports exist."""
     text = (PLAN / "cover.txt").read_text().removeprefix("Subject: ").strip()
     lines = [f"the series: {size}", *_figures()]
     items = (textwrap.fill(line, _LETTER_WIDTH, initial_indent="- ", subsequent_indent="  ") for line in lines)
@@ -312,7 +313,7 @@ def _report(name: str):
 
 
 def _check_configuration(step, repository: _Repository, count: int) -> None:
-    """Nobody loses an option to the series, without Rust: above all, NVMe multipath stays, and as it was."""
+    """Checks that a user without Rust loses no option: above all, NVMe multipath stays, and as it was."""
     home = paths.BUILD / "series-kernels" / "configuration"
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
@@ -329,7 +330,7 @@ def _options(name: str, tree: Path) -> dict:
 
 
 def differences(before: dict, after: dict) -> str:
-    """What is wrong with a configuration without Rust that `olddefconfig` has made of one from before the series."""
+    """The faults in a configuration without Rust that `olddefconfig` has made of one from before the series."""
     if before.get("CONFIG_NVME_MULTIPATH") != "y":
         return "there was no NVMe multipath before"
     if lost := sorted(option for option, value in before.items() if after.get(option) != value):
@@ -359,7 +360,7 @@ def _built(step, tree: Path, name: str) -> kernel.KernelBuild:
 
 
 def _boot(step, built: kernel.KernelBuild, label: str) -> None:
-    """Boots a kernel that has everything built in, and pulls a path out under verified I/O."""
+    """Boots a kernel that has everything built in, and takes a path away under verified I/O."""
     topology = vm.Topology(subsystems=(vm.Subsystem("series", {"c0": 0, "c1": 1}, namespaces=(512,)),))
     by = "library" if built.options().get("CONFIG_NVME_MULTIPATH_LIB") == "y" else "driver"
     result = vm.run(built, ["python3", "-m", "tests.series.boot", by], HOME, topology, _BOOT_SECONDS,

@@ -73,12 +73,12 @@ def run() -> Counts:
 
 
 def _has_both_kernels() -> bool:
-    """With KDIR= there is one kernel, and nothing to build."""
+    """Whether there are two kernels: with KDIR= there is one, and nothing to build."""
     return bool(os.environ.get("KDIR")) or kernel.is_built(kernel.SANITIZE)
 
 
 def _prepare() -> None:
-    """Builds what several lanes need. What does not build here is told by each part that needs it."""
+    """Builds the modules that several lanes need. If one does not build, each part that needs it says so."""
     try:
         setup.ensure()
         kernel.ensure()

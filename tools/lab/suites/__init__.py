@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What runs tests, each of its kind, and the demo."""
+"""Suites: they run tests, each of its kind, and the demo."""

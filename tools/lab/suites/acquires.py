@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What orders memory on a bio's way, in the object code for arm64, where an acquire is an instruction of its own.
+"""The instructions that order memory on a bio's way, in the object code for arm64, where an acquire is one of its own.
 
-The litmus tests say which loads need an order; here is that the compiler has made no more of them. The functions that a
-bio passes are named by what their symbols end or begin with; what seldom happens is out of line, in others.
+The litmus tests say which loads need an order; this suite checks that the compiler has made no more of them. It names
+the functions that a bio passes by the end or the beginning of their symbols. Rare steps are out of line, in other
+functions.
 """
 
 import re
@@ -33,7 +34,7 @@ _INSTRUCTION = re.compile(r"\s*[0-9a-f]+:\s+([a-z][\w.]*)")
 
 
 def check() -> Counts:
-    """Looks at the library as it is built for arm64; a function that has more or less is a failure."""
+    """Looks at the library built for arm64; a function with more or fewer of them is a failure."""
     module = modules.ensure_library(kernel.ARM64) / "libmultipath.ko"
     with log.step("acquires", "counting what orders memory on a bio's way"):
         said = process.output([toolchain.find().llvm.bin / "llvm-objdump", "-d", "--no-show-raw-insn", module])
@@ -44,7 +45,7 @@ def check() -> Counts:
 
 
 def differences(said: str) -> list:
-    """What is wrong with the functions on a bio's way, in what objdump says of the library."""
+    """The faults of the functions on a bio's way, in the output of objdump for the library."""
     counted, wrong = _counted(said), []
     for pattern, expected in PASSED.items():
         found = [name for name in counted if re.fullmatch(pattern, name)]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What `make test` has time for of `ONE_PASS=n make e2e`: some end-to-end tests, others every day, on a library that
-submits bios to paths as to any other disk, as it has to in a kernel without block/lower.patch.
+"""The end-to-end tests of `ONE_PASS=n make e2e` for which `make test` has time: some of them, others every day.
+
+The library submits bios to paths as to any other disk, as it has to in a kernel without block/lower.patch.
 """
 
 from lab.host import log
@@ -8,7 +9,8 @@ from lab.suites import e2e
 from lab.suites import rotation
 from lab.verdicts.counts import Counts
 
-#: Tests of what such a library does in another way: it submits, takes paths away, waits for queues and dead disks.
+#: Tests of the steps that such a library does in another way: it submits, takes paths away, waits for queues and dead
+#: disks.
 IN_TURNS = [
     "data_is_intact_on_two_paths_over_loop",
     "round_robin_is_exactly_fair_over_loop",
@@ -37,7 +39,7 @@ SAMPLE = 3
 
 
 def check() -> Counts:
-    """Runs those whose day it is."""
+    """Runs the tests whose day it is."""
     names = rotation.some_of(IN_TURNS, SAMPLE)
     log.info(f"e2e around: {len(names)} end-to-end tests, as DAY={rotation.day()} has them")
     return e2e.run_cases(names, "around", part="check", most=1, in_turns=True)

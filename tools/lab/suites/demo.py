@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """`make demo`: boots a kernel with several paths to one disk, takes paths away under verified I/O, tells.
 
-SAMPLE= names a driver of samples/ to do it on instead of NVMe. The guest's side is tests/demo/, which says what
-happens as one JSON record a line. This shows the records as they come, sums them up, and leaves the sum in
-build/reports/ with a picture of it.
+SAMPLE= names a driver of samples/ to run on instead of NVMe. The guest's side is tests/demo/, which prints each event
+as a JSON record a line. This shows the records as they come, sums them up, and leaves the sum in build/reports/ with a
+picture of it.
 """
 
 import json
@@ -23,9 +23,9 @@ TIMEOUT_SECONDS = 300
 #: A disk that one controller on each NUMA node leads to.
 TOPOLOGY = vm.Topology(subsystems=(vm.Subsystem("demo", {"c0": 0, "c1": 1}),))
 COMMAND = ["python3", "-m", "tests.demo.guest"]
-#: The drivers of samples/ by what SAMPLE= calls them.
+#: The drivers of samples/, by their names for SAMPLE=.
 SAMPLES = ("rust", "rust_mq", "c", "c_mq")
-#: What is worth being compared with what.
+#: The pairs that are worth a comparison.
 COUNTERPARTS = {"ours": "stock", "stock": "ours", "rust": "c", "c": "rust", "rust_mq": "c_mq", "c_mq": "rust_mq"}
 
 #: Stalls that are worth a line while the demonstration runs.
@@ -74,7 +74,7 @@ def _report_of(which) -> Path:
 
 
 def _faults(result, report) -> list:
-    """Why the demonstration did not succeed, if it did not."""
+    """The reasons why the demonstration did not succeed, if any."""
     faults = []
     if not result.ok:
         faults.append(str(result))
@@ -94,7 +94,7 @@ def _draw(report, picture) -> None:
 
 
 class _Story:
-    """What the guest told so far: shown at once, kept for the report."""
+    """The guest's records so far: shown at once, kept for the report."""
 
     def __init__(self, which):
         self._which = which
@@ -160,7 +160,7 @@ class _Story:
 
 
 def _judge(act) -> None:
-    """Adds to an act what its samples and stalls say about its events and paths."""
+    """Adds to an act the effect of its events on its paths, by its samples and stalls."""
     ends = [event["t"] for event in act["events"][1:]] + [float("inf")]
     for event, end in zip(act["events"], ends, strict=False):
         event["longest_stall_ms"] = _longest(
@@ -176,7 +176,7 @@ def _longest(stalls) -> int:
 
 
 class _Screen:
-    """The terminal: events as lines; what the paths carry as a table below them, or as a line a second."""
+    """The terminal: events as lines; the loads of the paths as a table below them, or as a line a second."""
 
     def __init__(self):
         self._terminal = sys.stdout.isatty()
@@ -237,7 +237,7 @@ class _Screen:
 
 
 def _speeds(last, record):
-    """What each path carried between two samples, in words."""
+    """The load of each path between two samples, in words."""
     seconds = record["t"] - last["t"]
     for address, (ios, size) in record["paths"].items():
         ios_before, size_before = last["paths"].get(address, (0, 0))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The end-to-end tests' host side: boots guests until every test of tests/e2e/ was run, and counts.
+"""The end-to-end tests' host side: boots guests until every test of tests/e2e/ has run, and counts.
 
-Some guests take the tests from one queue. A guest's tests share one boot as long as they pass and are for
-one machine; after a failure, or when the kernel died or hung, it goes on in a new boot. The results of all boots together
-are build/reports/e2e.ktap.
+Some guests take the tests from one queue. A guest's tests share one boot as long as they pass and are for one machine.
+After a failure, or when the kernel died or hung, it goes on in a new boot. build/reports/e2e.ktap has the results of
+all boots together.
 """
 
 import collections
@@ -49,7 +49,7 @@ CPUS = 2
 #: How many guests run side by side. Much of a test is waiting, so two are faster than one. On two CPUs three are slower:
 #: a CPU of a guest often waits for another one, which gets no time.
 GUESTS = 2
-#: How long a guest may take beyond its tests' own limits before it is given up.
+#: How long a guest may take beyond its tests' own limits before the lab gives it up.
 GRACE_SECONDS = 60
 
 _RESULT = re.compile(r"(ok|not ok) \d+ (\S+)(?: # SKIP (.*))?")
@@ -57,19 +57,19 @@ _RESULT = re.compile(r"(ok|not ok) \d+ (\S+)(?: # SKIP (.*))?")
 
 @dataclass
 class Outcome:
-    """What became of one test: "passed", "failed" or "skipped", and why."""
+    """The outcome of one test: "passed", "failed" or "skipped", and why."""
 
     name: str
     verdict: str
     reason: str = ""
-    #: How long it took.
+    #: How long the test took.
     seconds: float = 0
 
 
 def run(which="", only=None, name: str = kernel.PLAIN, long=False) -> Counts:
     """Runs the tests whose name matches `only`, or their file's, on the modules `which` and the kernel `name`.
 
-    With `long`, or LONG=1, those are among them that `make test` has no time for.
+    With `long`, or LONG=1, they include the tests for which `make test` has no time.
     """
     return run_cases(named(only or "", long or bool(os.environ.get("LONG"))), which, name)
 
@@ -82,7 +82,7 @@ def named(only: str, long=False) -> list:
 
 
 def run_sample(may_help=None) -> Counts:
-    """Runs every test over one of its transports, or with one of its drivers, and what has failed when it ran last.
+    """Runs every test over one of its transports, or with one of its drivers, and those that failed in their last run.
 
     `may_help` as in run_cases().
     """
@@ -95,9 +95,9 @@ def run_sample(may_help=None) -> Counts:
 
 def run_cases(names, which="", name: str = kernel.PLAIN, part="", leaks=True, may_help=None, most=GUESTS,
               in_turns=False) -> Counts:
-    """Runs just these tests; `part` is how they are called together. `leaks` and `in_turns` as in vm.run().
+    """Runs just these tests; `part` is their common name. `leaks` and `in_turns` as in vm.run().
 
-    There are `most` guests at most; all but one begin when `may_help()` says so, if it is given.
+    There are `most` guests at most; all but one begin when `may_help()` says so, if the caller gives it.
     """
     which = which or modules.chosen()
     setup.ensure(its=kernel.arch_of(name))
@@ -125,7 +125,7 @@ def run_cases(names, which="", name: str = kernel.PLAIN, part="", leaks=True, ma
 
 
 def _record(part, outcomes, whole) -> None:
-    """Notes what became of the tests; of the forms of them that have not run now, what became of those is kept."""
+    """Notes the outcomes of the tests; for forms of them that have not run now, the old outcomes stay."""
     kept = {name: verdict for name, verdict in record.read(part).outcomes.items() if name in suite.CASES}
     record.write(part, kept | {outcome.name: outcome.verdict for outcome in outcomes}, whole)
 
@@ -144,7 +144,7 @@ def _count_hidden(outcomes: dict) -> Counts:
 
 
 class _Queue:
-    """The tests that are still to be run, for guests to take from, and what became of the others."""
+    """The tests that are still to run, from which guests take, and the outcomes of the others."""
 
     def __init__(self, names, step):
         self._names = collections.deque(sorted(names, key=lambda name: list(MACHINES).index(suite.CASES[name].machine)))
@@ -172,11 +172,11 @@ class _Queue:
             self._names.appendleft(name)
 
     def limits(self) -> list:
-        """Seconds that each test that is left may take."""
+        """Seconds that each remaining test may take."""
         return [suite.CASES[name].limit for name in list(self._names)]
 
     def ran_under(self, sanitizers) -> None:
-        """One more test was run in a guest where these were at work to the end."""
+        """Notes that one more test ran in a guest where these were at work to the end."""
         with self._lock:
             self.under.update(sanitizers)
 
@@ -199,9 +199,9 @@ class _Guest:
         self._name = step.name
         self._log = step.log.with_name(f"{step.log.stem}-guest-{number}.log")
         self._log.write_text("")
-        #: The test that is the first of the next boot, which is on its machine.
+        #: The first test of the next boot, which is on its machine.
         self._first = None
-        #: The test that runs, and what it has said; how many this boot has had.
+        #: The running test, and its output; how many this boot has had.
         self._running = None
         self._remarks = []
         self._begun = 0
@@ -222,7 +222,7 @@ class _Guest:
             self._machine = suite.CASES[self._first].machine
             limits = [suite.CASES[self._first].limit, *self._queue.limits()]
             console = paths.LOGS / f"{self._name}-console-{self._number}.{boot}.log"
-            # Those of two variants may run side by side.
+            # Guests of two variants may run side by side.
             lent = self._place / f"{self._name}-{self._number}"
             shutil.rmtree(lent, ignore_errors=True)
             result = vm.run(built, ["python3", "-m", "tests.e2e.run"], directory, MACHINES[self._machine],
@@ -244,7 +244,7 @@ class _Guest:
             self._ran = 0
 
     def _blame(self, report, console) -> None:
-        """What the kernel's sanitizers have found fails the test during which it came, if nothing has yet."""
+        """Fails the test during which the kernel's sanitizers found something, if nothing has failed it yet."""
         name = report.during or f"guest-{self._number}"
         known = self._queue.outcomes.get(name)
         if not known or known.verdict != "failed":

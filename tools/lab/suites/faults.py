@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`make faults`: every allocation of the library and of what is on it fails, each in turn.
+"""`make faults`: every allocation of the library and of the code on it fails, each in turn.
 
-The guest's side is tests/faults/, in the kernel with sanitizers, which has the fault injection, too, and says at the
-end what was lost. What failed where, and what became of it, goes to build/reports/faults.json.
+The guest's side is tests/faults/, in the kernel with sanitizers. That kernel has the fault injection, too, and reports
+lost memory at the end. build/reports/faults.json says which allocation failed where, and with which outcome.
 """
 
 import json
@@ -28,10 +28,10 @@ from tests.faults.scenarios import SCENARIOS
 TOPOLOGY = vm.Topology(subsystems=(vm.Subsystem("faults", {"c0": 0, "c1": 1}, namespaces=(64,)),))
 LIMIT_SECONDS = 1200
 SILENCE_SECONDS = 120
-#: Of the allocations that only their number tells apart, one of so many fails: hundreds of them are of what our code
-#: calls, and below one of the sites that all fail.
+#: Of the allocations that only their number tells apart, one of so many fails. There are hundreds of them, in functions
+#: that our code calls, and below a site that all fail.
 STRIDE = 16
-#: What two guests do side by side.
+#: The scenarios of two guests, side by side.
 SHARES = (
     [name for name in SCENARIOS if name.startswith(("loop-", "pcie-"))] + ["load-nvme-core"],
     [f"load-{name}" for name in LOADS if name != "nvme-core"]
@@ -40,7 +40,7 @@ SHARES = (
 
 
 def run(only=None) -> Counts:
-    """Has everything fail, or only what happens in the scenarios of these names. SEED= repeats a choice."""
+    """Runs all scenarios with failing allocations, or only those of these names. SEED= repeats a choice."""
     first = random.Random(os.environ.get("SEED") or None).randrange(1, STRIDE + 1)
     setup.ensure()
     built, directory = kernel.ensure(kernel.SANITIZE), modules.ensure("ours", kernel.SANITIZE)
@@ -52,7 +52,7 @@ def run(only=None) -> Counts:
 
 
 class _Guest:
-    """Runs scenarios, and keeps what is said of them."""
+    """Runs scenarios, and keeps their records."""
 
     def __init__(self, number, step, scenarios, first):
         self.number = number

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """herd7, which tries every execution that the kernel's memory model allows.
 
-The model of Linux 7.3 wants a newer herd7 than Debian's stable suite has. The package of a newer suite is unpacked into
-the cache, with the C library that it was linked to, and started by the loader of that.
+The model of Linux 7.3 wants a newer herd7 than Debian's stable suite has. The lab unpacks the package of a newer suite
+into the cache, with the C library that it was linked to, and starts it by the loader of that.
 """
 
 import re
@@ -18,11 +18,11 @@ from lab.host import paths
 from lab.host import process
 
 PACKAGE = "herdtools7"
-#: The oldest that knows the variant of the model, and the pattern of packages that are no older.
+#: The oldest version that knows the variant of the model, and the pattern of packages that are no older.
 MINIMUM = (7, 58)
 _VERSION = r"7\.(5[89]|[6-9]\d|\d{3})|[89]\."
 _COMMAND = "herd7"
-#: What it is linked to.
+#: The libraries that it is linked to.
 _LIBRARIES = ("libc6", "libgmp10")
 #: The options for the kernel's model, in its directory.
 _MODEL = ("-conf", "linux-kernel.cfg")
@@ -44,7 +44,7 @@ def _program() -> list:
 
 
 def identity() -> str:
-    """What a result depends on besides the test: the version of herd7, its options, and a hash of the model."""
+    """All that a result depends on besides the test: the version of herd7, its options, and a hash of the model."""
     return f"{process.output([*_program(), '-version'])} {_MODEL} {digest.key(*_files_of_model())}"
 
 
@@ -66,7 +66,7 @@ def _is_installed() -> bool:
 
 
 def _unpacked() -> Path:
-    """The directory in the cache that the packages are unpacked in."""
+    """The directory in the cache where the packages are unpacked."""
     with cache.lock(paths.CACHE / "herdtools", "herd7"):
         kept = sorted(paths.CACHE.glob("herdtools-*[0-9]"))
         return kept[-1] if kept else _fetch()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The tests of the lab itself: tests/lab/, under pytest. Each rule by which a run is judged has a bad run to judge."""
+"""The tests of the lab itself: tests/lab/, under pytest. Each rule for judging runs has a bad run to judge."""
 
 from xml.etree import ElementTree
 
@@ -12,7 +12,7 @@ from lab.verdicts import record
 from lab.verdicts.counts import Counts
 
 _PLACE = paths.ROOT / "tests" / "lab"
-#: pytest's exit statuses for what has run to its end.
+#: pytest's exit statuses for runs that came to their end.
 _ENDED = (0, 1)
 
 

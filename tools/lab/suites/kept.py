@@ -13,7 +13,7 @@ SAMPLE = 1
 
 
 def check() -> Counts:
-    """Runs those whose day it is."""
+    """Runs the tests whose day it is."""
     names = rotation.some_of(e2e.named(FILE), SAMPLE)
     log.info(f"e2e kept: {len(names)} end-to-end tests, as DAY={rotation.day()} has them")
     return e2e.run_cases(names, "kept", part="check", most=1, in_turns=True)

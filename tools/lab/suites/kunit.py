@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The KUnit suites: libmultipath is built with them, loaded in a guest, and its results are read. So
-is the module that the documentation's examples are.
+"""The KUnit suites: the lab builds libmultipath with them, loads it in a guest, and reads their results.
 
-The results are the suites' files in debugfs, which no other message of the kernel gets into, and the
-kernel's own parser reads them.
+It does the same with the module of the documentation's examples. The results are the suites' files in debugfs, which no
+other message of the kernel gets into, and the kernel's own parser reads them.
 """
 
 import fnmatch
@@ -35,7 +34,7 @@ _VARIABLES = (modules.WITH_TESTS,)
 _OF_ONE_PASS = {"mpath_way": True, "mpath_around": False}
 
 _SUITE = re.compile(r"kunit_tests\((\w+)\)")
-#: How much of a report is shown here; the console's file has all of it.
+#: How much of a report the lab shows here; the console's file has all of it.
 SHOWN_LINES = 60
 
 #: In the guest: load the modules, which run their suites; keep the results of those they brought.
@@ -139,7 +138,7 @@ def _read(step, source: Path, ktap: Path, outcomes: dict) -> Counts:
 
 
 def _count_absent(found: set, one_pass: bool, pattern="*") -> Counts:
-    """A failure for each suite of the source that matches and should have left results, and has not."""
+    """A failure for each suite of the source that matches, should have left results, and has not."""
     counts = Counts()
     expected = {suite for suite in fnmatch.filter(suites_in_source(), pattern)
                 if _OF_ONE_PASS.get(suite, one_pass) == one_pass}

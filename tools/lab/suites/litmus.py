@@ -1,27 +1,27 @@
 # SPDX-License-Identifier: GPL-2.0
 """The protocols in the kernel's memory model: tests/litmus/, run by herd7, and compared with the source.
 
-A test is a file that herd7 reads as it is. Its comment says what must not happen, which functions each thread runs, and
-how the test is changed:
+A test is a file that herd7 reads as it is. Its comment says which outcome must not happen, which functions each thread
+runs, and how to change the test:
 
     P0: park                        the functions of tests/litmus/orders that thread 0 runs, one after the other
     also: Inside::lists             other functions that need an order that the test is about
-    mutant name: what is wrong      then what must not happen is possible
+    mutant name: what is wrong      then the outcome is possible
     equivalent name: why            then it is still impossible: here the source does more than it has to
         old => new                  a change: this text on every line that has it (nothing after `=>`: it goes)
         P0: old => new              ... of thread 0
         P0: a moves before b        the line that begins with a, in front of (behind) the one that begins with b
 
-So each order that a protocol needs is shown to be needed. Each line of a thread that accesses shared memory says which
-call of which function it stands for (`// push: newest.cmpxchg`), or that it is a `model` of something else. The calls
-must be in that order in the functions that the thread runs, with the ordering that the line has; `lab/orders.py` knows
-those from the source.
+So the tests show that a protocol needs each of its orders. Each line of a thread that accesses shared memory names the
+call of a function that it stands for (`// push: newest.cmpxchg`), or says that it is a `model` of something else. The
+calls must be in that order in the functions that the thread runs, with the ordering that the line has; `lab/orders.py`
+knows those from the source.
 
-The answer of herd7 depends on nothing but the test, the model and herd7; so the lab keeps it, and asks again when one of
-these changes, or with AGAIN=1.
+The answer of herd7 depends on nothing but the test, the model and herd7. So the lab keeps it, and asks again when one
+of these changes, or with AGAIN=1.
 
-What the model does not have: there are at most four threads; a loop around a `cmpxchg()` is one exchange that succeeds;
-a mutex is a spinlock; SRCU-fast is the model's SRCU, RCU-tasks its RCU, and a workqueue a bit.
+The limits of the model: there are at most four threads, and a loop around a `cmpxchg()` is one exchange that succeeds.
+A mutex is a spinlock. SRCU-fast is the model's SRCU, RCU-tasks its RCU, and a workqueue a bit.
 """
 
 import re
@@ -51,12 +51,12 @@ _LIMIT = 300
 #: herd7 leaves out executions that contradict the order in which a variable is written, before it asks the model, which
 #: forbids them, too.
 _QUICKLY = ["-optace", "true"]
-#: It looks only at executions in which what must not happen does: all of them, or until there is one. Not where
+#: It looks only at executions with the outcome that must not happen: all of them, or until there is one. Not where
 #: there are plain accesses, with which any execution may show a data race.
 _ALL, _FIRST = ["-speedcheck", "true"], ["-speedcheck", "fast"]
-#: What is told of the kinds of tests.
+#: The words for the kinds of tests.
 _KINDS = {"": "protocols hold", "equivalent": "equivalents hold", "mutant": "mutants are caught"}
-#: What herd7 says when what must not happen does not, and when it does.
+#: The words of herd7 when the outcome that must not happen does not, and when it does.
 _NEVER, _POSSIBLE = "Never", ("Sometimes", "Always")
 
 _COMMENT = re.compile(r"\(\*\n(.*?)^ ?\*\)$", re.MULTILINE | re.DOTALL)
@@ -84,17 +84,17 @@ _MODEL = "model"
 class Line:
     """A line of a test, below its comment."""
 
-    #: The thread that it is of, or None.
+    #: The thread that it belongs to, or None.
     thread: int | None
     code: str
-    #: Which call it stands for.
+    #: The call that it stands for.
     said: str
 
 
 @dataclass(frozen=True, eq=False)
 class Test:
     name: str
-    #: The functions that each thread runs, and others that the test is about, too.
+    #: The functions that each thread runs, and further ones that the test is about.
     threads: dict
     also: tuple
     #: The lines below the comment.
@@ -135,7 +135,7 @@ class Test:
 
 @dataclass(frozen=True)
 class Row:
-    """What herd7 is given at once: a test, or a variant of it."""
+    """One run of herd7: a test, or a variant of it."""
 
     test: Test
     variant: str
@@ -147,7 +147,7 @@ class Row:
         return f"{self.test.name}+{self.variant}" if self.variant else self.test.name
 
     def options(self) -> list:
-        """How herd7 is to look at it."""
+        """The options for herd7 on it."""
         if self.kind == "mutant":
             return _QUICKLY + _FIRST
         return _QUICKLY + ([] if any(_access(line.code) == _PLAIN for line in self.lines) else _ALL)
@@ -159,9 +159,9 @@ class Row:
 @dataclass(frozen=True)
 class Result:
     row: Row
-    #: Whether what must not happen does: Never, Sometimes, Always, or why there is no answer.
+    #: Whether the outcome that must not happen does: Never, Sometimes, Always, or why there is no answer.
     seen: str
-    #: What else is wrong: a data race.
+    #: Another fault: a data race.
     flags: tuple
     seconds: float
 
@@ -177,7 +177,7 @@ class Result:
 
 
 def _lines(text: str):
-    """The lines of a test's body, with the comments taken off."""
+    """The lines of a test's body, without their comments."""
     thread = None
     for line in text.splitlines():
         code, _, said = line.partition("//")
@@ -215,7 +215,7 @@ def all_of_them() -> list:
 
 
 def check(step) -> None:
-    """The source does what tests/litmus/orders says, and each line of a test what it stands for does."""
+    """Checks that the source does what tests/litmus/orders says, and each line of a test what its call does."""
     tests = all_of_them()
     wrong = _differences(tests)
     wrong += [f"{name} is in {orders.LIST.name}, and no test is about it" for name in orders.listed() if not _about(tests, name)]
@@ -248,7 +248,7 @@ def _functions(test: Test) -> set:
 
 
 def _compare(test: Test) -> tuple:
-    """What is wrong with lines that stand for nothing in the source or for something else; the accesses of the others."""
+    """The faults of lines that stand for nothing in the source or for something else; the accesses of the others."""
     wrong, stood_for = [], set()
     for thread in sorted({line.thread for line in test.lines} - {None}):
         left = orders.accesses(test.threads.get(thread, []))
@@ -272,12 +272,12 @@ def _compare(test: Test) -> tuple:
 
 
 def _names(access: orders.Access) -> tuple:
-    """How a line may call what it stands for: the function with its type, or without."""
+    """The names by which a line may call its access: the function with its type, or without."""
     return str(access), f"{access.function.rpartition('::')[2]}: {access.call}"
 
 
 def _access(code: str) -> tuple | None:
-    """The kind and the ordering of what a line does to shared memory."""
+    """The kind and the ordering of a line's access to shared memory."""
     if code.startswith("P") or not code.startswith("\t"):
         return None
     for pattern, kind, ordering in _ACCESSES:
@@ -323,7 +323,7 @@ def _judge(row: Row, command: list, model: Path, tools: str) -> Result:
 
 
 def _ask(file: Path, row: Row, command: list, model: Path) -> str:
-    """Everything that herd7 says."""
+    """The whole output of herd7."""
     child = process.start([*command, *row.options(), str(file)], cwd=model, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
         return child.communicate(timeout=_LIMIT)[0].decode(errors="replace")
@@ -341,7 +341,7 @@ def _read(row: Row, said: str, seconds: float) -> Result:
 
 
 def _conclude(tests: list, results: list, whole: bool) -> Counts:
-    """Tells what is not as it should be, and records what became of each protocol."""
+    """Prints all faults, and records the outcome of each protocol."""
     wrong = {test: [f"{test.name}.litmus: {line}" for line in _compare(test)[0]] for test in tests}
     for result in results:
         if not result.expected:

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """Misuse of the Rust face does not compile: tests/misuse/ against the crate, as a driver's module is.
 
-A case is compiled twice: as it is, which must succeed without a warning, and with `--cfg misuse`, which
-changes the one thing that its first line speaks of and must fail with the error and the words that the
-case's comment names, some of them only for a kernel of a version and newer ones. So none is refused for another reason.
+The lab compiles a case twice. As it is, it must compile without a warning. With `--cfg misuse`, which changes the one
+thing that its first line speaks of, it must fail. Then the compiler must print the error and the words that the case's
+comment names, some of them only for a kernel of a version and newer ones. So the compiler refuses no case for another
+reason.
 """
 
 import json
@@ -27,9 +28,9 @@ from lab.verdicts import record
 from lab.verdicts.counts import Counts
 
 _PLACE = paths.ROOT / "tests" / "misuse"
-#: What every case includes.
+#: The file that every case includes.
 _DRIVER = "driver"
-#: Some compilers say of a type where it is from, others do not.
+#: Some compilers print with a type where it is from, others do not.
 _CRATE = "libmultipath::"
 _SAYS = re.compile(r"^//! (refused|says)(?: since (\d+\.\d+))?: (.*)$", re.MULTILINE)
 
@@ -39,7 +40,7 @@ class Case:
     file: Path
     #: The code of the error, or the lint.
     code: str
-    #: What the user is told among other things.
+    #: The phrases that the user reads among others.
     phrases: list
 
     @classmethod
@@ -84,14 +85,14 @@ def run() -> Counts:
 
 
 def _identity(library) -> str:
-    """A hash of all that the compiler reads: the cases, and the library as it was built, whose key has the compiler."""
+    """A hash of all that the compiler reads: the cases, and the library as built, whose key has the compiler."""
     of_library = kept.key_of(library.directory)
     files = [Path(__file__), *patterns.files("*.rs", place=_PLACE)]
     return of_library and digest.key(of_library, *digest.named(files, paths.ROOT))
 
 
 def _judge(library, step, output: Path, case: Case) -> str | None:
-    """What is wrong with a case, if anything."""
+    """The fault of a case, if any."""
     if errors := _compile(library, step, output, case, []):
         return f"the right use is refused: {errors[0]['message']}"
     errors = _compile(library, step, output, case, ["--cfg", "misuse"])
@@ -104,7 +105,7 @@ def _judge(library, step, output: Path, case: Case) -> str | None:
 
 
 def _compile(library, step, output: Path, case: Case, options: list) -> list:
-    """The errors, of which warnings are some, that the compiler has with a case."""
+    """The compiler's errors for a case, of which warnings are some."""
     argv = ["rustc", *library.flags, library.extern, "-Dwarnings", "-Adead_code", "--error-format=json",
             "--crate-name", case.file.stem, f"--emit=metadata={output / case.file.stem}.rmeta", *options,
             str(case.file)]

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """The host tests: the library's pure parts under cargo, as they are and under loom.
 
-Under `--cfg loom` the atomics are loom's, which only work inside a model; so of that build only the
-models of tests/model/ are run. The parsers of tests/fuzz/ get a few cases with the other host tests,
-and as many as somebody has the time for from `make fuzz`.
+Under `--cfg loom` the atomics are loom's, which only work inside a model. So the lab runs only the models of
+tests/model/ of that build. The parsers of tests/fuzz/ get a few cases with the other host tests, and from `make fuzz`
+as many as the user has time for.
 """
 
 import datetime
@@ -24,14 +24,14 @@ from lab.verdicts.counts import Counts
 
 _RESULT = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored", re.MULTILINE)
 _TEST = re.compile(r"^test (\S+)(?: - should panic)? \.\.\. (\w+)", re.MULTILINE)
-#: What tests/model/explore.rs prints, below the name of the test.
+#: The lines of tests/model/explore.rs, below the name of the test.
 _SAID = re.compile(r"^---- (\S+) stdout ----$|^mutant .* caught in execution \d+.*$"
                    r"|^holds in (?:all )?(\d+) executions(?: with at most (\d+) preemptions)?$", re.MULTILINE)
-#: What tests/fuzz/ prints of a parser, and of one with a mistake.
+#: The lines of tests/fuzz/ about a parser, and about one with a mistake.
 _PARSED = re.compile(r"^[\w ]+: \d+ cases$|^mutant .*$", re.MULTILINE)
-#: All that is compiled for the models.
+#: All files that are compiled for the models.
 _SOURCES = ("Cargo.toml", "Cargo.lock", "rust/host.rs", "rust/pure.rs", "rust/pure/**/*.rs", "tests/model/*.rs")
-#: What cargo calls a test's end, in the words of a record.
+#: cargo's words for a test's end, in the words of a record.
 _OUTCOMES = {"ok": record.PASSED, "FAILED": record.FAILED, "ignored": record.SKIPPED}
 
 
@@ -44,7 +44,7 @@ def run(only: str = "") -> Counts:
 
 
 def run_host(only: str = "") -> Counts:
-    """Runs what needs no loom, as it was built before if nothing has changed since."""
+    """Runs the tests that need no loom; takes the old programs if nothing has changed since."""
     at = programs.key()
     if known := programs.recall(at):
         with log.step("model", "testing on the host, with programs that were built before") as step:
@@ -54,7 +54,7 @@ def run_host(only: str = "") -> Counts:
 
 
 def run_models(only: str = "") -> Counts:
-    """Runs the models under loom, unless it has come to its end with the same sources before."""
+    """Runs the models under loom, unless they have come to their end with the same sources before."""
     at = "" if only else _identity()
     if kept := at and memo.recall("model", at):
         return _recalled(kept)
@@ -74,7 +74,7 @@ def _identity() -> str:
 
 
 def _recalled(kept: dict) -> Counts:
-    """What loom came to when it had these sources."""
+    """The result of loom with these sources."""
     with log.step("model-loom", "nothing has changed") as step:
         step.log.write_text(kept["said"])
         counts, outcomes = _count(step)
@@ -85,7 +85,7 @@ def _recalled(kept: dict) -> Counts:
 
 
 def run_fuzz() -> Counts:
-    """Has every parser read a million cases, or `CASES=`; what overflows panics."""
+    """Has every parser read a million cases, or `CASES=`; an overflow panics."""
     counts = _cargo_test("fuzz", "fuzz", "parsing what comes from outside",
                          ["--release", "--exclude", "libmultipath", "--", "--show-output"], "",
                          CASES=os.environ.get("CASES") or "1000000", CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS="true",
@@ -96,7 +96,7 @@ def run_fuzz() -> Counts:
 
 
 def _tell() -> None:
-    """Prints what each model came to, and leaves it in the report."""
+    """Prints the result of each model, and leaves it in the report."""
     table = summary((paths.LOGS / "model-loom.log").read_text(errors="replace"))
     report = paths.REPORTS / "model.txt"
     report.parent.mkdir(parents=True, exist_ok=True)
@@ -105,8 +105,10 @@ def _tell() -> None:
 
 
 def summary(log_text: str) -> str:
-    """What each model came to by cargo's log, and what all of them did: how many tried all executions, and how many only
-    those with few preemptions."""
+    """The result of each model by cargo's log, and their sum.
+
+    The sum says how many tried all executions, and how many only those with few preemptions.
+    """
     test, lines, whole, bounded, mutants = "", {}, [], {}, 0
     for said in _SAID.finditer(log_text):
         if said[1]:
@@ -139,13 +141,13 @@ def _cargo_test(part: str, name: str, doing: str, options: list, only: str, at: 
         if not status:
             crates.keep(target, **variables)
         counts = _concluded(part, step, status, only)
-        # A test that has failed was built as well.
+        # Cargo has built a test that failed, too.
         programs.keep(at, step, target)
     return counts
 
 
 def _concluded(part: str, step, status: int, only: str) -> Counts:
-    """Counts and notes what the tests said, which exited with this status."""
+    """Counts and notes the outcomes of the tests, which exited with this status."""
     counts, outcomes = _count(step)
     record.write(part, outcomes, whole=not only)
     if status and not counts.failed or not counts.passed and not only:

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Fixes that are taken out again: each patch of tests/mutants/ breaks one, and a test has to notice.
+"""Fixes taken out again: each patch of tests/mutants/ breaks one, and a test has to notice.
 
-A patch is preceded by lines that say what it breaks, which tests go red, and what they say then:
+Before a patch stand lines that say which fix it breaks, which tests go red, and their words then:
 
     L-7: round-robin goes on until it meets the path again that was chosen last
     red: model: publication::a_round_robin_walk_ends_although_the_last_choice_is_unlinked
     says: exceeded maximum number of branches
 
-It is applied to a copy of the project, which keeps what was built there. The tests are green in the copy as it
-is; with the patch, each must have run and failed, for the reason that is given: a patch that does not build, or
-a guest that does not boot, is no proof, nor is a guest that dies, unless its kernel gave the reason.
+The lab applies it to a copy of the project, which keeps its builds. The tests are green in the copy as it is. With the
+patch, each must have run and failed, for the given reason. A patch that does not build, or a guest that does not boot,
+is no proof. Nor is a guest that dies, unless its kernel gave the reason.
 
-Every defect has a patch. `make test` runs some of them, others every day, and all their tests without a patch;
-`make mutants` runs all. Two are run at a time: those that need NVMe in one copy, those that need only the library
-in another one, so that neither builds what the other has. Either takes those that need no guest.
+Every defect has a patch. `make test` runs some of them, others every day, and all their tests without a patch; `make
+mutants` runs all. The lab runs two at a time: those that need NVMe in one copy, those that need only the library in
+another one. So neither copy builds what the other has. Either takes those that need no guest.
 """
 
 import collections
@@ -40,21 +40,22 @@ from lab.verdicts.defects import Test
 PLACE = paths.ROOT / "tests" / "mutants"
 #: How many `make test` runs.
 SAMPLE = 10
-#: Parts of which all tests together take no longer than a few of them.
+#: Parts whose tests together take no longer than a few of them.
 _AT_ONCE = ("kunit",)
-#: Where in the queue the tests of a part are: what needs NVMe at one end, what needs the library alone at the other.
+#: Where in the queue the tests of a part are: those that need NVMe at one end, those that need the library alone at the
+#: other.
 _ORDER = ("e2e", "test", "misuse", "litmus", "model", "host", "kunit")
-#: What is no source of the project.
+#: Names in the project that are no sources.
 _NOT_COPIED = {".git", "build", "target", "__pycache__"}
-#: What the tests leave of themselves, by which they are seen to fail for the right reason.
+#: The traces of the tests, which show that they fail for the right reason.
 _SAID = ("logs/*.log", "kunit/*.ktap")
 _FIELD = re.compile(r"^(red|says|[AFLNSX]-\d+b?): (.+)$", re.MULTILINE)
 _CAUGHT, _MISSED = "caught", "MISSED"
-#: What is said of a guest that has no exit status, as `vm.Result` has it.
+#: The words about a guest without an exit status, as `vm.Result` has them.
 _DIED = re.compile(r"\bguest: (?:the kernel died|stopped|QEMU itself failed) after ")
-#: What a kernel says.
+#: The lines of a kernel.
 _OF_KERNEL = re.compile(r"^\[ *\d+\.\d+\] .*$", re.MULTILINE)
-#: What is said of a test, by whoever runs it, however it fails; the name and its last word are put in.
+#: The words about a test, by whichever program runs it, however it fails; the name and its last word are put in.
 _OF_A_FAILURE = (
     "test {name} ... FAILED", "---- {name} stdout ----", "thread '{name}' (7) panicked at tests/host/{file}.rs:7:9:",
     "thread '{name}' (7) panicked at tests/model/{file}.rs:7:9:", "error: test failed, to rerun pass `--test host`",
@@ -69,7 +70,7 @@ _OF_A_FAILURE = (
     "  File \"/libmultipath/tests/guest/wait.py\", line 7, in until", "AssertionError", "time is up",
     "still not done after 90 s, here:",
 )
-#: What is said of a guest that died, whatever it died of.
+#: The words about a guest that died, whatever it died of.
 _OF_A_DEATH = (
     "kunit: the guest: {result}, see /build/logs/kunit-console.log", "the guest: {result}, see /build/logs/console.log",
     "[ 0:07] guest: {result}; the end of /build/logs/kunit-console.log:",
@@ -85,10 +86,10 @@ _DEATHS = tuple(vm.Result(status, timed_out, 77.7, 7.7, qemu) for status, timed_
 @dataclass(frozen=True)
 class Mutant:
     file: Path
-    #: The defect that is there again, and how.
+    #: The defect that is back, and how.
     defect: str
     what: str
-    #: The tests that show it, and a pattern of what is said when they fail.
+    #: The tests that show it, and a pattern of their words when they fail.
     tests: tuple
     says: str
 
@@ -125,7 +126,7 @@ def _by_number(file: Path) -> tuple:
 
 
 def check(step) -> None:
-    """Every defect has a patch, and every patch applies, and breaks what its tests are named for in docs/defects.md."""
+    """Checks that every defect has a patch, and that every patch applies and breaks a test of docs/defects.md."""
     documented = defects.documented_tests()
     mutants = all_of_them()
     if unbroken := set(defects.IDS) - {mutant.defect for mutant in mutants}:
@@ -140,7 +141,7 @@ def check(step) -> None:
 
 
 def run(only: str = "", sample: int = 0) -> tuple:
-    """Runs the tests of every mutant on it, or of those whose turn it is today; returns the last line and the exit status."""
+    """Runs each mutant's tests on it, or those of today's mutants; returns the last line and the exit status."""
     mutants = all_of_them(only)
     mutants = _todays(mutants, sample) if sample else mutants
     tests = sorted({test for mutant in mutants for test in mutant.tests})
@@ -154,7 +155,7 @@ def run(only: str = "", sample: int = 0) -> tuple:
 
 
 def run_sample() -> Counts:
-    """Runs those whose turn it is today. That their tests pass without a patch, the rest of `make test` has to show."""
+    """Runs today's mutants. The rest of `make test` has to show that their tests pass without a patch."""
     mutants = _todays(all_of_them(), SAMPLE)
     with log.step("mutants", f"{len(mutants)} patches"):
         rows = _judged(_copies(), mutants)
@@ -164,7 +165,7 @@ def run_sample() -> Counts:
 
 
 def _todays(mutants: list, count: int) -> list:
-    """Those whose turn it is, some for each part of the tests."""
+    """The mutants whose turn it is, some for each part of the tests."""
     chosen = rotation.some_of(sorted(mutants, key=lambda mutant: mutant.place), count)
     log.info(f"mutants: the {len(chosen)} of {rotation.day()}: {', '.join(mutant.name for mutant in chosen)}")
     return chosen
@@ -175,7 +176,7 @@ def _missed(rows: list) -> set:
 
 
 def said_anyway(mutant: Mutant) -> str | None:
-    """What a mutant's pattern matches of all that is said of any failure of its tests, and of any guest that died."""
+    """A match of a mutant's pattern in the words about any failure of its tests, or any guest that died."""
     lines = [line.format(result=result) for line in _OF_A_DEATH for result in _DEATHS]
     for test in mutant.tests:
         words = {"name": test.name, "file": re.split(r"::|: ", test.name)[0], "last": re.split(r"::|: ", test.name)[-1]}
@@ -194,7 +195,7 @@ class _Copy:
         self.step.log.write_text("")
 
     def lay_out(self, files: dict) -> None:
-        """Makes the copy these files, touching none that is already as it should be."""
+        """Gives the copy these files, touching none that is already as it should be."""
         if self._tree.exists():
             for name in set(_names(self._tree)) - set(files):
                 (self._tree / name).unlink()
@@ -203,7 +204,7 @@ class _Copy:
             modules.write(self._tree / name, content)
 
     def lab(self, *words) -> str:
-        """Gives the copy's lab a command, which knows of no earlier run; returns what was said, the tests included."""
+        """Gives a command to the copy's lab, which knows of no earlier run; returns its output, the tests' included."""
         shutil.rmtree(self.reports, ignore_errors=True)
         begun = time.time()
         before = self.step.log.stat().st_size
@@ -219,9 +220,7 @@ def _copies() -> list:
 
 
 def _side_by_side(copies: list, tasks: list, do) -> None:
-    """Has each task done in one of the copies: `do(copy, task)`. The first takes them from the front, the second from the
-    back.
-    """
+    """Has a copy do each task: `do(copy, task)`. The first takes tasks from the front, the second from the back."""
     queue = collections.deque(tasks)
 
     def work(copy, take):
@@ -240,7 +239,7 @@ def _side_by_side(copies: list, tasks: list, do) -> None:
 
 
 def _check_green(copies: list, mutants: list, tests: list) -> None:
-    """Without a patch, every test passes, and nothing is said that a mutant is recognised by."""
+    """Checks that every test passes without a patch, and prints nothing that a mutant is recognised by."""
     at_once = [test for test in tests if test.part in _AT_ONCE]
     runs = [(["one", str(test)], [test]) for test in tests if test not in at_once]
     runs += [([part], [test for test in at_once if test.part == part]) for part in sorted({test.part for test in at_once})]
@@ -262,7 +261,7 @@ def _see_green(copy: _Copy, mutants: list, words: list, group: list) -> None:
 
 
 def _judged(copies: list, mutants: list) -> list:
-    """What each test says of each mutant."""
+    """The verdicts of each test on each mutant."""
     rows = []
     queue = sorted(mutants, key=lambda mutant: mutant.place)
     _side_by_side(copies, queue, lambda copy, mutant: rows.extend(_judge(copy, mutant)))
@@ -273,7 +272,7 @@ def _judged(copies: list, mutants: list) -> list:
 
 
 def _judge(copy: _Copy, mutant: Mutant) -> list:
-    """What each test of a mutant says of it."""
+    """The verdict of each test of a mutant on it."""
     copy.lay_out(_sources() | _mutated(copy.step, mutant))
     rows = []
     for test in mutant.tests:
@@ -290,14 +289,14 @@ def _verdict(mutant: Mutant, outcomes: set, said: str) -> str:
         return f"{_MISSED}: the test {defects.ending(outcomes)}"
     if not re.search(mutant.says, said):
         return f"{_MISSED}: the test has failed, and not said `{mutant.says}`"
-    # A test that waits in vain for a guest that is gone may say anything; only its kernel says of what it died.
+    # A test that waits in vain for a guest that is gone may print anything; only its kernel says of what it died.
     if _DIED.search(said) and not any(re.search(mutant.says, line) for line in _OF_KERNEL.findall(said)):
         return f"{_MISSED}: the guest has died, and not said `{mutant.says}`"
     return _CAUGHT
 
 
 def _sources() -> dict:
-    """What the project consists of, by name."""
+    """The files that the project consists of, by name."""
     return {name: (paths.ROOT / name).read_bytes() for name in _names(paths.ROOT)}
 
 
@@ -312,7 +311,7 @@ def _names(root: Path, directory: Path = Path(".")):
 
 
 def _mutated(step, mutant: Mutant) -> dict:
-    """The files that a patch changes, as it leaves them."""
+    """The files that a patch changes, with its changes."""
     names = [Path(name) for name in re.findall(r"^\+\+\+ b/(\S+)", mutant.file.read_text(), re.MULTILINE)]
     scratch = paths.BUILD / "mutant" / step.name
     shutil.rmtree(scratch, ignore_errors=True)

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The orders of atomic accesses, read out of the Rust source: what a function does to memory that threads share.
+"""The orders of atomic accesses, read out of the Rust source: each function's accesses to memory that threads share.
 
-tests/litmus/orders lists functions, and for each its calls that matter, in the order in which they are made, with
-the ordering of each atomic access. `differences()` compares that with the source. So nobody takes a barrier out of a
-listed function, adds an access or changes `rust/pure/sync.rs` without being told which litmus tests to look at.
+tests/litmus/orders lists functions, and for each its calls that matter, in the order of the source, with the ordering
+of each atomic access. `differences()` compares that with the source. So nobody takes a barrier out of a listed
+function, adds an access or changes `rust/pure/sync.rs` without learning which litmus tests to look at.
 
-This is no compiler. It reads calls and their arguments, and takes branches in the order in which they are written: it
-sees that a call is in one, but not under which condition. What a call leads to is said in the list, by hand
-(`lot.push > ParkingLot::push`). A lock that is taken is seen, its release at the end of a block is not.
+This is no compiler. It reads calls and their arguments, and takes branches in the order of the text: it sees that a
+call is in one, but not under which condition. The list says by hand which function a call leads to (`lot.push >
+ParkingLot::push`). It sees when a lock is taken, not its release at the end of a block.
 """
 
 import re
@@ -20,10 +20,10 @@ from lab.host import paths
 
 LIST = paths.ROOT / "tests" / "litmus" / "orders"
 _SYNC = "rust/pure/sync.rs"
-#: How the list calls the kernel's source.
+#: The list's name for the kernel's source.
 _KERNEL_TREE = "linux/"
 
-#: What calls of these names do, in the words for an access. Found wherever they are made in a listed function.
+#: The effect of calls of these names, in the words for an access. They count wherever a listed function makes them.
 KINDS = {"load": "load", "load_relaxed": "load", "dereference": "load", "store": "store", "store_relaxed": "store",
          "swap": "change", "xchg": "change", "cmpxchg": "change", "try_cmpxchg": "change", "fetch_add": "change",
          "fetch_sub": "change", "add": "change", "inc": "change", "dec_and_test": "change", "full_barrier": "barrier",
@@ -31,7 +31,8 @@ KINDS = {"load": "load", "load_relaxed": "load", "dereference": "load", "store":
          "try_lock": "lock"}
 #: Names that much else has, too: calls that count only if their receiver is known to be atomic.
 _AMBIGUOUS = {"add", "inc", "swap"}
-#: What the kernel says of its `refcount_t`, which rust/pure/sync.rs uses: a release, with an acquire after the last.
+#: The kernel's own orderings of its `refcount_t`, which rust/pure/sync.rs uses: a release, with an acquire after the
+#: last.
 _REFCOUNT = {"inc": "relaxed", "dec_and_test": "release"}
 _ORDERING = re.compile(r"\b(Relaxed|Acquire|Release|Full)\s*$")
 
@@ -54,11 +55,11 @@ class Call:
 
     #: The receiver's last word and the method, or the function's name.
     name: str
-    #: Relaxed, acquire, release, full or lock; empty for what is no access itself.
+    #: Relaxed, acquire, release, full or lock; empty for a call that is no access itself.
     ordering: str
     #: Whether it is in a branch.
     conditional: bool = False
-    #: Whether no test has it.
+    #: Whether no test has the call.
     untested: bool = False
     #: The listed function that it leads to.
     target: str = ""
@@ -72,7 +73,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Access:
-    """What a thread comes to when it runs a listed function."""
+    """An access of a thread that runs a listed function."""
 
     function: str
     call: str
@@ -92,12 +93,12 @@ class Listed:
 
     file: str
     calls: tuple
-    #: What type some names are of that the source does not say.
+    #: The types of names that the source does not state.
     types: dict
 
 
 def render(calls: tuple) -> str:
-    """Calls as they are listed, without what is not in the source."""
+    """Calls in the list's form, without words that are not in the source."""
     return ", ".join(map(str, calls))
 
 
@@ -126,7 +127,7 @@ def listed() -> dict:
 
 
 def _parse_items(text: str) -> tuple:
-    """The calls that a line lists, and what is left of it."""
+    """The calls that a line lists, and the rest of the line."""
     calls = []
     while item := _ITEM.match(text):
         text, inside = text[item.end():], ()
@@ -149,7 +150,7 @@ def _all(calls: tuple):
 
 
 def accesses(names: list) -> list:
-    """What a thread does that runs these functions one after the other."""
+    """The accesses of a thread that runs these functions one after the other."""
     for name in names:
         if name not in listed():
             log.fail(f"{LIST.name} does not list {name}")
@@ -157,7 +158,7 @@ def accesses(names: list) -> list:
 
 
 def owed() -> set:
-    """The accesses that are listed, of which each has to be in a test."""
+    """The listed accesses, each of which has to be in a test."""
     return {Access(name, call.name, call.ordering) for name, function in listed().items()
             for call in _all(function.calls) if call.ordering and not call.untested}
 
@@ -189,7 +190,7 @@ def _expand(name: str, argument) -> list:
 
 @once
 def differences() -> dict:
-    """Of each function whose source is not as it is listed, what is wrong."""
+    """The fault of each function whose source differs from the list."""
     wrong = {}
     for name, function in listed().items():
         try:
@@ -246,7 +247,7 @@ class _Reader:
         return found
 
     def _ordering(self, receiver: str, method: str, arguments: list) -> str:
-        """The ordering of an access, empty for what is none or leads to another function."""
+        """The ordering of an access; empty for a call that is none or leads to another function."""
         if method not in KINDS:
             return ""
         if arguments and (said := _ORDERING.search(arguments[-1])):
@@ -281,7 +282,7 @@ def _wrappers() -> set:
 
 @once
 def _wrapper(name: str) -> str:
-    """The ordering of what a function of rust/pure/sync.rs does."""
+    """The ordering of a function of rust/pure/sync.rs."""
     _, body = _function(_text(_SYNC), name)
     method = name.rpartition("::")[2]
     for call in _CALL.finditer(body):
@@ -295,7 +296,7 @@ def _wrapper(name: str) -> str:
 
 @once
 def _text(file: str) -> str:
-    """The code that a kernel has of a file."""
+    """The code of a file that a kernel has."""
     path = source.kernel().tree / file.removeprefix(_KERNEL_TREE) if file.startswith(_KERNEL_TREE) else paths.ROOT / file
     if not path.exists():
         raise LookupError(f"{file} does not exist")
@@ -355,7 +356,7 @@ def _split(text: str) -> list:
 
 
 def _receiver(text: str, at: int) -> str:
-    """The last word of what a method at `at` is called on; the qualifier of a function that has one."""
+    """The last word of the receiver of a method at `at`; the qualifier of a function that has one."""
     if text[at - 2:at] == "::":
         return ""
     if text[at - 1:at] != ".":

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`make parity`: what can be observed of our NVMe and of the kernel's own, and how the two differ.
+"""`make parity`: the observable behaviour of our NVMe and of the kernel's own, and how the two differ.
 
-Guests that differ in their modules only go through the same life (tests/parity/) and write down what
-they see. The kernel's own does it twice: what differs between those two is chance, and a fault of
-the comparison. What may differ otherwise is tests/parity/accepted, with a reason for each line.
+Guests that differ in their modules only go through the same life (tests/parity/) and write their observations down. The
+kernel's own does it twice: a difference between those two is chance, and a fault of the comparison. The file
+tests/parity/accepted lists the other differences that may be, with a reason for each line.
 """
 
 import difflib
@@ -27,7 +27,7 @@ from lab.verdicts.counts import Counts
 from tests.parity import volatile
 
 TIMEOUT_SECONDS = 600
-#: A controller on each NUMA node leads to each namespace. What is special about it is in its name.
+#: A controller on each NUMA node leads to each namespace. The name of a namespace says its special property.
 TOPOLOGY = vm.Topology(subsystems=tuple(
     vm.Subsystem(kind, {f"{kind}-0": 0, f"{kind}-1": 1}, (vm.Namespace(64, namespace),), controller)
     for kind, namespace, controller in (
@@ -39,15 +39,15 @@ TOPOLOGY = vm.Topology(subsystems=tuple(
     )))
 CPUS = 2
 
-#: The acts of `make test`: 40 s a boot, most of what the loss and the return of paths can be seen by, and reservations.
-#: Here the kernel's own runs once: a difference that is chance fails this, too, and the whole comparison tells which is.
+#: The acts of `make test`: 40 s a boot, most of the signs of paths that are lost and return, and reservations. Here the
+#: kernel's own runs once: a difference that is chance fails this, too, and the whole comparison tells which is.
 SHORT = ("life", "failing", "reserved", "without multipath", "always on")
 
 REPORT = paths.REPORTS / "parity.txt"
 ACCEPTED = paths.ROOT / "tests" / "parity" / "accepted"
-#: What stands in a difference for something that one side does not have.
+#: The word in a difference for something that one side does not have.
 ABSENT = "(absent)"
-#: What stands in the file for ours: what the kernel's own has, of another path.
+#: The words in the file for ours when it has the text of the kernel's own, of another path.
 ON_ANOTHER_PATH = "(as stock, on another path)"
 #: The disk, the controller and the device number of a path in a trace; the head's number is in brackets.
 _PATH = re.compile(r"\bnvme\d+c\d+n\d+\b|\bnvme\d+(?=: )|(?<![\d(,])259,\d+\b")
@@ -82,7 +82,7 @@ class Acceptance:
         return all(map(_matches, self.patterns, texts))
 
     def is_about(self, acts) -> bool:
-        """Is all that it can accept in these acts?"""
+        """Do all differences that it can accept belong to these acts?"""
         act, named, _ = self.patterns[0].partition(": ")
         return bool(named) and act in acts
 
@@ -105,7 +105,7 @@ def check() -> Counts:
 
 
 def compare(acts, twice=False) -> tuple:
-    """Boots and compares; prints what is wrong. Returns what is chance, when asked for, and what is not."""
+    """Boots and compares; prints the faults. Returns the differences that are chance, if `twice`, and the others."""
     setup.ensure()
     built = kernel.ensure()
     boots = {"stock": "stock", **({"stock-again": "stock"} if twice else {}), "ours": "ours"}
@@ -122,14 +122,14 @@ def compare(acts, twice=False) -> tuple:
 
 
 class Comparison:
-    """What became of the differences that were found."""
+    """The fate of the differences that were found."""
 
     def __init__(self, observations, found, accepted, acts=()):
         self._observations = observations
         self._found = found
         self._accepted = accepted
         self.unknown = [difference for difference in found if not any(line.covers(difference) for line in accepted)]
-        #: Lines of the file that nothing needs any more. Of some acts, this can be said of what is about them only.
+        #: Lines of the file that nothing needs any more. A comparison of some acts knows this only of lines about them.
         self.unused = [line for line in accepted
                        if (not acts or line.is_about(acts)) and not any(map(line.covers, found))]
 
@@ -144,7 +144,7 @@ class Comparison:
 
 
 def _observe(built, which, name, acts) -> dict:
-    """Boots a guest with one set of modules; returns what it saw, by area and key."""
+    """Boots a guest with one set of modules; returns its observations, by area and key."""
     shared = paths.BUILD / "parity" / name
     shutil.rmtree(shared, ignore_errors=True)
     file = shared / "seen"
@@ -163,7 +163,7 @@ def _observe(built, which, name, acts) -> dict:
 
 
 def differences(one, other) -> list:
-    """What two sets of observations do not have in common, line by line."""
+    """The differences between two sets of observations, line by line."""
     found = []
     for place in sorted(one.keys() | other.keys()):
         if place not in one or place not in other:
@@ -182,7 +182,7 @@ def _changes(one, other):
 
 
 def read_accepted(text) -> list:
-    """Lines of `area | key | stock | ours | reason`, in all but the last of which * is anything."""
+    """Lines of `area | key | stock | ours | reason`; * is anything in all but the last."""
     accepted = []
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip() and not line.startswith("#"):
@@ -198,7 +198,7 @@ def _matches(pattern, text) -> bool:
 
 
 def _differ_in_path(one, other) -> bool:
-    """Is it the same, done by another path?"""
+    """Is it the same observation, of another path?"""
     return one != other and _PATH.sub("PATH", one) == _PATH.sub("PATH", other)
 
 
@@ -222,7 +222,7 @@ def _write_report(seen, found) -> None:
 def driver_size() -> str:
     """The lines that the project adds to drivers/nvme and takes away, as `git diff --stat` counts them.
 
-    What is outside of drivers/nvme, the library, is not counted.
+    The library, which is outside of drivers/nvme, does not count.
     """
     original = source.kernel().tree
     with tempfile.TemporaryDirectory(dir=paths.BUILD) as scratch:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What `make test` has no time for whole, it takes in turns: each day another part, and DAY= that of another day."""
+"""Turns: `make test` runs a part of the things for which it lacks time, each day another; DAY= repeats a day's part."""
 
 import datetime
 import os
@@ -8,7 +8,7 @@ from lab.host import log
 
 
 def day() -> datetime.date:
-    """Whose part is taken: today's, unless DAY=2026-11-27 asks for another."""
+    """The day whose part `make test` takes: today, unless DAY=2026-11-27 asks for another."""
     asked = os.environ.get("DAY")
     if not asked:
         return datetime.date.today()

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """`make sanitize`: the tests on a kernel that looks for wrong accesses, locks and objects while they run.
 
-Whatever that kernel reports fails the test during which it did, and what a guest has lost is looked for at its end
-(tests/sanitize/guest.py). That the sanitizers would notice is shown first: each fault of tests/sanitize/faults.c is
-made in a boot of its own, and must be found.
+A report of that kernel fails the test during which it came. At its end a guest looks for memory that it has lost
+(tests/sanitize/guest.py). First the lab shows that the sanitizers would notice: a boot of its own makes each fault of
+tests/sanitize/faults.c, and they must find it.
 """
 
 import collections
@@ -29,12 +29,12 @@ from lab.verdicts.counts import Counts
 from tests.e2e import suite
 from tests.sanitize.sanitizers import SANITIZERS
 
-#: What Rust checks itself, by option: what it finds, and what the compiler was told.
+#: Rust's own checks, by option: what each finds, and the flags that the compiler got.
 RUST_CHECKS = {
     "CONFIG_RUST_OVERFLOW_CHECKS": ("Rust: arithmetic that overflows", "-Coverflow-checks=y"),
     "CONFIG_RUST_DEBUG_ASSERTIONS": ("Rust: assertions that do not hold", "-Cdebug-assertions=y"),
 }
-#: Each fault that can be made: which option has it found, and what the report says.
+#: The faults that a guest can make: which option has found each, and the words of the report.
 FAULTS = {
     "none": (None, None),
     "use_after_free": ("CONFIG_KASAN_GENERIC", "KASAN: slab-use-after-free"),
@@ -56,11 +56,11 @@ FAULT_SECONDS = 120
 #: Until when `make test` begins to build the kernel with sanitizers: it takes up to as long again.
 BUILD_UNTIL_SECONDS = 30 * 60
 _FAULTS_SOURCE = paths.ROOT / "tests" / "sanitize"
-#: The suites after which a short run looks for memory that was lost, others every day: to look takes longer than to test.
+#: The suites after which a short run looks for lost memory, others every day: to look takes longer than to test.
 LEAKS_IN_TURNS = ["mpath_[a-c]*", "mpath_d*", "mpath_[e-l]*", "mpath_[m-r]*", "mpath_[s-z]*", f"{doctest.MODULE}*"]
-#: The end-to-end test that a short run always has, as it needs a kernel in which allocations can be made to fail.
+#: The end-to-end test that a short run always has, as it needs a kernel in which allocations can fail on demand.
 ALWAYS = ("a_head_whose_first_path_cannot_be_added_leaves_nothing_behind",)
-#: Of which it has some, others every day: tests in which things go while they are used.
+#: The tests of which it has some, others every day: objects go while they are used.
 IN_TURNS = [
     "an_error_of_a_path_is_not_seen_over_loop",
     "an_error_of_a_path_is_not_seen_over_tcp",
@@ -103,8 +103,9 @@ def check_in_time() -> Counts:
 
 
 def check() -> Counts:
-    """What of it matters most, in less time: all KUnit suites and some end-to-end tests; and memory that was lost is
-    looked for after some of those suites.
+    """The most important of it, in less time: all KUnit suites and some end-to-end tests.
+
+    It looks for lost memory after some of those suites.
     """
     names = [*ALWAYS, *rotation.some_of(IN_TURNS, SAMPLE)]
     suites = rotation.one_of(LEAKS_IN_TURNS, 0)
@@ -142,7 +143,7 @@ def _faults() -> Counts:
 
 
 def _make(fault, built, directory, slot) -> Counts:
-    """Boots a guest, makes one fault in it, and sees whether the guest is found failing for it."""
+    """Boots a guest, makes one fault in it, and checks that the guest fails for it."""
     option, text = FAULTS[fault]
     shared = kernel.place(kernel.SANITIZE) / f"fault-{slot}"
     shutil.rmtree(shared, ignore_errors=True)
@@ -164,7 +165,7 @@ def _make(fault, built, directory, slot) -> Counts:
     return Counts(failed=1)
 
 
-#: All that is run on the kernel with sanitizers.
+#: All the parts that run on the kernel with sanitizers.
 PARTS = {
     "faults": _faults,
     "kunit": lambda: kunit.run(name=kernel.SANITIZE),
@@ -191,5 +192,5 @@ def _table(results: dict) -> list:
 
 
 def _under_rust(part: str, option: str, counts: Counts) -> int:
-    """These checks are in the code, so whatever ran, ran under them; faults are one each."""
+    """How many tests ran under these checks: they are in the code, so all that ran; faults are one each."""
     return counts.under[option] if part == "faults" else counts.passed + counts.failed

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`make storm`: boots kernels and lets everything happen to paths, at random, under verified I/O.
+"""`make storm`: boots kernels and has all events happen to paths, at random, under verified I/O.
 
-One guest runs the lab's kernel, and the next one the kernel that checks whatever it does and makes requests fail
+One guest runs the lab's kernel. The next one runs the kernel that checks itself in all it does, and makes requests fail
 on demand; KERNEL= names one of them. SECONDS= says for how long in each, SEED= repeats the chance, as far as timing
-lets it. `make soak` is the gentle form: the steady heads of NVMe alone, in the plain kernel, for MINUTES=.
-The guest's side is tests/storm/. What happened goes to build/reports/storm.json, or soak.json.
+lets it. `make soak` is the gentle form: the steady heads of NVMe alone, in the plain kernel, for MINUTES=. The guest's
+side is tests/storm/. Its sums go to build/reports/storm.json, or soak.json.
 """
 
 import json
@@ -26,17 +26,17 @@ from tests.guest.ram import DRIVERS
 
 SECONDS = 600
 MINUTES = 10
-#: The configurations of the kernels by what KERNEL= calls them.
+#: The configurations of the kernels, by their names for KERNEL=.
 KERNELS = {"plain": kernel.PLAIN, "sanitize": kernel.SANITIZE}
 #: How long the short form takes in each.
 SHORT_SECONDS = {"plain": 45}
-#: What the guest may take for setting up, verifying, and taking everything down.
+#: The seconds that the guest may take for setting up, verifying, and taking everything down.
 GRACE_SECONDS = 300
 #: The actors of tests/storm/run.py: those that are gentle; the others that only need NVMe; the samples.
 STEADY = ("loop", "tcp", "pcie")
 SMALL = ("small-loop", "small-tcp")
 SAMPLES = ("ram",)
-#: What each plant must have had, by the names in its records, for the actors that have it.
+#: The events that each plant must have had, by the names in its records, for the actors that have it.
 _PATHS = ("ana state", "flapping", "reset")
 _TEARDOWNS = ("teardown with an opener", "teardown with parked I/O")
 FLOORS = {
@@ -53,7 +53,7 @@ TOPOLOGY = vm.Topology(subsystems=(vm.Subsystem("storm", {"c0": 0, "c1": 1}, nam
 
 @dataclass(frozen=True)
 class _Plan:
-    """What is to be done."""
+    """The plan: which kernels, actors and times."""
 
     name: str
     which: str
@@ -138,7 +138,7 @@ def _write(plan, stories) -> None:
 
 
 class _Story:
-    """What the guest with one of the kernels says: the last sums, and what is no record."""
+    """The output of the guest with one of the kernels: the last sums, and the lines that are no records."""
 
     def __init__(self, step, plan, kernel_name):
         self._step = step
@@ -163,7 +163,7 @@ class _Story:
                             f"{self.last.get('ios', 0)} I/Os verified")
 
     def tell(self, plan) -> None:
-        """Prints what happened, and why it failed if it did."""
+        """Prints the sums, and why the storm failed if it did."""
         say = f"{plan.name}, {self.kernel}:"
         last = self.last
         for name, count in sorted(last.get("events", {}).items()):
@@ -200,7 +200,7 @@ class _Story:
 
 
 def missing(last, actors, seconds) -> list:
-    """What a storm of these actors must have done in so many seconds and has not, by its last record."""
+    """The events that a storm of these actors must have had in so many seconds and has not, by its last record."""
     events, removals = last.get("events", {}), last.get("removals", {})
     plants = {plant: musts for actor in actors for plant, musts in FLOORS[actor].items()}
     small = [plant for plant, musts in plants.items() if musts == _TEARDOWNS]
@@ -208,7 +208,7 @@ def missing(last, actors, seconds) -> list:
               for name in (f"{plant}: {must}" for plant, musts in plants.items() for must in musts)}
     for plant in small:
         held = sum(len(times["held"]) for how, times in removals.items() if how.startswith(f"{plant}: "))
-        # An event that does nothing happens, too.
+        # An event without an effect counts, too.
         torn_down = sum(events.get(f"{plant}: {must}", 0) for must in _TEARDOWNS)
         floors[f"{plant}: removals under an opener"] = held, max(torn_down, 1)
     teardowns = last.get("teardowns_with_opener", 0)
@@ -219,7 +219,7 @@ def missing(last, actors, seconds) -> list:
         "path flaps": (last.get("path_flaps", 0), seconds / 10),
         "opens": (last.get("opens", 0), 1),
         "rounds": (last.get("rounds", 0), len(plants)),
-        # The I/O of a steady head is waited for at the beginning and at the end of each round.
+        # At the beginning and at the end of each round the actor waits for the I/O of a steady head.
         "verified I/Os": (last.get("ios", 0), 40 * (len(plants) - len(small))),
     }
     return [f"too little happened: {what}: {count}, where {least:.0f} is the least"

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0
 """Devices that are not multipathed pay nothing: their I/O takes not one instruction more in our driver than in stock.
 
-Functions are compared as they were compiled, one instruction after the other: what is done, in which registers, and
-what is called. Where in a structure something is, and how far a jump is, may differ, as does the padding between
-functions. Which functions that are is read from the modules:
+The suite compares compiled functions, one instruction after the other: the operations, in which registers, and the
+calls. Offsets in a structure, and lengths of jumps, may differ, as does the padding between functions. The suite reads
+from the modules which functions to compare:
 
 - Of the transports and of the target, which our patch has no business in, every function.
-- Of the core, what a request passes: whatever is called, or named, by what a transport's `struct blk_mq_ops` has for
-  the way of a request, to whatever depth, and what `_ALSO` names, but not `_UNLIKE`. It ends at the functions of
-  multipath.c, or of multipath_lib.c in ours, which a test of one of its flags, in a function that is compared, keeps a
-  request of such a device from, and at `_ENDS`.
+- Of the core, the functions that a request passes. The way begins with those that a transport's `struct blk_mq_ops` has
+  for a request. To them come all that they call or name, to whatever depth, and those of `_ALSO`, but not those of
+  `_UNLIKE`. The way ends at `_ENDS`, and at functions of multipath.c, or of multipath_lib.c in ours. A test of one of
+  its flags, in a compared function, keeps a request of such a device from those.
 
-What is called through other pointers is not followed: fields of structures, static calls, what an interrupt or a work
-begins with. A transport is compared whole, so this leaves out what such a function calls in the core only if nothing
-on the way of a request calls it, too.
+The suite does not follow calls through other pointers: fields of structures, static calls, the start of an interrupt or
+a work. It compares a transport whole. So this leaves out a core function that such a function calls only if nothing on
+the way of a request calls it, too.
 """
 
 import re
@@ -41,7 +41,7 @@ _UNLIKE = {
     "nvmet-tcp.ko: nvmet_tcp_release_queue_work": (20, "repaired (drivers/nvme/fixes/), and no request passes it"),
 }
 _COUNTED = re.compile(r": (\d+) instructions in stock, (\d+) in ours$")
-#: Of a transport's `struct blk_mq_ops`, what a request passes.
+#: The fields of a transport's `struct blk_mq_ops` that a request passes.
 _PASSED = {"queue_rq", "commit_rqs", "queue_rqs", "poll", "complete"}
 #: Functions of the core that such a way may lead to, and why no request of a device passes them.
 _ENDS = {
@@ -50,7 +50,7 @@ _ENDS = {
 }
 #: Functions of the core that requests pass which fail or are passed through, and that nothing of the above calls.
 _ALSO = {"nvme_cancel_request", "nvme_host_path_error", "nvme_init_request"}
-#: Functions that are on every such way, or something is wrong with how it is found.
+#: Functions that are on every such way, or something is wrong with how the suite finds it.
 _KNOWN = {"nvme_setup_cmd", "nvme_complete_rq", "nvme_complete_batch_req", "__nvme_end_req"}
 _OPERATION = re.compile(r"^\t.*?\(\*(\w+)\)\(", re.MULTILINE)
 _TABLE = re.compile(r"\w*mq\w*_ops$")
@@ -61,7 +61,7 @@ _RELOCATION = re.compile(r"^(?:[0-9a-f]+:\s+)?(R_\w+)\s+([^-+]+)(?:([-+]0x[0-9a-
 _DIRECT = re.compile(r"\s<([\w.]+)>$")
 #: Goes to a function: the same one instruction whether its target is in the file or a relocation names it.
 _BRANCH = re.compile(r"(call|j)\w*\s")
-#: Relative to the instruction that follows, and so 4 less than what is named.
+#: Relative to the next instruction, and so 4 less than the named place.
 _RELATIVE = {"R_X86_64_PC32", "R_X86_64_PLT32"}
 #: A number, but not the one in a register's name.
 _NUMBER = re.compile(r"(?<![\w%])-?(?:0x[0-9a-f]+|\d+)\b")
@@ -69,13 +69,13 @@ _NUMBER = re.compile(r"(?<![\w%])-?(?:0x[0-9a-f]+|\d+)\b")
 
 @dataclass(frozen=True)
 class Module:
-    """What is known of a module: the instructions of its functions, and which functions each of them names."""
+    """A module: the instructions of its functions, and which functions each of them names."""
 
     functions: dict
     names: dict
 
     def reached_from(self, roots, ends=()) -> set:
-        """All that is named by these functions, by what they name, and so on, themselves included."""
+        """All functions that these name, that those name, and so on, themselves included."""
         found, left = set(), list(roots)
         while left:
             name = left.pop()
@@ -108,13 +108,13 @@ def check() -> Counts:
 
 
 def _differences(module: str, pair: tuple, names) -> list:
-    """What is wrong with these functions of a module."""
+    """The faults of these functions of a module."""
     found = ((name, difference(*(side.functions.get(name) for side in pair))) for name in names)
     return [f"{module}: {name}: {wrong}" for name, wrong in found if wrong]
 
 
 def excused(wrong: list, unlike=None) -> list:
-    """Without what may differ; with what may and does not, which is to be taken out of the list."""
+    """The faults without the accepted ones, and the accepted ones that are absent, to take out of the list."""
     unlike = _UNLIKE if unlike is None else unlike
     named = {name: [line for line in wrong if line.startswith(f"{name}: ")] for name in unlike}
     excusable = {line for name, lines in named.items() for line in lines if _more(line) <= unlike[name][0]}
@@ -187,7 +187,7 @@ def _symbols(module: Path) -> list:
 
 
 def _read(step, module: Path) -> Module:
-    """The functions of a module, and what they name."""
+    """The functions of a module, and the functions that they name."""
     try:
         text = _tool("llvm-objdump", "-dr", "--no-show-raw-insn", module)
     except subprocess.CalledProcessError:
@@ -200,7 +200,7 @@ def _tool(name: str, *words) -> str:
 
 
 def functions_of(text: str) -> dict:
-    """The instructions of each function in what objdump says of a module."""
+    """The instructions of each function in the output of objdump for a module."""
     functions, body = {}, []
     for line in text.splitlines():
         line = re.sub(r"^\s*[0-9a-f]+:\s", "", line)
@@ -232,7 +232,7 @@ def names_of(text: str) -> dict:
 
 
 def _settled(line: str) -> str:
-    """An instruction, or what one refers to, without what may differ; empty for padding."""
+    """An instruction, or its reference, without the parts that may differ; empty for padding."""
     if refers := _RELOCATION.match(line):
         return f"{refers[1]} {refers[2]}"
     if not line or line.startswith(("nop", "int3")):

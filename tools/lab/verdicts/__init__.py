@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What runs have come to: counts, records, the results of the parts, and what the documents claim of them."""
+"""The results of runs: counts, records, the results of the parts, and the documents' claims about them."""

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """README's tables against the tests: each name in them stands for tests, which have run and passed.
 
-In the table of features, a name in the last column is a file of end-to-end tests, a KUnit suite, a file of host tests
-or of models, or a part of `make test`. The table of parts has all parts and no other. Each command exists. Each figure
-is in the document that its row names. What became of the tests is what the parts have recorded; a test that runs in
-several kernels has to pass in one, and to fail in none.
+A name in the last column of the table of features is a file of end-to-end tests, a KUnit suite, a file of host tests or
+of models. Or it is a part of `make test`. The table of parts has all parts and no other. Each command exists. Each
+figure is in the document that its row names. The outcomes of the tests are those that the parts have recorded. A test
+that runs in several kernels has to pass in one, and to fail in none.
 """
 
 import re
@@ -32,7 +32,7 @@ _CONFIGURATIONS = (kernel.PLAIN, kernel.SANITIZE)
 
 
 def check(step) -> None:
-    """README says of the sources what they are."""
+    """Checks that README is right about the sources."""
     text = _README.read_text()
     wrong = [f"`{name}` stands for no test" for name, tests in named(text, _known()).items() if not tests]
     wrong += _parts(text, parts.OF_TEST) + _commands(text, _targets()) + _figures(text, paths.ROOT)
@@ -40,7 +40,7 @@ def check(step) -> None:
 
 
 def check_runs(step) -> None:
-    """The tests that README names have passed; of a part that has not run as a whole, this is not known."""
+    """Checks that the tests of README have passed; for a part that has not run as a whole, nobody knows this."""
     wrong, waiting, skipped = _judge(named(_README.read_text(), _known()))
     for line in skipped:
         log.info(f"claims: {line}")
@@ -97,19 +97,20 @@ def _known() -> dict:
             place = f"rust/pure/{second}.rs" if first == "pure" else f"tests/{each.part}/{first}.rs"
             found.setdefault(place, []).append(each)
     examples = [name for name in record.read("kunit").outcomes if name.startswith(f"{doctest.MODULE}: ")]
-    # Their names are made when they are built.
+    # The build makes the names of the examples.
     found[doctest.MODULE] = [Test("kunit", name) for name in examples] or [Test("kunit", f"{doctest.MODULE}: ")]
     return found
 
 
 def outcomes(test: Test, reports: Path = paths.REPORTS) -> set:
-    """What became of a test, in whichever kernel it ran."""
+    """The outcomes of a test, in whichever kernel it ran."""
     return set().union(*(Test(record.name(test.part, name), test.name).outcomes(reports) for name in _CONFIGURATIONS))
 
 
 def _judge(names: dict, reports: Path | None = None) -> tuple:
-    """What is wrong with the tests of these names; how many of which part are yet to run; and which were skipped in
-    every kernel, of a name of which others have passed.
+    """The faults of the tests of these names; how many of which part are yet to run; and which were skipped.
+
+    The last are those that were skipped in every kernel, of a name of which others have passed.
     """
     reports = reports or paths.REPORTS
     wrong, waiting, skipped = [], {}, []
@@ -129,9 +130,7 @@ def _judge(names: dict, reports: Path | None = None) -> tuple:
 
 
 def _yet_to_run(test: Test, seen: set, reports: Path) -> str:
-    """The part in which a test may yet run that has not, or was skipped in the usual kernel; "" when it has had its
-    chance.
-    """
+    """The part in which a test may yet run that has not, or was skipped in the usual kernel; else ""."""
     checked = record.name(test.part, kernel.SANITIZE)
     if not seen and not record.read(test.part, reports).whole:
         return test.part
@@ -139,26 +138,26 @@ def _yet_to_run(test: Test, seen: set, reports: Path) -> str:
 
 
 def _parts(text: str, parts) -> list:
-    """The table of parts has just those of `make test`."""
+    """Checks that the table of parts has just those of `make test`."""
     told = {name for first, *_ in table(text, PARTS) for name in _QUOTED.findall(first)}
     return ([f"the table of parts lacks `{name}`, a part of `make test`" for name in parts if name not in told]
             + [f"`make test` has no part `{name}`" for name in sorted(told - set(parts))])
 
 
 def _targets() -> list:
-    """What make can make."""
+    """The targets of make."""
     return re.search(r"^COMMANDS := (.+)$", (paths.ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
 
 
 def _commands(text: str, commands) -> list:
-    """Each `make` that README has is a command."""
+    """Checks that each `make` in README is a command."""
     called = set(re.findall(r"(?:^|`)make ([a-z0-9-]+)", text, re.MULTILINE))
     called |= {words.split()[1] for first, *_ in table(text, COMMANDS) for words in _QUOTED.findall(first)}
     return [f"`make {name}` does not exist" for name in sorted(called - set(commands) - {"help"})]
 
 
 def _figures(text: str, root: Path) -> list:
-    """Each figure of the first table is in the document of its row."""
+    """Checks that each figure of the first table is in the document of its row."""
     wrong = []
     for what, *figures, place in table(text, FIGURES):
         source = (root / _LINK.search(place)[1]).read_text()

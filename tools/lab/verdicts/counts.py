@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a run of tests came to."""
+"""The counts of a run of tests."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from dataclasses import field
 class Counts:
     passed: int = 0
     failed: int = 0
-    #: Why each skipped test was.
+    #: The reason for each skipped test.
     skipped: list = field(default_factory=list)
     #: How many tests ran to their end under which sanitizer.
     under: Counter = field(default_factory=Counter)
-    #: What should have been run and was not, and why. A run of which something was left out is no good run.
+    #: Tests that should have run and did not, and why. A run that left something out is no good run.
     left_out: list = field(default_factory=list)
 
     @property

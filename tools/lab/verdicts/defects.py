@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """docs/defects.md against the tests: every defect has tests that show its absence, and they have passed.
 
-A test says `Shows L-7.` in its comment, and the defect's section says `- kunit: mpath_select: a_walk_...`;
-neither may say what the other does not. A test in tests/model/ that only has broken copies of a protocol fail shows
-nothing of the library, so no section names it. What became of the tests is what the parts have recorded, under
-the names that the document uses for parts.
+A test says `Shows L-7.` in its comment, and the defect's section says `- kunit: mpath_select: a_walk_...`; both must
+say the same. A test in tests/model/ that only has broken copies of a protocol fail shows nothing of the library, so no
+section names it. The outcomes of the tests are those that the parts have recorded, under the document's names for
+parts.
 """
 
 import re
@@ -21,7 +21,7 @@ from lab.verdicts.counts import Counts
 
 from tests.e2e import suite
 
-#: All of them: a section that is missing is noticed here.
+#: The ids of all defects: the check notices here that a section is missing.
 IDS = tuple("""
     L-1 L-2 L-3 L-4 L-5 L-6 L-7 L-8 L-9 L-10 L-11 L-12 L-13 L-14 L-16 L-18 L-19 L-19b L-20 L-21 L-22 L-23 L-24
     L-25 L-26 L-27 L-28 L-29 L-30 L-31 L-32 L-33 L-35 L-36 L-37 L-41 L-42 L-43 L-46 S-8 X-1
@@ -39,9 +39,9 @@ _SUITE = re.compile(r"kunit_tests\((\w+)\)")
 _COMMENT = re.compile(r"//.*")
 _FUNCTION = re.compile(r"^(?:pub )?fn (\w+)(.*?)^}", re.MULTILINE | re.DOTALL)
 _CALLED = re.compile(r"(?<![\w.!:])([a-z_]\w*)\(")
-#: What tries the library itself, in tests/model/explore.rs. Anything else there tries a copy that is broken.
+#: The function of tests/model/explore.rs that tries the library itself. Any other one there tries a broken copy.
 _HOLDS = "holds"
-#: What a test is called that is run over a transport, or with a driver.
+#: The word in the name of a test that runs over a transport, or with a driver.
 _VARIANT = "_over_"
 
 
@@ -50,7 +50,7 @@ class Test:
     """A test as the document names it.
 
     The part is host, model, litmus, misuse, kunit or e2e, with the configuration of its kernel unless that is the usual
-    one; or test, for what `make test` has as a part that is one test.
+    one. Or it is test, for a part of `make test` that is one test.
     """
 
     part: str
@@ -70,14 +70,14 @@ class Test:
         return Test(self.part.partition("+")[0], self.name)
 
     def outcomes(self, reports: Path = paths.REPORTS) -> set:
-        """What became of it, in each of its variants; empty when it has not run."""
+        """Its outcomes, in each of its variants; empty when it has not run."""
         known = record.read(self.part, reports).outcomes
         return {outcome for name, outcome in known.items()
                 if name == self.name or self.usual.part == "e2e" and name.startswith(self.name + _VARIANT)}
 
 
 def check(step) -> None:
-    """The document is complete and agrees with the tests, none of which has failed; what has not run is told."""
+    """Checks that the document is complete and agrees with the tests, and that none failed; names those yet to run."""
     documented = documented_tests()
     wrong = _disagreements(documented, in_source(), _broken_only())
     waiting = defaultdict(int)
@@ -96,7 +96,7 @@ def check(step) -> None:
 
 
 def ran() -> Counts:
-    """The tests that the document names, apart from those under sanitizers: each has to have passed when it ran last."""
+    """Counts the tests that the document names, without those under sanitizers: the last run of each must have passed."""
     tests = [test for test in _named(documented_tests()) if test.usual == test]
     wrong = [f"{test} {ending(outcomes)}" for test in tests if (outcomes := test.outcomes()) != {record.PASSED}]
     _tell(wrong)
@@ -109,7 +109,7 @@ def _has_run(part: str) -> bool:
 
 
 def ending(outcomes: set) -> str:
-    """What became of a test, in words that follow its name."""
+    """The outcome of a test, in words that follow its name."""
     worst = next((outcome for outcome in (record.FAILED, record.SKIPPED) if outcome in outcomes), None)
     return {record.FAILED: "has failed", record.SKIPPED: "was skipped",
             None: "has passed" if outcomes else "has not run"}[worst]
@@ -133,7 +133,7 @@ def _named(documented: dict) -> list:
 
 
 def _disagreements(documented: dict, source: dict, broken_only: set = frozenset()) -> list:
-    """What the document says and the source does not, and the reverse; and where it names broken copies."""
+    """The claims that only the document or only the source has; and where the document names broken copies."""
     wrong = [f"{name} has no section" for name in IDS if name not in documented]
     wrong += [f"{name} is no defect that is known" for name in documented if name not in IDS]
     wrong += [f"{name} has no test" for name, tests in documented.items() if not tests]
@@ -152,7 +152,7 @@ def _disagreements(documented: dict, source: dict, broken_only: set = frozenset(
 
 
 def in_source() -> dict:
-    """What each test that there is says that it shows."""
+    """The ids that each test in the source says it shows."""
     found = {Test("test", name): set() for name in parts.OF_TEST}
     for case in suite.CASES.values():
         found[Test("e2e", case.function.__name__)] = _shown(case.function.__doc__ or "")
@@ -176,7 +176,7 @@ def _broken_only() -> set:
 
 
 def broken_only(text: str) -> set:
-    """The tests in a file of models that have broken copies fail, and nowhere say that the library's own holds."""
+    """The tests in a file of models that only have broken copies fail, and never say that the library's own holds."""
     functions = {name: set(_CALLED.findall(body)) for name, body in _FUNCTION.findall(_COMMENT.sub("", text))}
 
     def holds(name: str, seen: frozenset = frozenset()) -> bool:

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Results of computations that come to the same whenever they have the same inputs: kept in the cache, under a hash of
-all of these, and not computed again.
+"""Results of computations that are the same whenever their inputs are: kept in the cache, under a hash of the inputs.
 
-Only for what no clock, no chance and no other process has a part in: herd7, loom, and what reads or compiles files
-without running them. AGAIN=1 computes everything.
+Only for computations in which no clock, no chance and no other process has a part. These are herd7, loom, and checks
+that read or compile files without running them. AGAIN=1 computes everything.
 """
 
 import json
@@ -13,13 +12,13 @@ from pathlib import Path
 
 from lab.host import paths
 
-#: What nobody has asked for in so many days is removed.
+#: The lab removes results for which nobody has asked in so many days.
 KEPT_DAYS = 60
 _DAY_SECONDS = 24 * 3600
 
 
 def recall(kind: str, at: str):
-    """What was kept under this key; None when there is nothing, or AGAIN=1 asks for it to be computed."""
+    """The result under this key; None when there is none, or AGAIN=1 asks for a new computation."""
     file = _file(kind, at)
     if os.environ.get("AGAIN"):
         return None
@@ -32,7 +31,7 @@ def recall(kind: str, at: str):
 
 
 def keep(kind: str, at: str, value) -> None:
-    """Keeps what json can write, whole or not at all."""
+    """Keeps a value that json can write, whole or not at all."""
     file = _file(kind, at)
     file.parent.mkdir(parents=True, exist_ok=True)
     _forget_old(file.parent)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Parts of a long run of tests, by name: functions that return `Counts`, each done whatever became of the one before.
+"""Parts of a long run of tests, by name: functions that return `Counts`, each done whatever the last one returned.
 
 A part that could not run at all, because something did not build or boot, counts as a failure.
 """
@@ -17,23 +17,23 @@ from lab.verdicts.counts import Counts
 
 #: How many failures the last page has.
 _SHOWN = 20
-#: The parts of `make test` that run side by side: one guest after the other; the end-to-end tests, whose second guest
-#: begins when the sanitizers have ended; and what the host does by itself, for which guests leave it time, with guests
-#: that run for a minute.
+#: The parts of `make test` that run side by side. First, one guest after the other. Second, the end-to-end tests, whose
+#: second guest begins when the sanitizers have ended. Third, the host's own work, for which guests leave it time, with
+#: guests that run for a minute.
 LANES_OF_TEST = (
     ("sanitize", "kunit", "e2e around", "e2e kept", "storm"),
     ("e2e",),
     ("check", "lab", "model", "litmus", "misuse", "series", "without multipath", "not multipathed", "mutants",
      "parity"),
 )
-#: All of them. The last asks what became of the others.
+#: All of them. The last asks for the results of the others.
 OF_TEST = (*(name for lane in LANES_OF_TEST for name in lane), "defects")
 #: The part that needs a kernel of its own, which takes as long to build as the rest takes to run.
 _OF_ANOTHER_KERNEL = "sanitize"
 
 
 def lanes_of_test(has_both_kernels: bool) -> tuple:
-    """The parts of `make test` that run side by side. Nothing waits for a kernel that has to be built yet."""
+    """The parts of `make test` that run side by side. No part waits for a kernel that is still to be built."""
     if has_both_kernels:
         return LANES_OF_TEST
     others = (tuple(name for name in lane if name != _OF_ANOTHER_KERNEL) for lane in LANES_OF_TEST)
@@ -50,11 +50,10 @@ def have_ended(names) -> bool:
 
 
 def run(parts: dict, whole: str, lanes: tuple = ()) -> dict:
-    """Runs all parts of `whole` and reports each, with how long it took and why something was skipped or left out;
-    returns the counts by name.
+    """Runs all parts of `whole` and reports each; returns the counts by name.
 
-    The parts of a lane run one after the other, and beside those of other lanes; the parts of no lane run when all
-    lanes have ended.
+    A report says how long the part took, and why something was skipped or left out. The parts of a lane run one after
+    the other, and beside those of other lanes; the parts of no lane run when all lanes have ended.
     """
     begun = time.monotonic()
     done = _Done(whole)
@@ -70,7 +69,7 @@ def run(parts: dict, whole: str, lanes: tuple = ()) -> dict:
 
 
 class _Done:
-    """What became of the parts that have run."""
+    """The results of the parts that have run."""
 
     def __init__(self, whole: str):
         self._whole = whole
@@ -92,7 +91,7 @@ class _Done:
 
 
 def _page(results: dict, seconds: dict, in_all: float):
-    """The last page: a line for each part, one for each test that has not run, and what has failed."""
+    """The last page: a line for each part, one for each test that has not run, and the failures."""
     width = max(map(len, results), default=0)
     for name, counts in results.items():
         yield f"{log.elapsed(seconds[name]):>6}  {name.ljust(width)}  {counts}"
@@ -114,7 +113,7 @@ def outcome(counts: Counts) -> str:
 
 
 def attempt(name: str, part) -> Counts:
-    """What a part comes to; a failure where it does not come to its end."""
+    """The result of a part; a failure where it does not come to its end."""
     try:
         return part()
     except log.Failure as failure:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What ran, and what became of it: the outcomes of each part by the tests' names, in build/reports/ran-<part>.json.
+"""The outcomes of each part's tests by their names, in build/reports/ran-<part>.json.
 
-A part that ran as a whole has its record written anew; a run of some of its tests changes the record of
-those. So a record says of every test how it ended the last time that it ran. A part that ran in a kernel
-of another configuration than the usual one is a part of its own, named after both.
+A part that ran as a whole has its record written anew; a run of some of its tests changes the record of those. So a
+record says of every test how it ended the last time that it ran. A part that ran in a kernel of another configuration
+than the usual one is a part of its own, named after both.
 """
 
 import json
@@ -20,19 +20,19 @@ USUAL = "x86_64"
 
 @dataclass(frozen=True)
 class Record:
-    #: Has the part ever run as a whole? If not, a test that is not in the record is yet to be run.
+    #: Has the part ever run as a whole? If not, a test that is not in the record is yet to run.
     whole: bool = False
     #: "passed", "failed" or "skipped", by the test's name.
     outcomes: dict = field(default_factory=dict)
 
 
 def name(part: str, configuration: str = USUAL) -> str:
-    """What a part is called that runs in a kernel of this configuration: "kunit", "kunit+sanitize", "kunit+arm64"."""
+    """The name of a part in a kernel of this configuration: "kunit", "kunit+sanitize", "kunit+arm64"."""
     return part if configuration == USUAL else f"{part}+{configuration.removeprefix(f'{USUAL}+')}"
 
 
 def write(part: str, outcomes: dict, whole: bool) -> None:
-    """Notes what became of tests, by their names; `whole` says that these are all that the part has."""
+    """Notes the outcomes of tests, by their names; `whole` says that these are all that the part has."""
     before = Record() if whole else read(part)
     now = {"whole": whole or before.whole, "outcomes": before.outcomes | outcomes}
     file = _file(part)
@@ -41,7 +41,7 @@ def write(part: str, outcomes: dict, whole: bool) -> None:
 
 
 def read(part: str, reports: Path = paths.REPORTS) -> Record:
-    """What is known of a part; nothing when it has never run."""
+    """The record of a part; empty when it has never run."""
     file = _file(part, reports)
     return Record(**json.loads(file.read_text())) if file.exists() else Record()
 

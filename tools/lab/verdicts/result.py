@@ -20,10 +20,10 @@ class Result:
     last: str
     passed: int = 0
     failed: int = 0
-    #: Why each skipped test was, and why something was left out.
+    #: The reason for each skipped test, and for each thing that was left out.
     skipped: list = field(default_factory=list)
     left_out: list = field(default_factory=list)
-    #: What has failed, a line each.
+    #: The failures, a line each.
     failures: list = field(default_factory=list)
 
     @property
@@ -38,7 +38,7 @@ class Result:
 
 
 def write(last: str, status: int, counts: Counts | None = None) -> None:
-    """Writes the result of this command, if somebody wants to have it."""
+    """Writes the result of this command, if the caller wants it."""
     if os.environ.get(VARIABLE):
         Path(os.environ[VARIABLE]).write_text(json.dumps(asdict(Result.of(last, status, counts, log.failures()))))
 
