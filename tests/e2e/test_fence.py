@@ -744,7 +744,7 @@ def a_controller_begins_with_what_the_module_was_told():
 
 
 @test
-def what_a_fence_holds_is_counted():
+def a_fence_counts_the_writes_that_it_holds():
     """Shows F-1."""
     with scene("auto") as lost, Rewriter(lost.device, PLACE) as rewriter:
         assert _said(lost) == (0, 0, 0)
@@ -764,7 +764,7 @@ def what_a_fence_holds_is_counted():
 
 
 @test(over=("return", "disconnect"))
-def what_is_set_does_not_open_a_fence_that_is_closed(opener):
+def a_setting_does_not_open_a_closed_fence(opener):
     with scene("auto", keep_alive=LONGER) as lost, Rewriter(lost.device, PLACE) as rewriter:
         lost.hold(rewriter)
         lost.lose()

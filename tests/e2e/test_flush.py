@@ -178,7 +178,7 @@ def a_flush_waits_for_a_path_as_a_write_does():
 
 
 @test(over=TRANSPORTS)
-def what_was_stored_outlives_a_loss_of_power(transport):
+def stored_data_outlives_a_loss_of_power(transport):
     with Target("flush", ports=(transport,) * 2, disk=CACHED) as target:
         controllers = target.connect_all()
         for controller in controllers * 2:
@@ -193,7 +193,7 @@ def what_was_stored_outlives_a_loss_of_power(transport):
 
 
 @test
-def what_was_stored_by_a_path_that_fails_outlives_a_loss_of_power():
+def data_stored_by_a_path_that_fails_outlives_a_loss_of_power():
     """Shows A-1."""
     with Target("flush", ports=("tcp", "tcp"), disk=CACHED) as target, connected(target) as proxies:
         for status in PATH_ERRORS:

@@ -144,7 +144,7 @@ def a_file_that_is_open_keeps_the_library_and_nothing_else(transport):
 
 
 @test(over=TRANSPORTS, limit=180)
-def who_looks_at_a_head_all_the_time_disturbs_nobody(transport):
+def constant_looks_at_a_head_disturb_nobody(transport):
     with Target("seeing", ports=(transport,) * 2) as target:
         target.connect_all()
         head = target.head

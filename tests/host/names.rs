@@ -59,7 +59,7 @@ fn nearly_a_name() -> impl Strategy<Value = Vec<u8>> {
 proptest! {
     /// Shows L-16.
     #[test]
-    fn what_is_not_a_name_is_refused(
+    fn a_string_that_is_no_name_is_refused(
         bytes in prop_oneof![any::<Vec<u8>>(), nearly_a_name()]
     ) {
         let is_name = IoPolicy::ALL.iter().any(|policy| {
@@ -73,7 +73,7 @@ proptest! {
 
     /// Shows L-16.
     #[test]
-    fn what_is_not_a_value_is_refused(raw in 3u32..) {
+    fn a_number_that_is_no_value_is_refused(raw in 3u32..) {
         prop_assert_eq!(IoPolicy::from_raw(raw), None);
     }
 }

@@ -219,7 +219,7 @@ fn a_new_path_is_not_usable() {
 
 /// Shows L-12.
 #[test]
-fn what_a_port_does_is_what_the_table_says() {
+fn a_port_does_what_the_table_says() {
     use PortState::*;
 
     for (state, raw, takes_io, is_worth_waiting_for) in [
@@ -256,7 +256,7 @@ fn a_head_whose_disk_could_not_be_added_is_new_again_unless_it_is_to_be_removed(
 
 /// Users read them, and scripts tell them apart.
 #[test]
-fn what_people_read_has_a_name_of_its_own() {
+fn each_state_that_people_read_has_a_name_of_its_own() {
     fn check<const N: usize>(mut names: [&str; N]) {
         assert!(names
             .iter()

@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_on_its_way_to_a_path_is_waited_for() -> Result {
+    fn a_bio_on_its_way_to_a_path_is_waited_for() -> Result {
         for _ in 0..20 {
             let head = Arc::new(TestHead::new(Setup::default())?, GFP_KERNEL)?;
             let path = head.path()?;

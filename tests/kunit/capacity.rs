@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_looked_at_again() -> Result {
+    fn waiting_bios_are_looked_at_again() -> Result {
         let head = TestHead::new(Setup::default())?;
         let path = head.path()?;
 
@@ -167,7 +167,7 @@ mod tests {
 
     /// Shows A-3.
     #[test]
-    fn what_a_larger_path_gives_back_does_not_go_past_the_end_of_a_smaller_one() -> Result {
+    fn a_bio_of_a_larger_path_does_not_go_past_the_end_of_a_smaller_one() -> Result {
         let head = TestHead::new(Setup {
             limits: |limits| limits.features = WRITE_CACHE_FEATURE,
             ..Setup::default()

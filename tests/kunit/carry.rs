@@ -150,7 +150,7 @@ mod tests {
 
     /// Shows A-16.
     #[test]
-    fn what_is_polled_for_is_taken_back() -> Result {
+    fn the_cookie_is_taken_back() -> Result {
         for kind in KINDS {
             let (io, [a, b, c]) = carry(kind | POLLED, |_| Ok(()), |_| ())?;
 
@@ -232,7 +232,7 @@ mod tests {
 
     /// Shows A-1.
     #[test]
-    fn what_has_been_accounted_and_not_what_was_throttled() -> Result {
+    fn the_mark_of_accounting_and_not_that_of_throttling() -> Result {
         const ACCOUNTED: u16 = 1 << bindings::BIO_CGROUP_ACCT;
         const TRACED: u16 = 1 << bindings::BIO_TRACE_COMPLETION;
         const THROTTLED: u16 = 1 << bindings::BIO_BPS_THROTTLED;
@@ -302,7 +302,7 @@ mod tests {
     /// Shows A-1.
     #[test]
     #[cfg(CONFIG_BLK_DEV_INTEGRITY)]
-    fn what_protects_the_data() -> Result {
+    fn the_integrity_data() -> Result {
         for kind in KINDS {
             let (_, seen) = carry(
                 kind,

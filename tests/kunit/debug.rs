@@ -544,7 +544,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_flight_through_a_port() -> Result {
+    fn the_bios_in_flight_through_a_port() -> Result {
         let head = TestHead::following(IoPolicy::QueueDepth)?;
         let path = head.path()?;
 
@@ -559,7 +559,7 @@ mod tests {
 
     /// A failure on a path that its driver does not want used is not the path's.
     #[test]
-    fn what_a_lost_path_gives_back_is_no_failure_of_it() -> Result {
+    fn a_bio_that_a_lost_path_gives_back_is_no_failure_of_it() -> Result {
         let head = TestHead::new(Setup::default())?;
         let path = head.path()?;
 

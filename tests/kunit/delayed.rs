@@ -236,7 +236,7 @@ mod tests {
 
     /// Shows L-27.
     #[test]
-    fn what_is_no_number_changes_nothing() -> Result {
+    fn a_string_that_is_no_number_changes_nothing() -> Result {
         let head = TestHead::new(Setup::default())?;
         let delay = || i64::from(head.engine().control.lock().removal.delay_secs());
 

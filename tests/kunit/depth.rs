@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_counted_ends_without_a_trace() -> Result {
+    fn an_uncounted_request_ends_without_a_trace() -> Result {
         let head = TestHead::following(IoPolicy::QueueDepth)?;
         let path = head.path()?;
 

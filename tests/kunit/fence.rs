@@ -296,7 +296,7 @@ mod tests {
 
     /// Shows F-1.
     #[test]
-    fn what_comes_to_a_started_fence_waits_for_the_rest_of_its_time() -> Result {
+    fn a_bio_that_comes_to_a_started_fence_waits_for_the_rest_of_its_time() -> Result {
         let head = TestHead::new(Setup::default())?;
         let fence = TestFence::new()?;
         let path = head.path()?;
@@ -399,7 +399,7 @@ mod tests {
 
     /// Shows F-3.
     #[test]
-    fn what_waits_for_a_fence_outlives_its_path() -> Result {
+    fn a_bio_that_waits_for_a_fence_outlives_its_path() -> Result {
         // The second bio has a clone.
         for failures in [0, 2] {
             let head = TestHead::new(Setup::default())?;

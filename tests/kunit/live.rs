@@ -99,7 +99,7 @@ mod tests {
 
     /// Shows L-41.
     #[test]
-    fn what_a_driver_embeds_need_not_be_zeroed() -> Result {
+    fn structures_that_a_driver_embeds_need_not_be_zeroed() -> Result {
         let head = TestHead::new(Setup::default())?;
         let path = FakePath::new(Options::default())?;
 

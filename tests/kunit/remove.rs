@@ -205,7 +205,7 @@ mod tests {
 
     /// Shows L-3.
     #[test]
-    fn what_does_not_arrive_is_not_waited_for_for_ever() -> Result {
+    fn a_bio_that_does_not_arrive_is_not_waited_for_for_ever() -> Result {
         let head = Arc::new(TestHead::new(Setup::default())?, GFP_KERNEL)?;
         let path = head.path()?;
         let submission = dawdling_write(&head, &path)?;
@@ -223,7 +223,7 @@ mod tests {
 
     /// Shows A-8.
     #[test]
-    fn who_sees_the_paths_of_a_head_without_a_disk_is_waited_for() -> Result {
+    fn readers_of_the_paths_of_a_head_without_a_disk_are_waited_for() -> Result {
         for disk in [false, true] {
             let head = Arc::new(
                 TestHead::new(Setup {

@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_passed_on_whole_need_not_be_split() -> Result {
+    fn a_bio_that_is_passed_on_whole_need_not_be_split() -> Result {
         let mut chance = Chance(1);
         let (mut whole, mut split) = (0, 0);
         let frames = frames()?;

@@ -298,7 +298,7 @@ mod tests {
 
     /// Shows A-6.
     #[test]
-    fn what_is_not_known_of_a_path_is_found_out_whatever_the_policy_would_choose() -> Result {
+    fn a_path_that_may_be_tried_is_tried_whatever_the_policy_would_choose() -> Result {
         for policy in IoPolicy::ALL {
             let head = patient(policy)?;
             let (a, b) = (head.path()?, head.path()?);
@@ -510,7 +510,7 @@ mod tests {
 
     /// Shows A-17.
     #[test]
-    fn what_a_path_fails_that_the_driver_does_not_want_used_does_not_count() -> Result {
+    fn a_failure_on_a_path_that_the_driver_does_not_want_used_does_not_count() -> Result {
         const UNWANTED: [(fn(&FakePath), fn(&FakePath)); 3] = [
             (
                 |path| path.disable(NOT_READY),
@@ -558,7 +558,7 @@ mod tests {
 
     /// Shows A-17.
     #[test]
-    fn what_would_have_had_to_wait_ends_as_it_is() -> Result {
+    fn a_bio_that_would_have_had_to_wait_ends_as_it_is() -> Result {
         let head = patient(IoPolicy::Numa)?;
         let (path, other) = (head.path()?, head.path()?);
 

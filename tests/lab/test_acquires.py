@@ -29,7 +29,7 @@ Disassembly of section .text:
 """
 
 
-def test_what_is_as_it_should_be_passes():
+def test_a_library_without_faults_passes():
     assert acquires.differences(GOOD) == []
 
 

@@ -23,7 +23,7 @@ def test_a_kernel_has_what_its_guests_need(its, version):
     (kernel.SANITIZE, "-sanitize", "kunit+sanitize"),
     (kernel.ARM64, "-arm64", "kunit+arm64"),
 ))
-def test_what_is_of_a_configuration_is_named_after_it(name, suffix, part):
+def test_files_and_parts_of_a_configuration_are_named_after_it(name, suffix, part):
     assert kernel.suffix(name) == suffix
     assert record.name("kunit", name) == part
 

@@ -84,7 +84,7 @@ total: 1 errors, 1 warnings, 1 checks, 7 lines checked
 """
 
 
-def test_what_checkpatch_says_is_a_complaint_unless_it_is_ignored():
+def test_a_line_of_checkpatch_is_a_complaint_unless_it_is_ignored():
     assert len(check.complaints(SAID, ())) == 3
     assert [line.split(":")[3] for line in check.complaints(SAID, {"EXPORT_SYMBOL": "why"})] == \
         ["TRAILING_WHITESPACE", "LINE_SPACING"]
@@ -304,7 +304,7 @@ def test_every_sanitizer_is_shown_to_find_something():
     assert shown <= {each.option for each in sanitize.SANITIZERS} | set(sanitize.RUST_CHECKS)
 
 
-def test_what_the_short_run_under_sanitizers_has_exists():
+def test_the_tests_of_the_short_run_under_sanitizers_exist():
     assert set(sanitize.ALWAYS) | set(sanitize.IN_TURNS) <= set(suite.SHORT)
     assert set(sanitize.ALWAYS).isdisjoint(sanitize.IN_TURNS)
 

@@ -35,7 +35,7 @@ def compare(ours, accepted="", acts=ACTS):
     return parity.Comparison(len(ours), parity.differences(STOCK, ours), lines, acts)
 
 
-def test_what_is_accepted_is_good():
+def test_an_accepted_difference_is_good():
     assert compare(OURS).good
 
 

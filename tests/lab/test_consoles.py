@@ -58,7 +58,7 @@ def test_a_report_is_a_problem(line):
 
 
 @pytest.mark.parametrize("line", HARMLESS)
-def test_what_is_no_report_is_no_problem(line):
+def test_a_line_that_is_no_report_is_no_problem(line):
     assert kernel_log.problems([f"[    1.000000] {line}"]) == []
 
 

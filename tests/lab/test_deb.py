@@ -57,7 +57,7 @@ def test_a_debian_configuration_is_accepted(tree):
     ({"CONFIG_SYSTEM_BLACKLIST_HASH_LIST": '"hashes"'}, NEW_PAHOLE, "hashes"),
     ({"CONFIG_INITRAMFS_SOURCE": '"/srv/files"'}, NEW_PAHOLE, "/srv/files"),
 ))
-def test_what_cannot_be_put_right_is_refused(tree, bad, pahole, said):
+def test_an_option_that_cannot_be_put_right_is_refused(tree, bad, pahole, said):
     (reason,) = debian_config.refusals(GOOD | bad, tree, pahole)
     assert said in reason
     assert any(option in reason for option in [*bad, "CONFIG_DEBUG_INFO_BTF"])
@@ -89,7 +89,7 @@ def test_nobody_needs_a_key_who_signs_no_modules(tree):
     ({"CONFIG_NVME_TARGET_LOOP": "y"}, "CONFIG_NVME_TARGET_LOOP", "m"),
     ({"CONFIG_MODVERSIONS": "y"}, "CONFIG_MODVERSIONS", "n"),
 ))
-def test_what_can_be_put_right_is_changed_and_said(has, option, value):
+def test_an_option_that_can_be_put_right_is_changed_and_said(has, option, value):
     (change,) = [each for each in debian_config.changes(GOOD | has) if each.option == option]
     assert change.value == value
     assert str(change).startswith(f"{option}={value}: ")
@@ -102,7 +102,7 @@ def test_what_can_be_put_right_is_changed_and_said(has, option, value):
     ({}, "CONFIG_LOCALVERSION_AUTO"),
     ({"CONFIG_MODVERSIONS": "y", "CONFIG_GENDWARFKSYMS": "y"}, "CONFIG_MODVERSIONS"),
 ))
-def test_what_is_right_is_left_alone(has, option):
+def test_an_option_that_is_right_is_left_alone(has, option):
     assert option not in [each.option for each in debian_config.changes(GOOD | has)]
 
 

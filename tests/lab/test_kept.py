@@ -162,7 +162,7 @@ def test_a_file_that_make_reads_and_no_key_has_fails_the_build(make, trees):
         make.ensure()
 
 
-def test_what_changes_while_it_is_built_is_not_kept(make, trees, monkeypatch):
+def test_a_build_whose_source_changes_meanwhile_is_not_kept(make, trees, monkeypatch):
     whole = Make.__call__
 
     def change(self):
@@ -176,14 +176,14 @@ def test_what_changes_while_it_is_built_is_not_kept(make, trees, monkeypatch):
     assert "changed" not in make.ensure() and make.times == 2
 
 
-def test_what_make_noted_of_a_file_that_is_gone_is_no_fault(make, trees):
+def test_a_note_of_make_about_a_file_that_is_gone_is_no_fault(make, trees):
     (make.output / "rust").mkdir(parents=True)
     (make.output / "rust" / ".old.o.cmd").write_text(f"source_old.o := {trees[0]}/src/old.c\n")
     make.ensure()
     assert make.times == 1 and kept.key_of(make.output)
 
 
-def test_what_fails_is_not_kept(make, monkeypatch):
+def test_a_build_that_fails_is_not_kept(make, monkeypatch):
     make.ensure()
     sources()[0].write_text("wrong")
 
@@ -212,7 +212,7 @@ def test_make_finds_its_objects_and_nothing_that_was_taken(make, trees, monkeypa
     assert "another" in make.ensure() and found == ["left.o"]
 
 
-def test_what_was_taken_in_part_is_not_believed(make, trees, monkeypatch):
+def test_a_build_that_was_taken_in_part_is_not_believed(make, trees, monkeypatch):
     make.ensure()
     move(monkeypatch, trees[1])
 
@@ -228,7 +228,7 @@ def test_what_was_taken_in_part_is_not_believed(make, trees, monkeypatch):
     assert "cut o" not in make.ensure()
 
 
-def test_what_is_gone_or_cut_off_is_built(make):
+def test_a_file_that_is_gone_is_taken_or_built(make):
     make.ensure()
     (make.output / "lib.ko").unlink()
     make.ensure()

@@ -88,7 +88,7 @@ def _interrupted():
     raise KeyboardInterrupt
 
 
-def test_what_has_run_is_not_run_again_unless_it_is_asked_for(night):
+def test_a_part_that_has_run_does_not_run_again_unless_asked_for(night):
     night.run()
     night.run()
     assert night.ran == []

@@ -80,7 +80,7 @@ def test_a_key_depends_on_every_input_and_its_place(tmp_path):
     assert digest.key("a", files[0]) == digest.key("a", files[0])
 
 
-def test_what_is_kept_is_there_until_it_is_to_be_computed(monkeypatch):
+def test_a_kept_result_is_there_until_it_is_to_be_computed(monkeypatch):
     assert memo.recall("kind", "key") is None
     memo.keep("kind", "key", {"said": "7"})
     assert memo.recall("kind", "key") == {"said": "7"}
@@ -89,14 +89,14 @@ def test_what_is_kept_is_there_until_it_is_to_be_computed(monkeypatch):
     assert memo.recall("kind", "key") is None
 
 
-def test_what_cannot_be_read_is_computed(tmp_path):
+def test_a_result_that_cannot_be_read_is_computed(tmp_path):
     memo.keep("kind", "key", 7)
     for file in (tmp_path / "cache").rglob("*.json"):
         file.write_text("{")
     assert memo.recall("kind", "key") is None
 
 
-def test_what_nobody_wants_is_forgotten(tmp_path):
+def test_a_result_that_nobody_wants_is_forgotten(tmp_path):
     memo.keep("kind", "old", 7)
     memo.keep("kind", "used", 7)
     long_ago = time.time() - (memo.KEPT_DAYS + 1) * 24 * 3600

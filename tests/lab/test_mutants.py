@@ -43,7 +43,7 @@ def test_a_reason_of_its_own_is_one(tmp_path):
     "kernel died", "died", "the guest: ", "time limit", "QEMU", "Oops", "BUG: ", "general protection", "Kernel panic",
     "left: 7|died", ".",
 ))
-def test_what_is_said_anyway_is_no_reason(tmp_path, says):
+def test_a_line_that_is_said_anyway_is_no_reason(tmp_path, says):
     assert mutants.said_anyway(mutant(tmp_path, says))
 
 

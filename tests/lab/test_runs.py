@@ -575,7 +575,7 @@ def common(monkeypatch):
     return run._Common(), loaded, steps, said
 
 
-def test_what_tests_in_a_row_are_within_is_entered_once(common):
+def test_the_context_of_tests_in_a_row_is_entered_once(common):
     found, loaded, steps, _ = common
     for within, expected in ((None, []), (loaded, ["load"]), (loaded, ["load"]), (None, ["load", "unload"]),
                              (loaded, ["load", "unload", "load"])):
@@ -586,7 +586,7 @@ def test_what_tests_in_a_row_are_within_is_entered_once(common):
     assert steps == ["load", "unload"] * 2
 
 
-def test_what_the_kernel_says_when_it_is_left_is_not_lost(common):
+def test_a_warning_of_the_kernel_when_it_is_left_is_not_lost(common):
     found, loaded, steps, said = common
     found.enter(loaded)
     said.append("WARNING")
@@ -596,7 +596,7 @@ def test_what_the_kernel_says_when_it_is_left_is_not_lost(common):
 
 
 @pytest.mark.parametrize("gives_way", (True, False))
-def test_what_runs_beside_guests_gives_way_to_them(monkeypatch, gives_way):
+def test_a_command_beside_guests_gives_way_to_them(monkeypatch, gives_way):
     monkeypatch.delenv(process.GIVE_WAY, raising=False)
     before = int(process.output(["nice"]))
     if gives_way:

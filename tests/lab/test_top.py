@@ -349,7 +349,7 @@ def test_paths_that_come_and_go_are_followed(host):
 # Files that are gone, wrong or forbidden
 
 
-def test_what_vanishes_between_the_list_and_the_look_is_left_out(host, monkeypatch):
+def test_a_path_that_vanishes_between_the_list_and_the_look_is_left_out(host, monkeypatch):
     host.two_paths()
     host.head(2)
     entries = top.Tree.entries
@@ -464,7 +464,7 @@ def test_a_path_that_is_called_as_no_disk_can_be_is_not_looked_for(host):
     b"", b"\n", b"\x00", b"\xff\xfe\x1b[2J\n", b"-1\n", b"99999999999999999999\n", "\u0663\n".encode(),
     b"a b c d e f g h i j k l\n", b"1 " * 17, b"1 " * 100_000, b"yes\n", b"optimized\nlive\n",
     b"path \n  reason\n  reason  \npath p\n", None])
-def test_whatever_a_file_says_there_is_a_report(host, content):
+def test_there_is_a_report_whatever_a_file_says(host, content):
     """`None` has a directory in its place."""
     host.two_paths()
     host.inside(WAITS)
@@ -562,7 +562,7 @@ def test_only_the_heads_that_are_asked_for_are_shown(host):
     assert [head["name"] for head in report["heads"]] == ["nvme0n2"]
 
 
-def test_whoever_reads_only_the_first_line_sees_no_error(host):
+def test_a_reader_of_only_the_first_line_sees_no_error(host):
     for number in range(1, 400):
         (host.sysfs / f"block/nvme0n{number}/multipath").mkdir(parents=True)
     command = f"{sys.executable} -B {PROGRAM} --sysfs {host.sysfs} --once --interval 0 | head -1"

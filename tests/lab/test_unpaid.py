@@ -39,7 +39,7 @@ def test_a_function_names_what_it_calls_jumps_to_or_has_a_pointer_to():
     assert names["create"] == set()
 
 
-def test_what_a_request_passes_is_followed_to_any_depth_and_no_further_than_its_ends():
+def test_the_way_of_a_request_is_followed_to_any_depth_and_no_further_than_its_ends():
     module = unpaid.Module(unpaid.functions_of(TRANSPORT), unpaid.names_of(TRANSPORT))
     assert module.reached_from(["queue"]) >= {"queue", "setup", "done", "finish", "last"}
     assert "create" not in module.reached_from(["queue"])
@@ -68,7 +68,7 @@ def test_where_something_is_may_differ(old, new):
     ("\tjmp\t0x30 <finish>", "\tjmp\t0x60 <last>", "queue"),
     ("      60: \tretq\n", "", "last"),
 ))
-def test_what_is_done_may_not_differ(old, new, function):
+def test_an_operation_may_not_differ(old, new, function):
     assert unpaid.difference(body()[function], body(old, new)[function])
 
 
@@ -87,10 +87,10 @@ def test_only_what_is_named_may_differ():
 
 @pytest.mark.parametrize("how", ("7 instructions in stock, 9 in ours", "9 instructions in stock, 7 in ours",
                                  "there is none in ours"))
-def test_what_may_differ_may_not_differ_by_more(how):
+def test_a_function_that_may_differ_may_not_differ_by_more(how):
     line = f"nvme-loop.ko: create: {how}"
     assert unpaid.excused([line], UNLIKE) == [line]
 
 
-def test_what_may_differ_and_does_not_is_told():
+def test_a_function_that_may_differ_and_does_not_is_told():
     assert unpaid.excused([], UNLIKE) == ["nvme-loop.ko: create: may differ, and does not"]

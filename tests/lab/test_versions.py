@@ -86,7 +86,7 @@ def test_an_older_version_is_refused_with_those_that_are_allowed(asked, version)
 
 
 @pytest.mark.parametrize("version", ("7", "7.2.12", "seven", "7.x", "7.2-rc1", " 7.2"))
-def test_what_is_no_version_is_refused(asked, version):
+def test_a_word_that_is_no_version_is_refused(asked, version):
     asked(version)
     with pytest.raises(log.Failure, match="is no version of Linux"):
         versions.asked()
@@ -231,7 +231,7 @@ def test_an_older_kernel_has_options_beside():
     assert newest.items() < oldest.items()
 
 
-def test_what_is_built_for_an_older_kernel_depends_on_its_diff():
+def test_a_build_for_an_older_kernel_depends_on_its_diff():
     diff = versions.OLDER / f"{OLDEST}.diff"
     for which in ("fixed", "kept", "ours"):
         assert diff in modules._laid_over(which, f"{OLDEST}.1") and diff not in modules._laid_over(which, f"{NEWEST}.1")

@@ -197,7 +197,7 @@ fn losing(mutant: Mutant) -> impl Fn() + Send + Sync {
 
 /// Shows F-1, F-2.
 #[test]
-fn what_a_fence_holds_goes_on() {
+fn a_bio_that_a_fence_holds_goes_on() {
     holds(AtMost(3), losing(Mutant::Nothing));
     is_caught(
         Mutant::LooksBeforeItIsIn,

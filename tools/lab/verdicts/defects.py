@@ -96,7 +96,7 @@ def check(step) -> None:
 
 
 def ran() -> Counts:
-    """Counts the tests that the document names, without those under sanitizers: the last run of each must have passed."""
+    """Counts the tests that the document names, without those under sanitizers: each must have passed when last run."""
     tests = [test for test in _named(documented_tests()) if test.usual == test]
     wrong = [f"{test} {ending(outcomes)}" for test in tests if (outcomes := test.outcomes()) != {record.PASSED}]
     _tell(wrong)
