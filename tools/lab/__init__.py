@@ -4,14 +4,14 @@
 One module a noun, in packages. Each package uses those above it only, and `make check` finds circles:
 
     host      where things are, the user, child processes, guests
-    builds    what tests run on; each `ensure()` there does only what is missing
-    verdicts  what runs have come to, and what the documents claim of it
-    measure   what an I/O costs
-    suites    what runs tests, each of its kind
-    checks    what is checked without running
+    builds    the base that tests run on; each `ensure()` there makes only missing parts
+    verdicts  the results of runs, and the documents' claims about them
+    measure   the cost of an I/O
+    suites    the programs that run tests, each of its kind
+    checks    the checks that run no test
     runs      several suites in one run
 
-`commands` has what each `make` target does.
+`commands` has the function of each `make` target.
 """
 
 import sys

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The commands: what each `make` target does, and the one line that it ends with."""
+"""The commands: the function of each `make` target, and the one line that it ends with."""
 
 import argparse
 import os

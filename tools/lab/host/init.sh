@@ -1,13 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# The first process of a guest (see vm.py). The root is the host's, read-only; this puts a tmpfs
-# over it, mounts the one directory that the host lends for writing, runs the script `command`
-# of that directory and tells the host its exit status. The files of a layer, if there is one, are
-# found in place of the root's. A root that is not the host's has the
-# project's tree in /srv, which has to be where the host has it, and can be written to as well.
+# The first process of a guest (see vm.py). The root is the host's, read-only. This script puts a
+# tmpfs over it, and mounts the one directory that the host lends for writing. Then it runs the
+# script `command` of that directory, and tells the host its exit status. The files of a layer, if
+# there is one, take the place of the root's. A root that is not the host's has the project's tree
+# in /srv. This script mounts it where the host has it, and lets programs write to it as well.
 #
-# To start a program takes an emulated CPU a tenth of a second, so few are.
+# An emulated CPU takes a tenth of a second to start a program, so this starts few.
 
 lent=$1
 layer=$2
@@ -41,7 +41,7 @@ fi
 mount -t proc proc /proc
 mount -a
 
-# Udev is not there to name the ports by which the guest talks to the host.
+# There is no udev to name the ports by which the guest talks to the host.
 for port in /sys/class/virtio-ports/*; do
 	read -r name < "$port/name"
 	ln -s "/dev/${port##*/}" "/run/$name"
