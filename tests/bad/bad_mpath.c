@@ -28,11 +28,11 @@ struct bad {
 	bool			listed;		/* is the path on the head? */
 	bool			holding;	/* does the path keep the next bio? */
 	struct bio		*held;
-	int			result;		/* what a callback got */
+	int			result;		/* the result of a callback */
 };
 
 static struct bad bad_first, bad_second;
-static const char *bad_argument;		/* what is behind the name of a mistake */
+static const char *bad_argument;		/* the word behind the name of a mistake */
 static struct block_device *bad_lower;		/* where paths send clones to, if anywhere */
 static bool bad_marks;				/* do clones keep REQ_MPATH? */
 static void (*bad_on_release)(struct mpath_head *head);
@@ -237,7 +237,7 @@ static void bad_stop_path(struct bad *bad)
 	bad->holding = false;
 }
 
-/* Takes apart what there is. */
+/* Takes the head and the path apart, as far as there are any. */
 static void bad_stop(struct bad *bad)
 {
 	bad_stop_path(bad);
@@ -718,7 +718,7 @@ static int bad_read_nodes(void *data)
 	return 0;
 }
 
-/* Paths of a head without a disk come and go, as they should, while somebody looks at them. */
+/* Paths of a head without a disk come and go, as they should, while a reader looks at them. */
 static int bad_watch_without_disk(struct bad *bad)
 {
 	unsigned long end = jiffies + BAD_SECONDS * HZ;
@@ -878,7 +878,7 @@ static int bad_put_unremoved(struct bad *bad)
 	return 0;
 }
 
-/* Somebody has the disk open, so that there is a head to drop a reference of. */
+/* The disk stays open, so that there is a head to drop a reference of. */
 static int bad_put_too_often(struct bad *bad)
 {
 	struct mpath_head *head;
@@ -1071,7 +1071,7 @@ static int bad_read_through_two_paths(struct bad *bad)
 	return err;
 }
 
-/* Every path fails the read, and the driver fails over whatever another path might carry out. */
+/* Every path fails the read, and the driver fails over each bio that another might carry out. */
 static int bad_fail_everywhere(struct bad *bad)
 {
 	return bad_on_lower(bad_read_through_two_paths, bad);

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """The guest's fourth side of `make bench`: reads of heads beside a controller that they do not use, and that flaps.
 
-There are a thousand heads on eight controllers, two for each subsystem. The controller changes its state while nothing
-is read, so that only the instructions of reads are counted.
+There are a thousand heads on eight controllers, two for each subsystem. The controller changes its state between
+the reads, so that only the instructions of reads count.
 """
 
 import os
@@ -64,12 +64,12 @@ def main() -> int:
             come_back(flapping.head)
         measure_first(lambda: reset(flapping), beside, policy, "reset")
         sys.stdout.flush()
-        # Taking all of that down takes long, and is nothing that is measured here.
+        # Taking all of that down takes long, and is no part of the measurement.
         os._exit(0)
 
 
 def change(disk) -> None:
-    """The controller of the first path to a disk goes on to the next state of a reset."""
+    """Has the controller of the first path to a disk go on to the next state of a reset."""
     CHANGE.write_text(disk.device)
 
 
@@ -78,7 +78,7 @@ def changes() -> int:
 
 
 def come_back(disk) -> None:
-    """The controller goes on until it is live."""
+    """Has the controller go on until it is live."""
     while changes() % STATES:
         change(disk)
 
@@ -112,7 +112,7 @@ def measure_busy(flapping, disk, policy) -> None:
 
 
 def measure_first(happen, beside, policy, what) -> None:
-    """The first read of each head after something has happened, less a later one, which finds nothing new.
+    """The first read of each head after an event, less a later one, which finds nothing new.
 
     There are two paths, so every other read by round-robin takes the same one.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The guest's fifth side of `make bench`: how evenly several CPUs spread what they have in flight over four paths.
+"""The guest's fifth side of `make bench`: how evenly several CPUs spread their requests over four paths.
 
 The machine has four CPUs, of which one executes at a time; the clock is that of life.py and counts the instructions of
 all. While the load runs (mpath_crowd.c) a timer in the driver looks at all paths at one instant (nvme.c).
@@ -27,11 +27,11 @@ PATHS = 4
 #: Disks that take so long that the emulated CPUs have time left.
 DISKS = {"loop": DISK, "tcp": {**DISK, "completion_nsec": 10_000_000}}
 CPUS = 4
-#: How often each case is run, by policy, how long it is left alone before somebody looks, and how long then.
+#: How often each case runs, by policy; how long the timer waits before it looks, and for how long it looks then.
 TIMES = {"queue-depth": 6, "round-robin": 3}
 SETTLING_SECONDS = 0.1
 SECONDS = 0.5
-#: How long it is left alone after each thing that happens beside the load.
+#: The pause after each event beside the load.
 PAUSE_SECONDS = {"unplug_cpu": 0.02, "reset": 0.1, "flap": 0.01}
 
 #: Where a request ends: where the path's disk likes it to, or where it began.
@@ -44,7 +44,7 @@ CHANGE = FLIGHT.with_name("bench_change")
 
 @dataclass(frozen=True)
 class Case:
-    """So many reads in flight from each CPU, and what else happens, which is a method of `Stage`."""
+    """So many reads in flight from each CPU, and the event beside them, which is a method of `Stage`."""
 
     name: str
     depths: tuple
@@ -129,12 +129,12 @@ def measure_once(stage, case, policy) -> None:
 
 
 def reads() -> list:
-    """How many have ended, on another CPU than they began on, and with an error."""
+    """How many reads have ended, on another CPU than they began on, and with an error."""
     return [int(word) for word in RUN.read_text().split()]
 
 
 class Stage:
-    """The disk that is read, another one, and what happens meanwhile."""
+    """The disk that the load reads, another one, and the events meanwhile."""
 
     def __init__(self, target, other):
         self.target = target
@@ -143,7 +143,7 @@ class Stage:
 
     @contextlib.contextmanager
     def beside(self, what):
-        """It happens again and again, for the time of a block."""
+        """The event happens again and again, for the time of a block."""
         self.happened = 0
         ended = threading.Event()
         thread = threading.Thread(target=self._repeat, args=(getattr(self, f"_{what}"), ended))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The guest's side of `make bench`: what choosing a path and whole I/Os cost, one JSON record a line.
+"""The guest's side of `make bench`: the cost of choosing a path and of whole I/Os, one JSON record a line.
 
 The machine has one CPU whose cycle counter counts instructions (see vm.py). So each figure is the same each time, but
 for the kernel's own work in between. Single choices run without interrupts, and of I/Os there are many.

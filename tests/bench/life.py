@@ -2,8 +2,8 @@
 """The guest's other side of `make bench`: namespaces that come and go, paths that are slow.
 
 The clock counts instructions while there are some to execute, and leaps to the next timer while there are none.
-So what is measured is the time on a machine that executes one instruction a nanosecond, and no other machine's
-load is in it.
+So the program measures the time on a machine that executes one instruction a nanosecond, without another machine's
+load.
 """
 
 import os
@@ -170,7 +170,7 @@ def slow_port(target) -> Port:
     port.address["traddr"] = port.wire.address["traddr"] = SLOW_ADDRESS
     port.directory.mkdir()
     port.configure()
-    # A port listens in the network of whoever starts it. Not `ip netns exec`, which hides configfs.
+    # A port listens in the network of the process that starts it. Not `ip netns exec`, which hides configfs.
     link = port.directory / "subsystems" / target.nqn
     subprocess.run(["nsenter", "--net=/run/netns/slow", "ln", "-s", NVMET / "subsystems" / target.nqn, link], check=True)
     return port

@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
-"""Runs in a machine that the lab has booted from its disk: carries out what comes over the second serial line.
+"""Runs in a machine that the lab has booted from its disk: carries out commands from the second serial line.
 
 A request is a line of JSON with a shell command; the answer is a line of JSON with the exit status and the output. The
-first line that is sent says which kernel runs. systemd starts this as a service of multi-user.target.
+first line from the agent says which kernel runs. systemd starts this as a service of multi-user.target.
 """
 
 import json

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The demonstration's guest side: takes paths away under verified I/O and says what happens.
+"""The demonstration's guest side: takes paths away under verified I/O and prints the events.
 
 Everything goes to standard output as records, one JSON object a line; tools/lab/suites/demo.py shows
 them. Times are seconds since the start of this program.
@@ -83,7 +83,7 @@ class Act:
                         "errors": done.errors, "slowest_io_ms": done.slowest_ms, "losses": self.losses})
 
     def event(self, text, action, expected, loss=False) -> None:
-        """Does something to the paths and waits until I/O runs on the one at the address `expected`."""
+        """Runs an action on the paths and waits until I/O runs on the one at the address `expected`."""
         report({"type": "event", "t": now(), "text": text, "loss": loss})
         action()
         path = wait.until(lambda: self._path(expected), f"the path {expected}")
@@ -103,7 +103,7 @@ class Act:
 
 
 def show_paths(head) -> None:
-    """Says what leads to an NVMe head, in its own words and in nvme-cli's."""
+    """Prints the paths to an NVMe head, in its own words and in nvme-cli's."""
     done = subprocess.run(["nvme", "list-subsys", head.device], capture_output=True, text=True)
     for line in (done.stdout or done.stderr).splitlines():
         say(line)

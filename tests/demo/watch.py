@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Watches a head while I/O runs: what each path carries, and when nothing completes.
+"""Watches a head while I/O runs: the load of each path, and the times when nothing completes.
 
 A stall is the time in which at least one look finds the head's count of completed I/Os unchanged.
-When the watcher itself got no CPU there was no look, and that is not a stall.
+A time without a look, because the watcher itself got no CPU, is not a stall.
 """
 
 import threading

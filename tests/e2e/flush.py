@@ -93,7 +93,7 @@ class Syncer:
 
 
 def lost(syncer, device) -> dict:
-    """Blocks that have not what was stored, with what they have and what they should have."""
+    """Blocks without the stored number, with the number that they have and the one that they should have."""
     found = {block: passthrough.read_directly(device, block * BLOCK) for block in syncer.stored}
     numbers = {block: int.from_bytes(data[:8], "little") for block, data in found.items()}
     assert all(data == data[:8] * (BLOCK // 8) for data in found.values()), "a block was torn"

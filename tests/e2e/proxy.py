@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A tcp port in front of a target's own, where a controller can be made to say something else.
+"""A tcp port in front of a target's own, which can change the answers of a controller.
 
 nvmet says nothing that is wrong. This proxy can change byte by byte the data that passes through it:
 
@@ -14,7 +14,7 @@ The proxy can answer commands with an error, or not at all, so that the controll
 The proxy can keep a command on its way. The command then arrives after the host has lost the connection and gone on:
 
         proxy.hold(block)
-        ...                     # somebody writes there
+        ...                     # a process writes there
         proxy.wait_until_held()
         proxy.lose()
         ...                     # the host sends the write again, through another port
@@ -100,7 +100,7 @@ class Proxy:
         os.waitpid(self._pid, 0)
 
     def change(self, what, edits) -> None:
-        """From now on, puts these bytes at these offsets into what the controller returns."""
+        """From now on, puts these bytes at these offsets into data that the controller returns."""
         flat = {offset + number: byte for offset, data in edits.items() for number, byte in enumerate(data)}
         self._order("change", what, list(flat.items()))
 
@@ -170,7 +170,7 @@ class Proxy:
         return self._order("release", seconds * wait.SLOWNESS)
 
     def shut(self) -> None:
-        """Lets nobody in who comes from now on."""
+        """Lets in no connection from now on."""
         self._order("shut", True)
 
     def open(self) -> None:

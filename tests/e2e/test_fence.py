@@ -56,7 +56,7 @@ READS = 300
 #: Seconds in which a controller has not come back or an I/O has not been answered.
 SHORT = 1
 IO_TIMEOUT = "/sys/module/nvme_core/parameters/io_timeout"
-#: The kind of command that reads or sets a register of a controller, and what one says that could not do it.
+#: The kind of command that reads or sets a register of a controller, and the status of one that could not do it.
 PROPERTY = (0x7F, 0x00)
 INTERNAL_ERROR = 0x006
 PATH_ERROR = 0x300

@@ -73,7 +73,7 @@ def _read(head, count):
 
 
 def _settle(head):
-    """Waits until those have looked who look at every new disk."""
+    """Waits until the programs are done that look at every new disk."""
     counts = [None]
     wait.until(lambda: counts.append(head.completed()) or counts[-1] == counts[-2], "the head to be left alone",
                interval=0.3)

@@ -100,7 +100,7 @@ def _without_cpu():
 
 @contextmanager
 def _suspendable(level):
-    """Suspending goes as far as `level`, for a second, and leaves what the guest itself needs awake."""
+    """Has suspending go as far as `level`, for a second, and keeps devices awake that the guest itself needs."""
     modules.load("stay_awake")
     (_POWER / "pm_test").write_text(level)
     _DELAY.write_text("1")

@@ -19,7 +19,7 @@ _LINE = re.compile(r".*\s(\d+\.\d+): (\w+): (.*)")
 
 @dataclass(frozen=True)
 class Event:
-    """An event. `time` is what `time.monotonic()` would have said, but for a microsecond."""
+    """An event. `time` is that of `time.monotonic()`, but for a microsecond."""
 
     time: float
     name: str

@@ -45,7 +45,7 @@ BEGIN { count = split(glue, names, " "); for (i = 1; i <= count; i++) of_glue[na
 
 @dataclass(frozen=True, order=True)
 class Site:
-    """A call in our code below which memory is allocated: "symbol+0x12" in a module, and what can make it fail."""
+    """A call in our code below which memory is allocated: "symbol+0x12" in a module, and the fault injection for it."""
 
     module: str
     place: str

@@ -124,7 +124,7 @@ def _act(scenario, failing) -> str:
 
 
 def _judge(scenario, outcome) -> str:
-    """Checks that nothing is left of a failure; returns what it was."""
+    """Checks that nothing is left of a failure; returns the outcome."""
     if outcome == "done":
         if scenario.is_done():
             scenario.check()

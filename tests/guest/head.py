@@ -119,7 +119,7 @@ def _nsid(head) -> int:
 
 
 def controllers_of_subsystem(nqn) -> list[str]:
-    """The controllers of a subsystem, in whatever state they are."""
+    """The controllers of a subsystem, in any state."""
     found = []
     for controller in CONTROLLERS.glob("nvme*"):
         try:
@@ -131,7 +131,7 @@ def controllers_of_subsystem(nqn) -> list[str]:
 
 
 def fabrics_controllers() -> list[str]:
-    """All controllers that somebody connected."""
+    """All connected controllers."""
     return sorted(entry.parent.name for entry in CONTROLLERS.glob("nvme*/delete_controller"))
 
 
@@ -163,12 +163,12 @@ def delete_controller(name) -> None:
 
 
 def reset_controller(name) -> None:
-    """Does what `nvme reset` does, and returns when it is done."""
+    """Resets a controller as `nvme reset` does, and returns when the reset is done."""
     (CONTROLLERS / name / "reset_controller").write_text("1")
 
 
 def rescan_controller(name) -> None:
-    """Does what `nvme ns-rescan` does: looks for namespaces, in the background."""
+    """Has the driver look for namespaces in the background, as `nvme ns-rescan` does."""
     with contextlib.suppress(OSError):
         (CONTROLLERS / name / "rescan_controller").write_text("1")  # unless it is going
 

@@ -18,7 +18,7 @@ def install() -> None:
 
 
 def load(*names, **parameters) -> None:
-    """Loads modules and what they depend on; `parameters` belong to the last of them."""
+    """Loads modules and those that they depend on; `parameters` belong to the last of them."""
     for name in names[:-1]:
         if not _is_live(name):
             _modprobe(name)

@@ -102,7 +102,7 @@ class RamDisk:
         return self
 
     def __exit__(self, *exception):
-        """Unloads the module, which is part of every test: it fails while anybody holds anything of the driver."""
+        """Unloads the module, which is part of every test: it fails while anything of the driver is in use."""
         for path in self.all:
             path.forget()
         if not exception[0]:

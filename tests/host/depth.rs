@@ -173,7 +173,7 @@ impl<'a> Candidates<'a> for Listed<'a> {
 enum Event {
     /// A request of a CPU ends on a path.
     Ends { cpu: usize, path: usize },
-    /// A submitter submits what it has left.
+    /// A submitter submits its remaining requests.
     Wakes(usize),
     /// A submitter keeps another number of requests in flight.
     Depth { cpu: usize, depth: u32 },
@@ -188,7 +188,7 @@ enum Event {
 /// The figures of a run.
 #[derive(Debug, Default)]
 struct Outcome {
-    /// The most less the least in flight on a path, each time somebody looked.
+    /// The most less the least in flight on a path, at each look.
     spreads: Vec<u32>,
     ended: u64,
 }
@@ -203,7 +203,7 @@ impl Outcome {
     }
 }
 
-/// A machine, and what happens to it.
+/// A machine, and its events.
 #[derive(Clone, Debug)]
 struct Scenario {
     services: Vec<Service>,
@@ -710,7 +710,7 @@ proptest! {
     }
 }
 
-/// Requests take longer than many ticks, so a CPU needs long to even out what it has seen. Others
+/// Requests take longer than many ticks, so a CPU needs long to even out a difference. Others
 /// look meanwhile, and see the same difference.
 ///
 /// Shows L-13.

@@ -383,7 +383,7 @@ proptest! {
         prop_assert!(head.paths[chosen].depth.get() <= head.paths[done].depth.get());
     }
 
-    /// Other CPUs rely on what they have seen of this one, so its choices stay.
+    /// Other CPUs rely on their view of this one, so its choices stay.
     ///
     /// Shows L-13.
     #[test]

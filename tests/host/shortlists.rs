@@ -26,8 +26,8 @@ impl Port {
     }
 }
 
-/// A port that no path of the head goes through goes, and the head stays as it is: CPUs keep what
-/// they know of the requests in flight. One of the head's own goes, and they forget.
+/// A port goes that no path of the head goes through, and the head stays as it is: CPUs keep their
+/// counts of the requests in flight. One of the head's own goes, and they forget.
 ///
 /// Shows L-13.
 #[test]

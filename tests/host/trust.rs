@@ -114,7 +114,7 @@ struct Machine<F> {
     retry_at: Cell<Time>,
     lot: RefCell<Vec<Bio>>,
     is_kicked: Cell<bool>,
-    /// How often something has changed for the better.
+    /// How often a change for the better has come.
     news: Cell<usize>,
     turn: Cell<usize>,
     tries: RefCell<Vec<Try>>,

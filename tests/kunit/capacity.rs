@@ -79,7 +79,7 @@ mod tests {
             check_eq!(b.bios() + c.bios(), before.1 + 8);
 
             set_capacity(a.disk(), CAPACITY * 2);
-            // The driver's own reasons are something else.
+            // The driver's own reasons stay apart.
             a.enable(NOT_READY);
             check_eq!(head.write_many(4)?, 4);
             check_eq!(a.bios(), before.0);

@@ -528,7 +528,7 @@ impl TestHead {
         self.engine().busy.requeue.flush();
     }
 
-    /// Waits for all who may see the head's paths.
+    /// Waits for all readers that may see the head's paths.
     pub(super) fn synchronize(&self) {
         // SAFETY: The head is there.
         unsafe { ffi::mpath_synchronize(self.raw) }

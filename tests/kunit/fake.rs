@@ -322,7 +322,7 @@ pub(super) struct FakePath {
     #[pin]
     log: SpinLock<Log>,
     disk_added: Atomic<bool>,
-    /// Has a failover left something in its list?
+    /// Has a failover left bios in its list?
     kept_bios: Atomic<bool>,
     /// Does it show a partition table?
     partitioned: Atomic<bool>,
@@ -875,8 +875,8 @@ unsafe fn fill(bio: *mut bindings::bio, partitioned: bool) {
     // One partition of type Linux, sectors 64 to 1087.
     const ENTRY: [u8; 16] = [0, 0, 0, 0, 0x83, 0, 0, 0, 64, 0, 0, 0, 0, 4, 0, 0];
 
-    // SAFETY: By this function's contract; `bi_idx` and what follows are the bio's vectors, whose
-    // pages are in the kernel's map, one after the other, on machines with 64 bits.
+    // SAFETY: By this function's contract; the vectors from `bi_idx` on are the bio's. On machines
+    // with 64 bits, their pages are in the kernel's map, one after the other.
     unsafe {
         let mut left = (*bio).bi_iter.bi_size as usize;
         let mut skip = bvec_offset(&(*bio).bi_iter) as usize;

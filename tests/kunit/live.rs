@@ -219,7 +219,7 @@ mod tests {
             thread: None,
         };
 
-        // SAFETY: The head is there; the callback gets what it expects.
+        // SAFETY: The head is there; the callback gets the argument that it expects.
         let is_done = unsafe {
             ffi::mpath_call_for_device(
                 head.as_raw(),

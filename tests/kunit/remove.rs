@@ -786,7 +786,7 @@ fn submit_until_it_fails(device: Device) -> Result<bool> {
 
 /// # Safety
 ///
-/// May be called by anybody.
+/// Any caller may call it.
 unsafe extern "C" fn no_handle(
     _dev: *mut bindings::mpath_device,
     _cmd: kernel::ffi::c_uint,

@@ -225,7 +225,7 @@ fn use_every_slot(machine: &'static Machine, policy: IoPolicy) -> Result {
     Ok(())
 }
 
-/// The memory of a cache, and what comes after it.
+/// The memory of a cache, and a guard behind it.
 struct Guarded {
     cache: core::ptr::NonNull<u8>,
     layout: Layout,

@@ -2,7 +2,7 @@
 
 //! A bio enters the queue of its path where the path is chosen, or does not enter it.
 //!
-//! Without `CONFIG_LIBMULTIPATH_ONE_PASS` the block layer does what these tests are about.
+//! Without `CONFIG_LIBMULTIPATH_ONE_PASS` the block layer takes the steps that these tests try.
 
 use super::check::eventually;
 use super::driver::{

@@ -12,7 +12,7 @@ STOCK = 560.0
 
 
 class Layers:
-    """A guest whose layers cost so many times what stock's do."""
+    """A guest whose layers cost so many times as much as stock's."""
 
     def __init__(self, times=1):
         self._times = times

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`make deb` says what is wrong with a configuration, or with the machine, before it builds anything."""
+"""`make deb` names the faults of a configuration, or of the machine, before it builds anything."""
 
 import subprocess
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A path does not go while somebody looks at it.
+//! A path does not go while a reader looks at it.
 //!
 //! refused: E0505
 //! says: cannot move out of `path` because it is borrowed

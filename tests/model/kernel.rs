@@ -55,7 +55,7 @@ impl<const READERS: usize> Srcu<READERS> {
 /// A `work_struct`, or a `delayed_work` for whose timer it is always time.
 ///
 /// Queueing is `test_and_set_bit()` on the pending bit. While the bit is set, queueing does
-/// nothing, and the run that is still to come sees what was done before. The worker clears the bit
+/// nothing, and the run that is still to come sees all that was done before. The worker clears the bit
 /// before it runs the function (`set_work_pool_and_clear_pending()`, whose barriers make it a fully
 /// ordered exchange for the queueing side).
 ///

@@ -180,7 +180,7 @@ def _wait_until_back(path) -> None:
 
 
 def _note_paths(seen, when, head, settled=True) -> None:
-    """Notes what a head says about its paths, and which of them a read takes.
+    """Notes a head's data about its paths, and which of them a read takes.
 
     The host looks at the namespaces of a controller that came back, and at some moment of that the in-tree driver
     forgets its choices. So this notes the choice only when all has `settled`.

@@ -68,7 +68,7 @@ def _note_choice(seen, when, head) -> None:
 
 @contextlib.contextmanager
 def _driver(seen):
-    """The driver with one controller bound after the other, so that names do not depend on who was faster."""
+    """The driver with one controller bound after the other, so that names do not depend on which was faster."""
     (BUS / "drivers_autoprobe").write_text("0")
     modules.load("nvme")
     events = Events()

@@ -47,7 +47,7 @@ class Parity(Target):
             os.fsync(disk.fileno())
 
     def connect_in_turn(self, **options) -> None:
-        """Connects through one port after the other, so that names do not depend on who was faster."""
+        """Connects through one port after the other, so that names do not depend on which was faster."""
         if self._kind == "plain":
             self.partition()
         for number, port in enumerate(self.ports, 1):

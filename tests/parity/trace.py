@@ -68,7 +68,7 @@ def _traced(disk, request, cpu=HOME) -> str:
 
 
 def _major(driver) -> str:
-    """The number of a driver's disks, here of the one below the target: which it is depends on who came before."""
+    """The number of a driver's disks, here of the one below the target: it depends on the drivers that came before."""
     return re.search(rf"^ *(\d+) {driver}$", pathlib.Path("/proc/devices").read_text(), re.MULTILINE)[1]
 
 

@@ -77,7 +77,7 @@ def note_nodes(seen) -> None:
 
 
 def note_module(seen) -> None:
-    """Notes the parameters of the module and who uses it."""
+    """Notes the parameters of the module and its users."""
     for parameter in sorted((MODULE / "parameters").iterdir()):
         seen.note("module", f"parameters/{parameter.name}", f"{_mode(parameter)} {_read(parameter)}")
     seen.note("module", "holders", "\n".join(sorted(entry.name for entry in (MODULE / "holders").iterdir())))

@@ -23,7 +23,7 @@ def settled(area, key, text) -> str:
         lines = [line for line in text.split("\n") if not _ATTEMPT.search(line)]
         return _ATTEMPT_NUMBER.sub("(attempt N/", "\n".join(lines))
     if kind == "printed" and key.startswith("iostat"):
-        # Rates since the system was booted; what was counted is in "counters".
+        # Rates since the boot of the system; the counts are in "counters".
         return re.sub(r" +", " ", _NUMBER.sub("N", text))
     return text
 

@@ -4,7 +4,7 @@
 
 #![allow(missing_docs)]
 
-/// Adds beyond what an integer can hold.
+/// Adds beyond the range of an integer.
 #[no_mangle]
 pub extern "C" fn provoke_overflow(operand: u32) {
     core::hint::black_box(core::hint::black_box(operand) + 1);

@@ -58,7 +58,7 @@ class Sanitizer:
     option: str
     #: The faults that it finds.
     finds: str
-    #: Whether the guest can tell that it is at work, given what the kernel said when it booted.
+    #: Whether the guest can tell that it is at work, given the kernel's log of its boot.
     is_at_work: Callable
 
 

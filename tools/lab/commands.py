@@ -218,7 +218,7 @@ _OF_ANY_ARCH = ("kernel", "kunit", "e2e")
 
 
 def main(arguments: list) -> int:
-    """Runs one command; whatever happens, no process of it is left behind."""
+    """Runs one command, and in any case leaves no process of it behind."""
     options = vars(_parser().parse_args(arguments))
     name = options.pop("command")
     command = COMMANDS[name]

@@ -32,7 +32,7 @@ fn at_the_end<R>(string: &[u8], f: impl FnOnce(&CStr) -> R) -> R {
     }
 }
 
-/// A name with something done to it, several times.
+/// A name with several changes.
 fn nearly_a_name() -> impl Strategy<Value = Vec<u8>> {
     let names = IoPolicy::ALL.map(|policy| policy.name().as_bytes().to_vec());
     let change = (any::<prop::sample::Index>(), 1u8.., 0..5);

@@ -130,7 +130,7 @@ def _restore(step, output: Path, at: str) -> bool:
         os.utime(place)
         names = _names(place)
         output.mkdir(parents=True, exist_ok=True)
-        # If this is interrupted, the mark says what to clear away.
+        # If this is interrupted, the mark names the files to clear away.
         _write_mark(output, "interrupted", [output / name for name in names], taken=True)
         for name in names:
             _copy(place / name, output / name, _TREE, str(paths.ROOT).encode())

@@ -217,7 +217,7 @@ def build_packages(step, tree: Path, home: Path, objects: int, variables: dict) 
 
 
 def configure_again(step, tree: Path, home: Path) -> dict:
-    """Makes the configuration in `home` one for a tree that has changed since, as its users do; returns what it has."""
+    """Makes the configuration in `home` one for a tree that has changed since, as its users do; returns its options."""
     step.run([*_make_in(tree, home), "olddefconfig"], env=_variables())
     return options_of((home / ".config").read_text())
 

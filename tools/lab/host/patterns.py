@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Lists of patterns for files: a pattern that no file matches is a mistake.
 
-Such a list names the files to check, test or ship. When somebody renames a file, its pattern would go on matching
+Such a list names the files to check, test or ship. When a file gets another name, its pattern would go on matching
 nothing, and nobody would guard the file any more. So each pattern has to match.
 """
 

@@ -33,7 +33,7 @@ from lab.verdicts.result import Result
 
 #: After so long the lab stops a part, and it has failed.
 LIMIT_SECONDS = 6 * 3600
-#: Variables with which a user chooses less, or something else.
+#: Variables with which a user chooses less, or another run.
 _CHOICES = ("CASES", "BUILD", "CONFIG", "KERNEL", "LOCALMODCONFIG", "LONG", "MINUTES", "ONE_PASS", "QUICK", "SAMPLE",
             "SECONDS", "SEED", "SERIES", "STOCK")
 #: The last part: it asks for the results of the others.

@@ -13,7 +13,7 @@ is no proof. Nor is a guest that dies, unless its kernel gave the reason.
 
 Every defect has a patch. `make test` runs some of them, others every day, and all their tests without a patch; `make
 mutants` runs all. The lab runs two at a time: those that need NVMe in one copy, those that need only the library in
-another one. So neither copy builds what the other has. Either takes those that need no guest.
+another one. So neither copy builds the modules of the other. Either takes those that need no guest.
 """
 
 import collections

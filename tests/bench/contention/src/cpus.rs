@@ -68,7 +68,7 @@ pub fn pin(cpu: usize) -> Result<(), String> {
     Ok(())
 }
 
-/// How often the calling thread has lost its CPU to somebody else; nothing when the kernel does not
+/// How often the calling thread has lost its CPU to another task; nothing when the kernel does not
 /// say.
 pub fn preemptions() -> Option<u64> {
     let status = fs::read_to_string("/proc/thread-self/status").ok()?;

@@ -45,7 +45,7 @@ unsafe impl Sync for Disk {}
 
 /// The kernel's algorithm or ours, with a head of its own. Heads stay until the program ends.
 pub trait Side: Copy + Send + Sync {
-    /// The name in what is printed.
+    /// The name in the output.
     const NAME: &'static str;
 
     /// Has each CPU its own turn, so that round-robin is exact on each by itself?
