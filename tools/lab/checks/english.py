@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The English of documents, comments and names of tests: rules that a program can see.
 
-A sentence does not begin with a clause that has no head ("What fails ends": say "The bio that fails ends"), has at
+A sentence does not begin with a clause that has no head ("What fails ends": say "The bio that fails ends"). It has at
 most 30 words, and at most two verbs in the passive voice. The name of a test does not begin with such a clause either.
 """
 

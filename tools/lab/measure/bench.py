@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
 """`make bench`: the cost of an I/O with our NVMe and with the kernel's own, counted in instructions.
 
-Two guests that differ in their modules only, each with one emulated CPU whose clock counts
-instructions, do the same (tests/bench/). What they say becomes figures, most of them with a target:
-build/reports/bench.json, bench.md and bench.svg, and bench-profile.md, which says function by function
-where the instructions of a read go. A third guest, with two paths only, has our NVMe on a library that does
-without block/lower.patch, and is compared with stock, too. In a fourth, drivers of samples/ in Rust are compared with
-their twins in C.
+Two guests that differ in their modules only do the same (tests/bench/). Each has one emulated CPU whose clock counts
+instructions. Their output becomes figures, most of them with a target: build/reports/bench.json, bench.md and
+bench.svg. The report bench-profile.md says function by function where the instructions of a read go. A third guest,
+with two paths only, has our NVMe on a library that does without block/lower.patch, and the lab compares it with stock,
+too. A fourth has the drivers of samples/: the lab compares those in Rust with their twins in C.
 """
 
 import collections
