@@ -370,14 +370,14 @@ export! {
             let head = path.head();
             let was_listed = head.read().inside().lists(path);
 
-            head.shortlist.changes().add();
+            head.shortlist.generation().add();
             was_listed
         })
     }
 
     unsafe fn mpath_clear_paths(head: *mut mpath_head) {
         // SAFETY: By the header.
-        unsafe { MpathHead::from_raw(head) }.shortlist.changes().add()
+        unsafe { MpathHead::from_raw(head) }.shortlist.generation().add()
     }
 
     unsafe fn mpath_revalidate_paths(head: *mut mpath_head) {

@@ -127,9 +127,9 @@ u64 mpath_helper_jiffies(void)
 	return get_jiffies_64();
 }
 
-struct mpath_turn __percpu *mpath_helper_alloc_turns(void)
+struct mpath_cursor __percpu *mpath_helper_alloc_cursors(void)
 {
-	struct mpath_turn __percpu *turns = alloc_percpu(struct mpath_turn);
+	struct mpath_cursor __percpu *cursors = alloc_percpu(struct mpath_cursor);
 	int cpu;
 
 	/*
@@ -137,26 +137,26 @@ struct mpath_turn __percpu *mpath_helper_alloc_turns(void)
 	 * which on some machines are the threads of a core or the CPUs of a
 	 * node.
 	 */
-	if (turns)
+	if (cursors)
 		for_each_possible_cpu(cpu) {
-			struct mpath_turn *turn = per_cpu_ptr(turns, cpu);
+			struct mpath_cursor *cursor = per_cpu_ptr(cursors, cpu);
 
-			turn->next = cpu + cpu / 2;
-			turn->done = turn->next;
-			turn->tick = jiffies - 1;
+			cursor->next = cpu + cpu / 2;
+			cursor->done = cursor->next;
+			cursor->tick = jiffies - 1;
 		}
-	return turns;
+	return cursors;
 }
 
-void mpath_helper_free_turns(struct mpath_turn __percpu *turns)
+void mpath_helper_free_cursors(struct mpath_cursor __percpu *cursors)
 {
-	free_percpu(turns);
+	free_percpu(cursors);
 }
 
-struct mpath_turn *mpath_helper_turn_of(struct mpath_turn __percpu *turns,
+struct mpath_cursor *mpath_helper_cursor_of(struct mpath_cursor __percpu *cursors,
 					u32 cpu)
 {
-	return per_cpu_ptr(turns, cpu);
+	return per_cpu_ptr(cursors, cpu);
 }
 
 struct mpath_port_cpu __percpu *mpath_helper_alloc_port_cpus(void)

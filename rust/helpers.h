@@ -28,12 +28,12 @@ int mpath_helper_node_distance(int from, int to);
 bool mpath_helper_node_possible(int node);
 bool mpath_helper_node_online(int node);
 
-u32 mpath_helper_turn(struct mpath_turn __percpu *turns);
-void mpath_helper_set_turn(struct mpath_turn __percpu *turns, u32 next);
-u32 mpath_helper_last_done(struct mpath_turn __percpu *turns);
-struct mpath_turn __percpu *mpath_helper_alloc_turns(void);
-void mpath_helper_free_turns(struct mpath_turn __percpu *turns);
-struct mpath_turn *mpath_helper_turn_of(struct mpath_turn __percpu *turns,
+u32 mpath_helper_cursor(struct mpath_cursor __percpu *cursors);
+void mpath_helper_set_cursor(struct mpath_cursor __percpu *cursors, u32 next);
+u32 mpath_helper_last_done(struct mpath_cursor __percpu *cursors);
+struct mpath_cursor __percpu *mpath_helper_alloc_cursors(void);
+void mpath_helper_free_cursors(struct mpath_cursor __percpu *cursors);
+struct mpath_cursor *mpath_helper_cursor_of(struct mpath_cursor __percpu *cursors,
 					u32 cpu);
 
 u32 mpath_helper_depth(struct mpath_port_cpu __percpu *cpus);

@@ -33,20 +33,20 @@ __mpath_inline int mpath_helper_numa_node_id(void)
 	return numa_node_id();
 }
 
-__mpath_inline u32 mpath_helper_turn(struct mpath_turn __percpu *turns)
+__mpath_inline u32 mpath_helper_cursor(struct mpath_cursor __percpu *cursors)
 {
-	return raw_cpu_read(turns->next);
+	return raw_cpu_read(cursors->next);
 }
 
 __mpath_inline
-void mpath_helper_set_turn(struct mpath_turn __percpu *turns, u32 next)
+void mpath_helper_set_cursor(struct mpath_cursor __percpu *cursors, u32 next)
 {
-	raw_cpu_write(turns->next, next);
+	raw_cpu_write(cursors->next, next);
 }
 
-__mpath_inline u32 mpath_helper_last_done(struct mpath_turn __percpu *turns)
+__mpath_inline u32 mpath_helper_last_done(struct mpath_cursor __percpu *cursors)
 {
-	return raw_cpu_read(turns->done);
+	return raw_cpu_read(cursors->done);
 }
 
 #ifdef CONFIG_BLK_LOWER

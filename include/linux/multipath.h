@@ -202,7 +202,7 @@ struct mpath_port_cpu {
  * @state: private, an enum mpath_port_state; see mpath_port_set_state()
  * @shares: private, whether @cpus are another port's
  * @cpus: private, each CPU's record; see mpath_request_start()
- * @changes: private, the number of writes to @state
+ * @generation: private, the number of writes to @state
  * @mark: private, tells an initialised port from other memory
  * @since: private, the tick of the last change of @state
  * @name: private, its name for people; see mpath_port_set_name()
@@ -214,7 +214,7 @@ struct mpath_port {
 	unsigned int			state;
 	unsigned int			shares;
 	struct mpath_port_cpu __percpu	*cpus;
-	u64				changes;
+	u64				generation;
 	unsigned long			mark;
 	u64				since;
 	const char			*name;
@@ -240,15 +240,15 @@ struct mpath_iopolicy {
 };
 
 /**
- * struct mpath_turn - a CPU's place in a head's list of usable paths
- * @next: private, the place of the path that comes next
- * @done: private, the place of the path on which a request of the CPU ended
+ * struct mpath_cursor - where a CPU goes on in a head's list of usable paths
+ * @next: private, the index of the path that comes next
+ * @done: private, the index of the path on which a request of the CPU ended
  *	last
  * @tick: private, the tick in which the CPU last looked at the requests of
  *	others
  * @list: private, the list for which it looked
  */
-struct mpath_turn {
+struct mpath_cursor {
 	unsigned int		next;
 	unsigned int		done;
 	unsigned int		tick;
@@ -295,8 +295,8 @@ struct mpath_record {
  * @head: private, the head that the path belongs to
  * @flags: private
  * @cpus: private, the port's, for mpath_request_start()
- * @turns: private, the head's, for mpath_request_done()
- * @place: private, where the path is in the head's list of usable paths
+ * @cursors: private, the head's, for mpath_request_done()
+ * @index: private, of the path in the head's list of usable paths
  * @pause_end: private, when the library tries a path again that keeps failing
  * @readers: private, the readers that may still see a path that has been
  *	deleted
@@ -321,8 +321,8 @@ struct mpath_device {
 	struct mpath_head	*head;
 	unsigned long		flags;
 	struct mpath_port_cpu __percpu *cpus;
-	struct mpath_turn __percpu *turns;
-	unsigned int		place;
+	struct mpath_cursor __percpu *cursors;
+	unsigned int		index;
 	u64			pause_end;
 	unsigned long		readers;
 	u32			readers_of;
@@ -1107,11 +1107,11 @@ static inline u16 mpath_request_start(struct mpath_device *dev)
 static inline bool mpath_request_uncount(struct mpath_device *dev, u16 counted)
 {
 	unsigned int cpu = counted - 1;
-	struct mpath_turn *turn = per_cpu_ptr(dev->turns, cpu);
+	struct mpath_cursor *cursor = per_cpu_ptr(dev->cursors, cpu);
 
 	atomic_dec(&per_cpu_ptr(dev->cpus, cpu)->active);
-	WRITE_ONCE(turn->done, READ_ONCE(dev->place));
-	return READ_ONCE(turn->tick) != (unsigned int)jiffies;
+	WRITE_ONCE(cursor->done, READ_ONCE(dev->index));
+	return READ_ONCE(cursor->tick) != (unsigned int)jiffies;
 }
 
 /**

@@ -10,8 +10,8 @@ use super::MpathDriver;
 use crate::bindings;
 use crate::pure::parking::{
     Chain,
+    LocklessList, //
     Parkable,
-    ParkingLot, //
 };
 use core::marker::PhantomData;
 
@@ -104,7 +104,7 @@ unsafe impl Parkable for Queued {
 /// # Ok::<(), Error>(())
 /// ```
 pub struct MpathBioQueue<T: MpathDriver> {
-    lot: ParkingLot<Queued>,
+    list: LocklessList<Queued>,
     _bios: PhantomData<MpathBio<T>>,
 }
 
@@ -113,7 +113,7 @@ impl<T: MpathDriver> MpathBioQueue<T> {
     #[inline]
     pub const fn new() -> Self {
         Self {
-            lot: ParkingLot::new(),
+            list: LocklessList::new(),
             _bios: PhantomData,
         }
     }
@@ -122,7 +122,7 @@ impl<T: MpathDriver> MpathBioQueue<T> {
     #[inline]
     pub fn push(&self, bio: MpathBio<T>) {
         // SAFETY: The bio is ours, and given up.
-        unsafe { self.lot.push(Queued::new(bio)) }
+        unsafe { self.list.push(Queued::new(bio)) }
     }
 
     /// Takes all bios out, in the order in which they were put in. Any context, hard interrupt
@@ -130,7 +130,7 @@ impl<T: MpathDriver> MpathBioQueue<T> {
     #[inline]
     pub fn take(&self) -> impl Iterator<Item = MpathBio<T>> {
         Taken {
-            chain: self.lot.take(),
+            chain: self.list.take(),
             _bios: PhantomData,
         }
     }

@@ -11,8 +11,8 @@ use super::tags::MpathTagSet;
 use crate::bindings;
 use crate::pure::parking::{
     Chain,
+    LocklessList, //
     Parkable,
-    ParkingLot, //
 };
 use core::marker::PhantomData;
 use core::ptr::null_mut;
@@ -192,7 +192,7 @@ unsafe impl<T: MpathRequestDriver> Parkable for Queued<T> {
 /// end_all(&MpathRequestQueue::new());
 /// ```
 pub struct MpathRequestQueue<T: MpathRequestDriver> {
-    lot: ParkingLot<Queued<T>>,
+    list: LocklessList<Queued<T>>,
     _of: PhantomData<AnyRequest<T>>,
 }
 
@@ -201,7 +201,7 @@ impl<T: MpathRequestDriver> MpathRequestQueue<T> {
     #[inline]
     pub const fn new() -> Self {
         Self {
-            lot: ParkingLot::new(),
+            list: LocklessList::new(),
             _of: PhantomData,
         }
     }
@@ -210,7 +210,7 @@ impl<T: MpathRequestDriver> MpathRequestQueue<T> {
     #[inline]
     pub fn push(&self, rq: impl Into<AnyRequest<T>>) {
         // SAFETY: The request is ours, and given up.
-        unsafe { self.lot.push(rq.into().into_raw().cast()) }
+        unsafe { self.list.push(rq.into().into_raw().cast()) }
     }
 
     /// Takes all requests out, in the order in which they were put in. Any context, hard interrupt
@@ -218,7 +218,7 @@ impl<T: MpathRequestDriver> MpathRequestQueue<T> {
     #[inline]
     pub fn take(&self) -> impl Iterator<Item = AnyRequest<T>> {
         Taken {
-            chain: self.lot.take(),
+            chain: self.list.take(),
         }
     }
 }

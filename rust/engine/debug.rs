@@ -196,7 +196,7 @@ impl MpathHead {
         Ok(())
     }
 
-    /// The actor that ends the wait of bios in the lot. One that has been kicked comes before those
+    /// The actor that ends the wait of bios in the list. One that was kicked comes before those
     /// that have yet to act.
     fn ender(&self) -> Ender {
         let section = self.read();
@@ -260,9 +260,9 @@ fn show_why_not(path: &MpathDevice, state: PathState, f: &mut fmt::Formatter<'_>
     if !path.port().state().takes_io() {
         writeln!(f, "  reason port {}", path.port().msecs())?;
     }
-    for (place, (reason, name)) in Reasons::EACH.iter().enumerate() {
+    for (index, (reason, name)) in Reasons::EACH.iter().enumerate() {
         if state.has(*reason) {
-            writeln!(f, "  reason {name} {}", record.msecs_of_reason(place))?;
+            writeln!(f, "  reason {name} {}", record.msecs_of_reason(index))?;
         }
     }
     if state.access_state() == AccessState::Other {

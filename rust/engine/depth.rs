@@ -75,7 +75,7 @@ impl MpathPort {
         // SAFETY: By this function's contract.
         unsafe {
             raw.write(bindings::mpath_port {
-                changes: 0,
+                generation: 0,
                 state: PortState::Dead as u32,
                 shares: shares.into(),
                 cpus,
@@ -163,10 +163,10 @@ impl MpathHead {
     #[cold]
     pub(crate) fn catch_up(&self, counted: u16) {
         let cpu = u32::from(counted - 1);
-        let turn = self.shortlist.turn_of(cpu);
+        let cursor = self.shortlist.cursor_of(cpu);
         let now = now();
 
-        let ago = now.wrapping_sub(turn.tick.xchg(now, Relaxed));
+        let ago = now.wrapping_sub(cursor.tick.xchg(now, Relaxed));
 
         // Its requests may end on several CPUs, of which one takes the chance.
         if ago == 0 {
@@ -177,9 +177,9 @@ impl MpathHead {
         let Some((list, paths)) = section.inside().current() else {
             return;
         };
-        let has_changed = turn.list.load(Relaxed) != list;
+        let has_changed = cursor.list.load(Relaxed) != list;
 
-        turn.list.store(list, Relaxed);
+        cursor.list.store(list, Relaxed);
         depth::catch_up(paths.map(MpathDevice::port), cpu, has_changed, ago, now);
     }
 }

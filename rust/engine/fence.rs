@@ -21,11 +21,11 @@ use crate::pure::fence::{
     Fenced,
     Rung, //
 };
-use crate::pure::parking::ParkingLot;
+use crate::pure::parking::LocklessList;
 use crate::pure::sync::Refcount;
 use crate::wrap::bio::{
     Bio,
-    BioLot, //
+    BioList, //
 };
 use crate::wrap::work::{
     ensure_queue,
@@ -54,7 +54,7 @@ const FREE: u32 = 1;
 #[pin_data]
 pub(crate) struct Fence {
     clock: AtomicClock,
-    lot: BioLot,
+    list: BioList,
     /// The number of held bios.
     held: Atomic<u32>,
     /// The milliseconds from its first bio until it opens by itself.
@@ -107,7 +107,7 @@ impl Fence {
         let fence = KBox::pin_init(
             pin_init!(Self {
                 clock: AtomicClock::new(),
-                lot: BioLot::new(),
+                list: BioList::new(),
                 held: Atomic::new(0),
                 limit,
                 users: Refcount::new(),
@@ -143,7 +143,7 @@ impl Fence {
             return;
         }
         // Without users nobody puts a bio in.
-        if self.lot.as_lot().is_empty() && self.timer.cancel() {
+        if self.list.as_list().is_empty() && self.timer.cancel() {
             self.drop_reference();
         }
         self.drop_reference();
@@ -203,8 +203,8 @@ impl Fenced for Fence {
         &self.clock
     }
 
-    fn lot(&self) -> &ParkingLot<bindings::bio> {
-        self.lot.as_lot()
+    fn list(&self) -> &LocklessList<bindings::bio> {
+        self.list.as_list()
     }
 
     fn set_timer(&self, at: u64) {
@@ -238,7 +238,7 @@ unsafe impl HasWork<TIMER> for Fence {
             }
             for bio in held {
                 self.held.fetch_sub(1, Relaxed);
-                // SAFETY: The lot owned the bio; now we own it.
+                // SAFETY: The list owned the bio; now we own it.
                 let_go(unsafe { Bio::from_raw(bio) });
             }
         }

@@ -23,7 +23,7 @@ impl MpathHead {
     pub(crate) fn run_on_path<R>(&self, f: impl FnOnce(&MpathDevice) -> R) -> Option<R> {
         self.disk()?;
 
-        let _caller = self.callers.enter();
+        let _caller = self.in_callback.enter();
 
         self.read().choose().map(f)
     }
@@ -31,7 +31,7 @@ impl MpathHead {
     /// Runs `f` on every path, inside a read-side section, until it returns a value other than 0,
     /// which this returns.
     pub(crate) fn on_every_path(&self, f: impl FnMut(&MpathDevice) -> i32) -> i32 {
-        let _caller = self.callers.enter();
+        let _caller = self.in_callback.enter();
         let section = self.read();
         let failed = section.iter().map(f).find(|result| *result != 0);
 
@@ -45,7 +45,7 @@ impl MpathHead {
             if self.disk().is_none() {
                 return no_path();
             }
-            let _caller = self.callers.enter();
+            let _caller = self.in_callback.enter();
             let section = self.read();
             let Some(path) = section.choose() else {
                 return no_path();

@@ -18,7 +18,7 @@ use super::heads::{
 };
 use super::misuse::{
     misuse,
-    Callers, //
+    CallbackTasks, //
 };
 use super::ops::Ops;
 use super::path::MpathDevice;
@@ -42,7 +42,7 @@ use crate::pure::state::{
     HeadState, //
 };
 use crate::pure::sync::Refcount;
-use crate::wrap::bio::BioLot;
+use crate::wrap::bio::BioList;
 use crate::wrap::debugfs::Entry;
 use crate::wrap::disk::HeadDisk;
 use crate::wrap::list;
@@ -91,12 +91,12 @@ pub(crate) static MEMORY: Slab = Slab::new(c"mpath_head");
 #[pin_data]
 pub(crate) struct Busy {
     /// The bios that wait for a path.
-    pub(crate) lot: BioLot,
+    pub(crate) list: BioList,
     /// How often the head parked a bio. As wide as an `atomic_long_t`.
     pub(crate) requeued: Atomic<isize>,
     /// How often a bio failed for want of a path to wait for.
     pub(crate) failed: Atomic<isize>,
-    /// The number of bios in the lot, and the tick since which there have been some.
+    /// The number of bios in the list, and the tick since which there have been some.
     pub(crate) waiting: Atomic<i32>,
     /// The count of changes for the better. After one, bios that have failed end their pause.
     pub(crate) news: Atomic<u32>,
@@ -155,7 +155,7 @@ pub(crate) struct MpathHead {
     refs: Refcount,
     /// The number of references that are the driver's to drop.
     of_driver: Atomic<u32>,
-    pub(crate) callers: Callers,
+    pub(crate) in_callback: CallbackTasks,
     pub(super) times: HeadTimes,
     #[pin]
     pub(crate) control: Mutex<Control>,
@@ -261,7 +261,7 @@ impl MpathHead {
             shortlist <- Shortlist::new(),
             paths <- list::new(),
             busy <- pin_init!(Busy {
-                lot: BioLot::new(),
+                list: BioList::new(),
                 requeued: Atomic::new(0),
                 failed: Atomic::new(0),
                 waiting: Atomic::new(0),
@@ -283,7 +283,7 @@ impl MpathHead {
             ops,
             refs: Refcount::new(),
             of_driver: Atomic::new(1),
-            callers: Callers::new(),
+            in_callback: CallbackTasks::new(),
             times: HeadTimes::new(),
             control <- new_mutex!(
                 Control::default(),
@@ -471,14 +471,14 @@ impl MpathHead {
     /// Has the requeue worker submit parked bios again, but not those that have failed and pause.
     /// Any context.
     pub(crate) fn kick_others(&self) {
-        parking::kick(self.busy.lot.as_lot(), || {
+        parking::kick(self.busy.list.as_list(), || {
             self.busy.requeue.schedule_on_kblockd();
         });
     }
 
     /// Has the shortlist made anew and parked bios submitted again. Any context.
     pub(crate) fn choose_anew(&self) {
-        self.shortlist.changes().add();
+        self.shortlist.generation().add();
         self.kick();
     }
 
@@ -490,7 +490,7 @@ impl MpathHead {
         self.busy.retry.cancel_and_wait();
         self.busy.requeue.cancel();
         // Dropping the bios fails them.
-        drop(self.busy.lot.take());
+        drop(self.busy.list.take());
     }
 }
 

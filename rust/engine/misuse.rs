@@ -33,19 +33,20 @@ pub(crate) fn mark<T>(at: *const T, flags: usize) -> usize {
 /// under the mutex that orders adding and deleting the disk.
 ///
 /// A task that waits there waits for itself (L-43). Lockdep knows, too, but is rarely on.
-pub(crate) struct Callers([Atomic<usize>; 4]);
+pub(crate) struct CallbackTasks([Atomic<usize>; 4]);
 
-impl Callers {
+impl CallbackTasks {
     /// A record of no task.
     pub(crate) const fn new() -> Self {
         Self([const { Atomic::new(0) }; 4])
     }
 
-    /// Notes that the current task is in such a callback, until the caller drops the [`Caller`].
-    pub(crate) fn enter(&self) -> Caller<'_> {
+    /// Notes that the current task is in such a callback, until the caller drops the
+    /// [`InCallback`].
+    pub(crate) fn enter(&self) -> InCallback<'_> {
         let task = Task::current_raw().addr();
 
-        Caller(
+        InCallback(
             self.0
                 .iter()
                 .find(|slot| slot.load(Relaxed) == 0 && slot.cmpxchg(0, task, Relaxed).is_ok()),
@@ -61,9 +62,9 @@ impl Callers {
 }
 
 /// The note that the current task is in a callback.
-pub(crate) struct Caller<'a>(Option<&'a Atomic<usize>>);
+pub(crate) struct InCallback<'a>(Option<&'a Atomic<usize>>);
 
-impl Drop for Caller<'_> {
+impl Drop for InCallback<'_> {
     fn drop(&mut self) {
         if let Some(slot) = self.0 {
             slot.store(0, Relaxed);
@@ -74,7 +75,7 @@ impl Drop for Caller<'_> {
 impl MpathHead {
     /// May the current task wait for readers, or for adding the disk? Warns when not.
     pub(crate) fn may_wait(&self) -> bool {
-        let may_wait = !self.callers.has_current() && !self.srcu.is_known_to_be_read();
+        let may_wait = !self.in_callback.has_current() && !self.srcu.is_known_to_be_read();
 
         if !may_wait {
             misuse("a callback waits for itself: it calls what must not be called from inside one");

@@ -142,7 +142,7 @@ impl Ops {
 
     /// Makes the character device. Returns whether there is one now.
     pub(crate) fn add_cdev(&self, head: &MpathHead) -> bool {
-        let _caller = head.callers.enter();
+        let _caller = head.in_callback.enter();
 
         self.template().add_cdev.is_some_and(|add_cdev| {
             // SAFETY: The callback gets a valid head.
@@ -152,7 +152,7 @@ impl Ops {
 
     /// Removes the character device.
     pub(crate) fn del_cdev(&self, head: &MpathHead) {
-        let _caller = head.callers.enter();
+        let _caller = head.in_callback.enter();
 
         if let Some(del_cdev) = self.template().del_cdev {
             // SAFETY: The callback gets a valid head.

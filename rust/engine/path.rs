@@ -19,7 +19,7 @@ use crate::pure::policy::Path;
 use crate::pure::shortlist::{
     change,
     change_port,
-    Changes, //
+    Generation, //
 };
 use crate::pure::state::{
     Access,
@@ -40,7 +40,7 @@ use kernel::sync::atomic::{
 use kernel::types::Opaque;
 
 /// The changes of ports' states, of which no head is told.
-pub(crate) static PORT_CHANGES: Changes = Changes::new();
+pub(crate) static PORTS_GENERATION: Generation = Generation::new();
 
 /// The state that all paths through one controller share: `struct mpath_port`.
 #[repr(transparent)]
@@ -72,15 +72,20 @@ impl MpathPort {
 
     /// Sets the state of the port.
     pub(crate) fn set_state(&self, state: PortState) {
-        let old = change_port(self.state_word(), self.changes(), &PORT_CHANGES, state);
+        let old = change_port(
+            self.state_word(),
+            self.generation(),
+            &PORTS_GENERATION,
+            state,
+        );
 
         self.has_changed(old, state);
     }
 
     /// The changes of the state.
-    pub(crate) fn changes(&self) -> &Changes {
-        // SAFETY: `Changes` is a transparent `u64`, only accessed atomically.
-        unsafe { &*(&raw const (*self.0.get()).changes).cast() }
+    pub(crate) fn generation(&self) -> &Generation {
+        // SAFETY: `Generation` is a transparent `u64`, only accessed atomically.
+        unsafe { &*(&raw const (*self.0.get()).generation).cast() }
     }
 
     /// The C structure.
@@ -193,8 +198,8 @@ impl MpathDevice {
                 head,
                 flags: mark(raw, Self::FLAGS),
                 cpus: (*port).cpus,
-                turns: MpathHead::from_raw(head).shortlist.turns(),
-                place: 0,
+                cursors: MpathHead::from_raw(head).shortlist.cursors(),
+                index: 0,
                 pause_end: 0,
                 readers: 0,
                 readers_of: 0,
@@ -212,7 +217,7 @@ impl MpathDevice {
 
     /// Changes the state, has the head's shortlist take note, and returns the old one. Any context.
     pub(crate) fn change(&self, f: impl Fn(PathState) -> PathState) -> PathState {
-        let old = change(self.state(), self.head().shortlist.changes(), &f);
+        let old = change(self.state(), self.head().shortlist.generation(), &f);
 
         self.has_changed(old, f(old));
         // The driver has looked at the path, and its port may have changed before.
@@ -243,10 +248,10 @@ impl MpathDevice {
             .then(|| self.pause_end().load(Relaxed))
     }
 
-    /// Notes the path's place on the head's shortlist, for `mpath_request_done()`.
-    pub(crate) fn set_place(&self, place: u32) {
+    /// Notes the path's index on the head's shortlist, for `mpath_request_done()`.
+    pub(crate) fn set_index(&self, index: u32) {
         // SAFETY: The word is aligned, valid as long as `self`, and only accessed atomically.
-        unsafe { Atomic::from_ptr(&raw mut (*self.0.get()).place) }.store(place, Relaxed);
+        unsafe { Atomic::from_ptr(&raw mut (*self.0.get()).index) }.store(index, Relaxed);
     }
 
     fn numa_node(&self) -> &Atomic<i32> {
@@ -262,7 +267,7 @@ impl MpathDevice {
     /// Sets the node that the path is near to. Any context.
     pub(crate) fn set_numa_node(&self, node: i32) {
         if self.numa_node().xchg(node, Relaxed) != node {
-            self.head().shortlist.changes().add();
+            self.head().shortlist.generation().add();
         }
     }
 

@@ -87,9 +87,9 @@ pub(super) fn of_new_path() -> bindings::mpath_record {
 }
 
 impl Record {
-    /// The milliseconds since the path got, or lost, the reason of this place in [`Reasons::EACH`].
-    pub(super) fn msecs_of_reason(&self, place: usize) -> u64 {
-        msecs_since(self.since[place].load(Relaxed))
+    /// The milliseconds since the path got, or lost, the reason of this index in [`Reasons::EACH`].
+    pub(super) fn msecs_of_reason(&self, index: usize) -> u64 {
+        msecs_since(self.since[index].load(Relaxed))
     }
 
     /// The milliseconds since the last change of a part of the state.
@@ -125,11 +125,11 @@ impl MpathDevice {
     fn note_change(&self, old: PathState, new: PathState) {
         let now = now();
         let since = &self.record().since;
-        let set = |place: usize| since[place].store(now, Relaxed);
+        let set = |index: usize| since[index].store(now, Relaxed);
 
-        for (place, (reason, _)) in Reasons::EACH.iter().enumerate() {
+        for (index, (reason, _)) in Reasons::EACH.iter().enumerate() {
             if old.has(*reason) != new.has(*reason) {
-                set(place);
+                set(index);
             }
         }
         if old.access_state() != new.access_state() {

@@ -27,7 +27,7 @@ use crate::pure::removal::{
     Readers,
     Removable, //
 };
-use crate::pure::shortlist::Changes;
+use crate::pure::shortlist::Generation;
 use crate::pure::state::{
     AtomicHeadWord,
     AtomicPathState,
@@ -211,8 +211,8 @@ impl Departure for MpathHead {
         path.state()
     }
 
-    fn changes(&self) -> &Changes {
-        self.shortlist.changes()
+    fn generation(&self) -> &Generation {
+        self.shortlist.generation()
     }
 
     fn note_quiesced(path: &MpathDevice, old: PathState) {

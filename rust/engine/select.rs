@@ -7,7 +7,7 @@ use super::path::MpathDevice;
 use crate::bindings;
 use crate::pure::parking::{
     Kick,
-    ParkingLot,
+    LocklessList,
     Waiting, //
 };
 use crate::pure::state::{
@@ -121,8 +121,8 @@ impl Kick for Section<'_> {
 impl Waiting for Section<'_> {
     type Item = bindings::bio;
 
-    fn lot(&self) -> &ParkingLot<bindings::bio> {
-        self.head.busy.lot.as_lot()
+    fn list(&self) -> &LocklessList<bindings::bio> {
+        self.head.busy.list.as_list()
     }
 
     fn is_worth_another_try(&self) -> bool {

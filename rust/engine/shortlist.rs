@@ -5,7 +5,7 @@
 use super::head::MpathHead;
 use super::path::{
     MpathDevice,
-    PORT_CHANGES, //
+    PORTS_GENERATION, //
 };
 use super::select::Inside;
 use crate::bindings;
@@ -16,9 +16,9 @@ use crate::pure::policy::{
 };
 use crate::pure::shortlist::{
     self,
-    Changes,
+    Generation,
     Keeper,
-    Stamp, //
+    Version, //
 };
 use crate::pure::sync::AtomicPtr;
 use crate::wrap::numa;
@@ -44,12 +44,12 @@ use kernel::sync::{
     SpinLock, //
 };
 
-/// An array of candidates. `capacity` places follow the header.
+/// An array of candidates. `capacity` entries follow the header.
 #[repr(C)]
-pub(crate) struct Places {
+pub(crate) struct Entries {
     /// The array that this one has replaced. Readers may still use it, so it goes with the head.
-    older: *mut Places,
-    /// The number of places in use, for bios that need no care.
+    older: *mut Entries,
+    /// The number of entries in use, for bios that need no care.
     len: Atomic<u32>,
     /// The number while the head does not trust some of these paths; `len` is 0 then.
     careful: Atomic<u32>,
@@ -58,7 +58,7 @@ pub(crate) struct Places {
 }
 
 /// The array of a head that has never had a path.
-static NO_PLACES: Places = Places {
+static NO_ENTRIES: Entries = Entries {
     older: null_mut(),
     len: Atomic::new(0),
     careful: Atomic::new(0),
@@ -66,23 +66,23 @@ static NO_PLACES: Places = Places {
     first: [],
 };
 
-impl Places {
+impl Entries {
     /// The least capacity of a head with paths.
     const MIN_CAPACITY: usize = 4;
 
     fn layout(capacity: usize) -> Result<Layout> {
         Layout::array::<AtomicPtr<MpathDevice>>(capacity)
-            .and_then(|places| Layout::new::<Self>().extend(places))
+            .and_then(|entries| Layout::new::<Self>().extend(entries))
             .map(|(layout, _)| layout)
             .map_err(|_| EOVERFLOW)
     }
 
     /// Allocates an empty array. Sleeps.
-    fn alloc(capacity: usize, older: *mut Places) -> Result<NonNull<Self>> {
+    fn alloc(capacity: usize, older: *mut Entries) -> Result<NonNull<Self>> {
         let layout = Self::layout(capacity)?;
         let this = Kmalloc::alloc(layout, GFP_KERNEL, NumaNode::NO_NODE)?.cast::<Self>();
 
-        // SAFETY: The allocation has room for the header and for as many places.
+        // SAFETY: The allocation has room for the header and for as many entries.
         unsafe {
             this.write(Self {
                 older,
@@ -92,8 +92,8 @@ impl Places {
                 first: [],
             });
             let first = (&raw mut (*this.as_ptr()).first).cast::<AtomicPtr<MpathDevice>>();
-            for place in 0..capacity {
-                first.add(place).write(AtomicPtr::new(null_mut()));
+            for index in 0..capacity {
+                first.add(index).write(AtomicPtr::new(null_mut()));
             }
         }
         Ok(this)
@@ -104,42 +104,42 @@ impl Places {
         self.len.load(Acquire)
     }
 
-    /// The number of places in use, whether bios need care there or not. At most one of the two
+    /// The number of entries in use, whether bios need care there or not. At most one of the two
     /// counts is not 0, so a reader that sees one of an older list sees no more than that list had.
     fn listed(&self) -> u32 {
         self.len().max(self.careful.load(Acquire))
     }
 
-    /// The places that are in use.
+    /// The entries that are in use.
     fn used(&self) -> &[AtomicPtr<MpathDevice>] {
         &self.all()[..self.listed() as usize]
     }
 
-    /// All places, also those that are not in use.
+    /// All entries, also those that are not in use.
     fn all(&self) -> &[AtomicPtr<MpathDevice>] {
-        // SAFETY: `capacity` places follow, and were initialised with the array.
+        // SAFETY: `capacity` entries follow, and were initialised with the array.
         unsafe { core::slice::from_raw_parts(self.first.as_ptr(), self.capacity as usize) }
     }
 }
 
 // SAFETY: All fields that change are atomic; only the last owner follows `older`.
-unsafe impl Sync for Places {}
+unsafe impl Sync for Entries {}
 
-/// Each CPU's turn: `struct mpath_turn`.
-struct Turns(NonNull<bindings::mpath_turn>);
+/// Each CPU's cursor: `struct mpath_cursor`.
+struct Cursors(NonNull<bindings::mpath_cursor>);
 
-impl Turns {
+impl Cursors {
     fn new() -> Result<Self> {
         // SAFETY: The function allocates, and the caller may sleep.
-        NonNull::new(unsafe { bindings::mpath_helper_alloc_turns() })
+        NonNull::new(unsafe { bindings::mpath_helper_alloc_cursors() })
             .map(Self)
             .ok_or(ENOMEM)
     }
 }
 
-/// The part of a CPU's turn that code other than choices uses: `struct mpath_turn`.
+/// The part of a CPU's cursor that code other than choices uses: `struct mpath_cursor`.
 #[repr(C)]
-pub(super) struct Turn {
+pub(super) struct Cursor {
     next: Atomic<u32>,
     done: Atomic<u32>,
     /// The tick in which the CPU last looked at the requests of others.
@@ -148,12 +148,12 @@ pub(super) struct Turn {
     pub(super) list: Atomic<u32>,
 }
 
-const _: () = assert!(size_of::<Turn>() == size_of::<bindings::mpath_turn>());
+const _: () = assert!(size_of::<Cursor>() == size_of::<bindings::mpath_cursor>());
 
-impl Drop for Turns {
+impl Drop for Cursors {
     fn drop(&mut self) {
         // SAFETY: `new()` has allocated it, and nobody else has it.
-        unsafe { bindings::mpath_helper_free_turns(self.0.as_ptr()) }
+        unsafe { bindings::mpath_helper_free_cursors(self.0.as_ptr()) }
     }
 }
 
@@ -161,14 +161,14 @@ impl Drop for Turns {
 ///
 /// # Invariants
 ///
-/// `places` is an array whose `older` ones are all valid for as long as the shortlist is. Only
-/// holders of `lock` write `places`, the array, and the head's slots.
+/// `entries` is an array whose `older` ones are all valid for as long as the shortlist is. Only
+/// holders of `lock` write `entries`, the array, and the head's slots.
 #[repr(C)]
 #[pin_data(PinnedDrop)]
 pub(crate) struct Shortlist {
-    stamp: Stamp,
-    places: AtomicPtr<Places>,
-    turns: Turns,
+    version: Version,
+    entries: AtomicPtr<Entries>,
+    cursors: Cursors,
     /// The policy in force. Here, so that a choice need not look at the group.
     policy: Atomic<u32>,
     #[pin]
@@ -179,10 +179,10 @@ impl Shortlist {
     /// The shortlist of a head without paths. Allocates; may sleep.
     pub(crate) fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            stamp: Stamp::new(),
-            // INVARIANT: An array without an older one; nobody writes to an array without places.
-            places: AtomicPtr::new((&raw const NO_PLACES).cast_mut()),
-            turns: Turns::new()?,
+            version: Version::new(),
+            // INVARIANT: An array without an older one; nobody writes to an array without entries.
+            entries: AtomicPtr::new((&raw const NO_ENTRIES).cast_mut()),
+            cursors: Cursors::new()?,
             policy: Atomic::new(IoPolicy::Numa as u32),
             lock <- new_spinlock!((), "Shortlist::lock"),
         }? Error)
@@ -190,45 +190,45 @@ impl Shortlist {
 
     /// The count of changes of the head's paths. Any context.
     #[inline]
-    pub(crate) fn changes(&self) -> &Changes {
-        self.stamp.changes()
+    pub(crate) fn generation(&self) -> &Generation {
+        self.version.generation()
     }
 
-    /// Each CPU's turn, for the path's part of it.
-    pub(crate) fn turns(&self) -> *mut bindings::mpath_turn {
-        self.turns.0.as_ptr()
+    /// Each CPU's cursor, for the path's part of it.
+    pub(crate) fn cursors(&self) -> *mut bindings::mpath_cursor {
+        self.cursors.0.as_ptr()
     }
 
-    /// A CPU's turn. `cpu` is a possible CPU.
-    pub(super) fn turn_of(&self, cpu: u32) -> &Turn {
+    /// A CPU's cursor. `cpu` is a possible CPU.
+    pub(super) fn cursor_of(&self, cpu: u32) -> &Cursor {
         // SAFETY: There is one for each possible CPU, which stays as long as the shortlist; all
         // accesses are atomic.
-        unsafe { &*bindings::mpath_helper_turn_of(self.turns(), cpu).cast() }
+        unsafe { &*bindings::mpath_helper_cursor_of(self.cursors(), cpu).cast() }
     }
 
     /// Is the shortlist current? Inside a read-side section.
     #[inline(always)]
     fn is_current(&self) -> bool {
-        self.stamp.is_current(&PORT_CHANGES)
+        self.version.is_current(&PORTS_GENERATION)
     }
 
     #[inline(always)]
-    fn places(&self) -> &Places {
+    fn entries(&self) -> &Entries {
         // SAFETY: By the type invariant.
-        unsafe { &*self.places.dereference() }
+        unsafe { &*self.entries.dereference() }
     }
 
     /// Makes room for so many paths. Sleeps.
     ///
     /// Under the head's `control` mutex, so only one caller at a time does.
     pub(crate) fn reserve(&self, paths: usize) -> Result {
-        let old = self.places();
+        let old = self.entries();
 
         if paths <= old.capacity as usize {
             return Ok(());
         }
-        let capacity = paths.next_power_of_two().max(Places::MIN_CAPACITY);
-        let new = Places::alloc(capacity, core::ptr::from_ref(old).cast_mut())?;
+        let capacity = paths.next_power_of_two().max(Entries::MIN_CAPACITY);
+        let new = Entries::alloc(capacity, core::ptr::from_ref(old).cast_mut())?;
         let _lock = self.lock.lock();
 
         {
@@ -241,9 +241,9 @@ impl Shortlist {
             new.careful.store(old.careful.load(Acquire), Release);
             new.len.store(old.len(), Release);
         }
-        // INVARIANT: The older arrays are those that were there before. The one without places is
+        // INVARIANT: The older arrays are those that were there before. The one without entries is
         // static.
-        self.places.store(new.as_ptr());
+        self.entries.store(new.as_ptr());
         Ok(())
     }
 }
@@ -251,15 +251,15 @@ impl Shortlist {
 #[pinned_drop]
 impl PinnedDrop for Shortlist {
     fn drop(self: Pin<&mut Self>) {
-        let mut at = self.places.load();
+        let mut at = self.entries.load();
 
-        while !core::ptr::eq(at, &raw const NO_PLACES) {
-            // SAFETY: By the type invariant; `Places::alloc()` has allocated all but the static
+        while !core::ptr::eq(at, &raw const NO_ENTRIES) {
+            // SAFETY: By the type invariant; `Entries::alloc()` has allocated all but the static
             // one. A shortlist that is being dropped has no readers any more.
             unsafe {
                 let older = (*at).older;
 
-                if let Ok(layout) = Places::layout((*at).capacity as usize) {
+                if let Ok(layout) = Entries::layout((*at).capacity as usize) {
                     Kmalloc::free(NonNull::new_unchecked(at.cast()), layout);
                 }
                 at = older;
@@ -281,7 +281,7 @@ impl<'a> Inside<'a> {
 
         Listed {
             inside,
-            places: inside.places(),
+            entries: inside.entries(),
         }
     }
 
@@ -294,32 +294,32 @@ impl<'a> Inside<'a> {
 
         // SAFETY: Only values of policies are stored there.
         match unsafe { IoPolicy::from_raw(policy).unwrap_unchecked() } {
-            // Without a look at the places, for which `numa` has no use.
+            // Without a look at the entries, for which `numa` has no use.
             IoPolicy::Numa => shortlist::nearest_to(inside, numa::current),
             policy => {
-                let places = inside.places();
+                let entries = inside.entries();
 
-                policy.choose(Listed { inside, places }, numa::current)
+                policy.choose(Listed { inside, entries }, numa::current)
             }
         }
     }
 
     #[inline(always)]
-    fn places(self) -> &'a Places {
-        self.head().shortlist.places()
+    fn entries(self) -> &'a Entries {
+        self.head().shortlist.entries()
     }
 
     /// Is `path` on the shortlist, if that is current? Any context.
     pub(crate) fn lists(self, path: &MpathDevice) -> bool {
         let shortlist = &self.head().shortlist;
 
-        // This loads the array after the stamp, as everywhere.
+        // This loads the array after the version, as everywhere.
         shortlist.is_current()
             && shortlist
-                .places()
+                .entries()
                 .used()
                 .iter()
-                .any(|place| core::ptr::eq(place.load(), path))
+                .any(|entry| core::ptr::eq(entry.load(), path))
     }
 
     /// The number of the shortlist and the paths on it, if it is current. Any context.
@@ -329,14 +329,14 @@ impl<'a> Inside<'a> {
         if !shortlist.is_current() {
             return None;
         }
-        let number = shortlist.stamp.number();
-        // This loads the array after the stamp, as everywhere.
-        let used = shortlist.places().used().iter();
+        let number = shortlist.version.number();
+        // This loads the array after the version, as everywhere.
+        let used = shortlist.entries().used().iter();
 
         // SAFETY: A path on a shortlist that was current stays until the section ends.
         Some((
             number,
-            used.filter_map(|place| unsafe { place.load().as_ref() }),
+            used.filter_map(|entry| unsafe { entry.load().as_ref() }),
         ))
     }
 
@@ -352,13 +352,13 @@ impl<'a> Keeper<'a> for Inside<'a> {
     type Path = MpathDevice;
 
     #[inline(always)]
-    fn stamp(self) -> &'a Stamp {
-        &self.head().shortlist.stamp
+    fn version(self) -> &'a Version {
+        &self.head().shortlist.version
     }
 
     #[inline(always)]
-    fn of_ports(self) -> &'a Changes {
-        &PORT_CHANGES
+    fn of_ports(self) -> &'a Generation {
+        &PORTS_GENERATION
     }
 
     fn with_lock<R>(self, f: impl FnOnce() -> R) -> R {
@@ -378,16 +378,16 @@ impl<'a> Keeper<'a> for Inside<'a> {
     }
 
     fn port_changes(path: &MpathDevice) -> u64 {
-        path.port().changes().count()
+        path.port().generation().count()
     }
 
-    fn put(self, place: usize, path: &'a MpathDevice) -> bool {
-        let Some(to) = self.places().all().get(place) else {
+    fn put(self, index: usize, path: &'a MpathDevice) -> bool {
+        let Some(to) = self.entries().all().get(index) else {
             return false;
         };
 
         to.store(core::ptr::from_ref(path).cast_mut());
-        path.set_place(place as u32);
+        path.set_index(index as u32);
         true
     }
 
@@ -408,20 +408,20 @@ impl<'a> Keeper<'a> for Inside<'a> {
     }
 
     fn set_careful(self, paths: usize) {
-        self.places().careful.store(paths as u32, Release);
+        self.entries().careful.store(paths as u32, Release);
     }
 
     fn set_len(self, paths: usize) {
-        self.places().len.store(paths as u32, Release);
+        self.entries().len.store(paths as u32, Release);
     }
 
     fn listed(self) -> impl Iterator<Item = &'a MpathDevice> {
-        let places = self.places();
+        let entries = self.entries();
 
-        places.all()[..places.len() as usize]
+        entries.all()[..entries.len() as usize]
             .iter()
             // SAFETY: A path on a current shortlist stays until the section ends.
-            .filter_map(|place| unsafe { place.load().as_ref() })
+            .filter_map(|entry| unsafe { entry.load().as_ref() })
     }
 
     fn remember(self, node: Node, path: &'a MpathDevice) {
@@ -442,7 +442,7 @@ impl<'a> Keeper<'a> for Inside<'a> {
 #[derive(Clone, Copy)]
 pub(crate) struct Listed<'a> {
     inside: Inside<'a>,
-    places: &'a Places,
+    entries: &'a Entries,
 }
 
 impl<'a> Listed<'a> {
@@ -452,8 +452,8 @@ impl<'a> Listed<'a> {
     }
 
     #[inline(always)]
-    fn turns(self) -> *mut bindings::mpath_turn {
-        self.head().shortlist.turns()
+    fn cursors(self) -> *mut bindings::mpath_cursor {
+        self.head().shortlist.cursors()
     }
 }
 
@@ -462,15 +462,15 @@ impl<'a> Candidates<'a> for Listed<'a> {
 
     #[inline(always)]
     fn len(self) -> usize {
-        self.places.len() as usize
+        self.entries.len() as usize
     }
 
     #[inline(always)]
-    fn at(self, place: usize) -> Option<&'a MpathDevice> {
-        // SAFETY: `place` is less than a length that the array has had, which is at most its
+    fn at(self, index: usize) -> Option<&'a MpathDevice> {
+        // SAFETY: `index` is less than a length that the array has had, which is at most its
         // capacity. The pointer there was stored before, and is not null. The path stays until the
         // section ends, by the protocol in `shortlist`.
-        Some(unsafe { &*(*self.places.first.as_ptr().add(place)).dereference() })
+        Some(unsafe { &*(*self.entries.first.as_ptr().add(index)).dereference() })
     }
 
     #[inline(always)]
@@ -479,21 +479,21 @@ impl<'a> Candidates<'a> for Listed<'a> {
     }
 
     #[inline(always)]
-    fn turn(self) -> usize {
-        // SAFETY: The head's turns, which stay as long as the head.
-        unsafe { bindings::mpath_helper_turn(self.turns()) as usize }
+    fn cursor(self) -> usize {
+        // SAFETY: The head's cursors, which stay as long as the head.
+        unsafe { bindings::mpath_helper_cursor(self.cursors()) as usize }
     }
 
     #[inline(always)]
-    fn set_turn(self, place: usize) {
+    fn set_cursor(self, index: usize) {
         // SAFETY: As above.
-        unsafe { bindings::mpath_helper_set_turn(self.turns(), place as u32) }
+        unsafe { bindings::mpath_helper_set_cursor(self.cursors(), index as u32) }
     }
 
     #[inline(always)]
     fn last_done(self) -> usize {
         // SAFETY: As above.
-        unsafe { bindings::mpath_helper_last_done(self.turns()) as usize }
+        unsafe { bindings::mpath_helper_last_done(self.cursors()) as usize }
     }
 }
 
@@ -512,11 +512,11 @@ impl<'a> Careful<'a> {
     /// All paths on it.
     pub(crate) fn iter(self) -> impl Iterator<Item = &'a MpathDevice> {
         self.0
-            .places
+            .entries
             .used()
             .iter()
             // SAFETY: A path on a shortlist that was current stays until the section ends.
-            .filter_map(|place| unsafe { place.load().as_ref() })
+            .filter_map(|entry| unsafe { entry.load().as_ref() })
     }
 }
 
@@ -524,23 +524,23 @@ impl<'a> Candidates<'a> for Careful<'a> {
     type Path = MpathDevice;
 
     fn len(self) -> usize {
-        self.0.places.listed() as usize
+        self.0.entries.listed() as usize
     }
 
-    fn at(self, place: usize) -> Option<&'a MpathDevice> {
-        self.0.at(place)
+    fn at(self, index: usize) -> Option<&'a MpathDevice> {
+        self.0.at(index)
     }
 
     fn nearest(self, node: Node) -> Option<&'a MpathDevice> {
         shortlist::nearest(self.iter(), node)
     }
 
-    fn turn(self) -> usize {
-        self.0.turn()
+    fn cursor(self) -> usize {
+        self.0.cursor()
     }
 
-    fn set_turn(self, place: usize) {
-        self.0.set_turn(place)
+    fn set_cursor(self, index: usize) {
+        self.0.set_cursor(index)
     }
 
     fn last_done(self) -> usize {

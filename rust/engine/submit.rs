@@ -48,7 +48,7 @@ use crate::pure::trust::{
 };
 use crate::wrap::bio::{
     Bio,
-    BioLot,
+    BioList,
     Failure,
     Returned, //
 };
@@ -160,7 +160,7 @@ impl MpathHead {
         }
     }
 
-    /// The tick at which a bio that has failed goes on, if it pauses. The worker empties the lot
+    /// The tick at which a bio that has failed goes on, if it pauses. The worker empties the list
     /// for other bios, too.
     fn has_to_pause(&self, journey: &Journey) -> Option<u64> {
         let now = self.now();
@@ -173,14 +173,14 @@ impl MpathHead {
         pauses.then(|| now + left as u64)
     }
 
-    /// Puts a bio that has failed into the lot until tick `at`, or until there is news. Any
+    /// Puts a bio that has failed into the list until tick `at`, or until there is news. Any
     /// context.
     fn pause_until(&self, at: u64, mut tracked: TrackedBio) {
         let news = tracked.journey().news;
 
         self.wait(tracked.into_bio(), Parked::Pause);
         self.look_again_at(at);
-        // A caller with news before the bio was in the lot has kicked in vain.
+        // A caller with news before the bio was in the list has kicked in vain.
         if self.busy.news.load(Relaxed) as u16 != news {
             self.kick_others();
         }
@@ -318,16 +318,16 @@ impl MpathHead {
         self.look_again_at(self.tick_in(1));
     }
 
-    /// Puts a bio into the lot, from where another task takes it.
+    /// Puts a bio into the list, from where another task takes it.
     fn wait(&self, mut bio: Bio, why: Parked) {
         if let Some(disk) = self.disk() {
             bio.wait_for(disk);
         }
         self.count_waiting(&bio, why);
-        self.busy.lot.push(bio);
+        self.busy.list.push(bio);
     }
 
-    /// Counts a bio that goes into the lot.
+    /// Counts a bio that goes into the list.
     fn count_waiting(&self, bio: &Bio, why: Parked) {
         let waiting = self.busy.waiting.fetch_add(1, Relaxed);
 
@@ -337,10 +337,10 @@ impl MpathHead {
         trace::park(self, bio, why, waiting + 1);
     }
 
-    /// Submits the bios in the lot again. A bio that goes back there has waited all the time.
+    /// Submits the bios in the list again. A bio that goes back there has waited all the time.
     pub(crate) fn submit_what_waits(&self) {
         let since = self.busy.waiting_since.load(Relaxed);
-        let behind = BioLot::new();
+        let behind = BioList::new();
         let submit = |bio: Bio| {
             let waiting = self.busy.waiting.fetch_sub(1, Relaxed);
 
@@ -348,7 +348,7 @@ impl MpathHead {
             bio.submit();
         };
 
-        for bio in self.busy.lot.take() {
+        for bio in self.busy.list.take() {
             match TrackedBio::last_attempt(&bio).is_some_and(care::lets_others_go_first) {
                 true => behind.push(bio),
                 false => submit(bio),
@@ -500,7 +500,7 @@ impl MpathHead {
             Some(fence) => fence.hold(bio),
             None => {
                 self.count_waiting(&bio, Parked::Failover);
-                self.busy.lot.push(bio);
+                self.busy.list.push(bio);
             }
         }
     }
@@ -691,7 +691,7 @@ impl FailOver for MpathHead {
     type Path = MpathDevice;
 
     fn note(&self, path: &MpathDevice, f: impl Fn(PathState) -> PathState) -> PathState {
-        let old = shortlist::note(path.state(), self.shortlist.changes(), &f);
+        let old = shortlist::note(path.state(), self.shortlist.generation(), &f);
 
         path.has_changed(old, f(old));
         old
@@ -802,7 +802,7 @@ pub(crate) fn let_go(bio: Bio) {
         }
         Err(bio) => {
             head.count_waiting(&bio, Parked::Fence);
-            head.busy.lot.push(bio);
+            head.busy.list.push(bio);
             head.kick_others();
         }
     }

@@ -15,7 +15,7 @@ use crate::pure::removal::{
 };
 use crate::pure::shortlist::{
     change,
-    Changes, //
+    Generation, //
 };
 use crate::pure::state::{
     AtomicPathState,
@@ -35,7 +35,7 @@ pub trait Departure: Removable + Readers {
     fn state(path: &Self::Path) -> &AtomicPathState;
 
     /// The changes that the head's shortlist follows.
-    fn changes(&self) -> &Changes;
+    fn generation(&self) -> &Generation;
 
     /// Notes that a path whose state was `old` has become unusable.
     fn note_quiesced(_path: &Self::Path, _old: PathState) {}
@@ -67,7 +67,7 @@ pub fn quiesce<H: Departure>(head: &H, path: &H::Path) -> bool {
     let may_wait = head.may_wait();
 
     if may_wait {
-        let old = change(H::state(path), head.changes(), |state| {
+        let old = change(H::state(path), head.generation(), |state| {
             state.disabled(Reasons::REMOVING)
         });
 
@@ -85,7 +85,7 @@ pub fn delete<H: Departure>(head: &H, path: &H::Path) -> bool {
         }
     }
 
-    let is_empty = removal::delete_path(head, head.changes(), || head.unlist(path));
+    let is_empty = removal::delete_path(head, head.generation(), || head.unlist(path));
 
     if !is_empty {
         head.others_are_left();

@@ -189,8 +189,8 @@ pub fn catch_up<'a, P: Port + 'a>(
         let known = records.clone().map(|record| record.others.load());
         let mean = known.fold(0, u32::wrapping_add) / len as u32;
 
-        for (place, record) in records.enumerate() {
-            record.forget(mean.wrapping_add(part(cpu, place as u32)));
+        for (index, record) in records.enumerate() {
+            record.forget(mean.wrapping_add(part(cpu, index as u32)));
         }
         first.rounds.store(0);
         first.tick.store(now);
@@ -217,11 +217,11 @@ pub fn catch_up<'a, P: Port + 'a>(
     }
 }
 
-/// A part of a request that differs for each CPU and place of a port.
-fn part(cpu: u32, place: u32) -> u32 {
+/// A part of a request that differs for each CPU and index of a port.
+fn part(cpu: u32, index: u32) -> u32 {
     /// A whole, divided by the golden ratio: its multiples spread evenly over the whole.
     const GOLDEN: u32 = 0x9E37_79B9;
 
     // Odd multiples, so that two ports do not differ by the same for all CPUs.
-    (cpu + 1).wrapping_mul(2 * place + 1).wrapping_mul(GOLDEN) >> (u32::BITS - FRACTION_BITS)
+    (cpu + 1).wrapping_mul(2 * index + 1).wrapping_mul(GOLDEN) >> (u32::BITS - FRACTION_BITS)
 }

@@ -22,16 +22,16 @@
 //!             the earliest end counts
 //! ```
 //!
-//! A holder puts an item into the lot, then looks at the clock and sets the timer to that. A driver
-//! that starts the clock or opens the fence looks into the lot afterwards, and sets the timer if an
+//! A holder puts an item into the list, then looks at the clock and sets the timer to that. A driver
+//! that starts the clock or opens the fence looks into the list afterwards, and sets the timer if an
 //! item is there. With a full barrier between the two steps of each, one of them sees the other.
 //! Each looks at the clock once more after it has set the timer, so the last one to set it has seen
 //! the last change. So the timer is set while the fence holds an item, and no item stays for ever.
 
 use crate::pure::parking::{
     Chain,
+    LocklessList, //
     Parkable,
-    ParkingLot, //
 };
 use crate::pure::sync::{
     full_barrier,
@@ -167,8 +167,8 @@ pub trait Fenced {
     /// The clock that says when it opens.
     fn clock(&self) -> &AtomicClock;
 
-    /// The lot that holds the items.
-    fn lot(&self) -> &ParkingLot<Self::Item>;
+    /// The list that holds the items.
+    fn list(&self) -> &LocklessList<Self::Item>;
 
     /// Has [`ring`] called at `at`, not much later, and forgets a time that was set before. A call
     /// may come earlier, too.
@@ -195,8 +195,8 @@ fn set_timer<F: Fenced>(fence: &F) {
 /// `item` is valid, and the caller gives up its ownership.
 pub unsafe fn hold<F: Fenced>(fence: &F, item: *mut F::Item, limit: u64) {
     // SAFETY: By this function's contract.
-    unsafe { fence.lot().push(item) };
-    // A caller that does not see the item in the lot has set the clock before this looks at it.
+    unsafe { fence.list().push(item) };
+    // A caller that does not see the item in the list has set the clock before this looks at it.
     full_barrier();
     fence.clock().update(|clock| clock.held(limit));
     set_timer(fence);
@@ -215,9 +215,9 @@ pub fn open<F: Fenced>(fence: &F) {
 
 fn set<F: Fenced>(fence: &F, f: impl Fn(Clock) -> Clock) {
     fence.clock().update(f);
-    // A holder that does not see the new clock has put its item into the lot by now.
+    // A holder that does not see the new clock has put its item into the list by now.
     full_barrier();
-    if !fence.lot().is_empty() {
+    if !fence.list().is_empty() {
         set_timer(fence);
     }
 }
@@ -245,6 +245,6 @@ pub fn ring<F: Fenced>(fence: &F, now: u64) -> Rung<F::Item> {
     }
     Rung::Open {
         by_limit: matches!(was, Clock::Limited(_)),
-        held: fence.lot().take(),
+        held: fence.list().take(),
     }
 }

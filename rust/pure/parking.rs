@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The lot in which bios wait for a path, and the protocol by which none stays for ever.
+//! The list in which bios wait for a path, and the protocol by which none stays for ever.
 //!
-//! A submitter that parks a bio looks again after the bio is in the lot, and kicks the requeue
+//! A submitter that parks a bio looks again after the bio is in the list, and kicks the requeue
 //! worker when it would not park the bio now. A caller that changes something that bios wait for (a
 //! path, a port, the head's state, the policy) changes it first and kicks the worker afterwards.
-//! One of the two must see the other: if the worker emptied the lot before the bio was in it, then
+//! One of the two must see the other: if the worker emptied the list before the bio was in it, then
 //! the look comes after the change (L-19, L-19b). No grace period is needed for that, so completion
 //! and interrupt context may make such changes.
 //!
-//! A kick on an empty lot is a full barrier and a look, and has no work run. A bio that is not in
-//! the lot at that look comes later, and its submitter looks again after another full barrier.
+//! A kick on an empty list is a full barrier and a look, and has no work run. A bio that is not in
+//! the list at that look comes later, and its submitter looks again after another full barrier.
 //!
-//! The lot is a stack. One `cmpxchg()` pushes a bio; the worker takes the whole stack and turns it
+//! The list is a stack. One `cmpxchg()` pushes a bio; the worker takes the whole stack and turns it
 //! round, so that bios leave in the order in which they came.
 
 use core::marker::PhantomData;
@@ -30,13 +30,13 @@ use crate::pure::trust::Attempt;
 /// # Safety
 ///
 /// `next` and `set_next` must access one and the same field of `*this`, which nobody else uses
-/// while the item is in a lot.
+/// while the item is in a list.
 pub unsafe trait Parkable {
     /// The link to the next item.
     ///
     /// # Safety
     ///
-    /// `this` is valid, and owned by the caller or in a lot that the caller has emptied.
+    /// `this` is valid, and owned by the caller or in a list that the caller has emptied.
     unsafe fn next(this: *mut Self) -> *mut Self;
 
     /// Sets the link to the next item.
@@ -90,13 +90,13 @@ impl<T: Parkable> Iterator for Chain<T> {
 /// # Invariants
 ///
 /// `newest` is null or the first of a list of valid items, newest first, that ends with null and
-/// that the lot owns.
-pub struct ParkingLot<T: Parkable> {
+/// that the list owns.
+pub struct LocklessList<T: Parkable> {
     newest: AtomicPtr<T>,
 }
 
-impl<T: Parkable> ParkingLot<T> {
-    /// An empty lot.
+impl<T: Parkable> LocklessList<T> {
+    /// An empty list.
     #[cfg(CONFIG_RUST)]
     pub const fn new() -> Self {
         // INVARIANT: Null is allowed.
@@ -105,7 +105,7 @@ impl<T: Parkable> ParkingLot<T> {
         }
     }
 
-    /// An empty lot.
+    /// An empty list.
     #[cfg(not(CONFIG_RUST))]
     pub fn new() -> Self {
         // INVARIANT: Null is allowed.
@@ -161,7 +161,7 @@ impl<T: Parkable> ParkingLot<T> {
 }
 
 #[cfg(not(CONFIG_RUST))]
-impl<T: Parkable> Default for ParkingLot<T> {
+impl<T: Parkable> Default for LocklessList<T> {
     fn default() -> Self {
         Self::new()
     }
@@ -173,11 +173,11 @@ pub trait Kick {
     fn kick(&self);
 }
 
-/// Kicks the worker of a lot, by `schedule`, unless the lot is empty. Any context.
-pub fn kick<T: Parkable>(lot: &ParkingLot<T>, schedule: impl FnOnce()) {
-    // A submitter that does not see the change before this has put its bio into the lot by now.
+/// Kicks the worker of a list, by `schedule`, unless the list is empty. Any context.
+pub fn kick<T: Parkable>(list: &LocklessList<T>, schedule: impl FnOnce()) {
+    // A submitter that does not see the change before this has put its bio into the list by now.
     full_barrier();
-    if !lot.is_empty() {
+    if !list.is_empty() {
         schedule();
     }
 }
@@ -187,8 +187,8 @@ pub trait Waiting: Kick {
     /// The type of a parked item.
     type Item: Parkable;
 
-    /// The lot with the parked items.
-    fn lot(&self) -> &ParkingLot<Self::Item>;
+    /// The list with the parked items.
+    fn list(&self) -> &LocklessList<Self::Item>;
 
     /// Is there a reason to submit parked items again: a path is usable, or waiting is over?
     fn is_worth_another_try(&self) -> bool;
@@ -201,8 +201,8 @@ pub trait Waiting: Kick {
 /// `item` is valid, and the caller gives up its ownership.
 pub unsafe fn park<W: Waiting>(head: &W, item: *mut W::Item) {
     // SAFETY: By this function's contract.
-    unsafe { head.lot().push(item) };
-    // A caller that does not see the item in the lot has made its change before this looks.
+    unsafe { head.list().push(item) };
+    // A caller that does not see the item in the list has made its change before this looks.
     full_barrier();
 
     if head.is_worth_another_try() {
@@ -246,7 +246,7 @@ pub fn trust<H: FailOver>(
 }
 
 /// Notes that a path has failed bios that were sent as `attempt` says; `park` puts them into the
-/// lot. Any context.
+/// list. Any context.
 pub fn fail_over<H: FailOver>(head: &H, path: &H::Path, attempt: Attempt, park: impl FnOnce()) {
     trust(head, path, |state| state.failed(attempt));
     park();

@@ -48,19 +48,19 @@ pub trait Candidates<'a>: Copy {
         self.len() == 0
     }
 
-    /// The path at a place less than [`Candidates::len`].
-    fn at(self, place: usize) -> Option<&'a Self::Path>;
+    /// The path at an index less than [`Candidates::len`].
+    fn at(self, index: usize) -> Option<&'a Self::Path>;
 
     /// The path that is nearest to `node`, the first of equals.
     fn nearest(self, node: Node) -> Option<&'a Self::Path>;
 
-    /// This CPU's turn: the place where it goes on. A hint of any value.
-    fn turn(self) -> usize;
+    /// This CPU's cursor: the index where it goes on. A hint of any value.
+    fn cursor(self) -> usize;
 
-    /// Sets the place where this CPU goes on.
-    fn set_turn(self, place: usize);
+    /// Sets the index where this CPU goes on.
+    fn set_cursor(self, index: usize);
 
-    /// The place of the path on which a request that began on this CPU has ended last. A hint of
+    /// The index of the path on which a request that began on this CPU has ended last. A hint of
     /// any value.
     fn last_done(self) -> usize;
 }
@@ -157,13 +157,13 @@ impl IoPolicy {
     }
 }
 
-/// The next of `len` places at this CPU's turn, `turn`. Of several CPUs that have had no turn yet,
-/// each begins at another place.
+/// The next of `len` indices at this CPU's `cursor`. Of several CPUs that have chosen nothing yet,
+/// each begins at another index.
 #[inline(always)]
-fn place(turn: usize, len: usize) -> usize {
-    if turn < len {
-        turn
+fn index_of(cursor: usize, len: usize) -> usize {
+    if cursor < len {
+        cursor
     } else {
-        turn % len
+        cursor % len
     }
 }

@@ -10,7 +10,7 @@
 //! timer takes them over; otherwise the work that it started drops them (L-22, L-23).
 
 use crate::pure::parking::Kick;
-use crate::pure::shortlist::Changes;
+use crate::pure::shortlist::Generation;
 use crate::pure::state::{
     AtomicHeadWord,
     HeadState, //
@@ -205,13 +205,13 @@ pub fn add_path<H: Removable, E>(
 /// the shortlist. Returns whether there is no path left.
 pub fn delete_path<H: Removable>(
     head: &H,
-    changes: &Changes,
+    generation: &Generation,
     unlink: impl FnOnce() -> bool,
 ) -> bool {
     head.with_control(|control| {
         if unlink() {
             control.paths -= 1;
-            changes.add();
+            generation.add();
             // Bios that waited for this path may have nothing to wait for any more.
             head.kick();
         }

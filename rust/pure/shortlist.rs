@@ -21,7 +21,7 @@
 //! A path goes in this order: it becomes unusable, the head counts the change, a grace period
 //! passes, and the driver frees it. A section that the grace period did not wait for sees the
 //! count. So it finds an older shortlist not current, and a newer one is without the path. No
-//! reader follows the older places any more.
+//! reader follows the older entries any more.
 
 use core::cell::Cell;
 use core::hint::{
@@ -44,9 +44,9 @@ use crate::pure::sync::{
 
 /// A count of changes that shortlists follow from.
 #[repr(transparent)]
-pub struct Changes(AtomicU64);
+pub struct Generation(AtomicU64);
 
-impl Changes {
+impl Generation {
     /// A count of no change.
     #[cfg(CONFIG_RUST)]
     pub const fn new() -> Self {
@@ -65,7 +65,7 @@ impl Changes {
         self.0.load()
     }
 
-    /// The count, for a reader that has loaded a stamp, which orders this load.
+    /// The count, for a reader that has loaded a version, which orders this load.
     #[inline(always)]
     fn seen(&self) -> u64 {
         self.0.load_relaxed()
@@ -79,7 +79,7 @@ impl Changes {
 }
 
 #[cfg(not(CONFIG_RUST))]
-impl Default for Changes {
+impl Default for Generation {
     fn default() -> Self {
         Self::new()
     }
@@ -87,12 +87,12 @@ impl Default for Changes {
 
 /// The counts that a shortlist was made of, which tell whether it is current.
 #[repr(C)]
-pub struct Stamp {
+pub struct Version {
     /// The sum of all changes before the shortlist was made, or was found to be up to date. No
     /// shortlist is of 0.
     of: AtomicU64,
     /// The changes of the head.
-    changes: Changes,
+    generation: Generation,
     /// The changes of the head, and of the ports of its paths, before the shortlist was made. Under
     /// the lock.
     made_of: [AtomicU64; 2],
@@ -103,15 +103,15 @@ pub struct Stamp {
 /// The most times to make a shortlist again at once, because something changed meanwhile.
 const TRIES: u32 = 3;
 
-impl Stamp {
-    /// The stamp of a head that has no shortlist yet.
+impl Version {
+    /// The version of a head that has no shortlist yet.
     pub fn new() -> Self {
-        let changes = Changes::new();
+        let generation = Generation::new();
 
-        changes.add();
+        generation.add();
         Self {
             of: AtomicU64::new(0),
-            changes,
+            generation,
             made_of: [AtomicU64::new(0), AtomicU64::new(0)],
             made: AtomicU32::new(0),
         }
@@ -124,13 +124,13 @@ impl Stamp {
     }
 
     /// The changes of the head.
-    pub fn changes(&self) -> &Changes {
-        &self.changes
+    pub fn generation(&self) -> &Generation {
+        &self.generation
     }
 
     #[inline(always)]
-    fn sum(&self, of_ports: &Changes) -> u64 {
-        self.changes.seen().wrapping_add(of_ports.seen())
+    fn sum(&self, of_ports: &Generation) -> u64 {
+        self.generation.seen().wrapping_add(of_ports.seen())
     }
 
     /// Was the shortlist made of other counts than these? Under the lock.
@@ -149,16 +149,16 @@ impl Stamp {
 
     /// Has nothing changed since the shortlist was made? Inside a read-side section.
     #[inline(always)]
-    pub fn is_current(&self, of_ports: &Changes) -> bool {
+    pub fn is_current(&self, of_ports: &Generation) -> bool {
         self.of.load() == self.sum(of_ports)
     }
 
     /// Has `make` make the shortlist unless it is current, or would come out the same. `of_own` is
     /// the sum of the changes of the ports that the head's paths go through. Under the lock, inside
     /// a read-side section.
-    pub fn renew(&self, of_ports: &Changes, of_own: impl Fn() -> u64, make: impl Fn()) {
+    pub fn renew(&self, of_ports: &Generation, of_own: impl Fn() -> u64, make: impl Fn()) {
         for _ in 0..TRIES {
-            let of_head = self.changes.count();
+            let of_head = self.generation.count();
             let sum = of_head.wrapping_add(of_ports.count());
 
             if self.of.load() == sum {
@@ -177,7 +177,7 @@ impl Stamp {
     }
 }
 
-impl Default for Stamp {
+impl Default for Version {
     fn default() -> Self {
         Self::new()
     }
@@ -190,12 +190,12 @@ impl Default for Stamp {
 /// which may not have counted yet.
 pub fn change(
     state: &AtomicPathState,
-    changes: &Changes,
+    generation: &Generation,
     f: impl Fn(PathState) -> PathState,
 ) -> PathState {
     let old = state.update(f);
 
-    changes.add();
+    generation.add();
     old
 }
 
@@ -205,13 +205,13 @@ pub fn change(
 /// Otherwise readers would make the shortlist anew for each bio of a path that fails bio after bio.
 pub fn note(
     state: &AtomicPathState,
-    changes: &Changes,
+    generation: &Generation,
     f: impl Fn(PathState) -> PathState,
 ) -> PathState {
     let old = state.update(&f);
 
     if f(old).listing() != old.listing() {
-        changes.add();
+        generation.add();
     }
     old
 }
@@ -220,8 +220,8 @@ pub fn note(
 /// are the changes of this port. Any context.
 pub fn change_port(
     word: &AtomicU32,
-    own: &Changes,
-    of_ports: &Changes,
+    own: &Generation,
+    of_ports: &Generation,
     state: PortState,
 ) -> PortState {
     let old = word.update(|_| state as u32);
@@ -236,11 +236,11 @@ pub trait Keeper<'a>: Copy {
     /// The type of a path.
     type Path: Path + 'a;
 
-    /// The stamp, which tells whether the shortlist is current.
-    fn stamp(self) -> &'a Stamp;
+    /// The version, which tells whether the shortlist is current.
+    fn version(self) -> &'a Version;
 
     /// The changes of ports.
-    fn of_ports(self) -> &'a Changes;
+    fn of_ports(self) -> &'a Generation;
 
     /// Runs `f` under the shortlist's lock.
     fn with_lock<R>(self, f: impl FnOnce() -> R) -> R;
@@ -254,9 +254,9 @@ pub trait Keeper<'a>: Copy {
     /// The number of changes of a path's port.
     fn port_changes(path: &Self::Path) -> u64;
 
-    /// Puts a path on a place of the shortlist. Under the lock. Returns whether there is room for
+    /// Puts a path at an index of the shortlist. Under the lock. Returns whether there is room for
     /// it.
-    fn put(self, place: usize, path: &'a Self::Path) -> bool;
+    fn put(self, index: usize, path: &'a Self::Path) -> bool;
 
     /// Do bios that need no care go to a path?
     fn is_trusted(path: &Self::Path) -> bool;
@@ -290,7 +290,7 @@ pub trait Keeper<'a>: Copy {
 /// call.
 #[inline(always)]
 pub fn current<'a, K: Keeper<'a>>(keeper: K) -> K {
-    if keeper.stamp().is_current(keeper.of_ports()) {
+    if keeper.version().is_current(keeper.of_ports()) {
         keeper
     } else {
         renewed(keeper)
@@ -324,7 +324,7 @@ const LOOKS: u32 = 1;
 fn is_made_by_another<'a, K: Keeper<'a>>(keeper: K) -> bool {
     (0..LOOKS).any(|_| {
         spin_loop();
-        keeper.stamp().is_current(keeper.of_ports())
+        keeper.version().is_current(keeper.of_ports())
     })
 }
 
@@ -354,24 +354,24 @@ fn make<'a, K: Keeper<'a>>(keeper: K) {
             .fold(0, |sum: u64, path| sum.wrapping_add(K::port_changes(path)))
     };
 
-    keeper.stamp().renew(keeper.of_ports(), of_own, || {
-        let place = Cell::new(0);
+    keeper.version().renew(keeper.of_ports(), of_own, || {
+        let index = Cell::new(0);
         let is_trusted = Cell::new(true);
 
         usable(
             || keeper.paths(),
             |path| {
                 is_trusted.set(is_trusted.get() && K::is_trusted(path));
-                if keeper.put(place.get(), path) {
-                    place.set(place.get() + 1);
+                if keeper.put(index.get(), path) {
+                    index.set(index.get() + 1);
                 }
             },
         );
-        complete(keeper, place.get(), is_trusted.get());
+        complete(keeper, index.get(), is_trusted.get());
     });
 }
 
-/// Completes a shortlist whose `paths` paths are in their places; `is_trusted` says whether the
+/// Completes a shortlist whose `paths` paths are in their entries; `is_trusted` says whether the
 /// head trusts all.
 fn complete<'a, K: Keeper<'a>>(keeper: K, paths: usize, is_trusted: bool) {
     let (len, careful) = match is_trusted {

@@ -14,8 +14,8 @@ use crate::compat::bvec_offset;
 use crate::pure::parking::{
     park,
     Chain,
+    LocklessList,
     Parkable,
-    ParkingLot,
     Waiting, //
 };
 use core::mem::ManuallyDrop;
@@ -571,13 +571,13 @@ impl Drop for Bios {
     }
 }
 
-/// A lot in which bios wait.
-pub(crate) struct BioLot(ParkingLot<bindings::bio>);
+/// A list in which bios wait.
+pub(crate) struct BioList(LocklessList<bindings::bio>);
 
-impl BioLot {
-    /// An empty lot.
+impl BioList {
+    /// An empty list.
     pub(crate) const fn new() -> Self {
-        Self(ParkingLot::new())
+        Self(LocklessList::new())
     }
 
     /// Puts a bio in, as the newest. Any context.
@@ -591,14 +591,14 @@ impl BioLot {
         Bios(self.0.take())
     }
 
-    /// The lot itself, for the protocol.
-    pub(crate) fn as_lot(&self) -> &ParkingLot<bindings::bio> {
+    /// The list itself, for the protocol.
+    pub(crate) fn as_list(&self) -> &LocklessList<bindings::bio> {
         &self.0
     }
 }
 
 impl Bio {
-    /// Parks the bio in the lot of `head`, by the protocol that leaves none there for ever.
+    /// Parks the bio in the list of `head`, by the protocol that leaves none there for ever.
     pub(crate) fn park(self, head: &impl Waiting<Item = bindings::bio>) {
         // SAFETY: A valid bio that is ours to give up.
         unsafe { park(head, self.into_raw()) }

@@ -86,7 +86,7 @@ static int bench_note_library(struct mpath_device *device, void *data)
 
 	bench_note("head of the library", device->head, ksize(device->head));
 	bench_note("shortlist", NULL, BENCH_SHORTLIST +
-		   num_possible_cpus() * sizeof(*device->turns));
+		   num_possible_cpus() * sizeof(*device->cursors));
 	bench_note_path(nvme_mpath_to_ns(device));
 	list_for_each_entry(other, &device->siblings, siblings) {
 		/* The list's own head is in the head */

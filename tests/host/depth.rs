@@ -121,7 +121,7 @@ impl Path for Seen<'_> {
 
 struct Cpu<'m> {
     paths: Vec<Seen<'m>>,
-    turn: Cell<usize>,
+    cursor: Cell<usize>,
     done: Cell<usize>,
     tick: Cell<u32>,
     list: Cell<u32>,
@@ -155,12 +155,12 @@ impl<'a> Candidates<'a> for Listed<'a> {
         None
     }
 
-    fn turn(self) -> usize {
-        self.cpu.turn.get()
+    fn cursor(self) -> usize {
+        self.cpu.cursor.get()
     }
 
-    fn set_turn(self, place: usize) {
-        self.cpu.turn.set(place);
+    fn set_cursor(self, place: usize) {
+        self.cpu.cursor.set(place);
     }
 
     fn last_done(self) -> usize {
@@ -214,7 +214,7 @@ struct Scenario {
     reach: Vec<usize>,
     /// How long a submitter takes at most, after a request of its own has ended, to run again.
     wake: Time,
-    changes: Vec<(Time, Event)>,
+    generation: Vec<(Time, Event)>,
     /// From when on the test looks at the load.
     from: Time,
     until: Time,
@@ -229,7 +229,7 @@ struct Run<'m> {
     reach: &'m [usize],
     wake: Time,
     /// The number of changes of the list.
-    changes: Cell<u32>,
+    generation: Cell<u32>,
     events: RefCell<BinaryHeap<Reverse<(Time, u64, Event)>>>,
     count: Cell<u64>,
     random: Cell<u64>,
@@ -310,7 +310,7 @@ impl Run<'_> {
         let before = cpu.tick.replace(now);
 
         if before != now {
-            let has_changed = cpu.list.replace(self.changes.get()) != self.changes.get();
+            let has_changed = cpu.list.replace(self.generation.get()) != self.generation.get();
 
             catch_up(
                 listed.iter().map(|path| &self.ports[*path]),
@@ -386,7 +386,7 @@ impl Run<'_> {
     fn change(&self, change: impl FnOnce(&mut Vec<usize>)) {
         change(&mut self.listed.borrow_mut());
         self.listed.borrow_mut().sort_unstable();
-        self.changes.set(self.changes.get() + 1);
+        self.generation.set(self.generation.get() + 1);
     }
 
     fn run(&self, until: Time) -> Outcome {
@@ -448,7 +448,7 @@ impl Scenario {
                             cpu: cpu as u32,
                         })
                         .collect(),
-                    turn: Cell::new(cpu + cpu / 2),
+                    cursor: Cell::new(cpu + cpu / 2),
                     done: Cell::new(cpu + cpu / 2),
                     tick: Cell::new(0),
                     list: Cell::new(0),
@@ -460,14 +460,14 @@ impl Scenario {
             listed: RefCell::new((0..ports.len()).collect()),
             reach: &self.reach,
             wake: self.wake,
-            changes: Cell::new(0),
+            generation: Cell::new(0),
             events: RefCell::default(),
             count: Cell::new(0),
             random: Cell::new(self.seed),
             now: Cell::new(0),
         };
 
-        for (time, event) in &self.changes {
+        for (time, event) in &self.generation {
             run.at(*time, *event);
         }
         run.at(self.from, Event::Look);
@@ -522,7 +522,7 @@ impl Scenario {
             depths,
             reach: Vec::new(),
             wake: 0,
-            changes: Vec::new(),
+            generation: Vec::new(),
             from,
             until: from + 10 * TICK,
             seed,
@@ -532,7 +532,7 @@ impl Scenario {
     /// The same with an event that happens before the test looks at the load.
     fn after(mut self, events: impl IntoIterator<Item = Event>) -> Self {
         for event in events {
-            self.changes.push((self.from, event));
+            self.generation.push((self.from, event));
             self.from += 8 * TICK;
         }
         self.from += ticks_to_settle(self.depths.len()) * TICK;
@@ -556,7 +556,7 @@ impl Scenario {
         for number in 0..10 {
             let at = self.from + number * every;
 
-            self.changes.extend(events().map(|event| (at, event)));
+            self.generation.extend(events().map(|event| (at, event)));
         }
         self
     }
@@ -738,7 +738,7 @@ fn cpus_do_not_fill_a_path_that_has_come_back_for_all_of_them() {
         .after([back]);
 
     // From two ticks after it has come back.
-    reset.from = reset.changes[1].0 + 2 * TICK;
+    reset.from = reset.generation[1].0 + 2 * TICK;
     reset.until = reset.from + 10 * TICK;
 
     reset.differs_by_at_most(4.0);

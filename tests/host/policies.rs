@@ -123,10 +123,10 @@ struct FakeHead {
     paths: Vec<FakePath>,
     /// The indices of the paths on the shortlist.
     listed: Vec<usize>,
-    turn: Cell<usize>,
+    cursor: Cell<usize>,
     done: usize,
     /// How many places of the shortlist a policy looked at.
-    places: Cell<usize>,
+    entries: Cell<usize>,
 }
 
 impl FakeHead {
@@ -138,9 +138,9 @@ impl FakeHead {
         Self {
             paths,
             listed,
-            turn: Cell::new(0),
+            cursor: Cell::new(0),
             done: 0,
-            places: Cell::new(0),
+            entries: Cell::new(0),
         }
     }
 
@@ -183,7 +183,7 @@ impl<'a> Candidates<'a> for &'a FakeHead {
     }
 
     fn at(self, place: usize) -> Option<&'a FakePath> {
-        self.places.set(self.places.get() + 1);
+        self.entries.set(self.entries.get() + 1);
         Some(&self.paths[self.listed[place]])
     }
 
@@ -191,12 +191,12 @@ impl<'a> Candidates<'a> for &'a FakeHead {
         nearest(self.listed.iter().map(|index| &self.paths[*index]), node)
     }
 
-    fn turn(self) -> usize {
-        self.turn.get()
+    fn cursor(self) -> usize {
+        self.cursor.get()
     }
 
-    fn set_turn(self, place: usize) {
-        self.turn.set(place);
+    fn set_cursor(self, place: usize) {
+        self.cursor.set(place);
     }
 
     fn last_done(self) -> usize {
@@ -257,8 +257,8 @@ fn any_paths() -> impl Strategy<Value = Vec<Told>> {
 
 /// Any paths, and hints that say anything.
 fn any_head() -> impl Strategy<Value = FakeHead> {
-    (any_paths(), any_place(), any_place()).prop_map(|(paths, turn, done)| FakeHead {
-        turn: Cell::new(turn),
+    (any_paths(), any_place(), any_place()).prop_map(|(paths, cursor, done)| FakeHead {
+        cursor: Cell::new(cursor),
         done,
         ..FakeHead::new(paths)
     })
@@ -347,7 +347,7 @@ proptest! {
         let depth_looks: usize = head.paths.iter().map(|path| path.depth_looks.get()).sum();
         let most = if policy == IoPolicy::QueueDepth { MOST_LOOKS } else { 0 };
         prop_assert!(depth_looks <= most);
-        prop_assert!(head.places.get() <= MOST_LOOKS);
+        prop_assert!(head.entries.get() <= MOST_LOOKS);
     }
 
     /// Shows L-9.
@@ -362,9 +362,9 @@ proptest! {
     #[test]
     fn queue_depth_chooses_the_least_busy_of_a_few(
         depths in prop::collection::vec(0u32..6, 1..=QueueDepth::FEW),
-        turn in any_place(), done in any_place()
+        cursor in any_place(), done in any_place()
     ) {
-        let head = FakeHead { turn: Cell::new(turn), done, ..with_depths(depths) };
+        let head = FakeHead { cursor: Cell::new(cursor), done, ..with_depths(depths) };
         let chosen = head.choose(IoPolicy::QueueDepth, Node(0)).unwrap();
 
         let least = head.paths.iter().map(|path| path.depth.get()).min();
@@ -374,10 +374,10 @@ proptest! {
     /// Shows L-13.
     #[test]
     fn queue_depth_chooses_none_busier_than_where_a_request_has_ended(
-        depths in prop::collection::vec(0u32..6, 1..100), turn in any_place(), done in any::<Index>()
+        depths in prop::collection::vec(0u32..6, 1..100), cursor in any_place(), done in any::<Index>()
     ) {
         let done = done.index(depths.len());
-        let head = FakeHead { turn: Cell::new(turn), done, ..with_depths(depths) };
+        let head = FakeHead { cursor: Cell::new(cursor), done, ..with_depths(depths) };
         let chosen = head.choose(IoPolicy::QueueDepth, Node(0)).unwrap();
 
         prop_assert!(head.paths[chosen].depth.get() <= head.paths[done].depth.get());
@@ -388,12 +388,12 @@ proptest! {
     /// Shows L-13.
     #[test]
     fn of_a_few_equal_paths_queue_depth_stays_with_that_of_its_place(
-        paths in 1..=QueueDepth::FEW, depth in 0u32..3, turn in any_place(), done in any_place()
+        paths in 1..=QueueDepth::FEW, depth in 0u32..3, cursor in any_place(), done in any_place()
     ) {
-        let head = FakeHead { turn: Cell::new(turn), done, ..with_depths(vec![depth; paths]) };
+        let head = FakeHead { cursor: Cell::new(cursor), done, ..with_depths(vec![depth; paths]) };
 
         for _ in 0..3 {
-            prop_assert_eq!(head.choose(IoPolicy::QueueDepth, Node(0)), Some(turn % paths));
+            prop_assert_eq!(head.choose(IoPolicy::QueueDepth, Node(0)), Some(cursor % paths));
         }
     }
 
@@ -405,7 +405,7 @@ proptest! {
         let mut counts = vec![0; paths];
 
         for cpu in 0..cpus {
-            let head = FakeHead { turn: Cell::new(cpu), done: cpu, ..with_depths(vec![0; paths]) };
+            let head = FakeHead { cursor: Cell::new(cpu), done: cpu, ..with_depths(vec![0; paths]) };
 
             counts[head.choose(IoPolicy::QueueDepth, Node(0)).unwrap()] += 1;
         }
@@ -455,7 +455,7 @@ proptest! {
         let mut counts = vec![0; paths];
 
         for cpu in 0..cpus {
-            head.turn.set(cpu);
+            head.cursor.set(cpu);
             counts[head.choose(IoPolicy::RoundRobin, Node(0)).unwrap()] += 1;
         }
         prop_assert!(counts.iter().max().unwrap() - counts.iter().min().unwrap() <= 1);

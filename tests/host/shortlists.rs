@@ -4,8 +4,8 @@
 
 use libmultipath::shortlist::{
     change_port,
-    Changes,
-    Stamp, //
+    Generation,
+    Version, //
 };
 use libmultipath::state::PortState;
 use libmultipath::sync::AtomicU32;
@@ -14,14 +14,14 @@ use std::cell::Cell;
 /// A port.
 struct Port {
     state: AtomicU32,
-    changes: Changes,
+    generation: Generation,
 }
 
 impl Port {
     fn new() -> Self {
         Self {
             state: AtomicU32::new(PortState::Live as u32),
-            changes: Changes::new(),
+            generation: Generation::new(),
         }
     }
 }
@@ -32,22 +32,22 @@ impl Port {
 /// Shows L-13.
 #[test]
 fn a_port_that_a_head_does_not_use_leaves_its_shortlist_as_it_is() {
-    let of_ports = Changes::new();
+    let of_ports = Generation::new();
     let [own, foreign] = [Port::new(), Port::new()];
-    let stamp = Stamp::new();
+    let version = Version::new();
     let made = Cell::new(0);
     let number_after = |port: Option<&Port>| {
         if let Some(port) = port {
-            change_port(&port.state, &port.changes, &of_ports, PortState::Dead);
-            assert!(!stamp.is_current(&of_ports));
+            change_port(&port.state, &port.generation, &of_ports, PortState::Dead);
+            assert!(!version.is_current(&of_ports));
         }
-        stamp.renew(
+        version.renew(
             &of_ports,
-            || own.changes.count(),
+            || own.generation.count(),
             || made.set(made.get() + 1),
         );
-        assert!(stamp.is_current(&of_ports));
-        (made.get(), stamp.number())
+        assert!(version.is_current(&of_ports));
+        (made.get(), version.number())
     };
 
     let first = number_after(None);

@@ -96,14 +96,14 @@ proptest! {
     /// Shows L-12.
     #[test]
     fn a_path_is_as_good_as_its_access_state_when_no_reason_is_left(
-        changes in prop::collection::vec(any_change(), 0..40)
+        generation in prop::collection::vec(any_change(), 0..40)
     ) {
         let word = AtomicPathState::new();
         let mut reasons = BTreeSet::from([0]);
         let mut access = AccessState::Other;
         let mut trust = Trust::Trusted;
 
-        for change in changes {
+        for change in generation {
             let old = word.load();
             let returned = word.update(|state| change.of(state));
 

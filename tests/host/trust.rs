@@ -112,11 +112,11 @@ struct Machine<F> {
     made: Cell<usize>,
     /// When the retry work runs.
     retry_at: Cell<Time>,
-    lot: RefCell<Vec<Bio>>,
+    list: RefCell<Vec<Bio>>,
     is_kicked: Cell<bool>,
     /// How often a change for the better has come.
     news: Cell<usize>,
-    turn: Cell<usize>,
+    cursor: Cell<usize>,
     tries: RefCell<Vec<Try>>,
     /// How often a bio was carried out, and when for the last time.
     done: RefCell<Vec<(Time, usize)>>,
@@ -147,7 +147,7 @@ impl<F: Fn(Try) -> Does> FailOver for Machine<F> {
     }
 
     fn kick_others(&self) {
-        if !self.lot.borrow().is_empty() {
+        if !self.list.borrow().is_empty() {
             self.is_kicked.set(true);
         }
     }
@@ -176,10 +176,10 @@ impl<F: Fn(Try) -> Does> Machine<F> {
             events: RefCell::default(),
             made: Cell::new(0),
             retry_at: Cell::new(Time::MAX),
-            lot: RefCell::default(),
+            list: RefCell::default(),
             is_kicked: Cell::new(false),
             news: Cell::new(0),
-            turn: Cell::new(0),
+            cursor: Cell::new(0),
             tries: RefCell::default(),
             done: RefCell::default(),
             over: RefCell::default(),
@@ -223,13 +223,13 @@ impl<F: Fn(Try) -> Does> Machine<F> {
 
     fn submit(&self, mut bio: Bio) {
         if bio.ready_at > self.now.get() && bio.news == self.news.get() {
-            self.lot.borrow_mut().push(bio);
+            self.list.borrow_mut().push(bio);
             return self.look_again_at(bio.ready_at);
         }
         let is_last = |path: &FakePath| path.number == bio.last;
         let Some((path, attempt)) = care::choose(self, bio.failures, is_last) else {
             bio.attempt = Attempt::Plain;
-            return self.lot.borrow_mut().push(bio);
+            return self.list.borrow_mut().push(bio);
         };
         let this = Try {
             at: self.now.get(),
@@ -273,7 +273,7 @@ impl<F: Fn(Try) -> Does> Machine<F> {
         }
         bio.ready_at = self.now.get() + Time::from(retry_msecs(bio.failures)) * MSEC;
         bio.news = self.news.get();
-        self.lot.borrow_mut().push(bio);
+        self.list.borrow_mut().push(bio);
         self.kick_others();
     }
 
@@ -311,7 +311,7 @@ impl<F: Fn(Try) -> Does> Machine<F> {
             }
             while self.is_kicked.take() {
                 let (behind, first): (Vec<_>, Vec<_>) = self
-                    .lot
+                    .list
                     .take()
                     .into_iter()
                     .partition(|bio| care::lets_others_go_first(bio.attempt));
@@ -358,10 +358,10 @@ impl<'a, F: Fn(Try) -> Does> Chooser<'a> for &'a Machine<F> {
     }
 
     fn choose(self) -> Option<&'a FakePath> {
-        self.turn.set(self.turn.get() + 1);
+        self.cursor.set(self.cursor.get() + 1);
         let count = self.candidates().count();
 
-        self.candidates().nth(self.turn.get() % count.max(1))
+        self.candidates().nth(self.cursor.get() % count.max(1))
     }
 
     fn state_of(path: &FakePath) -> PathState {
@@ -628,7 +628,7 @@ proptest! {
 
         machine.run(100 * SECOND, |_| None);
         prop_assert_eq!(machine.over.borrow().len(), bad);
-        prop_assert_eq!(machine.lot.borrow().len(), 0);
+        prop_assert_eq!(machine.list.borrow().len(), 0);
     }
 
     /// The path gives back some bios before their submitters go on. So they come back before the

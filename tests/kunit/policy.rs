@@ -27,8 +27,8 @@ fn head_of(policy: &Arc<FakePolicy>) -> Result<TestHead> {
 }
 
 /// How often the library has told a head to look at its paths again.
-fn changes(head: &TestHead) -> u64 {
-    head.engine().shortlist.changes().count()
+fn generation(head: &TestHead) -> u64 {
+    head.engine().shortlist.generation().count()
 }
 
 fn parse(name: &CStr) -> i32 {
@@ -123,15 +123,19 @@ mod tests {
             check_eq!(head.requeued(), 1);
         }
 
-        let before = [changes(&heads[0]), changes(&heads[1]), changes(&other)];
+        let before = [
+            generation(&heads[0]),
+            generation(&heads[1]),
+            generation(&other),
+        ];
         check_eq!(policy.set(IoPolicy::RoundRobin), IoPolicy::Numa as i32);
         for (head, before) in heads.iter().zip(before) {
             // The requeue work has looked at the waiting bios again, and they wait again.
             head.engine().busy.requeue.flush();
             check_eq!(head.requeued(), 2);
-            check!(changes(head) > before);
+            check!(generation(head) > before);
         }
-        check_eq!(changes(&other), before[2]);
+        check_eq!(generation(&other), before[2]);
         Ok(())
     }
 
@@ -145,11 +149,11 @@ mod tests {
         check_eq!(head.write_many(1)?, 1);
         path.port().set(PortState::Recovering);
         check_eq!(head.write(0)?.status(), PENDING);
-        let before = changes(&head);
+        let before = generation(&head);
         check_eq!(policy.set(IoPolicy::Numa), IoPolicy::Numa as i32);
         head.engine().busy.requeue.flush();
         check_eq!(head.requeued(), 1);
-        check_eq!(changes(&head), before);
+        check_eq!(generation(&head), before);
         Ok(())
     }
 

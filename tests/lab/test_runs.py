@@ -604,7 +604,7 @@ def test_a_command_beside_guests_gives_way_to_them(monkeypatch, gives_way):
     assert int(process.output(["nice"])) == (10 if gives_way else before)
 
 
-# Turns
+# Cursors
 
 def test_every_form_of_a_test_has_its_day(monkeypatch):
     seen = set()

@@ -25,7 +25,7 @@ use libmultipath::fence::{
     Fenced,
     Rung, //
 };
-use libmultipath::parking::ParkingLot;
+use libmultipath::parking::LocklessList;
 use loom::sync::Mutex;
 use loom::thread;
 use std::sync::Arc;
@@ -53,7 +53,7 @@ enum Mutant {
 
 struct Fence {
     clock: AtomicClock,
-    lot: ParkingLot<Bio>,
+    list: LocklessList<Bio>,
     /// The tick for which the timer is set, with the lock of the kernel's timers.
     timer: Mutex<Option<u64>>,
     /// The tick at which the fence let each bio go.
@@ -68,8 +68,8 @@ impl Fenced for Fence {
         &self.clock
     }
 
-    fn lot(&self) -> &ParkingLot<Bio> {
-        &self.lot
+    fn list(&self) -> &LocklessList<Bio> {
+        &self.list
     }
 
     fn set_timer(&self, at: u64) {
@@ -81,7 +81,7 @@ impl Fence {
     fn new(mutant: Mutant) -> Arc<Self> {
         Arc::new(Self {
             clock: AtomicClock::new(),
-            lot: ParkingLot::new(),
+            list: LocklessList::new(),
             timer: Mutex::new(None),
             gone: Mutex::new(Vec::new()),
             mutant,
@@ -103,11 +103,11 @@ impl Fence {
                 self.clock.update(|clock| clock.held(LIMIT));
                 self.set_timer_once();
                 // SAFETY: A valid bio that we give up.
-                unsafe { self.lot.push(bio) };
+                unsafe { self.list.push(bio) };
             }
             Mutant::SetsOnce => {
                 // SAFETY: As above.
-                unsafe { self.lot.push(bio) };
+                unsafe { self.list.push(bio) };
                 let (_, clock) = self.clock.update(|clock| clock.held(LIMIT));
                 self.set_timer(clock.end().unwrap());
             }
@@ -119,7 +119,7 @@ impl Fence {
     fn start(&self, at: u64) {
         match self.mutant {
             Mutant::LooksBeforeItStarts => {
-                let is_empty = self.lot.is_empty();
+                let is_empty = self.list.is_empty();
 
                 self.clock.update(|clock| clock.started(at));
                 if !is_empty {

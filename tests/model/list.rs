@@ -10,7 +10,7 @@ use libmultipath::list::{
     Links,
     RcuList, //
 };
-use libmultipath::shortlist::Changes;
+use libmultipath::shortlist::Generation;
 use libmultipath::state::{
     AccessState,
     AtomicPathState,
@@ -48,7 +48,7 @@ pub struct Device {
     /// The state of its port, a [`PortState`].
     pub port: AtomicU32,
     /// How often the state of the port has changed.
-    pub changes_of_port: Changes,
+    pub changes_of_port: Generation,
 }
 
 // SAFETY: The offset is that of `links`, which only lists access, and their mutants.
@@ -67,7 +67,7 @@ impl Device {
             linked: AtomicBool::new(false),
             state: AtomicPathState::new(),
             port: AtomicU32::new(PortState::Live as u32),
-            changes_of_port: Changes::new(),
+            changes_of_port: Generation::new(),
         }
     }
 

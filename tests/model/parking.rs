@@ -27,8 +27,8 @@ use libmultipath::parking::{
     take,
     FailOver,
     Kick,
+    LocklessList,
     Parkable,
-    ParkingLot,
     Waiting, //
 };
 use libmultipath::policy::Path;
@@ -37,9 +37,9 @@ use libmultipath::shortlist::{
     change_port,
     current,
     note,
-    Changes,
+    Generation,
     Keeper,
-    Stamp, //
+    Version, //
 };
 use libmultipath::state::{
     Access,
@@ -115,7 +115,7 @@ unsafe impl Parkable for Bio {
 pub struct FakePath {
     state: AtomicPathState,
     port: AtomicU32,
-    changes_of_port: Changes,
+    changes_of_port: Generation,
 }
 
 impl FakePath {
@@ -123,7 +123,7 @@ impl FakePath {
         Self {
             state: AtomicPathState::new(),
             port: AtomicU32::new(port as u32),
-            changes_of_port: Changes::new(),
+            changes_of_port: Generation::new(),
         }
     }
 
@@ -151,15 +151,15 @@ pub struct Head {
     /// Its state.
     pub word: AtomicHeadWord,
     path: FakePath,
-    stamp: Stamp,
-    port_changes: Changes,
+    version: Version,
+    port_changes: Generation,
     /// How many paths are on the shortlist, if all are trusted, and if not.
     len: AtomicUsize,
     careful: AtomicUsize,
     /// The shortlist's lock.
     lock: loom::sync::Mutex<()>,
     /// Where bios wait.
-    pub lot: ParkingLot<Bio>,
+    pub list: LocklessList<Bio>,
     /// The worker.
     pub requeue: Work,
     retry: Work,
@@ -215,11 +215,11 @@ impl Submission for Head {
 impl<'a> Keeper<'a> for &'a Head {
     type Path = FakePath;
 
-    fn stamp(self) -> &'a Stamp {
-        &self.stamp
+    fn version(self) -> &'a Version {
+        &self.version
     }
 
-    fn of_ports(self) -> &'a Changes {
+    fn of_ports(self) -> &'a Generation {
         &self.port_changes
     }
 
@@ -281,8 +281,8 @@ impl Kick for Head {
         };
 
         if self.mutant != Mutant::LooksIntoTheLotTooEarly {
-            kick(&self.lot, schedule);
-        } else if !self.lot.is_empty() {
+            kick(&self.list, schedule);
+        } else if !self.list.is_empty() {
             schedule();
         }
     }
@@ -292,7 +292,7 @@ impl FailOver for Head {
     type Path = FakePath;
 
     fn note(&self, path: &FakePath, f: impl Fn(PathState) -> PathState) -> PathState {
-        note(&path.state, self.stamp.changes(), f)
+        note(&path.state, self.version.generation(), f)
     }
 
     /// The retry is a work like any other.
@@ -304,8 +304,8 @@ impl FailOver for Head {
 impl Waiting for Head {
     type Item = Bio;
 
-    fn lot(&self) -> &ParkingLot<Bio> {
-        &self.lot
+    fn list(&self) -> &LocklessList<Bio> {
+        &self.list
     }
 
     fn is_worth_another_try(&self) -> bool {
@@ -319,12 +319,12 @@ impl Head {
         let head = Self {
             word: AtomicHeadWord::new(),
             path: FakePath::new(port),
-            stamp: Stamp::new(),
-            port_changes: Changes::new(),
+            version: Version::new(),
+            port_changes: Generation::new(),
             len: AtomicUsize::new(0),
             careful: AtomicUsize::new(0),
             lock: loom::sync::Mutex::new(()),
-            lot: ParkingLot::new(),
+            list: LocklessList::new(),
             requeue: Work::new(),
             retry: Work::new(),
             ended: Mutex::new(Vec::new()),
@@ -338,7 +338,7 @@ impl Head {
 
     /// Changes the state of the path.
     pub fn change_path(&self, f: impl Fn(PathState) -> PathState) {
-        change(&self.path.state, self.stamp.changes(), f);
+        change(&self.path.state, self.version.generation(), f);
     }
 
     /// `MpathPort::set_state()`.
@@ -384,7 +384,7 @@ impl Head {
         match self.mutant {
             Mutant::DoesNotLookAgain | Mutant::LooksBeforeParking | Mutant::LooksAgainTooEarly => {
                 // SAFETY: The bio is valid, and ours to give up.
-                unsafe { self.lot.push(bio) }
+                unsafe { self.list.push(bio) }
             }
             // SAFETY: As above.
             _ => unsafe { park(self, bio) },
@@ -412,7 +412,7 @@ impl Head {
         }
         let park = || {
             // SAFETY: The bio is valid, and ours to give up.
-            unsafe { self.lot.push(bio) }
+            unsafe { self.list.push(bio) }
         };
         match self.mutant {
             Mutant::KicksBeforeTheChange => park(),
@@ -423,7 +423,7 @@ impl Head {
     /// Runs the worker if a thread has asked for it.
     pub fn run_requeue(&self) -> bool {
         self.requeue.run(|| {
-            for bio in self.lot.take() {
+            for bio in self.list.take() {
                 self.submit(bio);
             }
         })
@@ -448,7 +448,7 @@ impl Head {
     /// Asserts that no bio is parked, and that `bios` bios have come to an end once.
     pub fn assert_all_ended(&self, bios: usize) {
         let mut ended = self.ended.lock().unwrap().clone();
-        let parked: Vec<_> = self.lot.take().map(Bio::end).collect();
+        let parked: Vec<_> = self.list.take().map(Bio::end).collect();
 
         ended.sort_unstable();
         assert!(parked.is_empty(), "bios {parked:?} stayed");
@@ -664,7 +664,7 @@ trait Lot {
     fn take(&self) -> Vec<usize>;
 }
 
-impl Lot for ParkingLot<Bio> {
+impl Lot for LocklessList<Bio> {
     fn push(&self, bio: *mut Bio) {
         // SAFETY: The bio is valid, and ours to give up.
         unsafe { self.push(bio) }
@@ -730,25 +730,25 @@ impl Lot for Torn {
 
 /// One thread pushes 0, 1 and 2, another one 10 and 11, and a third takes whenever it likes.
 fn in_order<L: Lot + Send + Sync + 'static>(
-    lot: impl Fn() -> L + Send + Sync,
+    list: impl Fn() -> L + Send + Sync,
 ) -> impl Fn() + Send + Sync {
     move || {
-        let lot = Arc::new(lot());
+        let list = Arc::new(list());
         let pushers = [vec![0, 1, 2], vec![10, 11]].map(|numbers| {
-            let lot = lot.clone();
+            let list = list.clone();
             thread::spawn(move || {
                 for number in numbers {
-                    lot.push(Bio::new(number));
+                    list.push(Bio::new(number));
                 }
             })
         });
 
-        let mut taken = lot.take();
-        taken.extend(lot.take());
+        let mut taken = list.take();
+        taken.extend(list.take());
         for pusher in pushers {
             pusher.join().unwrap();
         }
-        taken.extend(lot.take());
+        taken.extend(list.take());
 
         let (first, second): (Vec<_>, Vec<_>) = taken.into_iter().partition(|number| *number < 10);
         assert_eq!(first, [0, 1, 2]);
@@ -759,7 +759,7 @@ fn in_order<L: Lot + Send + Sync + 'static>(
 /// Shows S-8.
 #[test]
 fn bios_leave_the_lot_once_and_in_the_order_in_which_each_thread_parked_them() {
-    holds(AtMost(3), in_order(ParkingLot::new));
+    holds(AtMost(3), in_order(LocklessList::new));
     is_caught(
         "PushesInTwoSteps",
         "left == right",

@@ -48,9 +48,9 @@ use libmultipath::shortlist::{
     change_port,
     nearest,
     note,
-    Changes,
+    Generation,
     Keeper,
-    Stamp, //
+    Version, //
 };
 use libmultipath::state::{
     Access,
@@ -83,13 +83,13 @@ pub struct Head<const READERS: usize> {
     pub devices: [Device; PATHS],
     /// The paths that are on the head.
     pub paths: List,
-    stamp: Stamp,
+    version: Version,
     len: AtomicU32,
     careful: AtomicU32,
-    places: [AtomicPtr<Device>; PATHS],
+    entries: [AtomicPtr<Device>; PATHS],
     slot: AtomicPtr<Device>,
     /// The changes of ports.
-    port_changes: Changes,
+    port_changes: Generation,
     /// The shortlist's lock.
     lock: Mutex<()>,
     /// The policy in force, and the one that choices follow. This orders nothing.
@@ -102,7 +102,7 @@ pub struct Head<const READERS: usize> {
     /// The mutex under which the links to the paths are made and removed.
     pub bring_up: Mutex<BringUp>,
     /// A counter that nobody reads.
-    unseen: Changes,
+    unseen: Generation,
     mutant: Mutant,
 }
 
@@ -185,7 +185,7 @@ impl<const READERS: usize> Readers for Head<READERS> {
             self.srcu.synchronize();
         }
         if self.mutant == Mutant::GoesCountedTooLate {
-            self.stamp.changes().add();
+            self.version.generation().add();
         }
     }
 }
@@ -195,7 +195,7 @@ impl<const READERS: usize> Departure for Head<READERS> {
 
     fn may_wait(&self) -> bool {
         if self.mutant == Mutant::GoesCountedTooEarly {
-            self.stamp.changes().add();
+            self.version.generation().add();
         }
         true
     }
@@ -204,12 +204,12 @@ impl<const READERS: usize> Departure for Head<READERS> {
         &path.state
     }
 
-    fn changes(&self) -> &Changes {
+    fn generation(&self) -> &Generation {
         match self.mutant {
             Mutant::GoesUncounted | Mutant::GoesCountedTooEarly | Mutant::GoesCountedTooLate => {
                 &self.unseen
             }
-            _ => self.stamp.changes(),
+            _ => self.version.generation(),
         }
     }
 
@@ -260,12 +260,12 @@ impl<const READERS: usize> Head<READERS> {
         let head = Arc::new(Self {
             devices: core::array::from_fn(|_| Device::new()),
             paths: List::new(),
-            stamp: Stamp::new(),
+            version: Version::new(),
             len: AtomicU32::new(0),
             careful: AtomicU32::new(0),
-            places: core::array::from_fn(|_| AtomicPtr::new(null_mut())),
+            entries: core::array::from_fn(|_| AtomicPtr::new(null_mut())),
             slot: AtomicPtr::new(null_mut()),
-            port_changes: Changes::new(),
+            port_changes: Generation::new(),
             lock: Mutex::new(()),
             policies: core::array::from_fn(|_| AtomicU32::new(IoPolicy::Numa as u32)),
             srcu: Srcu::new(),
@@ -276,7 +276,7 @@ impl<const READERS: usize> Head<READERS> {
                 disk_added: true,
                 ..BringUp::default()
             }),
-            unseen: Changes::new(),
+            unseen: Generation::new(),
             mutant,
         });
 
@@ -302,14 +302,14 @@ impl<const READERS: usize> Head<READERS> {
         })
         .unwrap();
         // It is enabled.
-        self.stamp.changes().add();
+        self.version.generation().add();
     }
 
     fn change(&self, device: &Device, f: impl Fn(PathState) -> PathState) {
         if self.mutant == Mutant::CountsWhatIsNew {
-            note(&device.state, self.stamp.changes(), f);
+            note(&device.state, self.version.generation(), f);
         } else {
-            change(&device.state, self.stamp.changes(), f);
+            change(&device.state, self.version.generation(), f);
         }
     }
 
@@ -344,7 +344,7 @@ impl<const READERS: usize> Head<READERS> {
     /// `Group::set()`, for one head.
     fn set_policy(&self, policy: IoPolicy) {
         self.policies[0].store(policy as u32, Ordering::Relaxed);
-        self.stamp.changes().add();
+        self.version.generation().add();
     }
 
     /// The path leaves, and the driver frees its memory.
@@ -365,7 +365,7 @@ impl<const READERS: usize> Head<READERS> {
         Section {
             head: self,
             _guard: self.srcu.read_lock(reader),
-            turn: Cell::new(0),
+            cursor: Cell::new(0),
             steps: Cell::new(0),
         }
     }
@@ -386,7 +386,7 @@ impl<const READERS: usize> Head<READERS> {
 pub struct Section<'a, const READERS: usize> {
     head: &'a Head<READERS>,
     _guard: Guard<'a>,
-    turn: Cell<usize>,
+    cursor: Cell<usize>,
     /// How many steps walks have taken.
     steps: Cell<usize>,
 }
@@ -433,9 +433,9 @@ impl<const READERS: usize> Section<'_, READERS> {
     /// Decides as a mutant does.
     fn is_current(&self) -> bool {
         let head = self.head;
-        let sum = || head.stamp.changes().count() + head.port_changes.count();
+        let sum = || head.version.generation().count() + head.port_changes.count();
         // SAFETY: A stamp begins with its subject, which is one `AtomicU64` on the host.
-        let of: &AtomicU64 = unsafe { &*core::ptr::from_ref(&head.stamp).cast() };
+        let of: &AtomicU64 = unsafe { &*core::ptr::from_ref(&head.version).cast() };
 
         match head.mutant {
             Mutant::IsAlwaysCurrent => head.len.load(Ordering::Acquire) != 0,
@@ -456,11 +456,11 @@ impl<const READERS: usize> Section<'_, READERS> {
 impl<'a, const READERS: usize> Keeper<'a> for &'a Section<'_, READERS> {
     type Path = Seen;
 
-    fn stamp(self) -> &'a Stamp {
-        &self.head.stamp
+    fn version(self) -> &'a Version {
+        &self.head.version
     }
 
-    fn of_ports(self) -> &'a Changes {
+    fn of_ports(self) -> &'a Generation {
         &self.head.port_changes
     }
 
@@ -489,7 +489,7 @@ impl<'a, const READERS: usize> Keeper<'a> for &'a Section<'_, READERS> {
     }
 
     fn put(self, place: usize, path: &'a Seen) -> bool {
-        self.head.places[place].store(core::ptr::from_ref(path.device()).cast_mut());
+        self.head.entries[place].store(core::ptr::from_ref(path.device()).cast_mut());
         true
     }
 
@@ -582,7 +582,7 @@ impl<'a, const READERS: usize> Candidates<'a> for &'a Section<'_, READERS> {
 
     fn at(self, place: usize) -> Option<&'a Seen> {
         // SAFETY: As above.
-        let device = unsafe { self.head.places[place].load().as_ref() };
+        let device = unsafe { self.head.entries[place].load().as_ref() };
 
         Some(Seen::of(device.expect("an empty place is listed")))
     }
@@ -595,12 +595,12 @@ impl<'a, const READERS: usize> Candidates<'a> for &'a Section<'_, READERS> {
             .or_else(|| self.elect_without_the_lock(node))
     }
 
-    fn turn(self) -> usize {
-        self.turn.get()
+    fn cursor(self) -> usize {
+        self.cursor.get()
     }
 
-    fn set_turn(self, place: usize) {
-        self.turn.set(place);
+    fn set_cursor(self, place: usize) {
+        self.cursor.set(place);
     }
 
     fn last_done(self) -> usize {

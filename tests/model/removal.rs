@@ -30,7 +30,7 @@ use libmultipath::removal::{
     Readers,
     Removable, //
 };
-use libmultipath::shortlist::Changes;
+use libmultipath::shortlist::Generation;
 use libmultipath::state::{
     AtomicHeadWord,
     HeadState, //
@@ -63,7 +63,7 @@ struct Head {
     word: AtomicHeadWord,
     control: Mutex<Control>,
     bring_up: Mutex<BringUp>,
-    changes: Changes,
+    generation: Generation,
     timer: Work,
     /// The tick for which the timer was started last; written under the mutex.
     until: AtomicUsize,
@@ -174,7 +174,7 @@ impl Head {
                 disk_added: true,
                 ..BringUp::default()
             }),
-            changes: Changes::new(),
+            generation: Generation::new(),
             timer: Work::new(),
             until: AtomicUsize::new(0),
             clock: AtomicUsize::new(0),
@@ -303,7 +303,7 @@ fn race(delay: Option<u32>, mutant: Mutant) -> impl Fn() + Send + Sync {
         let deleter = {
             let head = head.clone();
             thread::spawn(move || {
-                removal::delete_path(&*head, &head.changes, || true);
+                removal::delete_path(&*head, &head.generation, || true);
                 head.remove_head();
             })
         };

@@ -140,7 +140,7 @@ impl Life for Head {
     fn delete_disk(&self, _bring_up: &mut BringUp) {
         let is_pending = self.parts.requeue.is_pending();
 
-        self.waited.store(!self.parts.lot.is_empty(), Relaxed);
+        self.waited.store(!self.parts.list.is_empty(), Relaxed);
         assert!(
             is_pending || self.fails_over || !self.waited.load(Relaxed),
             "the disk cannot be deleted, since a bio waits that nobody ends"
@@ -194,7 +194,7 @@ impl Head {
 
     fn run_requeue(&self) {
         self.parts.requeue.run(|| {
-            for bio in self.parts.lot.take() {
+            for bio in self.parts.list.take() {
                 self.submit(WORKER, bio);
             }
             assert!(

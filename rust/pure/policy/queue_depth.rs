@@ -3,7 +3,7 @@
 //! `queue-depth`: the path whose port has the fewest requests in flight.
 
 use super::{
-    place,
+    index_of,
     Candidates,
     Path,
     Policy, //
@@ -20,9 +20,9 @@ use crate::pure::nodes::Node;
 /// even it out.
 ///
 /// Of a few paths that are equally busy, or idle, a CPU takes the same one each time: the first
-/// from the place that is its own. Other CPUs hear of its choices only when they look (see
+/// from the index that is its own. Other CPUs hear of its choices only when they look (see
 /// [`depth`](crate::pure::depth)), so their estimates are right as long as its choices stay. CPUs
-/// have different places, so they do not meet on one path before they have heard of each other.
+/// have different indices, so they do not meet on one path before they have heard of each other.
 pub struct QueueDepth;
 
 impl QueueDepth {
@@ -48,12 +48,12 @@ impl Policy for QueueDepth {
         }
         // One path or two, as most heads have, without the cost of a loop. A single path is
         // compared with itself, which costs less than to see that there is no other.
-        let place = candidates.turn() & last;
-        let path = candidates.at(place)?;
+        let index = candidates.cursor() & last;
+        let path = candidates.at(index)?;
         let depth = path.depth();
 
         if depth > 0 {
-            let other = candidates.at(place ^ last)?;
+            let other = candidates.at(index ^ last)?;
 
             if other.depth() < depth {
                 return Some(other);
@@ -71,47 +71,47 @@ impl QueueDepth {
         if len == 0 {
             return None;
         }
-        let turn = place(candidates.turn(), len);
+        let cursor = index_of(candidates.cursor(), len);
 
         if len <= Self::FEW {
-            return Self::least(candidates, (turn..len).chain(0..turn));
+            return Self::least(candidates, (cursor..len).chain(0..cursor));
         }
         let done = candidates.last_done();
-        let path = candidates.at(if done < len { done } else { turn })?;
+        let path = candidates.at(if done < len { done } else { cursor })?;
         let depth = path.depth();
 
         if depth == 0 {
             return Some(path);
         }
-        let looks: [usize; Self::LOOKS] = [turn, len - 1 - turn];
+        let looks: [usize; Self::LOOKS] = [cursor, len - 1 - cursor];
 
-        candidates.set_turn(turn + 1);
+        candidates.set_cursor(cursor + 1);
         Some(Self::lesser(candidates, (path, depth), looks))
     }
 
-    /// The least busy of those at these places, the first of equals.
+    /// The least busy of those at these indices, the first of equals.
     #[inline(always)]
     fn least<'a, C: Candidates<'a>>(
         candidates: C,
-        mut places: impl Iterator<Item = usize>,
+        mut indices: impl Iterator<Item = usize>,
     ) -> Option<&'a C::Path> {
-        let first = candidates.at(places.next()?)?;
+        let first = candidates.at(indices.next()?)?;
         let depth = first.depth();
 
         if depth == 0 {
             return Some(first);
         }
-        Some(Self::lesser(candidates, (first, depth), places))
+        Some(Self::lesser(candidates, (first, depth), indices))
     }
 
-    /// The least busy of a path, of which the depth is known, and those at these places.
+    /// The least busy of a path, of which the depth is known, and those at these indices.
     #[inline(always)]
     fn lesser<'a, C: Candidates<'a>>(
         candidates: C,
         (mut best, mut least): (&'a C::Path, u32),
-        places: impl IntoIterator<Item = usize>,
+        indices: impl IntoIterator<Item = usize>,
     ) -> &'a C::Path {
-        for path in places.into_iter().filter_map(|place| candidates.at(place)) {
+        for path in indices.into_iter().filter_map(|entry| candidates.at(entry)) {
             let depth = path.depth();
 
             if depth < least {

@@ -3,7 +3,7 @@
 //! `round-robin`: one path after the other.
 
 use super::{
-    place,
+    index_of,
     Candidates,
     Policy, //
 };
@@ -25,9 +25,9 @@ impl Policy for RoundRobin {
         if len == 0 {
             return None;
         }
-        let place = place(candidates.turn(), len);
+        let index = index_of(candidates.cursor(), len);
 
-        candidates.set_turn(place + 1);
-        candidates.at(place)
+        candidates.set_cursor(index + 1);
+        candidates.at(index)
     }
 }

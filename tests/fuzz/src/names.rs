@@ -41,8 +41,8 @@ fn nearly_a_name() -> impl Strategy<Value = Vec<u8>> {
         prop::sample::select(names.to_vec()),
         prop::collection::vec(change, 0..3),
     )
-        .prop_map(|(mut name, changes)| {
-            for (at, byte, kind) in changes {
+        .prop_map(|(mut name, generation)| {
+            for (at, byte, kind) in generation {
                 let at = at.index(name.len() + 1);
 
                 match kind {

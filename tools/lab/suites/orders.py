@@ -7,7 +7,7 @@ function, adds an access or changes `rust/pure/sync.rs` without learning which l
 
 This is no compiler. It reads calls and their arguments, and takes branches in the order of the text: it sees that a
 call is in one, but not under which condition. The list says by hand which function a call leads to (`lot.push >
-ParkingLot::push`). It sees when a lock is taken, not its release at the end of a block.
+LocklessList::push`). It sees when a lock is taken, not its release at the end of a block.
 """
 
 import re

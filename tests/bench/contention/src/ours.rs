@@ -37,9 +37,9 @@ use libmultipath::policy::{
 use libmultipath::shortlist::{
     self,
     change,
-    Changes,
+    Generation,
     Keeper,
-    Stamp, //
+    Version, //
 };
 use libmultipath::state::{
     Access,
@@ -92,7 +92,7 @@ impl SrcuCtr {
 #[repr(align(128))]
 struct Cpu {
     srcu_ctrs: [SrcuCtr; 2],
-    /// `struct mpath_turn`.
+    /// `struct mpath_cursor`.
     next: Cell<u32>,
     done: Cell<u32>,
     tick: Cell<u32>,
@@ -219,18 +219,18 @@ impl Path for Device {
     }
 }
 
-/// `Places` in `rust/engine/shortlist.rs`, with as many of them as there can be.
+/// `Entries` in `rust/engine/shortlist.rs`, with as many of them as there can be.
 #[repr(C, align(128))]
-struct Places {
+struct Entries {
     len: AtomicU32,
-    places: [AtomicPtr<Device>; MOST],
+    entries: [AtomicPtr<Device>; MOST],
 }
 
 /// `Shortlist` in `rust/engine/shortlist.rs`.
 #[repr(C)]
 struct Shortlist {
-    stamp: Stamp,
-    places: AtomicPtr<Places>,
+    version: Version,
+    entries: AtomicPtr<Entries>,
     policy: AtomicU32,
     lock: Mutex<()>,
 }
@@ -258,7 +258,7 @@ struct Head {
     srcu_ctr: AtomicU32,
     shortlist: Shortlist,
     /// A static in the kernel.
-    port_changes: &'static Changes,
+    port_changes: &'static Generation,
     paths: Vec<&'static Device>,
     current_path: CurrentPath,
 }
@@ -278,9 +278,9 @@ impl Drop for Section<'_> {
 
 impl Head {
     fn new(policy: IoPolicy, paths: u32) -> &'static Self {
-        let places = Box::new(Places {
+        let entries = Box::new(Entries {
             len: AtomicU32::new(0),
-            places: core::array::from_fn(|_| AtomicPtr::new(null_mut())),
+            entries: core::array::from_fn(|_| AtomicPtr::new(null_mut())),
         });
         let cpus = (0..CPUS).map(|_| PortsOfCpu(core::array::from_fn(|_| Record::default())));
         let cpus: &'static [PortsOfCpu] = Box::leak(cpus.collect());
@@ -288,12 +288,12 @@ impl Head {
             group: &Box::leak(Box::new(OwnLine(AtomicU32::new(policy as u32)))).0,
             srcu_ctr: AtomicU32::new(0),
             shortlist: Shortlist {
-                stamp: Stamp::new(),
-                places: AtomicPtr::new(Box::leak(places)),
+                version: Version::new(),
+                entries: AtomicPtr::new(Box::leak(entries)),
                 policy: AtomicU32::new(policy as u32),
                 lock: Mutex::new(()),
             },
-            port_changes: &Box::leak(Box::new(OwnLine(Changes::new()))).0,
+            port_changes: &Box::leak(Box::new(OwnLine(Generation::new()))).0,
             paths: Vec::new(),
             current_path: CurrentPath {
                 map: Box::leak(Box::new(NodeMap::new(|node| node.0 < NODES))),
@@ -304,7 +304,7 @@ impl Head {
 
         head.paths = (0..paths).map(|id| Device::new(id, at, cpus)).collect();
         for path in &head.paths {
-            change(&path.state, head.shortlist.stamp.changes(), |state| {
+            change(&path.state, head.shortlist.version.generation(), |state| {
                 state
                     .reaching(AccessState::Optimized)
                     .enabled(Reasons::NOT_READY)
@@ -325,9 +325,9 @@ impl Head {
     }
 
     #[inline(always)]
-    fn places(&self) -> &Places {
+    fn entries(&self) -> &Entries {
         // SAFETY: `new()` leaked it, and nobody replaces it.
-        unsafe { &*self.shortlist.places.load() }
+        unsafe { &*self.shortlist.entries.load() }
     }
 
     /// The disk of the path that a bio would be sent to now.
@@ -335,12 +335,12 @@ impl Head {
     fn choose(&'static self) -> Option<&'static Disk> {
         let section = self.read();
         let inside = shortlist::current(Inside(section.head));
-        let places = inside.places();
+        let entries = inside.entries();
         let policy = IoPolicy::from_raw(self.shortlist.policy.load(Relaxed));
         let node = || Node(CPU.with(|cpu| cpu.node.get()));
         let disk = policy
             .unwrap_or(IoPolicy::Numa)
-            .choose(Listed { inside, places }, node)
+            .choose(Listed { inside, entries }, node)
             .map(|path| &raw const *path.disk);
 
         // SAFETY: Paths stay.
@@ -352,7 +352,7 @@ impl Head {
     fn catch_up(&self, now: u32) {
         let section = self.read();
         let inside = Inside(section.head);
-        let list = self.shortlist.stamp.number();
+        let list = self.shortlist.version.number();
         let ports = inside.iter().map(|path| &*path.port);
 
         CPU.with(|cpu| {
@@ -371,14 +371,14 @@ struct Inside<'a>(&'a Head);
 
 impl<'a> Inside<'a> {
     #[inline(always)]
-    fn places(self) -> &'a Places {
-        self.0.places()
+    fn entries(self) -> &'a Entries {
+        self.0.entries()
     }
 
     fn iter(self) -> impl Iterator<Item = &'a Device> + Clone {
-        let places = self.places();
+        let entries = self.entries();
 
-        places.places[..places.len.load(Acquire) as usize]
+        entries.entries[..entries.len.load(Acquire) as usize]
             .iter()
             // SAFETY: Paths stay.
             .filter_map(|place| unsafe { place.load().as_ref() })
@@ -389,12 +389,12 @@ impl<'a> Keeper<'a> for Inside<'a> {
     type Path = Device;
 
     #[inline(always)]
-    fn stamp(self) -> &'a Stamp {
-        &self.0.shortlist.stamp
+    fn version(self) -> &'a Version {
+        &self.0.shortlist.version
     }
 
     #[inline(always)]
-    fn of_ports(self) -> &'a Changes {
+    fn of_ports(self) -> &'a Generation {
         self.0.port_changes
     }
 
@@ -420,7 +420,7 @@ impl<'a> Keeper<'a> for Inside<'a> {
     }
 
     fn put(self, place: usize, path: &'a Device) -> bool {
-        self.places().places[place].store(core::ptr::from_ref(path).cast_mut());
+        self.entries().entries[place].store(core::ptr::from_ref(path).cast_mut());
         path.place.store(place as u32, Relaxed);
         true
     }
@@ -445,7 +445,7 @@ impl<'a> Keeper<'a> for Inside<'a> {
     fn set_careful(self, _paths: usize) {}
 
     fn set_len(self, paths: usize) {
-        self.places().len.store(paths as u32, Release);
+        self.entries().len.store(paths as u32, Release);
     }
 
     fn listed(self) -> impl Iterator<Item = &'a Device> {
@@ -470,7 +470,7 @@ impl<'a> Keeper<'a> for Inside<'a> {
 #[derive(Clone, Copy)]
 struct Listed<'a> {
     inside: Inside<'a>,
-    places: &'a Places,
+    entries: &'a Entries,
 }
 
 impl<'a> Candidates<'a> for Listed<'a> {
@@ -478,13 +478,13 @@ impl<'a> Candidates<'a> for Listed<'a> {
 
     #[inline(always)]
     fn len(self) -> usize {
-        self.places.len.load(Acquire) as usize
+        self.entries.len.load(Acquire) as usize
     }
 
     #[inline(always)]
     fn at(self, place: usize) -> Option<&'a Device> {
         // SAFETY: `place` is less than a length that the array has had. Paths stay.
-        unsafe { self.places.places.get_unchecked(place).load().as_ref() }
+        unsafe { self.entries.entries.get_unchecked(place).load().as_ref() }
     }
 
     #[inline(always)]
@@ -493,12 +493,12 @@ impl<'a> Candidates<'a> for Listed<'a> {
     }
 
     #[inline(always)]
-    fn turn(self) -> usize {
+    fn cursor(self) -> usize {
         CPU.with(|cpu| cpu.next.get() as usize)
     }
 
     #[inline(always)]
-    fn set_turn(self, place: usize) {
+    fn set_cursor(self, place: usize) {
         CPU.with(|cpu| cpu.next.set(place as u32));
     }
 
