@@ -322,7 +322,7 @@ impl<T: MpathDriver> MpathBio<T> {
     /// it again, as it was, or parks it while no path is usable. Any context.
     ///
     /// An error costs a retry, and not the path, which is used as before in its access class. The
-    /// head looks at how bios end there until one succeeds. When three that it looked at have
+    /// head looks at how bios end there until one succeeds. When six that it looked at have
     /// failed and none has succeeded in between, it leaves the path alone: for 1 ms at first, twice
     /// as long each time, 100 ms at most; then one bio tries the path. A driver that has looked at
     /// the path itself says so, and the path is trusted at once: [`MpathDevice::set_access_state`],
