@@ -92,6 +92,7 @@ mod disk;
 mod fence;
 mod group;
 mod head;
+mod lower;
 mod operations;
 mod port;
 mod queue;
@@ -126,6 +127,7 @@ pub use head::{
     AnyContextHead,
     MpathHead, //
 };
+pub use lower::LowerDevice;
 pub use operations::{
     HeldReservation,
     Ioctl,
@@ -273,8 +275,11 @@ pub trait MpathDriver: Sized + Send + Sync + 'static {
     /// [`MpathBio::fail`] or [`MpathBio::failover`], from any context. The bio is within the limits
     /// of the head's disk.
     ///
-    /// Process context; may sleep, unless [`MpathBio::is_nowait`]. Required of drivers that call
-    /// [`MpathHead::add_path`]. Those whose paths take requests have
+    /// Process context; may sleep, unless [`MpathBio::is_nowait`], but not until I/O ends: a bio that
+    /// is submitted here, by this driver or to get memory, is on its way only when `submit()` has
+    /// returned. So it waits for none, and allocates with `GFP_NOWAIT` or from a mempool.
+    ///
+    /// Required of drivers that call [`MpathHead::add_path`]. Those whose paths take requests have
     /// [`MpathRequestDriver::queue_rq`] instead.
     fn submit(path: &MpathDevice<Self>, bio: MpathBio<Self>) {
         let _ = path;

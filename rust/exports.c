@@ -97,3 +97,6 @@ EXPORT_SYMBOL_GPL(mpath_helper_queue_enter_again);
 EXPORT_SYMBOL_GPL(mpath_helper_queue_leave);
 EXPORT_SYMBOL_GPL(mpath_helper_request_requeue);
 EXPORT_SYMBOL_GPL(mpath_helper_batch_add);
+EXPORT_SYMBOL_GPL(mpath_helper_stack_limits);
+EXPORT_SYMBOL_GPL(mpath_helper_clone_bio);
+EXPORT_SYMBOL_GPL(mpath_helper_path_error);

@@ -296,6 +296,25 @@ bool mpath_helper_batch_add(struct io_comp_batch *batch, struct request *rq)
 	return blk_mq_add_to_batch(rq, batch, false, blk_mq_end_request_batch);
 }
 
+int mpath_helper_stack_limits(struct gendisk *disk, struct block_device *lower)
+{
+	struct queue_limits lim = queue_limits_start_update(disk->queue);
+
+	queue_limits_stack_bdev(&lim, lower, 0, disk->disk_name);
+	return queue_limits_commit_update_frozen(disk->queue, &lim);
+}
+
+struct bio *mpath_helper_clone_bio(struct block_device *lower, struct bio *bio,
+				   struct bio_set *bs)
+{
+	return mpath_clone_bio(lower, bio, GFP_NOIO, bs);
+}
+
+bool mpath_helper_path_error(u8 status)
+{
+	return mpath_path_error((__force blk_status_t)status);
+}
+
 void mpath_helper_warn_requeuing(struct gendisk *disk)
 {
 	dev_warn_ratelimited(disk_to_dev(disk),

@@ -137,6 +137,10 @@ void mpath_helper_queue_enter_again(struct request_queue *q);
 void mpath_helper_queue_leave(struct request_queue *q);
 void mpath_helper_request_requeue(struct request *rq, unsigned int msecs);
 bool mpath_helper_batch_add(struct io_comp_batch *batch, struct request *rq);
+int mpath_helper_stack_limits(struct gendisk *disk, struct block_device *lower);
+struct bio *mpath_helper_clone_bio(struct block_device *lower, struct bio *bio,
+				   struct bio_set *bs);
+bool mpath_helper_path_error(u8 status);
 
 void mpath_helper_warn_requeuing(struct gendisk *disk);
 void mpath_helper_warn_failing(struct gendisk *disk);

@@ -31,9 +31,9 @@ use kernel::prelude::*;
 /// queue-depth it counts as in flight through the path's port.
 ///
 /// May be kept, sent to other contexts and ended in any, hard interrupt included. It never goes on
-/// to another device: a driver copies what is in its [segments](BioOp), and submits what it likes.
-/// So the mark that the head has set on it (`REQ_MPATH` in C) reaches no other driver, for which
-/// the same bit means something else.
+/// to another device: a driver sends a [clone](MpathBio::submit_clone), or copies what is in its
+/// [segments](BioOp). So the mark that the head has set on it (`REQ_MPATH` in C) reaches no other
+/// driver, for which the same bit means something else.
 ///
 /// # Invariants
 ///
@@ -171,7 +171,7 @@ impl<T: MpathDriver> MpathBio<T> {
     }
 
     #[inline]
-    fn as_raw(&self) -> *mut bindings::bio {
+    pub(super) fn as_raw(&self) -> *mut bindings::bio {
         self.bio.as_raw()
     }
 
@@ -276,7 +276,9 @@ impl<T: MpathDriver> MpathBio<T> {
     }
 
     /// The bio has been carried out, or could not be and could not on another path: an error is
-    /// turned into what comes nearest to it. Any context.
+    /// turned into the status that the block layer has for it, such as `EBADE` for a conflict of
+    /// reservations, `EILSEQ` for data that does not match its protection, and [`Failure::IoError`]
+    /// for an error that it has none for. Any context.
     ///
     /// An append that has been carried out ends by [`MpathBio::appended_at`]; here it fails, with a
     /// line in the log.
@@ -704,7 +706,7 @@ impl<'a, D> Iterator for Segments<'a, D> {
 ///                 let _ = (part.page().as_ptr(), part.offset(), part.len());
 ///                 match part.range().start {
 ///                     0 => Ok(part.zero()),
-///                     _ => part.fill(&KVVec::from_elem(1, part.len(), GFP_KERNEL)?),
+///                     _ => part.fill(&KVec::from_elem(1, part.len(), GFP_NOWAIT)?),
 ///                 }
 ///             }),
 ///             _ => Err(EOPNOTSUPP),

@@ -124,8 +124,8 @@ const NOWAIT: u32 = bindings::mpath_helper_features_MPATH_FEAT_NOWAIT;
 #[derive(Clone, Copy)]
 #[must_use = "parameters do nothing until a head is made with them"]
 pub struct DiskParams {
-    capacity: u64,
-    limits: bindings::queue_limits,
+    pub(super) capacity: u64,
+    pub(super) limits: bindings::queue_limits,
     /// The size of a zone in sectors, 0 without zones.
     zone: u32,
 }
@@ -174,7 +174,7 @@ impl DiskParams {
         self
     }
 
-    /// No bio is larger than this many sectors.
+    /// No bio is larger than this many sectors. 255, where this is not said.
     #[inline]
     pub fn max_sectors(mut self, sectors: u32) -> Self {
         self.limits.max_hw_sectors = sectors;
@@ -182,7 +182,8 @@ impl DiskParams {
     }
 
     /// No bio or request has more pieces of memory than this that do not follow one another: what a
-    /// controller takes that is given their addresses. 128, where this is not said.
+    /// controller takes that is given their addresses. 128, where this is not said. A bio may have
+    /// more [`Segment`](super::Segment)s than this, each of which is within one page.
     #[inline]
     pub fn max_segments(mut self, segments: u16) -> Self {
         self.limits.max_segments = segments;

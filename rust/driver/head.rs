@@ -53,7 +53,7 @@ use kernel::types::{
 pub(super) struct HeadData<T: MpathDriver> {
     #[pin]
     data: T::HeadData,
-    params: DiskParams,
+    pub(super) params: DiskParams,
     // The last to go: the head follows it.
     group: Arc<MpathIoPolicy>,
 }
@@ -160,7 +160,7 @@ impl<T: MpathDriver> AnyContextHead<T> {
     }
 
     #[inline]
-    fn head_data(&self) -> &HeadData<T> {
+    pub(super) fn head_data(&self) -> &HeadData<T> {
         // SAFETY: By the type invariant; nobody changes it before the head is gone.
         unsafe { &*(*self.as_raw()).drvdata.cast() }
     }
@@ -407,7 +407,8 @@ impl<T: MpathDriver> MpathHead<T> {
     }
 
     /// Sets for how many seconds the head stays after it has lost its last path, with bios waiting
-    /// for one to come back; 0 is not at all. A removal that is armed starts anew.
+    /// for one to come back; 0 is not at all. A removal that is armed starts anew, with 0 soon after
+    /// this has returned: [`MpathDriver::unlink`] is called by somebody else.
     ///
     /// Process context, may sleep.
     #[inline]

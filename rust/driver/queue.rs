@@ -15,18 +15,18 @@ use crate::pure::parking::{
 };
 use core::marker::PhantomData;
 
-/// A bio in a queue. What it counts as is in its cookie, which is for those below a path, and which
-/// nobody looks at: paths are not polled.
+/// A bio behind one pointer: in a queue, or behind its clone. What it counts as is in its cookie,
+/// which is for those below a path, and which nobody looks at: paths are not polled.
 ///
 /// Never a value, only pointed to.
-struct Queued(());
+pub(super) struct Queued(());
 
 /// `BLK_QC_T_NONE`.
 const NO_COOKIE: u32 = !0;
 
 impl Queued {
     #[inline]
-    fn new<T: MpathDriver>(bio: MpathBio<T>) -> *mut Self {
+    pub(super) fn new<T: MpathDriver>(bio: MpathBio<T>) -> *mut Self {
         let (bio, counted) = bio.into_raw();
 
         // SAFETY: The bio is ours, and given up.
@@ -38,7 +38,7 @@ impl Queued {
     ///
     /// `this` came from [`Queued::new`] of the same driver, and is used once.
     #[inline]
-    unsafe fn into_bio<T: MpathDriver>(this: *mut Self) -> MpathBio<T> {
+    pub(super) unsafe fn into_bio<T: MpathDriver>(this: *mut Self) -> MpathBio<T> {
         let bio = this.cast::<bindings::bio>();
 
         // SAFETY: By this function's contract.

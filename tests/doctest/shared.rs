@@ -3,13 +3,17 @@
 //! The items that the examples in the documentation share and do not show.
 
 use kernel::bindings;
-use kernel::error::to_result;
+use kernel::error::{
+    from_err_ptr,
+    to_result, //
+};
 use kernel::prelude::*;
 use kernel::sync::aref::ARef;
 use kernel::sync::{
     Arc,
     Completion, //
 };
+use kernel::types::Opaque;
 use libmultipath::prelude::*;
 
 /// A head of `T` called mpdoc, without paths, whose data is what `data` makes.
@@ -94,3 +98,62 @@ pub(crate) fn flush<T: MpathDriver>(head: &MpathHead<T>) -> Result {
         bindings::blkdev_issue_flush((*disk).part0)
     })
 }
+
+/// The disk of a head, opened for a path of another one by its number: an example has no file system
+/// to find a name in.
+pub(crate) struct Opened {
+    file: *mut bindings::file,
+    clones: Pin<KBox<Opaque<bindings::bio_set>>>,
+}
+
+impl Opened {
+    pub(crate) fn new<T: MpathDriver>(head: &MpathHead<T>) -> Result<Self> {
+        let clones = KBox::pin(Opaque::<bindings::bio_set>::zeroed(), GFP_KERNEL)?;
+        let holder = clones.get();
+
+        // SAFETY: As in `flush()`; the holder is an address that nobody else has.
+        let file = from_err_ptr(unsafe {
+            let disk = *core::ptr::from_ref(head).cast::<*mut bindings::gendisk>();
+
+            bindings::bdev_file_open_by_dev(
+                (*(*disk).part0).bd_dev,
+                1 << 0 | 1 << 1,
+                holder.cast(),
+                core::ptr::null(),
+            )
+        })?;
+        // From here on a drop gives all of it up.
+        let opened = Self { file, clones };
+
+        // SAFETY: The memory is zeroed, and stays where it is.
+        to_result(unsafe { bindings::bioset_init(holder, 4, 0, 0) })?;
+        Ok(opened)
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        // SAFETY: The device is open; the bio_set is initialised, or zeroed.
+        unsafe {
+            bindings::bdev_fput(self.file);
+            bindings::bioset_exit(self.clones.get());
+        }
+    }
+}
+
+// SAFETY: The device is open, and the bio_set initialised, until this is dropped.
+unsafe impl LowerDevice for Opened {
+    fn device(&self) -> *mut bindings::block_device {
+        // SAFETY: It is open.
+        unsafe { bindings::file_bdev(self.file) }
+    }
+
+    fn clones(&self) -> *mut bindings::bio_set {
+        self.clones.get()
+    }
+}
+
+// SAFETY: Any thread may close a file and give a bio_set up.
+unsafe impl Send for Opened {}
+// SAFETY: What is done with them through a shared reference is for any number of threads.
+unsafe impl Sync for Opened {}

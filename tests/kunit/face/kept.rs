@@ -5,6 +5,7 @@
 
 use crate::{
     BioOp,
+    Failure,
     IdKind,
     MpathBio,
     MpathBioQueue,
@@ -36,6 +37,8 @@ pub(super) enum Mode {
     FailOver,
     /// It is dropped.
     Drop,
+    /// It fails for a reason of the storage.
+    Medium,
 }
 
 /// What is kept for a path.
@@ -123,6 +126,7 @@ impl MpathDriver for Kept {
         const END: u32 = Mode::End as u32;
         const KEEP: u32 = Mode::Keep as u32;
         const FAIL_OVER: u32 = Mode::FailOver as u32;
+        const MEDIUM: u32 = Mode::Medium as u32;
         let path = path.data();
 
         if !matches!(bio.op(), BioOp::Write(_)) {
@@ -133,6 +137,7 @@ impl MpathDriver for Kept {
             END => bio.end(),
             KEEP => path.kept.push(bio),
             FAIL_OVER => bio.failover(),
+            MEDIUM => bio.fail(Failure::Medium),
             _ => drop(bio),
         }
     }

@@ -19,6 +19,7 @@ mod example;
 mod inside;
 mod io;
 mod kept;
+mod lower;
 mod requests;
 mod warnings;
 #[cfg(CONFIG_BLK_DEV_ZONED)]
