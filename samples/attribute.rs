@@ -53,10 +53,10 @@ macro_rules! attribute {
     };
 }
 
-/// The module `$module`: its directory in configfs, of type `$disk`, owns everything. Directories
-/// in it are of type `$path`.
+/// The module `$module`: its directory `$name` in configfs, of type `$disk`, owns everything.
+/// Directories in it are of type `$path`.
 macro_rules! configuration {
-    ($module:ident, $disk:ty, $path:ty, [$($attribute:ident: $id:literal),*]) => {
+    ($module:ident, $name:literal, $disk:ty, $path:ty, [$($attribute:ident: $id:literal),*]) => {
         #[pin_data]
         struct $module {
             #[pin]
@@ -75,7 +75,7 @@ macro_rules! configuration {
 
                 try_pin_init!(Self {
                     configuration <-
-                        kernel::configfs::Subsystem::new(c"mpath_ram", item_type, disk),
+                        kernel::configfs::Subsystem::new($name, item_type, disk),
                 }? Error)
             }
         }

@@ -373,7 +373,7 @@ const COUNTS: [&str; 8] = [
 ];
 const ACCESS_STATES: [&str; 3] = ["optimized", "non-optimized", "inaccessible"];
 
-configuration!(MpathRam, Disk, Path, [policy: 0, delayed_removal_secs: 1, parked: 2]);
+configuration!(MpathRam, c"mpath_ram", Disk, Path, [policy: 0, delayed_removal_secs: 1, parked: 2]);
 attribute!(Disk, 0, it, it.policy.get().name(),
     page => it.policy.set(IoPolicy::parse(page).ok_or(EINVAL)?)?);
 attribute!(Disk, 1, it, it.removal_secs.load(Relaxed), page => {

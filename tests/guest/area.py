@@ -50,6 +50,10 @@ class Area:
     def flush(self) -> None:
         os.fsync(self._file)
 
+    def is_cleared(self) -> None:
+        """From now on zeroes are to be there."""
+        self._written = bytes(len(self._memory))
+
     def check(self) -> None:
         """Checks that the disk has the data that was written."""
         self._memory[:] = bytes(len(self._memory))

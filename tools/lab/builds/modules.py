@@ -36,7 +36,8 @@ WITH_TESTS = "CONFIG_LIBMULTIPATH_KUNIT_TEST=y"
 _SYMBOLS = "KBUILD_EXTRA_SYMBOLS="
 #: The variable for a library that submits bios to paths as to any other disk.
 AROUND = ("CONFIG_LIBMULTIPATH_ONE_PASS=n",)
-_SAMPLES = ("CONFIG_SAMPLE_MULTIPATH_C=m", "CONFIG_SAMPLE_MULTIPATH_RUST=m", "CONFIG_SAMPLE_MULTIPATH_RUST_MQ=m")
+_SAMPLES = ("CONFIG_SAMPLE_MULTIPATH_C=m", "CONFIG_SAMPLE_MULTIPATH_RUST=m", "CONFIG_SAMPLE_MULTIPATH_RUST_MQ=m",
+            "CONFIG_SAMPLE_MULTIPATH_RUST_LOWER=m")
 FIXES = paths.ROOT / "drivers" / "nvme" / "fixes"
 #: The patches that change files of the kernel, in this order.
 _PATCHES = ("prepare.patch", "in-tree.patch")

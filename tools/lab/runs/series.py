@@ -54,7 +54,8 @@ _FIXES_HERE = modules.FIXES.relative_to(paths.ROOT)
 _OLDER_HERE = versions.OLDER.relative_to(paths.ROOT)
 #: Options that exist only once their patch is there. The samples take the same name, so one is a module.
 _WITH_LIBRARY = {"LIBMULTIPATH": "y", "LIBMULTIPATH_KUNIT_TEST": "y", "SAMPLE_MULTIPATH_RUST": "y",
-                 "SAMPLE_MULTIPATH_C": "m", "SAMPLE_MULTIPATH_RUST_MQ": "m", "NVME_MULTIPATH_LIB": "y"}
+                 "SAMPLE_MULTIPATH_C": "m", "SAMPLE_MULTIPATH_RUST_MQ": "m", "SAMPLE_MULTIPATH_RUST_LOWER": "m",
+                 "NVME_MULTIPATH_LIB": "y"}
 _KCONFIGS = (LIBRARY / "Kconfig", Path("drivers/nvme/host/Kconfig"))
 #: The configurations that each patch is built with.
 _WITH, _WITHOUT = "x86_64+series", "x86_64+series+without-rust"
