@@ -128,6 +128,11 @@ mod suite {
     };
     use super::*;
     use crate::DisableReason;
+    use kernel::sync::atomic::{
+        Acquire,
+        Atomic,
+        Release, //
+    };
     use kernel::sync::Completion;
     use kernel::time::delay::fsleep;
     use kernel::time::Delta;
@@ -194,22 +199,25 @@ mod suite {
         let head = head(DiskParams::new(2048))?;
         let path = add(&head, 0, Opened::new(below.head())?)?;
         let ended = Arc::pin_init(Completion::new(), GFP_KERNEL)?;
+        let begun = Arc::new(Atomic::new(false), GFP_KERNEL)?;
 
         below.data().set(Mode::Keep);
         let io = Io::write(&head, 0, 0)?;
         check!(below.data().eventually(|below| below.arrived() == 1));
-        let theirs = (below.clone(), ended.clone());
+        let theirs = (below.clone(), begun.clone(), ended.clone());
         kernel::workqueue::system_unbound().try_spawn(GFP_KERNEL, move || {
-            let (below, ended) = theirs;
+            let (below, begun, ended) = theirs;
 
             fsleep(Delta::from_millis(100));
+            begun.store(true, Release);
             below.data().end_kept();
             drop(below);
             ended.complete_all();
         })?;
         drop(path);
-        check!(io.is_done() && io.wait() == 0);
+        let has_waited = begun.load(Acquire);
         ended.wait_for_completion();
+        check!(has_waited && io.is_done() && io.wait() == 0);
         // Nobody has it open any more.
         drop(Opened::new(below.head())?);
         Ok(())
