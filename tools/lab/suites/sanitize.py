@@ -78,7 +78,7 @@ IN_TURNS = [
 #: How many of them.
 SAMPLE = 2
 #: The files with the tests on the drivers of samples/.
-SAMPLES = ("test_samples", "test_requests", "test_rust_requests")
+SAMPLES = ("test_samples", "test_lower", "test_requests", "test_rust_requests")
 
 
 def run() -> Counts:
