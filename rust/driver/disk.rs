@@ -127,7 +127,7 @@ pub struct DiskParams {
     pub(super) capacity: u64,
     pub(super) limits: bindings::queue_limits,
     /// The size of a zone in sectors, 0 without zones.
-    zone: u32,
+    pub(super) zone: u32,
 }
 
 impl DiskParams {

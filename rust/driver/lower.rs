@@ -90,7 +90,10 @@ impl DiskParams {
         if limits.features & bindings::mpath_helper_features_MPATH_FEAT_ZONED != 0 {
             return Err(crate::compat::EOPNOTSUPP);
         }
-        Ok(Self { capacity, limits })
+        Ok(Self {
+            limits,
+            ..Self::new(capacity)
+        })
     }
 }
 
