@@ -128,7 +128,7 @@ impl Opened {
     }
 }
 
-// SAFETY: The device is open, and the bio_set initialised, as long as this is there; nobody else has
+// SAFETY: The device is open, and the bio_set initialised, as long as this is; nobody else has
 // the latter.
 unsafe impl LowerDevice for Opened {
     fn device(&self) -> *mut bindings::block_device {

@@ -22,8 +22,8 @@
 //!             the earliest end counts
 //! ```
 //!
-//! A holder puts an item into the list, then looks at the clock and sets the timer to that. A driver
-//! that starts the clock or opens the fence looks into the list afterwards, and sets the timer if an
+//! A holder puts an item into the list, then looks at the clock and sets the timer to it. A driver
+//! that starts the clock or opens the fence looks into the list then, and sets the timer if an
 //! item is there. With a full barrier between the two steps of each, one of them sees the other.
 //! Each looks at the clock once more after it has set the timer, so the last one to set it has seen
 //! the last change. So the timer is set while the fence holds an item, and no item stays for ever.
