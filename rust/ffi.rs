@@ -24,7 +24,6 @@ use crate::engine::group::Group;
 use crate::engine::head::MpathHead;
 use crate::engine::misuse::misuse;
 use crate::engine::ops::{
-    is_head,
     to_int,
     Ioctl,
     Ops, //
@@ -820,3 +819,10 @@ pub static mpath_attr_group: Shared<bindings::attribute_group> =
         },
         ..pin_init::zeroed()
     });
+
+/// Are these the operations of a head's disk?
+pub(crate) fn is_head(fops: &bindings::block_device_operations) -> bool {
+    let submit_bio: unsafe extern "C" fn(*mut bindings::bio) = mpath_bdev_submit_bio;
+
+    fops.submit_bio.map(|op| op as usize) == Some(submit_bio as usize)
+}

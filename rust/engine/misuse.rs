@@ -5,7 +5,6 @@
 //! No code here is on the way of a bio: every bio would pay for a check there. The header leaves
 //! mistakes that only such a check could find to the driver.
 
-use super::head::MpathHead;
 use kernel::prelude::*;
 use kernel::sync::atomic::{
     Atomic,
@@ -54,7 +53,7 @@ impl CallbackTasks {
     }
 
     /// Is the current task in such a callback? A task sees its own stores.
-    fn has_current(&self) -> bool {
+    pub(super) fn has_current(&self) -> bool {
         let task = Task::current_raw().addr();
 
         self.0.iter().any(|slot| slot.load(Relaxed) == task)
@@ -69,17 +68,5 @@ impl Drop for InCallback<'_> {
         if let Some(slot) = self.0 {
             slot.store(0, Relaxed);
         }
-    }
-}
-
-impl MpathHead {
-    /// May the current task wait for readers, or for adding the disk? Warns when not.
-    pub(crate) fn may_wait(&self) -> bool {
-        let may_wait = !self.in_callback.has_current() && !self.srcu.is_known_to_be_read();
-
-        if !may_wait {
-            misuse("a callback waits for itself: it calls what must not be called from inside one");
-        }
-        may_wait
     }
 }

@@ -6,6 +6,7 @@ use super::head::MpathHead;
 use super::path::MpathDevice;
 use crate::bindings;
 use crate::compat::EOPNOTSUPP;
+use crate::ffi;
 use core::ptr::NonNull;
 use kernel::ffi::{
     c_uint,
@@ -79,7 +80,7 @@ impl Ops {
         // SAFETY: A template's operations are valid for as long as it is.
         let fops = unsafe { ops.as_ref() };
 
-        let mistake = if !is_head(fops) || fops.open.is_none() || fops.release.is_none() {
+        let mistake = if !ffi::is_head(fops) || fops.open.is_none() || fops.release.is_none() {
             "they are not from MPATH_BDEV_OPS()"
         } else if fops.owner != self.owner() {
             "they are of another module than the template"
@@ -97,8 +98,7 @@ impl Ops {
 
     /// Do they include links to the paths?
     pub(crate) fn has_links(&self) -> bool {
-        let links: *const bindings::attribute_group =
-            (&raw const crate::ffi::mpath_attr_group).cast();
+        let links: *const bindings::attribute_group = (&raw const ffi::mpath_attr_group).cast();
         let mut at = self.disk_groups();
 
         // SAFETY: A template's groups are null or an array that ends with null, for as long as the
@@ -253,13 +253,6 @@ impl Ops {
         // module.
         unsafe { bindings::mpath_helper_put_module(owner) }
     }
-}
-
-/// Are these the operations of a head's disk?
-pub(crate) fn is_head(fops: &bindings::block_device_operations) -> bool {
-    let submit_bio: unsafe extern "C" fn(*mut bindings::bio) = crate::ffi::mpath_bdev_submit_bio;
-
-    fops.submit_bio.map(|op| op as usize) == Some(submit_bio as usize)
 }
 
 // SAFETY: Templates are constant.

@@ -5,16 +5,14 @@
 
 use super::head::MpathHead;
 use super::misuse::misuse;
-use super::ops::{
-    is_head,
-    Ops, //
-};
+use super::ops::Ops;
 use super::path::{
     MpathDevice,
     MpathPort, //
 };
 use crate::bindings;
 use crate::compat::EOPNOTSUPP;
+use crate::ffi;
 use crate::pure::departure::{
     self,
     Departure, //
@@ -85,7 +83,7 @@ impl MpathHead {
             return Err(EINVAL);
         }
         // SAFETY: By this function's contract; a disk has operations.
-        if is_head(unsafe { Disk::from_raw(disk) }.fops()) {
+        if ffi::is_head(unsafe { Disk::from_raw(disk) }.fops()) {
             misuse("a path is added whose disk is a head's");
             return Err(EINVAL);
         }

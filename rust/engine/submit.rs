@@ -334,7 +334,7 @@ impl MpathHead {
         if waiting == 0 {
             self.busy.waiting_since.store(self.now(), Relaxed);
         }
-        trace::park(self, bio, why, waiting + 1);
+        trace::park(self.disk(), bio, why, waiting + 1);
     }
 
     /// Submits the bios in the list again. A bio that goes back there has waited all the time.
@@ -344,7 +344,7 @@ impl MpathHead {
         let submit = |bio: Bio| {
             let waiting = self.busy.waiting.fetch_sub(1, Relaxed);
 
-            trace::resubmit(self, &bio, waiting - 1);
+            trace::resubmit(self.disk(), &bio, waiting - 1);
             bio.submit();
         };
 
@@ -545,7 +545,11 @@ impl MpathHead {
             ends => ends.is_some(),
         });
 
-        parking::retry(self, rested.inspect(|path| trace::tried_again(path)));
+        let trace = |path: &&MpathDevice| {
+            trace::tried_again(self.disk(), path.disk(), path.state().load());
+        };
+
+        parking::retry(self, rested.inspect(trace));
         if let Some(at) = next {
             self.look_again_at(at);
         }

@@ -3,8 +3,6 @@
 //! The trace events of `rust/trace.h`. They are all where I/O is slow anyway: an event that nobody
 //! records costs a call.
 
-use super::head::MpathHead;
-use super::path::MpathDevice;
 use crate::bindings;
 use crate::pure::state::{
     HeadState,
@@ -12,8 +10,19 @@ use crate::pure::state::{
     PortState, //
 };
 use crate::wrap::bio::Bio;
+use crate::wrap::disk::{
+    Disk,
+    HeadDisk, //
+};
 use core::ptr::null_mut;
 use kernel::prelude::*;
+
+/// A head, by its disk, if it has one.
+pub(super) type Head<'a> = Option<&'a HeadDisk>;
+
+fn raw(head: Head<'_>) -> *mut bindings::gendisk {
+    head.map_or(null_mut(), |disk| disk.as_raw())
+}
 
 /// The reason why a bio waits.
 #[derive(Clone, Copy)]
@@ -30,22 +39,18 @@ pub(super) enum Parked {
     Fence = bindings::mpath_helper_parked_MPATH_PARKED_FENCE as isize,
 }
 
-fn disk_of(head: &MpathHead) -> *mut bindings::gendisk {
-    head.disk().map_or(null_mut(), |disk| disk.as_raw())
-}
-
 /// Traces a bio of a head that begins to wait; `waiting` bios of the head wait then.
-pub(super) fn park(head: &MpathHead, bio: &Bio, why: Parked, waiting: i32) {
+pub(super) fn park(head: Head<'_>, bio: &Bio, why: Parked, waiting: i32) {
     // SAFETY: Both are valid.
     unsafe {
-        bindings::mpath_helper_trace_park(disk_of(head), bio.as_raw(), why as u32, waiting as u32)
+        bindings::mpath_helper_trace_park(raw(head), bio.as_raw(), why as u32, waiting as u32)
     }
 }
 
 /// Traces the resubmission of a bio that has waited; `waiting` bios are left.
-pub(super) fn resubmit(head: &MpathHead, bio: &Bio, waiting: i32) {
+pub(super) fn resubmit(head: Head<'_>, bio: &Bio, waiting: i32) {
     // SAFETY: Both are valid.
-    unsafe { bindings::mpath_helper_trace_resubmit(disk_of(head), bio.as_raw(), waiting as u32) }
+    unsafe { bindings::mpath_helper_trace_resubmit(raw(head), bio.as_raw(), waiting as u32) }
 }
 
 /// Traces that a path has failed a bio.
@@ -54,12 +59,13 @@ pub(super) fn resubmit(head: &MpathHead, bio: &Bio, waiting: i32) {
 ///
 /// `bio` is valid.
 pub(super) unsafe fn failover(
-    path: &MpathDevice,
+    head: Head<'_>,
+    path: &Disk,
     bio: *mut bindings::bio,
     status: u8,
     is_fenced: bool,
 ) {
-    let (head, path) = (disk_of(path.head()), path.disk().as_raw());
+    let (head, path) = (raw(head), path.as_raw());
 
     // SAFETY: By this function's contract; the disks are valid.
     unsafe { bindings::mpath_helper_trace_failover(head, path, bio, status.into(), is_fenced) }
@@ -75,8 +81,8 @@ fn traced(state: PathState) -> bindings::mpath_traced_state {
 }
 
 /// Traces a change of a path's state from `old` to `new`, without the count of failures in a row.
-pub(super) fn path_state(path: &MpathDevice, old: PathState, new: PathState) {
-    let (head, disk) = (disk_of(path.head()), path.disk().as_raw());
+pub(super) fn path_state(head: Head<'_>, path: &Disk, old: PathState, new: PathState) {
+    let (head, disk) = (raw(head), path.as_raw());
     let is_same = old.reasons() == new.reasons()
         && old.access_state() == new.access_state()
         && old.trust().kind() == new.trust().kind();
@@ -96,16 +102,16 @@ pub(super) fn port_state(name: &CStr, old: PortState, new: PortState) {
 }
 
 /// Traces that a bio is about to be allowed to try a path that the head still leaves alone.
-pub(super) fn tried_again(path: &MpathDevice) {
-    let pause_msecs = path.state().load().trust().pause_msecs().unwrap_or(0);
-    let (head, disk) = (disk_of(path.head()), path.disk().as_raw());
+pub(super) fn tried_again(head: Head<'_>, path: &Disk, state: PathState) {
+    let pause_msecs = state.trust().pause_msecs().unwrap_or(0);
+    let (head, disk) = (raw(head), path.as_raw());
 
     // SAFETY: Both are valid.
     unsafe { bindings::mpath_helper_trace_retry(head, disk, pause_msecs) }
 }
 
 /// Traces a change of a head's state from `old` to `new`.
-pub(super) fn head_state(head: &MpathHead, old: HeadState, new: HeadState) {
+pub(super) fn head_state(head: Head<'_>, old: HeadState, new: HeadState) {
     // SAFETY: The disk is null or valid.
-    unsafe { bindings::mpath_helper_trace_head_state(disk_of(head), old as u32, new as u32) }
+    unsafe { bindings::mpath_helper_trace_head_state(raw(head), old as u32, new as u32) }
 }
