@@ -310,7 +310,7 @@ mod suite {
     }
 
     #[test]
-    fn what_cannot_be_is_refused() -> Result {
+    fn impossible_parameters_are_refused() -> Result {
         let counts = Counts::new()?;
         let policy = Arc::pin_init(
             MpathIoPolicy::with_supported(IoPolicy::Numa, &[IoPolicy::Numa]),
