@@ -2,39 +2,39 @@
 
 //! The Rust face: multipath for a block driver that is written in Rust.
 //!
-//! A driver implements [`MpathDriver`], whose [`MpathDriver::submit`] carries a bio out on a path,
-//! or [`MpathRequestDriver`] as well, whose [`MpathRequestDriver::queue_rq`] carries a request out,
-//! and
+//! A driver implements [`MpathDriver`], whose [`MpathDriver::submit`] carries a bio out on a path.
+//! A driver whose paths take requests implements [`MpathRequestDriver`] as well, whose
+//! [`MpathRequestDriver::queue_rq`] carries a request out. The driver
 //!
-//! 1. makes an [`MpathIoPolicy`] for what its heads share and an [`MpathPort`] for every
-//!    controller;
+//! 1. makes an [`MpathIoPolicy`] for its heads to share, and an [`MpathPort`] for every controller;
 //! 2. makes an [`MpathHead`] for every piece of storage, with the parameters of its disk;
 //! 3. adds a path to it with [`MpathHead::add_path`] or [`MpathHead::add_request_path`], and says
-//!    with [`Registration::set_live`] how the storage is reached through it: the first path that is
-//!    live brings the head's disk up;
-//! 4. says what it learns of paths ([`MpathDevice::set_access_state`], [`MpathDevice::disable`])
-//!    and of ports ([`MpathPort::set_state`]), and gives what failed for a reason of the path back
-//!    with [`MpathBio::failover`] or [`MpathRequest::failover`];
+//!    with [`Registration::set_live`] how the path reaches the storage: the first live path brings
+//!    the head's disk up;
+//! 4. reports changes of paths ([`MpathDevice::set_access_state`], [`MpathDevice::disable`]) and of
+//!    ports ([`MpathPort::set_state`]), and gives bios and requests that failed for a reason of the
+//!    path back with [`MpathBio::failover`] or [`MpathRequest::failover`];
 //! 5. drops the [`Registration`]: the path goes, and with the last path the head.
 //!
-//! What goes wrong easily does not compile, or is a defined error:
+//! An easy mistake does not compile, or is a defined error:
 //!
-//! - A bio, or a request, knows the path that it came to, so it cannot be failed over on another.
-//!   It is ended once, by a method that consumes it, or with an I/O error when it is dropped. A
-//!   flush is ended well only by who says that it is one.
-//! - A path belongs to the head that made it, and holds a reference to it. It goes live once, since
-//!   going live consumes what it was before. The one who has the [`Registration`] owns its being on
-//!   the head; all others borrow it, or come to it by a bio, which the path waits for before it
-//!   goes. So nobody has a path that is gone, and nobody can forget to synchronize. A registration
-//!   that is dropped where the path cannot go leaves it where it is, with a warning.
-//! - What may sleep is a method of the registration, the head or the policy. Through a path or a
-//!   bio, which is what callbacks and interrupts have, only what any context may do can be reached:
-//!   of the head that is [`AnyContextHead`]. Where the last reference to a head, or a registration,
-//!   is dropped in atomic context all the same, the kernel says so.
-//! - Adding a path to a head that is being removed is `ENXIO`; a policy that is not supported is
-//!   `EINVAL`.
+//! - A bio, or a request, knows the path that it came to, so no driver can fail it over on another.
+//!   It ends once: by a method that consumes it, or with an I/O error when it is dropped. A flush
+//!   has a type of its own: the `end()` of a request with data does not end it.
+//! - A path belongs to the head that made it, and holds a reference to it. It goes live once:
+//!   [`Registration::set_live`] consumes the registration of a path that was not live. The owner of
+//!   the [`Registration`] decides when the path goes. All others borrow the path, or come to it by
+//!   a bio, for which a path that goes waits. So nobody has a path that is gone, and nobody can
+//!   forget to synchronize. Dropping a registration where the path cannot go leaves the path on its
+//!   head, with a warning.
+//! - Methods that may sleep are those of the registration, the head or the policy. Callbacks and
+//!   interrupts have a path or a bio, by which they reach only methods for any context: of the head
+//!   these are [`AnyContextHead`]'s. The kernel reports a registration, or the last reference to a
+//!   head, that a driver drops in atomic context all the same.
+//! - Adding a path to a head that is being removed fails with `ENXIO`, and a policy that is not
+//!   supported with `EINVAL`.
 //!
-//! Paths have disks of their own, hidden ones, to which nobody but their head can send a bio.
+//! Each path has a hidden disk of its own, to which only its head can send a bio.
 //!
 //! # Examples
 //!
@@ -81,9 +81,9 @@
 //! # Ok::<(), Error>(())
 //! ```
 //!
-//! The engine is not generic: everything here is inlined into the driver and calls the functions of
-//! `include/linux/multipath.h` and helpers beside them, which this module exports. A driver is
-//! built with `--extern libmultipath`; see `samples/Kbuild`.
+//! The engine is not generic. The compiler inlines everything here into the driver, where it calls
+//! the functions of `include/linux/multipath.h` and helpers beside them. This module exports both.
+//! A driver is built with `--extern libmultipath`; see `samples/Kbuild`.
 
 mod attributes;
 mod bio;
@@ -177,10 +177,10 @@ use crate::wrap::bio::Failure;
 use kernel::error::VTABLE_DEFAULT_ERROR;
 use kernel::prelude::*;
 
-/// A block driver: one whose paths take bios, or, if it implements [`MpathRequestDriver`] as well,
+/// A block driver. Its paths take bios, or, if it implements [`MpathRequestDriver`] as well,
 /// requests.
 ///
-/// Implement it with `#[vtable]`, which also says which module the driver is: it stays in memory
+/// Implement it with `#[vtable]`, which also names the driver's module. The module stays in memory
 /// while a disk of its heads is open and while a removal timer is armed.
 ///
 /// # Examples
@@ -250,96 +250,101 @@ use kernel::prelude::*;
 )]
 #[vtable]
 pub trait MpathDriver: Sized + Send + Sync + 'static {
-    /// What the driver keeps for a head: [`AnyContextHead::data`]. Dropped with the last reference
-    /// to the head, in a context that may sleep. When the last one who closes the head's disk drops
-    /// it, the disk's `open_mutex` is held: what opens, closes or deletes disks is done elsewhere.
+    /// The driver's data of a head: [`AnyContextHead::data`]. Dropped with the last reference to
+    /// the head, in a context that may sleep. When the last closer of the head's disk drops it,
+    /// that closer holds the disk's `open_mutex`: open, close and delete disks elsewhere.
     type HeadData: Send + Sync;
 
-    /// What the driver keeps for a path: [`MpathDevice::data`]. Dropped by whoever drops the path's
-    /// [`Registration`].
+    /// The driver's data of a path: [`MpathDevice::data`]. Dropping the path's [`Registration`]
+    /// drops it.
     type PathData: Send + Sync;
 
-    /// How often a bio may fail over for each path of its head. One that has failed more often ends
-    /// with an error, so that a bio that no path can carry out ends. Failures on a path that is
-    /// [disabled](MpathDevice::disable), or whose port takes no I/O, do not count. 0 stands for
-    /// what it is by default.
+    /// How often a bio may fail over for each path of its head. A bio that has failed more often
+    /// ends with an error, so that a bio that no path can carry out ends. Failures on a path that
+    /// is [disabled](MpathDevice::disable), or whose port takes no I/O, do not count. 0 stands for
+    /// the default.
     const MAX_FAILOVERS: u32 = bindings::MPATH_MAX_FAILOVERS;
 
-    /// Has each head's disk the attributes `iopolicy` and `delayed_removal_secs` in sysfs? The
-    /// former is the policy of all heads that follow the same. They are those of the same name that
-    /// NVMe has, so that its users find them. A driver that has other places for them, or for the
-    /// policy that heads share, says no.
+    /// Has each head's disk the attributes `iopolicy` and `delayed_removal_secs` in sysfs?
+    /// `iopolicy` is the policy of all heads that follow the same [`MpathIoPolicy`]. Both are those
+    /// of the same name that NVMe has, so that its users find them. A driver that has other places
+    /// for them, or for the policy that heads share, says no.
     const ATTRIBUTES: bool = false;
 
-    /// Carries out a bio that was sent to `path`, now or later: [`MpathBio::end`],
-    /// [`MpathBio::fail`] or [`MpathBio::failover`], from any context. The bio is within the limits
-    /// of the head's disk.
+    /// Carries out a bio that the head has sent to `path`. The driver ends it now or later, in any
+    /// context: by [`MpathBio::end`], [`MpathBio::fail`] or [`MpathBio::failover`]. The bio is
+    /// within the limits of the head's disk.
     ///
-    /// Process context; may sleep, unless [`MpathBio::is_nowait`], but not until I/O ends: a bio that
-    /// is submitted here, by this driver or to get memory, is on its way only when `submit()` has
-    /// returned. So it waits for none, and allocates with `GFP_NOWAIT` or from a mempool.
+    /// Process context; may sleep, unless [`MpathBio::is_nowait`], but not until I/O ends: a bio
+    /// that the driver submits here, or that an allocation does, is on its way only when `submit()`
+    /// has returned. So it waits for none, and allocates with `GFP_NOWAIT` or from a mempool.
     ///
-    /// Required of drivers that call [`MpathHead::add_path`]. Those whose paths take requests have
+    /// Required of drivers that call [`MpathHead::add_path`]. Drivers whose paths take requests have
     /// [`MpathRequestDriver::queue_rq`] instead.
     fn submit(path: &MpathDevice<Self>, bio: MpathBio<Self>) {
         let _ = path;
         bio.fail(Failure::NotSupported);
     }
 
-    /// No bio comes to `path` any more: those that it has not ended yet are to be ended soon, or
-    /// failed over, since the one who drops the path's [`Registration`] is about to wait for them.
-    /// A path that takes requests may still be given what has waited in its queue.
+    /// Stops `path`: the head sends it no more bios. The driver ends those that it still has soon,
+    /// or fails them over: the drop of the path's [`Registration`] is about to wait for them. The
+    /// block layer may still give a path that takes requests those that have waited in its queue.
     ///
-    /// Process context, may sleep. Optional: nothing is done.
+    /// Process context, may sleep. Optional: by default it does nothing.
     fn stop(path: &MpathDevice<Self>) {
         let _ = path;
     }
 
-    /// `head` has lost its last path for good, at once or after the removal delay: no path can be
-    /// added to it any more. The driver takes it off the list where it looks heads up. Its disk is
-    /// deleted afterwards. Called at most once for each head.
+    /// Takes `head` off the list where the driver looks heads up. The head has lost its last path
+    /// for good, at once or after the removal delay: nobody can add a path to it any more. The
+    /// library deletes its disk afterwards. Called at most once for each head.
     ///
-    /// Process context, may sleep. Optional: nothing is done.
+    /// Process context, may sleep. Optional: by default it does nothing.
     fn unlink(head: &MpathHead<Self>) {
         let _ = head;
     }
 
-    /// The storage's identifier as `path` tells it, for who asks the head's disk. Returns how many
-    /// of the 16 bytes are the identifier, or an error when there is none of this kind.
+    /// Tells users of the head's disk the storage's identifier, as `path` knows it. Returns how
+    /// many of the 16 bytes are the identifier, or an error when there is none of this kind.
     ///
-    /// Process context, inside a read-side section of the head: may sleep, must not drop a
-    /// [`Registration`] of the same head, which would not let go of the path. Optional: there is
-    /// none.
+    /// Process context, inside a read-side section of the head. May sleep, but must not drop a
+    /// [`Registration`] of the same head: the drop would leave the path on its head. Optional: by
+    /// default there is no identifier.
     fn unique_id(path: &MpathDevice<Self>, kind: IdKind, id: &mut [u8; 16]) -> Result<usize> {
         let _ = (path, kind, id);
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// An ioctl of the driver's own, on the head's disk or a partition of it. What it returns is
-    /// what the program gets; `ENOTTY` says that the driver does not know it.
+    /// Carries out an ioctl of the driver's own, on the head's disk or a partition of it. The
+    /// program gets the value that this returns; `ENOTTY` says that the driver does not know the
+    /// ioctl.
     ///
     /// Process context of the program, inside a read-side section of the head, as
-    /// [`MpathDriver::unique_id`]. While it runs no path of the head goes. Optional: there is none.
+    /// [`MpathDriver::unique_id`]. While it runs no path of the head goes. Optional: by default
+    /// there is no ioctl.
     fn ioctl(path: &MpathDevice<Self>, ioctl: Ioctl) -> Result<i32> {
         let _ = (path, ioctl);
         Err(ENOTTY)
     }
 
-    /// A persistent reservation of the storage is asked for, changed, or asked about, through
-    /// `path`. For drivers whose storage has it hold for all paths of this host, whichever it was
-    /// made through; others leave it out. `EOPNOTSUPP` for what the storage cannot do.
+    /// Makes, changes or reads a persistent reservation of the storage, through `path`. It is for
+    /// drivers whose storage lets a reservation hold for all paths of this host, whichever path
+    /// made it; others leave it out. Returns `EOPNOTSUPP` for operations that the storage cannot
+    /// do.
     ///
-    /// Context: that of [`MpathDriver::ioctl`]. Optional: there are none, and who asks is told so.
+    /// Context: that of [`MpathDriver::ioctl`]. Optional: by default there are no reservations, and
+    /// users get this answer.
     fn reservation(path: &MpathDevice<Self>, asked: Reservation<'_>) -> Result<ReservationStatus> {
         let _ = (path, asked);
         Err(EOPNOTSUPP)
     }
 
-    /// Tells the zones of a [zoned](DiskParams::zones) disk as `path` shows them, from the one on
-    /// that has `sector`. `EAGAIN` when they cannot be told now.
+    /// Tells the zones of a [zoned](DiskParams::zones) disk as `path` shows them, beginning with
+    /// the zone that has `sector`. Returns `EAGAIN` when it cannot tell them now.
     ///
-    /// For a user of the head's disk, `path` is the one that a bio would be sent to. The zones of
-    /// each path are asked for as well, before it carries I/O: [`Registration::set_live`].
+    /// For a user of the head's disk, `path` is the one that the head would choose for a bio.
+    /// [`Registration::set_live`] asks for the zones of each path as well, before the path carries
+    /// I/O.
     ///
     /// Process context, may sleep. Inside a read-side section of the head, as
     /// [`MpathDriver::unique_id`]. Required of drivers with zoned disks; others leave it out.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A path's being on its head: who has it decides when it goes.
+//! The registration of a path on its head: its owner decides when the path goes.
 
 use super::device::{
     DisableReason,
@@ -21,7 +21,7 @@ use kernel::task::might_sleep;
 use kernel::time::delay::fsleep;
 use kernel::time::Delta;
 
-/// The path is on its head, but has not been live.
+/// The state of a registration whose path is on its head, but has not been live.
 ///
 /// # Examples
 ///
@@ -51,7 +51,7 @@ use kernel::time::Delta;
 /// ```
 pub enum Added {}
 
-/// The path has been live: bios may be sent to it.
+/// The state of a registration whose path has been live: the head may send it bios.
 ///
 /// # Examples
 ///
@@ -71,32 +71,34 @@ pub enum Added {}
 /// ```
 pub enum Live {}
 
-/// A path that is on its head until this is dropped.
+/// A path that is on its head until its registration is dropped.
 ///
-/// Dropping it takes the path away: no bio is sent to it any more, [`MpathDriver::stop`] is called,
-/// the bios that it has are waited for, those who look at it in a read-side section are waited for,
-/// and its disk is deleted. When it was the last one of its head, the head goes, too, or its
-/// removal timer is armed. Then the driver's data of the path is dropped.
+/// The drop takes the path away. The head sends the path no more bios, and the driver's
+/// [`MpathDriver::stop`] runs. The drop waits for read-side sections that see the path and for the
+/// bios that the path has, and deletes the path's disk. With its last path the head goes, too, or
+/// arms its removal timer. Then the driver's data of the path is dropped.
 ///
-/// Dropping it sleeps, and waits. It must not be dropped where it would wait for itself:
+/// The drop sleeps, and waits. A driver must not drop a registration where the drop would wait for
+/// itself:
 ///
-/// - inside a read-side section of the same head, which
-///   [`MpathHead::on_path`](super::MpathHead::on_path) and [`MpathDriver::unique_id`] are called
-///   in. There the drop does nothing: the kernel warns that a callback waits for itself, and the
-///   path stays on its head, live as before, until the machine is shut down. Nothing of it is
-///   freed, and the driver's module cannot be unloaded any more. A drop by a module that is being
-///   unloaded already never returns, since nothing can keep such a module in memory. The same is
-///   true of [`Registration::set_live`], which drops the registration when it fails;
-/// - by what ends the path's own bios, [`MpathDriver::submit`] for one: there it never returns.
+/// - inside a read-side section of the same head, as [`MpathDriver::unique_id`] and the closure of
+///   [`MpathHead::on_path`](super::MpathHead::on_path) are. There the drop does nothing. The kernel
+///   warns that a callback waits for itself, and the path stays on its head, live as before, until
+///   the machine is shut down. Nothing of it is freed, and nobody can unload the driver's module
+///   any more. A drop by a module that is being unloaded already never returns, since nothing can
+///   keep such a module in memory. The same is true of [`Registration::set_live`], which drops the
+///   registration when it fails;
+/// - in code that ends the path's own bios, such as [`MpathDriver::submit`]: there it never
+///   returns.
 ///
-/// The kernel knows of a section as long as at most four tasks are inside callbacks of one head
-/// that were called in sections. A fifth task that drops a registration there waits for itself and
-/// never returns. Lockdep, where it is on, finds it, too.
+/// The kernel notices this as long as at most four tasks are inside callbacks of one head that were
+/// called in sections. A fifth task that drops a registration there waits for itself and never
+/// returns. Lockdep, where it is on, finds it, too.
 ///
 /// # Invariants
 ///
-/// The path has been added to its head and has not been deleted from it; its disk has been added.
-/// `path` is not used after it was dropped, which only `drop()` does.
+/// The path has been added to its head, and not deleted from it; its disk has been added. Only
+/// `drop()` drops `path`, and nothing uses it afterwards.
 ///
 /// # Examples
 ///
@@ -159,17 +161,17 @@ impl<T: MpathDriver> Registration<T, Added> {
         })
     }
 
-    /// The path is set up, and the storage is reached through it as `state` says: bios may be sent
-    /// to it. The first path of a head that is live adds the head's disk.
+    /// Takes the path into use: it reaches the storage as `state` says, and the head may send it
+    /// bios. The first live path of a head adds the head's disk.
     ///
-    /// Fails with `ENXIO` when the head is being removed, and with what adding its disk failed
-    /// with, such as `EEXIST` when another disk has the name; then the path is taken away.
+    /// Fails with `ENXIO` when the head is being removed. Fails with the error of adding the head's
+    /// disk, such as `EEXIST` when another disk has the name. A failure takes the path away.
     ///
-    /// If the disk is zoned, the zones of the path are [reported](MpathDriver::report_zones) first,
-    /// and those of the head unless they are known. When a report fails, so does this. It fails with
-    /// `ENODEV` when the block layer does not accept the zones, and the log says why. A report that
-    /// fails with `EAGAIN`, or that no path is usable for, is left for later: the driver calls
-    /// [`Registration::revalidate_zones`] when it can be made.
+    /// If the disk is zoned, the driver first [reports](MpathDriver::report_zones) the zones of the
+    /// path, and those of the head unless they are known. When a report fails, so does this. It
+    /// fails with `ENODEV` when the block layer does not accept the zones, and the log says why. A
+    /// report that fails with `EAGAIN`, or for which no path is usable, has to be made later: the
+    /// driver calls [`Registration::revalidate_zones`] when it can make it.
     ///
     /// Process context, may sleep. Adding a disk does I/O: the port must be live.
     #[inline]
@@ -184,7 +186,7 @@ impl<T: MpathDriver> Registration<T, Added> {
         unless_later(unsafe { read_zones(self.path.disk.as_raw(), false) })?;
         self.set_access_state(state);
         self.enable(DisableReason::NotReady);
-        // SAFETY: The path keeps the head. Before the head's disk is there, so that its first user
+        // SAFETY: The path keeps the head. The head's disk is not there yet, so its first user
         // finds its zones.
         unless_later(unsafe { read_zones(self.head().disk(), false) })?;
         // SAFETY: By the type invariant.
@@ -201,15 +203,15 @@ impl<T: MpathDriver> Registration<T, Added> {
 }
 
 impl<T: MpathDriver, S> Registration<T, S> {
-    /// The head that the path is on. Unlike [`MpathDevice::head`] it offers what sleeps, too.
+    /// The head that the path is on. Unlike [`MpathDevice::head`] it offers methods that sleep,
+    /// too.
     #[inline]
     pub fn head(&self) -> &MpathHead<T> {
         self.path.sleepable_head()
     }
 
-    /// The storage, as it is reached through the path, has another capacity from now on, in sectors
-    /// of 512 bytes. Bios are sent to the path when its head [says](MpathHead::set_capacity) the
-    /// same.
+    /// Sets the capacity of the storage as the path reaches it, in sectors of 512 bytes. The head
+    /// sends bios to the path when its own capacity [is](MpathHead::set_capacity) the same.
     ///
     /// Process context, may sleep.
     #[inline]
@@ -221,13 +223,13 @@ impl<T: MpathDriver, S> Registration<T, S> {
         }
     }
 
-    /// Has the zones of the path's disk and of its head's [reported](MpathDriver::report_zones)
-    /// anew. The driver calls it when zones have changed, after a change of capacity, and when zones
-    /// could not be reported before. Does nothing for a disk without zones.
+    /// Has the driver [report](MpathDriver::report_zones) the zones of the path's disk and of its
+    /// head's disk anew. The driver calls it when zones have changed, after a change of capacity,
+    /// and when it could not report zones before. Does nothing for a disk without zones.
     ///
-    /// Fails with what a report failed with, with `EAGAIN` when no path of the head is usable, and
-    /// with `ENODEV` when the block layer does not accept the zones. Until it succeeds, operations
-    /// on zones may fail, but for appends; and a path that takes requests may reorder writes.
+    /// Fails with the error of a report, with `EAGAIN` when no path of the head is usable, and with
+    /// `ENODEV` when the block layer does not accept the zones. Until it succeeds, operations on
+    /// zones other than appends may fail, and a path that takes requests may reorder writes.
     ///
     /// Process context, may sleep. Waits until the path's bios and requests have ended.
     #[inline]
@@ -267,11 +269,11 @@ impl<T: MpathDriver, S> Drop for Registration<T, S> {
     }
 }
 
-/// Keeps the module of a driver in memory for good, with the code that a path needs that stays on
-/// its head. Sleeps for good where it is too late for that.
+/// Keeps the module of a driver in memory for good, since a path that stays on its head needs its
+/// code. Sleeps for good where it is too late for that.
 #[cold]
 fn keep_code<T: MpathDriver>() {
-    // SAFETY: The owner is null, which stands for what is built in, or a module, which is in memory
+    // SAFETY: The owner is null, which stands for built-in code, or a module, which is in memory
     // for as long as its code runs.
     while !unsafe { bindings::mpath_helper_get_module(Shims::<T>::OWNER) } {
         fsleep(Delta::from_secs(1));
@@ -280,7 +282,8 @@ fn keep_code<T: MpathDriver>() {
 
 #[cfg(CONFIG_LIBMULTIPATH_KUNIT_TEST)]
 impl<T: MpathDriver, S> Registration<T, S> {
-    /// The registration of a path that has stayed on its head when its registration was dropped.
+    /// Takes the registration back of a path that stayed on its head when its registration was
+    /// dropped.
     ///
     /// # Safety
     ///
