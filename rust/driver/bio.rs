@@ -24,16 +24,16 @@ use kernel::block::SECTOR_SHIFT;
 use kernel::page::BorrowedPage;
 use kernel::prelude::*;
 
-/// A bio that a path has been given, and that its driver has not ended.
+/// A bio that a path has, and that its driver has not ended.
 ///
-/// It is ended exactly once: each method that ends it consumes it, and one that is dropped ends
-/// with an I/O error. Until then its path stays: a path that goes waits for it. While the policy is
-/// queue-depth it counts as in flight through the path's port.
+/// It ends exactly once: each method that ends it consumes it, and a bio that is dropped ends with
+/// an I/O error. Until then its path stays: a path that goes waits for it. While the policy is
+/// queue-depth, the bio counts as in flight through the path's port.
 ///
-/// May be kept, sent to other contexts and ended in any, hard interrupt included. It never goes on
-/// to another device: a driver sends a [clone](MpathBio::submit_clone), or copies what is in its
-/// [segments](BioOp). So the mark that the head has set on it (`REQ_MPATH` in C) reaches no other
-/// driver, for which the same bit means something else.
+/// A driver may keep it, send it to other contexts and end it in any, hard interrupt included. It
+/// never goes on to another device: a driver sends a [clone](MpathBio::submit_clone), or copies
+/// the contents of its [segments](BioOp). So the mark that the head has set on it
+/// (`REQ_MPATH` in C) reaches no other driver, for which the same bit means something else.
 ///
 /// # Invariants
 ///
@@ -87,8 +87,8 @@ pub struct MpathBio<T: MpathDriver> {
     counted: Counted,
 }
 
-/// Whether a bio or a request counts as in flight through its path's port, and on which CPU: what
-/// `mpath_request_start()` returned. It ends with the bio or the request, once.
+/// Whether a bio or a request counts as in flight through its path's port, and on which CPU: the
+/// value that `mpath_request_start()` returned. The count ends with the bio or the request, once.
 pub(super) struct Counted(u16);
 
 impl Counted {
@@ -97,24 +97,24 @@ impl Counted {
     /// Counts a bio or a request as in flight through a path.
     #[inline]
     pub(super) fn start<T: MpathDriver>(path: &MpathDevice<T>) -> Self {
-        // SAFETY: The path has been added; something has come to it, so it is on its head.
+        // SAFETY: The path has been added; a bio or a request has come to it, so it is on its head.
         Self(unsafe { bindings::mpath_helper_request_start(path.as_raw()) })
     }
 
-    /// The bio or the request has ended.
+    /// Ends the count, with the bio or the request.
     #[inline]
     pub(super) fn end<T: MpathDriver>(self, path: &MpathDevice<T>) {
         // SAFETY: The path has been added; the head has stayed until here.
         unsafe { bindings::mpath_helper_request_done(path.as_raw(), self.0) }
     }
 
-    /// A number for it, for [`Counted::from_raw`].
+    /// A number for the count, for [`Counted::from_raw`].
     #[inline]
     pub(super) fn into_raw(self) -> u32 {
         self.0.into()
     }
 
-    /// What a number is of, for which this is called once.
+    /// The count that a number stands for. Called once for each number.
     #[inline]
     pub(super) fn from_raw(raw: u32) -> Self {
         Self(raw as u16)
@@ -126,7 +126,7 @@ impl<T: MpathDriver> MpathBio<T> {
     ///
     /// # Safety
     ///
-    /// `raw` is of a path's disk, whose queue has been entered; the caller gives it up.
+    /// `raw` is a bio of a path's disk, whose queue has been entered; the caller gives it up.
     #[inline]
     pub(super) unsafe fn arrive(raw: *mut bindings::bio) -> Self {
         // SAFETY: By this function's contract; the queue has been entered, so it can be once more.
@@ -159,7 +159,7 @@ impl<T: MpathDriver> MpathBio<T> {
         }
     }
 
-    /// Gives the bio up without ending it; what it has entered stays entered.
+    /// Gives the bio up without ending it; the queue stays entered.
     #[inline]
     pub(super) fn into_raw(self) -> (*mut bindings::bio, Counted) {
         let mut this = ManuallyDrop::new(self);
@@ -178,12 +178,12 @@ impl<T: MpathDriver> MpathBio<T> {
     /// The path that the bio came to.
     #[inline]
     pub fn path(&self) -> &MpathDevice<T> {
-        // SAFETY: By the type invariant the queue has been entered, and the path, when it goes,
-        // waits for those who have.
+        // SAFETY: By the type invariant the queue has been entered, and a path that goes waits
+        // until its queue has been left.
         unsafe { self.path.as_ref() }
     }
 
-    /// What is to be done.
+    /// The operation that the bio asks for.
     #[inline]
     pub fn op(&self) -> BioOp<'_> {
         // SAFETY: By the type invariant the bio is ours.
@@ -200,16 +200,16 @@ impl<T: MpathDriver> MpathBio<T> {
         }
     }
 
-    /// The first sector of 512 bytes; that of its zone for an operation on a zone.
+    /// The first sector, of 512 bytes; for an operation on a zone, the first one of the zone.
     #[inline]
     pub fn sector(&self) -> u64 {
         // SAFETY: By the type invariant the bio is ours.
         unsafe { (*self.as_raw()).bi_iter.bi_sector }
     }
 
-    /// The bytes of the disk that it is for; none for a flush, nor for operations on zones without
-    /// data. They are within the disk's capacity. Those of an append are counted from the beginning
-    /// of its zone.
+    /// The bytes of the disk that the bio is for; none for a flush, nor for operations on zones
+    /// without data. They are within the disk's capacity. An append counts as if its data went to
+    /// the beginning of its zone.
     #[inline]
     pub fn range(&self) -> Range<usize> {
         let begin = (self.sector() as usize) << SECTOR_SHIFT;
@@ -226,34 +226,34 @@ impl<T: MpathDriver> MpathBio<T> {
         unsafe { (*self.as_raw()).bi_iter.bi_size as usize }
     }
 
-    /// Must what the bio itself writes be on stable storage before the bio ends? True of writes
-    /// only, and only on disks with a [write cache](super::DiskParams::write_cache).
+    /// Must the bio's own data be on stable storage before the bio ends? True of writes only, and
+    /// only on disks with a [write cache](super::DiskParams::write_cache).
     #[inline]
     pub fn is_fua(&self) -> bool {
         self.has_flag(bindings::req_flag_bits___REQ_FUA)
     }
 
-    /// Must all writes that have ended be on stable storage before the bio is carried out? True of
-    /// each [`BioOp::Flush`], which asks for nothing else, and of some writes; only on disks with a
-    /// [write cache](super::DiskParams::write_cache).
+    /// Must all writes that have ended be on stable storage before the driver carries the bio out?
+    /// True of each [`BioOp::Flush`], which asks for nothing else, and of some writes; only on
+    /// disks with a [write cache](super::DiskParams::write_cache).
     #[inline]
     pub fn is_preflush(&self) -> bool {
         self.has_flag(bindings::req_flag_bits___REQ_PREFLUSH)
     }
 
-    /// Must [`MpathDriver::submit`] not sleep? Then, where it would have to, it fails the bio with
-    /// [`Failure::Again`], which is for the submitter to deal with and never costs a path its
-    /// trust. A bio that has failed over is not its submitter's any more, and may wait.
+    /// Must [`MpathDriver::submit`] not sleep? Where it would have to, it then fails the bio with
+    /// [`Failure::Again`]. The submitter deals with that, and a path never loses trust by it. A bio
+    /// that has failed over is not its submitter's any more, and may wait.
     #[inline]
     pub fn is_nowait(&self) -> bool {
         self.has_flag(bindings::req_flag_bits___REQ_NOWAIT)
     }
 
-    /// How often the bio has been taken back from a path, this or another, as far as there was
+    /// How often the head has taken the bio back from a path, this or another, as far as there was
     /// memory to count. Any context.
     #[inline]
     pub fn failovers(&self) -> u32 {
-        // SAFETY: By the type invariant the path has been given the bio, which has not ended.
+        // SAFETY: By the type invariant the path has the bio, which has not ended.
         unsafe { ffi::mpath_bio_failovers(self.as_raw()) }
     }
 
@@ -263,7 +263,7 @@ impl<T: MpathDriver> MpathBio<T> {
         unsafe { (*self.as_raw()).bi_opf & (1 << bit) != 0 }
     }
 
-    /// The bio has been carried out. Any context.
+    /// Ends the bio: the driver has carried it out. Any context.
     ///
     /// An append ends by [`MpathBio::appended_at`]; here it fails, with a line in the log.
     #[inline]
@@ -275,10 +275,10 @@ impl<T: MpathDriver> MpathBio<T> {
         self.leave(|bio, _| bio.end());
     }
 
-    /// The bio has been carried out, or could not be and could not on another path: an error is
-    /// turned into the status that the block layer has for it, such as `EBADE` for a conflict of
-    /// reservations, `EILSEQ` for data that does not match its protection, and [`Failure::IoError`]
-    /// for an error that it has none for. Any context.
+    /// Ends the bio: the driver has carried it out, or could not, and no other path could. An error
+    /// becomes the status that the block layer has for it, such as `EBADE` for a conflict of
+    /// reservations, or `EILSEQ` for data that does not match its protection. An error for which it
+    /// has none becomes [`Failure::IoError`]. Any context.
     ///
     /// An append that has been carried out ends by [`MpathBio::appended_at`]; here it fails, with a
     /// line in the log.
@@ -290,9 +290,10 @@ impl<T: MpathDriver> MpathBio<T> {
         self.leave(|bio, _| bio.end_with(result));
     }
 
-    /// The append has been carried out, and its data begins at `sector` of the disk. Any context.
+    /// Ends an append: the driver has carried it out, and its data begins at `sector` of the disk.
+    /// Any context.
     ///
-    /// It fails, with a line in the log, when that is not in its zone, or when the bio is no
+    /// The bio fails, with a line in the log, when that place is not in its zone, or when it is no
     /// [`BioOp::ZoneAppend`].
     #[inline]
     pub fn appended_at(self, sector: u64) {
@@ -314,21 +315,21 @@ impl<T: MpathDriver> MpathBio<T> {
         T::HAS_REPORT_ZONES && matches!(self.op(), BioOp::ZoneAppend(_))
     }
 
-    /// The bio could not be carried out, and could not on another path. Any context.
+    /// Fails the bio: the driver could not carry it out, and no other path could. Any context.
     #[inline]
     pub fn fail(self, failure: Failure) {
         self.leave(|bio, _| bio.fail(failure));
     }
 
-    /// The bio could not be carried out for a reason of the path: the head takes it back and sends
-    /// it again, as it was, or parks it while no path is usable. Any context.
+    /// Gives the bio back to the head: the driver could not carry it out for a reason of the path.
+    /// The head sends it again, as it was, or parks it while no path is usable. Any context.
     ///
-    /// An error costs a retry, and not the path, which is used as before in its access class. The
-    /// head looks at how bios end there until one succeeds. When six that it looked at have
-    /// failed and none has succeeded in between, it leaves the path alone: for 1 ms at first, twice
+    /// An error costs a retry, and not the path, which the head uses as before in its access class.
+    /// The head looks at how bios end there until one succeeds. When six of them have failed and
+    /// none has succeeded in between, it leaves the path alone. The pause is 1 ms at first, twice
     /// as long each time, 100 ms at most; then one bio tries the path. A driver that has looked at
-    /// the path itself says so, and the path is trusted at once: [`MpathDevice::set_access_state`],
-    /// [`MpathDevice::enable`], [`MpathDevice::try_again`].
+    /// the path itself says so, and the head trusts the path at once:
+    /// [`MpathDevice::set_access_state`], [`MpathDevice::enable`], [`MpathDevice::try_again`].
     ///
     /// A bio that fails everywhere ends with an error of the transport (`ENOLINK`) when it has
     /// failed [`MpathDriver::MAX_FAILOVERS`] times for each path that the head has.
@@ -337,12 +338,13 @@ impl<T: MpathDriver> MpathBio<T> {
         self.give_back(null_mut());
     }
 
-    /// As [`MpathBio::failover`], for a bio that may still be carried out: if it changes what is
-    /// stored, it is held until the fence opens, which is that of the association that it was sent
-    /// in. A read, and one that only asks for a flush, goes on at once. Any context.
+    /// As [`MpathBio::failover`], for a bio that the controller may still carry out. `fence` is
+    /// that of the association in which the driver sent the bio. It holds a bio that changes stored
+    /// data until it opens. A read, and a bio that only asks for a flush, goes on at once. Any
+    /// context.
     ///
-    /// For what was never sent, and for what the storage has answered, [`MpathBio::failover`] is
-    /// right.
+    /// For a bio that was never sent, and for one that the storage has answered,
+    /// [`MpathBio::failover`] is right.
     #[inline]
     pub fn failover_fenced(self, fence: &MpathFence) {
         self.give_back(fence.as_raw());
@@ -357,8 +359,8 @@ impl<T: MpathDriver> MpathBio<T> {
                 tail: raw,
             };
 
-            // SAFETY: A list of one bio, which is the head's from here on. The path has been added,
-            // and the fence is null or used by our caller.
+            // SAFETY: A list of one bio, which is the head's from here on. The path has been added.
+            // The fence is null, or our caller is a user of it.
             unsafe {
                 (*raw).bi_next = null_mut();
                 ffi::mpath_failover_fenced(path.as_raw(), &mut bios, fence)
@@ -366,7 +368,7 @@ impl<T: MpathDriver> MpathBio<T> {
         });
     }
 
-    /// Hands the bio over to `f`, and leaves what has been entered for it.
+    /// Hands the bio over to `f`, and leaves the queue that was entered for it.
     #[inline]
     fn leave(self, f: impl FnOnce(Bio, &MpathDevice<T>)) {
         let mut this = ManuallyDrop::new(self);
@@ -383,7 +385,7 @@ impl<T: MpathDriver> MpathBio<T> {
 
         core::mem::replace(&mut self.counted, Counted::NOT).end(self.path());
         f(bio, self.path());
-        // SAFETY: Entered by `arrive()`. Nothing of the path's is touched afterwards.
+        // SAFETY: `arrive()` has entered the queue. Nothing of the path's is touched afterwards.
         unsafe { bindings::mpath_helper_disk_leave(disk) };
     }
 }
@@ -395,7 +397,7 @@ impl<T: MpathDriver> Drop for MpathBio<T> {
     }
 }
 
-// SAFETY: A bio may be ended by any thread, and the path is `Sync`.
+// SAFETY: Any thread may end a bio, and the path is `Sync`.
 unsafe impl<T: MpathDriver> Send for MpathBio<T> {}
 // SAFETY: Through a shared reference the bio is only read; the path is `Sync`.
 unsafe impl<T: MpathDriver> Sync for MpathBio<T> {}
@@ -432,41 +434,41 @@ unsafe impl<T: MpathDriver> Sync for MpathBio<T> {}
 /// # Ok::<(), Error>(())
 /// ```
 pub enum BioOp<'a> {
-    /// To fill these with what is stored.
+    /// Fill these segments with the stored data.
     Read(Segments<'a, Fill>),
-    /// To store what is in these. [`MpathBio::is_preflush`] may ask for a flush before that, and
-    /// [`MpathBio::is_fua`] for stable storage.
+    /// Store the data of these segments. [`MpathBio::is_preflush`] may ask for a flush before that,
+    /// and [`MpathBio::is_fua`] for stable storage.
     Write(Segments<'a, Store>),
-    /// To bring all writes that have ended, through whichever path, to stable storage. This is what
-    /// fsync() sends to a disk with a [write cache](super::DiskParams::write_cache), and to no
+    /// Bring all writes that have ended, through any path, to stable storage. This is the operation
+    /// that fsync() sends to a disk with a [write cache](super::DiskParams::write_cache), and to no
     /// other. The bio has no data.
     Flush,
-    /// To forget what is stored, or not.
+    /// Forget the stored data, or not.
     Discard,
-    /// To store zeroes.
+    /// Store zeroes.
     WriteZeroes,
-    /// To store what is in these at the write pointer of the zone that begins at
+    /// Store the data of these segments at the write pointer of the zone that begins at
     /// [`MpathBio::sector`]: [`MpathBio::appended_at`] says where that was. The ranges of the
-    /// segments are counted from the beginning of the zone. This and the following come to
-    /// [zoned](super::DiskParams::zones) disks only.
+    /// segments count as if the data went to the beginning of the zone. This and the following
+    /// operations come to [zoned](super::DiskParams::zones) disks only.
     ZoneAppend(Segments<'a, Store>),
-    /// To open the zone that begins at [`MpathBio::sector`].
+    /// Open the zone that begins at [`MpathBio::sector`].
     ZoneOpen,
-    /// To close it.
+    /// Close it.
     ZoneClose,
-    /// To make it full.
+    /// Make it full.
     ZoneFinish,
-    /// To make it empty.
+    /// Make it empty.
     ZoneReset,
-    /// To make all zones empty that can be.
+    /// Make all zones empty that can be.
     ZoneResetAll,
-    /// What a driver whose [`DiskParams`](super::DiskParams) do not ask for it does not get:
-    /// [`Failure::NotSupported`].
+    /// Another operation, which a driver does not get unless its [`DiskParams`](super::DiskParams)
+    /// ask for it: [`Failure::NotSupported`].
     Other,
 }
 
 impl BioOp<'_> {
-    /// An operation of which a bio has no data.
+    /// An operation without data.
     #[inline]
     pub(super) fn without_data(op: bindings::req_op) -> Self {
         match op {
@@ -569,7 +571,7 @@ pub enum Store {}
 ///
 /// # Invariants
 ///
-/// `bio` is valid for `'a`, and has data. So is, if `goes_on`, each bio that follows it.
+/// `bio` is valid for `'a`, and has data. If `goes_on`, so does each bio that follows it.
 ///
 /// # Examples
 ///
@@ -603,7 +605,7 @@ pub struct Segments<'a, D> {
     at: bindings::bvec_iter,
     /// Where the bio ends on the disk, in bytes.
     end: usize,
-    /// Does the next bio follow it?
+    /// Do the bios that follow belong to it?
     goes_on: bool,
     _bio: PhantomData<&'a Bio>,
     _direction: PhantomData<D>,
@@ -629,7 +631,7 @@ impl<'a, D> Segments<'a, D> {
 
     /// # Safety
     ///
-    /// `bio` is valid for `'a` and has data. So is, if `goes_on`, each bio that follows it.
+    /// `bio` is valid for `'a` and has data. If `goes_on`, so does each bio that follows it.
     #[inline]
     unsafe fn from_raw(bio: *mut bindings::bio, goes_on: bool) -> Self {
         // SAFETY: By this function's contract.
@@ -679,8 +681,8 @@ impl<'a, D> Iterator for Segments<'a, D> {
 
 /// A piece of a bio's memory, at most one page.
 ///
-/// It is copied to and from, not referred to: whoever submitted the bio may be looking at it, or
-/// even writing to it, at the same time.
+/// A driver copies to and from it, and gets no reference to it: the submitter of the bio may read
+/// it, or even write to it, at the same time.
 ///
 /// # Invariants
 ///
@@ -726,8 +728,8 @@ pub struct Segment<'a, D> {
 }
 
 impl<'a, D> Segment<'a, D> {
-    /// The bytes of the disk that the segment is for. They are within the disk's capacity. Those of
-    /// an append are counted from the beginning of its zone.
+    /// The bytes of the disk that the segment is for. They are within the disk's capacity. An
+    /// append counts as if its data went to the beginning of its zone.
     #[inline]
     pub fn range(&self) -> Range<usize> {
         self.begin..self.begin + self.len()
@@ -740,17 +742,17 @@ impl<'a, D> Segment<'a, D> {
         self.memory.bv_len as usize
     }
 
-    /// The page that it is in, for a driver that has a controller access it: by
-    /// [`Page::as_ptr`](kernel::page::Page::as_ptr), the segment's offset and its length. That
-    /// controller must have done with it before the bio or the request ends; it may write to a
-    /// [`Fill`] segment only.
+    /// The page that it is in, for a driver whose controller accesses the memory: by
+    /// [`Page::as_ptr`](kernel::page::Page::as_ptr), the segment's offset and its length. The
+    /// controller must have finished before the bio or the request ends; it may write to a [`Fill`]
+    /// segment only.
     #[inline]
     pub fn page(&self) -> BorrowedPage<'a> {
         // SAFETY: By the type invariant, for as long as the bio is.
         unsafe { BorrowedPage::from_raw(NonNull::new_unchecked(self.memory.bv_page)) }
     }
 
-    /// Where in its page it begins, in bytes.
+    /// Its offset in its page, in bytes.
     #[inline]
     pub fn offset(&self) -> usize {
         self.memory.bv_offset as usize
@@ -780,7 +782,7 @@ impl Segment<'_, Fill> {
 }
 
 impl Segment<'_, Store> {
-    /// Copies what is in the segment to `data`.
+    /// Copies the segment's contents to `data`.
     ///
     /// Fails with `EINVAL` when `data` is not as long as the segment. Any context.
     #[inline]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A path, as all may see it who have come by it.
+//! A path, as all code sees it that has a reference to it.
 
 use super::disk::PathDisk;
 use super::head::{
@@ -20,7 +20,7 @@ use kernel::sync::aref::ARef;
 use kernel::sync::Arc;
 use kernel::types::Opaque;
 
-/// Why a driver does not want a path to be used.
+/// A reason of a driver for which the head does not use a path.
 ///
 /// # Examples
 ///
@@ -39,15 +39,15 @@ use kernel::types::Opaque;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum DisableReason {
-    /// It is not set up; [`Registration::set_live`] ends it for the first time.
+    /// The path is not set up; [`Registration::set_live`] ends this for the first time.
     ///
     /// [`Registration::set_live`]: super::Registration::set_live
     NotReady = bindings::mpath_disable_reason_MPATH_DISABLE_NOT_READY,
-    /// Its access state is out of date and being read.
+    /// The path's access state is out of date, and the driver is reading it.
     StatePending = bindings::mpath_disable_reason_MPATH_DISABLE_STATE_PENDING,
 }
 
-/// The node that a path is near to, in C's words; all, where none is named.
+/// The node that a path is near to, as C has it; `None` stands for all nodes.
 #[inline]
 pub(super) fn numa_node(node: Option<i32>) -> Result<i32> {
     node.map_or(Ok(bindings::NUMA_NO_NODE), |node| {
@@ -57,11 +57,11 @@ pub(super) fn numa_node(node: Option<i32>) -> Result<i32> {
 
 /// A path: one way to the storage of a head.
 ///
-/// Made by [`MpathHead::add_path`]. Whoever has a reference to it got it from the path's
-/// [`Registration`](super::Registration), from a [bio](super::MpathBio), a
-/// [request](super::MpathRequest), or inside a read-side section, all of which a path that goes
-/// waits for. So whatever is done through this type may be
-/// done in any context, and cannot be done to a path that is gone.
+/// [`MpathHead::add_path`] makes it. A reference to it comes from the path's
+/// [`Registration`](super::Registration), from a [bio](super::MpathBio), from a
+/// [request](super::MpathRequest), or from a read-side section, and a path that goes waits for all
+/// of them. So any context may call the methods of this type, and nobody can call them for a path
+/// that is gone.
 ///
 /// # Invariants
 ///
@@ -98,10 +98,10 @@ pub struct MpathDevice<T: MpathDriver> {
     #[pin]
     data: T::PathData,
     pub(super) disk: PathDisk,
-    // If the path takes requests: the disk's, which goes before it.
+    // The disk's tag set, if the path takes requests. The disk goes before it.
     _tags: Option<Arc<MpathTagSet<T>>>,
     port: Arc<MpathPort>,
-    // The last to go: the head's end is the end of its driver's data.
+    // Dropped last: with the head its driver's data may go.
     head: ARef<MpathHead<T>>,
 }
 
@@ -128,7 +128,7 @@ impl<T: MpathDriver> MpathDevice<T> {
         }? Error)
     }
 
-    /// The path around what C has of it.
+    /// The path around its C structure.
     ///
     /// # Safety
     ///
@@ -166,7 +166,7 @@ impl<T: MpathDriver> MpathDevice<T> {
         self.raw.get()
     }
 
-    /// What the driver keeps for the path.
+    /// The driver's data of the path.
     #[inline]
     pub fn data(&self) -> &T::PathData {
         &self.data
@@ -178,7 +178,7 @@ impl<T: MpathDriver> MpathDevice<T> {
         &self.head
     }
 
-    /// The head that the path is on, for those who may sleep.
+    /// The head that the path is on, for callers that may sleep.
     #[inline]
     pub(super) fn sleepable_head(&self) -> &MpathHead<T> {
         &self.head
@@ -190,8 +190,8 @@ impl<T: MpathDriver> MpathDevice<T> {
         &self.port
     }
 
-    /// Says how the storage is reached through the path from now on. Also restores the trust that
-    /// [`MpathBio::failover`] has taken from the path, which has been looked at since.
+    /// Says how the path reaches the storage from now on. Also restores the trust that
+    /// [`MpathBio::failover`] has taken from the path: the driver has looked at it since.
     ///
     /// Any context, hard interrupt included.
     ///
@@ -202,7 +202,8 @@ impl<T: MpathDriver> MpathDevice<T> {
         unsafe { ffi::mpath_device_set_access_state(self.as_raw(), state as u32) }
     }
 
-    /// A reason more not to use the path: bios that are submitted after this returned do not.
+    /// Adds a reason not to use the path. Bios that are submitted after this returned do not use
+    /// it.
     ///
     /// Any context, hard interrupt included.
     #[inline]
@@ -211,8 +212,9 @@ impl<T: MpathDriver> MpathDevice<T> {
         unsafe { ffi::mpath_disable_device(self.as_raw(), reason as u32) }
     }
 
-    /// A reason less not to use the path. When none is left it may be chosen, and bios that wait
-    /// are submitted again. Also restores the trust that [`MpathBio::failover`] has taken from it.
+    /// Removes a reason not to use the path. When none is left, the head may choose the path, and
+    /// submits waiting bios again. Also restores the trust that [`MpathBio::failover`] has taken
+    /// from it.
     ///
     /// Any context, hard interrupt included.
     ///
@@ -223,7 +225,7 @@ impl<T: MpathDriver> MpathDevice<T> {
         unsafe { ffi::mpath_enable_device(self.as_raw(), reason as u32) }
     }
 
-    /// The path is near to another node from now on, or to all: a controller has come back by
+    /// Sets the node that the path is near to, or all nodes: for a controller that has come back by
     /// another way.
     ///
     /// Fails with `EINVAL` when there is no such node.
@@ -238,13 +240,14 @@ impl<T: MpathDriver> MpathDevice<T> {
         Ok(())
     }
 
-    /// The path is as good as any: restores the trust that [`MpathBio::failover`] has taken from
-    /// it, before a bio does that succeeds, and has bios that wait submitted again.
+    /// Says that the path is as good as any. Restores the trust that [`MpathBio::failover`] has
+    /// taken from it, before a bio that succeeds does, and has waiting bios submitted again.
     ///
-    /// For a controller that has come back, and for a path that fails single bios for reasons of
-    /// theirs, as a transport does that cannot carry some: whoever says this after such a
-    /// [`MpathBio::failover`] has the path used for all others as before, without a pause. What
-    /// fails so again and again ends all the same: each bio's failures are counted.
+    /// For a controller that has come back. Also for a path that fails single bios for reasons of
+    /// these bios, as a transport does that cannot carry some of them. A driver that calls it after
+    /// such a [`MpathBio::failover`] has the head use the path for all other bios as before,
+    /// without a pause. A bio that fails so again and again ends all the same: the head counts each
+    /// bio's failures.
     ///
     /// Any context, hard interrupt included.
     ///
@@ -256,7 +259,7 @@ impl<T: MpathDriver> MpathDevice<T> {
     }
 }
 
-/// Of no path: what the compiler says of one that is to go live without its registration.
+/// A trait that no path has: by it the compiler says that a path goes live by its registration.
 #[doc(hidden)]
 #[diagnostic::on_unimplemented(
     message = "a path goes live once, by the `Registration<_, Added>` that it was added with",
@@ -266,7 +269,7 @@ impl<T: MpathDriver> MpathDevice<T> {
 pub trait GoesLive {}
 
 impl<T: MpathDriver> MpathDevice<T> {
-    /// There for the sake of what the compiler says of it.
+    /// Exists for the message of the compiler to a driver that calls it.
     #[doc(hidden)]
     pub fn set_live(&self, _state: AccessState) -> Result<Registration<T>>
     where
@@ -276,8 +279,8 @@ impl<T: MpathDriver> MpathDevice<T> {
     }
 }
 
-// SAFETY: What changes in `raw` is atomic, or under a lock of the head; the rest is as the driver's
-// data, which has to be both.
+// SAFETY: All that changes in `raw` is atomic, or under a lock of the head. The rest is `Send` and
+// `Sync`, as the driver's data has to be.
 unsafe impl<T: MpathDriver> Send for MpathDevice<T> {}
 // SAFETY: As above.
 unsafe impl<T: MpathDriver> Sync for MpathDevice<T> {}

@@ -31,7 +31,7 @@ const WRITE_CACHE: u32 = bindings::mpath_helper_features_MPATH_FEAT_WRITE_CACHE;
 const FUA: u32 = bindings::mpath_helper_features_MPATH_FEAT_FUA;
 const NOWAIT: u32 = bindings::mpath_helper_features_MPATH_FEAT_NOWAIT;
 
-/// What a head's disk, and so the disks of its paths, are like.
+/// The parameters of a head's disk, and so of the disks of its paths.
 ///
 /// # Examples
 ///
@@ -141,7 +141,7 @@ impl DiskParams {
         }
     }
 
-    /// The smallest unit that can be addressed in bytes: a power of two, 512 to the size of a page.
+    /// Sets the smallest addressable unit, in bytes: a power of two, 512 to the size of a page.
     ///
     /// Fails with `EINVAL` for another size.
     #[inline]
@@ -153,8 +153,9 @@ impl DiskParams {
         Ok(self)
     }
 
-    /// The unit that the storage writes in bytes, where that is larger than the smallest that can
-    /// be addressed: who writes less has it read the rest. A power of two, 512 or more.
+    /// Sets the unit that the storage writes, in bytes, where that is larger than the smallest
+    /// addressable one. For a smaller write the storage reads the rest. A power of two, 512 or
+    /// more.
     ///
     /// Fails with `EINVAL` for another size.
     #[inline]
@@ -166,23 +167,23 @@ impl DiskParams {
         Ok(self)
     }
 
-    /// No bio crosses a multiple of this many sectors. On a zoned disk that is the size of a zone,
-    /// and need not be said.
+    /// Has no bio cross a multiple of this many sectors. On a zoned disk that is the size of a
+    /// zone, and need not be set.
     #[inline]
     pub fn chunk_sectors(mut self, sectors: u32) -> Self {
         self.limits.chunk_sectors = sectors;
         self
     }
 
-    /// No bio is larger than this many sectors. 255, where this is not said.
+    /// Sets the most sectors of a bio. 255 by default.
     #[inline]
     pub fn max_sectors(mut self, sectors: u32) -> Self {
         self.limits.max_hw_sectors = sectors;
         self
     }
 
-    /// No bio or request has more pieces of memory than this that do not follow one another: what a
-    /// controller takes that is given their addresses. 128, where this is not said. A bio may have
+    /// Sets the most pieces of memory of a bio or request, where pieces that follow one another are
+    /// one. A controller that gets their addresses has such a limit. 128 by default. A bio may have
     /// more [`Segment`](super::Segment)s than this, each of which is within one page.
     #[inline]
     pub fn max_segments(mut self, segments: u16) -> Self {
@@ -190,38 +191,38 @@ impl DiskParams {
         self
     }
 
-    /// There is a volatile write cache, which a loss of power may empty: a write that has ended is
-    /// on stable storage only after a flush.
+    /// Says that there is a volatile write cache, which a loss of power may empty: a write that has
+    /// ended is on stable storage only after a flush.
     ///
     /// The driver then has three duties, which the block layer never asks of it without this:
     ///
     /// - a [`BioOp::Flush`](super::BioOp::Flush) ends well only when all writes that had ended
     ///   before it came are on stable storage;
-    /// - a write that [`MpathBio::is_preflush`](super::MpathBio::is_preflush) is carried out only
+    /// - it carries out a write that [`MpathBio::is_preflush`](super::MpathBio::is_preflush) only
     ///   then;
     /// - a write that [`MpathBio::is_fua`](super::MpathBio::is_fua) ends well only when its own
-    ///   data is on stable storage, and a driver that cannot force one block there flushes all of
-    ///   them. A write may be both.
+    ///   data is on stable storage. A driver that cannot force one block there flushes all of them.
+    ///   A write may be both.
     ///
-    /// A write has ended when its bio has, whichever path carried it: where each path has a cache
-    /// of its own, a flush on one path is to flush the caches of all. A flush that a path failed is
-    /// [failed over](super::MpathBio::failover) like a write.
+    /// A write has ended when its bio has, whichever path carried it. So where each path has a
+    /// cache of its own, a flush on one path is to flush the caches of all. The driver [fails
+    /// over](super::MpathBio::failover) a flush that a path failed, like a write.
     #[inline]
     pub fn write_cache(mut self) -> Self {
         self.limits.features |= WRITE_CACHE;
         self
     }
 
-    /// To force one write through the [write cache](Self::write_cache) costs less than a flush
-    /// after it, so those who write should ask for it. Whether this is said or not, writes that are
-    /// to be forced may come.
+    /// Says that forcing one write through the [write cache](Self::write_cache) costs less than a
+    /// flush after it, so that users should ask for it. With or without this, writes may come that
+    /// the driver is to force.
     #[inline]
     pub fn fua(mut self) -> Self {
         self.limits.features |= FUA;
         self
     }
 
-    /// Discards of up to `sectors` sectors, in units of `granularity` bytes, are sent.
+    /// Has the driver get discards of up to `sectors` sectors, in units of `granularity` bytes.
     #[inline]
     pub fn discard(mut self, sectors: u32, granularity: u32) -> Self {
         self.limits.max_hw_discard_sectors = sectors;
@@ -229,15 +230,15 @@ impl DiskParams {
         self
     }
 
-    /// [`BioOp::WriteZeroes`](super::BioOp::WriteZeroes) of up to `sectors` sectors are sent. Who
-    /// has zeroes written to a disk without this gets writes.
+    /// Has the driver get [`BioOp::WriteZeroes`](super::BioOp::WriteZeroes) of up to `sectors`
+    /// sectors. Without this it gets writes when a user has zeroes written.
     #[inline]
     pub fn write_zeroes(mut self, sectors: u32) -> Self {
         self.limits.max_write_zeroes_sectors = sectors;
         self
     }
 
-    /// Bios that must not wait are sent: [`MpathDriver::submit`] heeds
+    /// Has the driver get bios that must not wait: [`MpathDriver::submit`] heeds
     /// [`MpathBio::is_nowait`](super::MpathBio::is_nowait).
     #[inline]
     pub fn nowait(mut self) -> Self {
@@ -245,8 +246,9 @@ impl DiskParams {
         self
     }
 
-    /// The disk has zones, as [`MpathDriver::report_zones`] reports them: a driver without that
-    /// cannot have such a disk. It gets the operations for zones, appends among them.
+    /// Gives the disk zones, as [`MpathDriver::report_zones`] reports them: a driver without that
+    /// function cannot have such a disk. The driver gets the operations for zones, appends among
+    /// them.
     ///
     /// Fails with `EINVAL` for limits that are not allowed, and the log says which; with
     /// `EOPNOTSUPP` in a kernel without zoned disks (`CONFIG_BLK_DEV_ZONED`).
@@ -345,8 +347,7 @@ impl PathDisk {
         unsafe { Self::set_up(raw, Shims::<T>::path_operations(), capacity, name) }
     }
 
-    /// Allocates a disk that takes requests, whose tags are of a set that stays for longer than the
-    /// disk. Sleeps.
+    /// Allocates a disk that takes requests. Its tag set stays for longer than the disk. Sleeps.
     ///
     /// Fails with `EINVAL` when it has a write cache that its driver cannot flush.
     #[inline]
@@ -368,7 +369,7 @@ impl PathDisk {
         unsafe { Self::set_up(raw, Shims::<T>::request_operations(), capacity, name) }
     }
 
-    /// A disk that has been allocated, or an error.
+    /// Sets up a disk that has been allocated, or passes its error on.
     ///
     /// # Safety
     ///
@@ -400,7 +401,7 @@ impl PathDisk {
         self.0.as_ptr()
     }
 
-    /// Bios and requests of the disk are `path`'s from now on. Sleeps.
+    /// Adds the disk: its bios and requests go to `path` from now on. Sleeps.
     ///
     /// # Safety
     ///

@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A fence: what holds the bios that a lost association may still carry out.
+//! A fence: it holds the bios that the controller of a lost association may still carry out.
 
 use crate::bindings;
 use crate::ffi;
 use core::ptr::NonNull;
 use kernel::prelude::*;
 
-/// Holds the bios of one association of a controller and its host, once that is lost, until
-/// the controller cannot carry them out any more.
+/// Holds the bios of one association of a controller and its host, once that is lost, until the
+/// controller cannot carry them out any more.
 ///
-/// A bio that was sent and not answered may be carried out long after its path was given up, on top
-/// of what has been written through another path since. [`MpathBio::failover_fenced`] has it held:
-/// it is neither sent elsewhere nor failed before the fence opens, also not when the path or the
-/// head goes. Each association gets a fence of its own, which opens once and stays open. One that
-/// holds something and is not [started](MpathFence::start) opens by itself after
-/// [`MpathFence::LIMIT_SECS`].
+/// Long after its path was given up, a controller may still carry out a bio that it has not
+/// answered, on top of newer data that came through another path. [`MpathBio::failover_fenced`] has
+/// the fence hold such a bio: nobody sends it elsewhere or fails it before the fence opens, also
+/// not when the path or the head goes. Each association gets a fence of its own, which opens once
+/// and stays open. A fence that holds a bio and is not [started](MpathFence::start) opens by itself
+/// after [`MpathFence::LIMIT_SECS`].
 ///
-/// A clone is one more user of the same fence. When the last one is dropped, it goes on holding
-/// what it holds.
+/// A clone is one more user of the same fence. When the last user drops it, the fence goes on
+/// holding the bios that it has.
 ///
 /// # Invariants
 ///
@@ -81,7 +81,7 @@ use kernel::prelude::*;
 pub struct MpathFence(NonNull<bindings::mpath_fence>);
 
 impl MpathFence {
-    /// After so many seconds a fence opens that holds something and was not started.
+    /// The seconds after which a fence opens that holds a bio and was not started.
     pub const LIMIT_SECS: u32 = bindings::MPATH_FENCE_LIMIT_SECS;
 
     /// A fence for a new association. Sleeps. Fails with `ENOMEM`.
@@ -99,15 +99,16 @@ impl MpathFence {
         self.0.as_ptr()
     }
 
-    /// The association is over: in so many milliseconds nothing of it is carried out any more. Of
-    /// several times the earliest counts. Any context.
+    /// Says that the association is over: in `msecs` milliseconds the controller carries out
+    /// nothing of it any more. Of several times the earliest counts. Any context.
     #[inline]
     pub fn start(&self, msecs: u32) {
         // SAFETY: By the type invariant.
         unsafe { ffi::mpath_fence_start(self.as_raw(), msecs) }
     }
 
-    /// Nothing of the association is carried out any more. Any context.
+    /// Opens the fence: the controller carries out nothing of the association any more. Any
+    /// context.
     #[inline]
     pub fn open(&self) {
         // SAFETY: By the type invariant.
@@ -121,8 +122,8 @@ impl MpathFence {
         unsafe { ffi::mpath_fence_held(self.as_raw()) }
     }
 
-    /// In how many milliseconds it opens, 0 when it is open; `None` when it holds nothing and was
-    /// not started. Any context.
+    /// The milliseconds until it opens, 0 when it is open; `None` when it holds nothing and was not
+    /// started. Any context.
     #[inline]
     pub fn msecs_left(&self) -> Option<u32> {
         // SAFETY: By the type invariant.

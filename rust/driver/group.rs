@@ -13,9 +13,9 @@ use kernel::sync::atomic::{
 };
 use kernel::types::Opaque;
 
-/// How the heads of a group choose among their usable paths.
+/// The policy by which the heads of a group choose among their usable paths.
 ///
-/// An `Arc` of it is kept by every head that follows it. Changes are serialised by a mutex inside.
+/// Each head that follows it keeps an `Arc` of it. A mutex inside serialises changes.
 ///
 /// # Invariants
 ///
@@ -46,8 +46,8 @@ pub struct MpathIoPolicy {
 
 impl MpathIoPolicy {
     /// A group without heads that begins with `policy`, for
-    /// [`Arc::pin_init`](kernel::sync::Arc::pin_init). It may be changed to every policy that the
-    /// library has.
+    /// [`Arc::pin_init`](kernel::sync::Arc::pin_init). It supports every policy that the library
+    /// has.
     ///
     /// Process context, may sleep.
     #[inline]
@@ -55,7 +55,7 @@ impl MpathIoPolicy {
         Self::with_supported(policy, &IoPolicy::ALL)
     }
 
-    /// As [`MpathIoPolicy::new`], for a driver that can do only some policies.
+    /// As [`MpathIoPolicy::new`], for a driver that supports only some policies.
     ///
     /// The initialiser fails with `EINVAL` when `policy` is not among `supported`.
     #[inline]
@@ -63,7 +63,7 @@ impl MpathIoPolicy {
         let supported = supported.iter().fold(0, |bits, policy| bits | policy.bit());
 
         try_pin_init!(Self {
-            // INVARIANT: Initialised here; on an error, which has set a policy that works, too.
+            // INVARIANT: Initialised here, also on an error, which has set a policy that works.
             raw <- Opaque::try_ffi_init(move |raw| {
                 // SAFETY: `raw` is valid for writes, pinned, and nobody uses it.
                 to_result(unsafe { ffi::mpath_iopolicy_init(raw, policy as u32, supported) })
@@ -85,8 +85,8 @@ impl MpathIoPolicy {
         IoPolicy::from_raw(policy.load(Relaxed)).unwrap_or(IoPolicy::Numa)
     }
 
-    /// Changes the policy, has all heads of the group choose anew and submits again what waits.
-    /// Nothing happens when it is in force already. Returns the policy that was.
+    /// Changes the policy, has all heads of the group choose anew, and submits waiting bios again.
+    /// Does nothing when the policy is in force already. Returns the policy before.
     ///
     /// Fails with `EINVAL` when the policy is not supported here.
     ///

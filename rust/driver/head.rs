@@ -48,27 +48,27 @@ use kernel::types::{
     Opaque, //
 };
 
-/// What is kept for a head on the driver's side: its `drvdata`.
+/// The Rust face's data of a head: its `drvdata`.
 #[pin_data]
 pub(super) struct HeadData<T: MpathDriver> {
     #[pin]
     data: T::HeadData,
     pub(super) params: DiskParams,
-    // The last to go: the head follows it.
+    // Dropped last: the head follows it.
     group: Arc<MpathIoPolicy>,
 }
 
 /// One block device over several paths to the same storage.
 ///
-/// Counted: an [`ARef`] of it is kept by each of its paths, by whoever has its disk open, and by an
-/// armed removal timer; those of the driver come on top. Its disk is there from the time that its
-/// first path is live until its last path is gone (and the removal delay over); then no path can be
-/// added to it any more. The memory goes with the last reference.
+/// References to it are counted. Each of its paths, each opener of its disk and an armed removal
+/// timer have one; those of the driver come on top. Its disk is there from the time that its first
+/// path is live until its last path is gone (and the removal delay over). Then nobody can add a
+/// path to it any more. The memory goes with the last reference.
 ///
-/// The last reference must not be dropped in atomic context, which is reported whichever reference
-/// it is.
+/// The last reference must not be dropped in atomic context. The kernel reports a drop there,
+/// whichever reference it is.
 ///
-/// Its own methods may sleep; those that any context may call are of [`AnyContextHead`], which it
+/// Its own methods may sleep; methods for any context are those of [`AnyContextHead`], which it
 /// derefs to.
 ///
 /// # Examples
@@ -115,7 +115,7 @@ pub(super) struct HeadData<T: MpathDriver> {
 #[repr(transparent)]
 pub struct MpathHead<T: MpathDriver>(AnyContextHead<T>);
 
-/// A head, as those see it who may be in any context: who has come to it from one of its paths.
+/// A head, as code in any context sees it that has come to it from one of its paths.
 ///
 /// # Invariants
 ///
@@ -165,7 +165,7 @@ impl<T: MpathDriver> AnyContextHead<T> {
         unsafe { &*(*self.as_raw()).drvdata.cast() }
     }
 
-    /// What the driver keeps for the head.
+    /// The driver's data of the head.
     #[inline]
     pub fn data(&self) -> &T::HeadData {
         &self.head_data().data
@@ -177,7 +177,8 @@ impl<T: MpathDriver> AnyContextHead<T> {
         self.head_data().group.get()
     }
 
-    /// Has what waits for a path submitted again: after [`MpathPort::set_state`]. Any context.
+    /// Has bios that wait for a path submitted again: call it after [`MpathPort::set_state`]. Any
+    /// context.
     #[inline]
     pub fn kick(&self) {
         // SAFETY: By the type invariant.
@@ -191,21 +192,23 @@ impl<T: MpathDriver> AnyContextHead<T> {
         unsafe { ffi::mpath_head_is_live(self.as_raw()) }
     }
 
-    /// The capacity of the head's disk in sectors of 512 bytes, as it was said last. Any context.
+    /// The capacity of the head's disk in sectors of 512 bytes, as the driver set it last. Any
+    /// context.
     #[inline]
     pub fn capacity(&self) -> u64 {
         // SAFETY: By the type invariant; a racing change gives the old or the new capacity.
         unsafe { (&raw const (*(*(*self.as_raw()).disk).part0).bd_nr_sectors).read_volatile() }
     }
 
-    /// How often a bio was parked since no path was usable. Any context.
+    /// How often the head parked a bio because no path was usable. Any context.
     #[inline]
     pub fn requeue_count(&self) -> i64 {
         // SAFETY: By the type invariant.
         unsafe { Self::count(ffi::mpath_requeue_count(self.as_raw())) }
     }
 
-    /// How often a bio failed since no path was usable or worth waiting for. Any context.
+    /// How often the head failed a bio because no path was usable or worth waiting for. Any
+    /// context.
     #[inline]
     pub fn fail_count(&self) -> i64 {
         // SAFETY: By the type invariant.
@@ -232,12 +235,12 @@ impl<T: MpathDriver> Deref for MpathHead<T> {
 }
 
 impl<T: MpathDriver> MpathHead<T> {
-    /// Makes a head without paths that follows `policy`, with a disk called `name` (at most 31
-    /// bytes) that is like `params`; nobody sees the disk until a path is live. The driver's data
-    /// is initialised in place.
+    /// Makes a head without paths that follows `policy`. Its disk is called `name` (at most 31
+    /// bytes) and has the parameters `params`; nobody sees the disk until a path is live. `data` is
+    /// initialised in place.
     ///
     /// Fails with `ENOMEM`, with `EINVAL` when the name is too long or the parameters contradict
-    /// each other, or with what initialising the data failed with.
+    /// each other, or with the error of initialising the data.
     ///
     /// Process context, may sleep.
     #[inline]
@@ -261,8 +264,7 @@ impl<T: MpathDriver> MpathHead<T> {
         )?
         .into_foreign();
 
-        // SAFETY: The template is constant, and the group is kept by the data, which goes with the
-        // head.
+        // SAFETY: The template is constant. The data keeps the group, and goes with the head.
         let head = unsafe { ffi::mpath_alloc_head(Shims::<T>::template(), policy.as_raw(), data) };
         let head = from_err_ptr(head).inspect_err(|_| {
             // SAFETY: Without a head nobody has the data but we.
@@ -306,7 +308,7 @@ impl<T: MpathDriver> MpathHead<T> {
         unsafe { (*self.as_raw()).disk }
     }
 
-    /// Frees what is kept for a head.
+    /// Frees the data of a head.
     ///
     /// # Safety
     ///
@@ -323,15 +325,15 @@ impl<T: MpathDriver> MpathHead<T> {
         &self.head_data().group
     }
 
-    /// Adds a path that takes bios and goes through `port`, with a hidden disk called `name` (at
-    /// most 31 bytes), near to `node` or, with `None`, to all. The driver's data is initialised in
-    /// place. The path is not used before [`Registration::set_live`].
+    /// Adds a path that takes bios and goes through `port`. Its hidden disk is called `name` (at
+    /// most 31 bytes). The path is near to `node` or, with `None`, to all nodes. `data` is
+    /// initialised in place. The head does not use the path before [`Registration::set_live`].
     ///
-    /// An armed removal timer is disarmed.
+    /// Disarms an armed removal timer.
     ///
-    /// Fails with `ENXIO` when the head is being removed, with `ENOMEM`, with `EINVAL` when the
-    /// name is too long or there is no such node, with `EEXIST` when another disk has it, or with
-    /// what initialising the data failed with.
+    /// Fails with `ENXIO` when the head is being removed, with `ENOMEM`, and with the error of
+    /// initialising the data. Fails with `EINVAL` when the name is too long or there is no such
+    /// node, and with `EEXIST` when another disk has the name.
     ///
     /// Process context, may sleep.
     #[inline]
@@ -358,8 +360,8 @@ impl<T: MpathDriver> MpathHead<T> {
         Registration::new(KBox::try_pin_init::<Error>(path, GFP_KERNEL)?, node)
     }
 
-    /// As [`MpathHead::add_path`], for a path that takes requests, with tags from `tags`, of which
-    /// several paths through one controller may have the same.
+    /// As [`MpathHead::add_path`], for a path that takes requests, with tags from `tags`. Several
+    /// paths through one controller may have the same tag set.
     ///
     /// Fails as [`MpathHead::add_path`] does, and with `EINVAL` when the disk is to have a write
     /// cache and the driver has no [`MpathRequestDriver::flush`].
@@ -383,9 +385,9 @@ impl<T: MpathDriver> MpathHead<T> {
         Registration::new(KBox::try_pin_init::<Error>(path, GFP_KERNEL)?, node)
     }
 
-    /// Calls `f` with the path that a bio would be sent to now, in a read-side section: the path
-    /// stays until `f` returns. `f` may sleep; it must not drop a [`Registration`] of this head,
-    /// which would not let go of the path.
+    /// Calls `f` with the path that the head would choose for a bio now, in a read-side section:
+    /// the path stays until `f` returns. `f` may sleep, but must not drop a [`Registration`] of
+    /// this head: the drop would leave the path on its head.
     ///
     /// Fails with `EAGAIN` when no path is usable.
     ///
@@ -407,8 +409,8 @@ impl<T: MpathDriver> MpathHead<T> {
     }
 
     /// Sets for how many seconds the head stays after it has lost its last path, with bios waiting
-    /// for one to come back; 0 is not at all. A removal that is armed starts anew, with 0 soon after
-    /// this has returned: [`MpathDriver::unlink`] is called by somebody else.
+    /// for one to come back; 0 is not at all. An armed removal timer starts anew, with 0 soon after
+    /// this has returned: another task calls [`MpathDriver::unlink`].
     ///
     /// Process context, may sleep.
     #[inline]
@@ -417,10 +419,10 @@ impl<T: MpathDriver> MpathHead<T> {
         unsafe { ffi::mpath_set_delayed_removal_secs(self.as_raw(), secs) }
     }
 
-    /// The storage has another capacity from now on, in sectors of 512 bytes: whoever has the disk
-    /// open is told. No bio is sent to a path of another capacity, so each path's has to be
-    /// [set](Registration::set_capacity), too; while none is as large bios wait. Paths that are
-    /// added later are as large as the head. Zones are to be
+    /// Sets the capacity of the storage, in sectors of 512 bytes, and tells users of the disk. The
+    /// head sends no bio to a path of another capacity, so the driver
+    /// [sets](Registration::set_capacity) that of each path, too; while no path is as large, bios
+    /// wait. Paths that the driver adds later are as large as the head. The driver has the zones
     /// [read anew](Registration::revalidate_zones) afterwards.
     ///
     /// I/O that was sent before may be beyond the new end: the driver fails it.
@@ -438,8 +440,8 @@ impl<T: MpathDriver> MpathHead<T> {
     /// Removes the head if it has no path and no time to wait for one. Sleeps.
     #[inline]
     pub(super) fn try_remove(&self) {
-        // SAFETY: By the type invariant; removed once, when it has been decided, which happens
-        // once.
+        // SAFETY: By the type invariant. `mpath_try_remove_head()` says true once, so the head is
+        // removed once.
         unsafe {
             if ffi::mpath_try_remove_head(self.as_raw()) {
                 T::unlink(self);
@@ -449,7 +451,8 @@ impl<T: MpathDriver> MpathHead<T> {
     }
 }
 
-/// Of no head that was come to from a path: what the compiler says of who would sleep there.
+/// A trait that the head of a path does not have: by it the compiler says that such a head offers
+/// no method that sleeps.
 #[doc(hidden)]
 #[diagnostic::on_unimplemented(
     message = "what may sleep is done with a head, not with what a path or a bio has of it",
@@ -458,7 +461,7 @@ impl<T: MpathDriver> MpathHead<T> {
 )]
 pub trait MaySleep {}
 
-/// There for the sake of what the compiler says of them.
+/// Exist for the messages of the compiler to a driver that calls them.
 #[doc(hidden)]
 impl<T: MpathDriver> AnyContextHead<T> {
     pub fn on_path<R, F: FnOnce(&MpathDevice<T>) -> R>(&self, _f: F) -> Result<R>
@@ -492,7 +495,7 @@ impl<T: MpathDriver> AnyContextHead<T> {
 unsafe impl<T: MpathDriver> AlwaysRefCounted for MpathHead<T> {
     #[inline]
     fn inc_ref(&self) {
-        // SAFETY: By the type invariant; whoever has `&self` has a reference, or borrows one.
+        // SAFETY: By the type invariant; the owner of `&self` has a reference, or borrows one.
         unsafe { ffi::mpath_get_head(self.as_raw()) }
     }
 

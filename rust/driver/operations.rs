@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Requests of users to a head's disk beside I/O, as its driver sees them: ioctls, and persistent
+//! Operations of users on a head's disk beside I/O, as its driver sees them: ioctls, and persistent
 //! reservations.
 
 use crate::bindings;
@@ -55,14 +55,14 @@ impl Ioctl {
         self.command
     }
 
-    /// Its argument, as a number. That of a 32-bit program has been extended as an address is.
+    /// The argument, as a number. That of a 32-bit program is extended as an address is.
     #[inline]
     pub fn argument(&self) -> usize {
         self.argument
     }
 
-    /// The memory of the program that its argument points to, so many bytes long. Whether it is
-    /// there, and is the program's, turns out when it is accessed.
+    /// The program's memory that the argument points to, `len` bytes long. An access shows whether
+    /// the memory is there, and is the program's.
     #[inline]
     pub fn user(&self, len: usize) -> UserSlice {
         UserSlice::new(UserPtr::from_addr(self.argument), len)
@@ -74,7 +74,7 @@ impl Ioctl {
         self.may_write
     }
 
-    /// Was it asked of a partition of the disk?
+    /// Was the ioctl made on a partition of the disk?
     #[inline]
     pub fn is_on_partition(&self) -> bool {
         self.is_on_partition
@@ -129,7 +129,7 @@ impl ReservationKind {
     }
 }
 
-/// A persistent reservation is asked for, changed, or asked about: [`MpathDriver::reservation`].
+/// An operation of a user on a persistent reservation: [`MpathDriver::reservation`].
 ///
 /// # Examples
 ///
@@ -185,46 +185,45 @@ impl ReservationKind {
 ///
 /// [`MpathDriver::reservation`]: super::MpathDriver::reservation
 pub enum Reservation<'a> {
-    /// Who asks is known by `new_key` from now on, or, if that is 0, not any more.
+    /// The caller registers `new_key`, or, if that is 0, ends its registration.
     Register {
-        /// The key before, 0 for none.
+        /// The caller's key before, 0 for none.
         old_key: u64,
-        /// The key from now on.
+        /// The caller's key from now on.
         new_key: u64,
-        /// Whatever the key was before.
+        /// Carry this out whatever the key was before.
         ignore_key: bool,
     },
-    /// Who is known by `key` wants the reservation.
+    /// The caller, whose key is `key`, wants the reservation.
     Reserve {
         /// The registered key.
         key: u64,
-        /// What others may do.
+        /// The kind, which says what others may do.
         kind: ReservationKind,
-        /// Whatever the registered key is.
+        /// Carry this out whatever the registered key is.
         ignore_key: bool,
     },
-    /// Who holds the reservation gives it up.
+    /// The holder gives the reservation up.
     Release {
         /// The registered key.
         key: u64,
-        /// What the reservation is.
+        /// The kind of the reservation.
         kind: ReservationKind,
     },
-    /// Who is known by `old_key` is not registered any more, and the reservation is taken from
-    /// them.
+    /// The holders of `old_key` lose their registration, and the reservation.
     Preempt {
-        /// Whose registration goes.
+        /// The key whose registration goes.
         old_key: u64,
-        /// The key of who asks.
+        /// The key of the caller.
         new_key: u64,
-        /// What others may do.
+        /// The kind, which says what others may do.
         kind: ReservationKind,
-        /// What they have in flight is aborted, too.
+        /// Abort the commands that they have in flight, too.
         abort: bool,
     },
     /// Nobody is registered any more, and nobody holds a reservation.
     Clear {
-        /// The registered key of who asks.
+        /// The registered key of the caller.
         key: u64,
     },
     /// Who is registered?
@@ -233,7 +232,7 @@ pub enum Reservation<'a> {
     ReadReservation(&'a mut HeldReservation),
 }
 
-/// What has come of a [`Reservation`], `enum pr_status`.
+/// The outcome of a [`Reservation`], `enum pr_status`.
 ///
 /// # Examples
 ///
@@ -262,13 +261,13 @@ pub enum ReservationStatus {
     Conflict = bindings::pr_status_PR_STS_RESERVATION_CONFLICT,
     /// The path has failed, and may be tried again.
     RetryPath = bindings::pr_status_PR_STS_RETRY_PATH_FAILURE,
-    /// The path has failed, and is not waited for.
+    /// The path has failed, and nobody waits for it.
     PathFastFailed = bindings::pr_status_PR_STS_PATH_FAST_FAILED,
     /// The path has failed.
     PathFailed = bindings::pr_status_PR_STS_PATH_FAILED,
 }
 
-/// Where a driver tells who is registered.
+/// The place where a driver tells which keys are registered.
 ///
 /// # Invariants
 ///
@@ -315,8 +314,8 @@ impl RegisteredKeys {
         self.room
     }
 
-    /// Says which keys are registered, and how often that has changed. Of those for which there is
-    /// no room only the number is told.
+    /// Says which keys are registered, and how often that has changed. Keys for which there is no
+    /// room only count.
     #[inline]
     pub fn tell(&mut self, generation: u32, keys: impl IntoIterator<Item = u64>) {
         let raw = self.keys.as_ptr();
@@ -337,7 +336,7 @@ impl RegisteredKeys {
     }
 }
 
-/// Where a driver tells who holds the reservation.
+/// The place where a driver tells who holds the reservation.
 ///
 /// # Examples
 ///

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A port: what several paths share, a controller.
+//! A port: the controller that several paths share.
 
 use crate::bindings;
 use crate::ffi;
@@ -14,15 +14,14 @@ use kernel::sync::atomic::{
 use kernel::types::Opaque;
 use pin_init::pin_init_from_closure;
 
-/// What all paths through one controller share: whether it takes I/O, and how many bios are in
-/// flight through it.
+/// The state that all paths through one controller share: whether it takes I/O, and how many bios
+/// are in flight through it.
 ///
-/// An `Arc` of it is kept by every path that goes through it.
+/// Each path that goes through it keeps an `Arc` of it.
 ///
 /// # Invariants
 ///
-/// `raw` has been initialised by `mpath_port_init()`, and `mpath_port_exit()` is called when it is
-/// dropped only.
+/// `mpath_port_init()` has initialised `raw`, and only the drop of this calls `mpath_port_exit()`.
 ///
 /// # Examples
 ///
@@ -48,7 +47,7 @@ pub struct MpathPort {
 }
 
 impl MpathPort {
-    /// A port in a state to begin with, for [`Arc::pin_init`](kernel::sync::Arc::pin_init).
+    /// A port that begins in `state`, for [`Arc::pin_init`](kernel::sync::Arc::pin_init).
     ///
     /// Fails with `ENOMEM`. Allocates, may sleep.
     #[inline]
@@ -77,8 +76,8 @@ impl MpathPort {
 
     /// Says what the port can do from now on: bios that are submitted after this returned see it.
     ///
-    /// Bios that wait for a path are not moved by it: when a port becomes live, or is given up,
-    /// call [`AnyContextHead::kick`](super::AnyContextHead::kick) on the heads concerned
+    /// This does not move bios that wait for a path. When a port becomes live, or the driver gives
+    /// it up, call [`AnyContextHead::kick`](super::AnyContextHead::kick) on the heads concerned
     /// afterwards.
     ///
     /// Any context, hard interrupt included.
@@ -88,7 +87,7 @@ impl MpathPort {
         unsafe { ffi::mpath_port_set_state(self.as_raw(), state as u32) }
     }
 
-    /// What was said last of the port. Any context.
+    /// The state that the driver set last. Any context.
     #[inline]
     pub fn state(&self) -> PortState {
         // SAFETY: The word is aligned, valid as long as `self`, and only accessed atomically.
@@ -114,7 +113,7 @@ impl Drop for MpathPort {
     }
 }
 
-// SAFETY: What changes in it is atomic, or is freed when nobody else has it.
+// SAFETY: All that changes in it is atomic, or is freed when nobody else has it.
 unsafe impl Send for MpathPort {}
 // SAFETY: As above.
 unsafe impl Sync for MpathPort {}

@@ -15,8 +15,9 @@ use crate::pure::parking::{
 };
 use core::marker::PhantomData;
 
-/// A bio behind one pointer: in a queue, or behind its clone. What it counts as is in its cookie,
-/// which is for those below a path, and which nobody looks at: paths are not polled.
+/// A bio behind one pointer: in a queue, or behind its clone. Its cookie says on which CPU it
+/// counts, if at all. Cookies are for devices below a path, and nobody looks at this one: paths are
+/// not polled.
 ///
 /// Never a value, only pointed to.
 pub(super) struct Queued(());
@@ -149,7 +150,7 @@ impl<T: MpathDriver> Drop for MpathBioQueue<T> {
     }
 }
 
-// SAFETY: The lot is a word, and bios may be ended by any thread.
+// SAFETY: The lot is a word, and any thread may end a bio.
 unsafe impl<T: MpathDriver> Send for MpathBioQueue<T> {}
 // SAFETY: The word is atomic.
 unsafe impl<T: MpathDriver> Sync for MpathBioQueue<T> {}
@@ -165,7 +166,7 @@ impl<T: MpathDriver> Iterator for Taken<T> {
 
     #[inline]
     fn next(&mut self) -> Option<MpathBio<T>> {
-        // SAFETY: All that is in a queue came from `Queued::new()` there, and leaves it once.
+        // SAFETY: Each bio in a queue came from `Queued::new()` there, and leaves it once.
         self.chain
             .next()
             .map(|bio| unsafe { Queued::into_bio(bio) })

@@ -28,10 +28,10 @@ use kernel::prelude::*;
 
 const OP: u32 = (1 << bindings::REQ_OP_BITS) - 1;
 
-/// What a request has of the library's and the driver's, behind the block layer's part of it.
+/// The library's and the driver's part of a request, behind the block layer's part.
 #[repr(C)]
 pub(super) struct Private<T: MpathRequestDriver> {
-    /// The next one, while it is in a queue of the driver's.
+    /// The next request, while this one is in a queue of the driver's.
     pub(super) next: *mut bindings::request,
     counted: Counted,
     data: T::RequestData,
@@ -47,7 +47,7 @@ impl<T: MpathRequestDriver> Private<T> {
         }
     }
 
-    /// Where it is.
+    /// This part of a request.
     ///
     /// # Safety
     ///
@@ -59,7 +59,7 @@ impl<T: MpathRequestDriver> Private<T> {
     }
 }
 
-/// A request has data, or is a discard: all but a flush.
+/// The kind of a request that has data, or is a discard: all but a flush.
 ///
 /// # Examples
 ///
@@ -76,7 +76,7 @@ impl<T: MpathRequestDriver> Private<T> {
 /// ```
 pub enum Data {}
 
-/// A request asks for a flush.
+/// The kind of a request that asks for a flush.
 ///
 /// # Examples
 ///
@@ -93,14 +93,14 @@ pub enum Data {}
 /// ```
 pub enum Flush {}
 
-/// A request that a path has been given, and that its driver has not ended.
+/// A request that a path has, and that its driver has not ended.
 ///
-/// It is ended exactly once: each method that ends it consumes it, and one that is dropped ends
+/// It ends exactly once: each method that ends it consumes it, and a request that is dropped ends
 /// with an I/O error. Until then its path stays: a path that goes waits for it. While the policy is
-/// queue-depth it counts as in flight through the path's port.
+/// queue-depth, the request counts as in flight through the path's port.
 ///
-/// May be kept, in an [`MpathRequestTable`](super::MpathRequestTable) say, sent to other contexts
-/// and ended in any, hard interrupt included.
+/// A driver may keep it, in an [`MpathRequestTable`](super::MpathRequestTable) say, send it to
+/// other contexts and end it in any, hard interrupt included.
 ///
 /// # Invariants
 ///
@@ -168,13 +168,13 @@ pub struct MpathRequest<T: MpathRequestDriver, K = Data> {
     _of: PhantomData<fn() -> (T, K)>,
 }
 
-/// A flush that a path has been given, and that its driver has not ended: all writes that have
-/// ended, through whichever path, are to be on stable storage before it ends well.
+/// A flush that a path has, and that its driver has not ended. Before it ends well, all writes that
+/// have ended, through any path, are to be on stable storage.
 ///
-/// It says so by [`MpathRequest::flushed`]: what ends requests with data does not end it, so that
-/// none is reported as done by who has not seen that it is one. When it [fails
-/// over](MpathRequest::failover) it ends with an error here, and the head has it carried out on
-/// another path.
+/// The driver says so by [`MpathRequest::flushed`]. The `end()` of a request with data does not end
+/// it, so that no driver reports a flush as done that it takes for something else. When it [fails
+/// over](MpathRequest::failover) it ends with an error here, and the head has another path carry it
+/// out.
 ///
 /// # Examples
 ///
@@ -264,31 +264,31 @@ impl<T: MpathRequestDriver, K> MpathRequest<T, K> {
         unsafe { MpathDevice::of_queue((*self.as_raw()).q) }
     }
 
-    /// The number by which the request can be told from all others that its tag set has at this
-    /// moment: the number of the queue in the upper 16 bits, that within the queue in the lower.
+    /// A number that no other request of its tag set has at this moment. It has the number of the
+    /// queue in the upper 16 bits, and the number within the queue in the lower.
     #[inline]
     pub fn tag(&self) -> u32 {
         // SAFETY: By the type invariant.
         unsafe { bindings::blk_mq_unique_tag(self.as_raw()) }
     }
 
-    /// What the driver keeps for the request: as the last request has left it that had the same
-    /// place in the tag set.
+    /// The driver's data of the request, as the last request with the same place in the tag set has
+    /// left it.
     #[inline]
     pub fn data(&self) -> &T::RequestData {
         // SAFETY: By the type invariant; it is ours while the request is.
         unsafe { &(*self.private()).data }
     }
 
-    /// The same, to be changed.
+    /// The same, to change it.
     #[inline]
     pub fn data_mut(&mut self) -> &mut T::RequestData {
         // SAFETY: By the type invariant; it is ours while the request is.
         unsafe { &mut (*self.private()).data }
     }
 
-    /// The request has been carried out, or could not be and could not on another path: an error
-    /// is turned into what comes nearest to it. Any context.
+    /// Ends the request: the driver has carried it out, or could not, and no other path could. An
+    /// error becomes the status of the block layer that comes nearest to it. Any context.
     #[inline]
     pub fn end_with(self, result: Result) {
         let status = match result {
@@ -300,20 +300,21 @@ impl<T: MpathRequestDriver, K> MpathRequest<T, K> {
         self.end_with_status(status);
     }
 
-    /// The request could not be carried out, and could not on another path. Any context.
+    /// Fails the request: the driver could not carry it out, and no other path could. Any context.
     #[inline]
     pub fn fail(self, failure: Failure) {
         self.end_with_status(failure as u8);
     }
 
-    /// The request could not be carried out for a reason of the path: its bios go back to the head,
-    /// each as it was, or, after [`MpathRequest::end_part`], with what is left of it. The head
-    /// sends them again, or parks them while no path is usable. A flush has no bio: it ends with an
-    /// error, and the head has it carried out on another path. Any context.
+    /// Gives the request's bios back to the head: the driver could not carry the request out for a
+    /// reason of the path. Each bio goes back as it was, or, after [`MpathRequest::end_part`], with
+    /// the part of it that is left. The head sends the bios again, or parks them while no path is
+    /// usable. A flush has no bio: it ends with an error, and the head has another path carry it
+    /// out. Any context.
     ///
-    /// Of a bio that has failed before, and of those of a path that has failed one lately, the head
-    /// sends clones. When a clone fails, the head sends the bio again as it was sent last, whatever
-    /// part of the clone was carried out.
+    /// The head sends clones of a bio that has failed before, and of the bios of a path that has
+    /// failed one lately. When a clone fails, the head sends the bio again as it was sent last,
+    /// whatever part of the clone the path has carried out.
     ///
     /// [`MpathBio::failover`](super::MpathBio::failover) says what an error costs the path, and
     /// when the head gives a bio up.
@@ -322,16 +323,16 @@ impl<T: MpathRequestDriver, K> MpathRequest<T, K> {
         self.give_back(null_mut());
     }
 
-    /// As [`MpathRequest::failover`], for a request that may still be carried out: those of its
-    /// bios that change what is stored are held until the fence opens, which is that of the
-    /// association that it was sent in. Any context.
+    /// As [`MpathRequest::failover`], for a request that the controller may still carry out.
+    /// `fence` is that of the association in which the driver sent the request. It holds the bios
+    /// that change stored data until it opens. Any context.
     #[inline]
     pub fn failover_fenced(self, fence: &MpathFence) {
         self.give_back(fence.as_raw());
     }
 
-    /// The driver cannot carry it out now: it comes to the same path again, in so many milliseconds
-    /// or soon after. Its bios stay with it. Any context.
+    /// Puts the request off: the driver cannot carry it out now. It comes to the same path again,
+    /// in `msecs` milliseconds or soon after. Its bios stay with it. Any context.
     #[inline]
     pub fn requeue(self, msecs: u32) {
         let rq = self.depart();
@@ -341,12 +342,13 @@ impl<T: MpathRequestDriver, K> MpathRequest<T, K> {
     }
 
     /// Has [`MpathRequestDriver::complete`] called on the CPU that the request was submitted on, or
-    /// near to it: for interrupts. From here on it does not time out. Any context.
+    /// near to it: for interrupts. From here on the request does not time out. Any context.
     #[inline]
     pub fn complete(self) {
         let rq = self.into_raw();
 
-        // SAFETY: By the type invariant. What is not passed on is still ours.
+        // SAFETY: By the type invariant. A request that the block layer does not pass on is still
+        // ours.
         unsafe {
             if !bindings::blk_mq_complete_request_remote(rq) {
                 T::complete(AnyRequest::from_raw(rq));
@@ -354,7 +356,8 @@ impl<T: MpathRequestDriver, K> MpathRequest<T, K> {
         }
     }
 
-    /// An append does not end well by this, but by [`MpathRequest::appended_at`].
+    /// Ends the request with `status`. An append does not end well by this, but by
+    /// [`MpathRequest::appended_at`].
     #[inline]
     fn end_with_status(self, mut status: u8) {
         if status == 0 && self.is_append() {
@@ -373,9 +376,9 @@ impl<T: MpathRequestDriver, K> MpathRequest<T, K> {
         let path = self.path().as_raw();
         let rq = self.depart();
 
-        // SAFETY: By the type invariant; the path stays until the request has ended, and the fence
-        // is null or used by our caller. What has no bio must not end well, of which the status
-        // takes care.
+        // SAFETY: By the type invariant; the path stays until the request has ended. The fence is
+        // null, or our caller is a user of it. The status that the engine returns keeps a request
+        // without a bio from ending well.
         unsafe {
             let status = ffi::mpath_failover_request_fenced(path, rq, 0, fence);
 
@@ -392,10 +395,10 @@ impl<T: MpathRequestDriver, K> MpathRequest<T, K> {
         T::HAS_REPORT_ZONES && op == bindings::req_op_REQ_OP_ZONE_APPEND
     }
 
-    /// It is not in flight any more, and is about to be given up.
+    /// Takes the request out of the count of those in flight, for a caller that gives it up.
     #[inline]
     fn depart(self) -> *mut bindings::request {
-        // SAFETY: By the type invariant; nobody else uses what is kept for it.
+        // SAFETY: By the type invariant; nobody else uses the request's private part.
         let counted =
             unsafe { core::mem::replace(&mut *(&raw mut (*self.private()).counted), Counted::NOT) };
 
@@ -405,7 +408,7 @@ impl<T: MpathRequestDriver, K> MpathRequest<T, K> {
 }
 
 impl<T: MpathRequestDriver> MpathRequest<T, Data> {
-    /// What is to be done: no [`BioOp::Flush`].
+    /// The operation that the request asks for: no [`BioOp::Flush`].
     #[inline]
     pub fn op(&self) -> BioOp<'_> {
         let rq = self.as_raw();
@@ -424,16 +427,16 @@ impl<T: MpathRequestDriver> MpathRequest<T, Data> {
         }
     }
 
-    /// The first sector of 512 bytes of what is left to be done; that of its zone for an operation
-    /// on a zone.
+    /// The first sector, of 512 bytes, of the part that is left; for an operation on a zone, the
+    /// first one of the zone.
     #[inline]
     pub fn sector(&self) -> u64 {
         // SAFETY: By the type invariant the request is ours.
         unsafe { (*self.as_raw()).__sector }
     }
 
-    /// How many bytes are left to be done, a multiple of the logical block size; 0 for operations on
-    /// zones without data.
+    /// How many bytes are left, a multiple of the logical block size; 0 for operations on zones
+    /// without data.
     #[inline]
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
@@ -441,7 +444,7 @@ impl<T: MpathRequestDriver> MpathRequest<T, Data> {
         unsafe { (*self.as_raw()).__data_len as usize }
     }
 
-    /// The bytes of the disk that are left to be done. They are within the disk's capacity.
+    /// The bytes of the disk that are left. They are within the disk's capacity.
     #[inline]
     pub fn range(&self) -> Range<usize> {
         let begin = (self.sector() as usize) << SECTOR_SHIFT;
@@ -449,8 +452,8 @@ impl<T: MpathRequestDriver> MpathRequest<T, Data> {
         begin..begin + self.len()
     }
 
-    /// Must what the request itself writes be on stable storage before it ends? Asked only of
-    /// disks that [say](super::DiskParams::fua) that they can; others are asked for a flush
+    /// Must the request's own data be on stable storage before it ends? The block layer asks this
+    /// only of disks that [say](super::DiskParams::fua) that they can, and others for a flush
     /// afterwards.
     #[inline]
     pub fn is_fua(&self) -> bool {
@@ -458,12 +461,12 @@ impl<T: MpathRequestDriver> MpathRequest<T, Data> {
         unsafe { (*self.as_raw()).cmd_flags & (1 << bindings::req_flag_bits___REQ_FUA) != 0 }
     }
 
-    /// How often a bio of the request has been taken back from a path, this or another, as far as
-    /// there was memory to count: of several bios the most. Any context.
+    /// How often the head has taken a bio of the request back from a path, this or another, as far
+    /// as there was memory to count. Of several bios the most counts. Any context.
     pub fn failovers(&self) -> u32 {
         let mut most = 0;
 
-        // SAFETY: By the type invariant the path has been given the bios, which have not ended.
+        // SAFETY: By the type invariant the path has the bios, which have not ended.
         unsafe {
             let mut bio = (*self.as_raw()).bio;
 
@@ -475,19 +478,20 @@ impl<T: MpathRequestDriver> MpathRequest<T, Data> {
         most
     }
 
-    /// The request has been carried out. Any context.
+    /// Ends the request: the driver has carried it out. Any context.
     ///
-    /// An append ends by [`MpathRequest::appended_at`]; here, and by whatever else ends a request
+    /// An append ends by [`MpathRequest::appended_at`]; here, and by all else that ends a request
     /// well, it fails, with a line in the log.
     #[inline]
     pub fn end(self) {
         self.end_with_status(0);
     }
 
-    /// The append has been carried out, and its data begins at `sector` of the disk. Any context.
+    /// Ends an append: the driver has carried it out, and its data begins at `sector` of the disk.
+    /// Any context.
     ///
-    /// It fails, with a line in the log, when that is not in its zone, or when the request is no
-    /// [`BioOp::ZoneAppend`].
+    /// The request fails, with a line in the log, when that place is not in its zone, or when it is
+    /// no [`BioOp::ZoneAppend`].
     #[inline]
     pub fn appended_at(self, sector: u64) {
         let (disk, start) = (self.path().disk.as_raw(), self.sector());
@@ -506,12 +510,13 @@ impl<T: MpathRequestDriver> MpathRequest<T, Data> {
         }
     }
 
-    /// The first `bytes` of it have been carried out: the bios that they are all of end. What is
-    /// left is still the driver's, to be carried out, failed or failed over. Any context.
+    /// Ends the first `bytes` of the request, which the driver has carried out: the bios that are
+    /// wholly within them end. The rest is still the driver's, which carries it out, fails it or
+    /// fails it over. Any context.
     ///
-    /// Fails with `EINVAL`, and nothing happens, when `bytes` is not a multiple of the logical
-    /// block size, or is as much as is left, for which there is [`MpathRequest::end`], or more; or
-    /// when the request is a zone append, which is carried out whole or not.
+    /// Fails with `EINVAL`, and does nothing, when `bytes` is not a multiple of the logical block
+    /// size, or leaves nothing of the request: for that there is [`MpathRequest::end`]. Also fails
+    /// with `EINVAL` for a zone append, which is carried out whole or not.
     #[inline]
     pub fn end_part(&mut self, bytes: usize) -> Result {
         let rq = self.as_raw();
@@ -538,13 +543,13 @@ impl<T: MpathRequestDriver> MpathRequest<T, Data> {
 }
 
 impl<T: MpathRequestDriver> MpathRequest<T, Flush> {
-    /// All writes that had ended before the request came are on stable storage. Any context.
+    /// Ends the flush: all writes that had ended before it came are on stable storage. Any context.
     #[inline]
     pub fn flushed(self) {
         self.end_with_status(0);
     }
 
-    /// There for the sake of what the compiler says of it.
+    /// Exists for the message of the compiler to a driver that calls it.
     #[doc(hidden)]
     pub fn end(self)
     where
@@ -553,7 +558,7 @@ impl<T: MpathRequestDriver> MpathRequest<T, Flush> {
     }
 }
 
-/// Of no flush: what the compiler says of one that is to end like other requests.
+/// A trait that no flush has: by it the compiler says how to end a flush.
 #[doc(hidden)]
 #[diagnostic::on_unimplemented(
     message = "a flush does not end like a request with data",
@@ -570,13 +575,13 @@ impl<T: MpathRequestDriver, K> Drop for MpathRequest<T, K> {
     }
 }
 
-// SAFETY: A request may be ended by any thread, the path is `Sync`, and what is kept for the
-// request is `Send`.
+// SAFETY: Any thread may end a request, the path is `Sync`, and the driver's data of the request is
+// `Send`.
 unsafe impl<T: MpathRequestDriver, K> Send for MpathRequest<T, K> {}
-// SAFETY: Through a shared reference it is only read; the path and what is kept are `Sync`.
+// SAFETY: Through a shared reference it is only read; the path and the driver's data are `Sync`.
 unsafe impl<T: MpathRequestDriver, K> Sync for MpathRequest<T, K> {}
 
-/// A request of either kind: what comes back from where both are kept.
+/// A request of either kind, as a table or a queue gives it back that keeps both.
 ///
 /// # Examples
 ///
@@ -737,8 +742,8 @@ impl<T: MpathRequestDriver> From<MpathFlush<T>> for AnyRequest<T> {
     }
 }
 
-/// Requests that have been carried out and end together, when it is dropped: the block layer
-/// accounts for them, and gives their tags back, in one go.
+/// Requests that the driver has carried out, and that end together when the batch is dropped. The
+/// block layer accounts for them, and gives their tags back, in one go.
 ///
 /// # Examples
 ///
@@ -784,8 +789,8 @@ impl<T: MpathRequestDriver> MpathBatch<T> {
         }
     }
 
-    /// The request has been carried out. One that cannot end with others, because a scheduler
-    /// or the block layer's flushing has to be told, ends at once. Any context.
+    /// Adds a request that the driver has carried out. A request ends at once if it cannot end with
+    /// others, because a scheduler or the block layer's flushing has to know. Any context.
     #[inline]
     pub fn end(&mut self, rq: MpathRequest<T>) {
         if rq.is_append() {
@@ -812,7 +817,7 @@ impl<T: MpathRequestDriver> Default for MpathBatch<T> {
 impl<T: MpathDriver> Drop for MpathBatch<T> {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: By the type invariant; it is empty afterwards. No request is no request.
+        // SAFETY: By the type invariant; it is empty afterwards. An empty batch ends no request.
         unsafe { bindings::blk_mq_end_request_batch(&mut self.batch) }
     }
 }

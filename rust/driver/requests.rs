@@ -23,12 +23,12 @@ use kernel::prelude::*;
 /// A block driver whose paths take requests: each path's disk has queues of its own, with tags from
 /// an [`MpathTagSet`](super::MpathTagSet).
 ///
-/// The functions are those of `kernel::block::mq::Operations`, and are called when these are. What
-/// differs: a request comes as a value that ends once, with the path that it came to; a flush is a
-/// type of its own; and there is room for what the driver keeps for a request.
+/// The functions are those of `kernel::block::mq::Operations`, and the block layer calls them when
+/// it calls these. Three things differ. A request comes as a value that ends once, with the path
+/// that it came to. A flush is a type of its own. A request has room for the driver's data.
 ///
-/// Implement both traits with `#[vtable]`; [`MpathDriver::submit`] is for drivers whose paths take
-/// bios, and is left out here. Paths are added with
+/// Implement both traits with `#[vtable]`, and leave out [`MpathDriver::submit`], which is for
+/// drivers whose paths take bios. Add paths with
 /// [`MpathHead::add_request_path`](super::MpathHead::add_request_path).
 ///
 /// # Examples
@@ -130,59 +130,60 @@ use kernel::prelude::*;
 )]
 #[vtable]
 pub trait MpathRequestDriver: MpathDriver {
-    /// What the driver keeps for a request: [`MpathRequest::data`]. Made when the tag set is, for
-    /// each of its requests, and used by one request after the other: it is as the last one has
-    /// left it.
+    /// The driver's data of a request: [`MpathRequest::data`]. The tag set makes it for each of its
+    /// requests. One request after the other uses it, and finds it as the last one has left it.
     type RequestData: Default + Send + Sync;
 
     /// Carries out a request that came to `path`, now or later. `is_last` is false when another
-    /// one, or [`MpathRequestDriver::commit_rqs`], is about to come.
+    /// request, or [`MpathRequestDriver::commit_rqs`], is about to come.
     ///
-    /// May be called after [`MpathDriver::stop`], for what waited in the path's queue.
+    /// May be called after [`MpathDriver::stop`], for a request that waited in the path's queue.
     ///
     /// Any context but interrupt; may not sleep unless
     /// [`TagParams::may_sleep`](super::TagParams::may_sleep).
     fn queue_rq(path: &MpathDevice<Self>, rq: MpathRequest<Self>, is_last: bool);
 
-    /// Brings all writes that have ended, through whichever path, to stable storage. Only disks
-    /// with a [write cache](super::DiskParams::write_cache) are asked for it, and have to have it.
+    /// Brings all writes that have ended, through any path, to stable storage. The block layer asks
+    /// only disks with a [write cache](super::DiskParams::write_cache) for it, and their drivers
+    /// have to have it.
     ///
-    /// Context: that of [`MpathRequestDriver::queue_rq`]. Optional: there is no cache.
+    /// Context: that of [`MpathRequestDriver::queue_rq`]. Optional: by default there is no cache.
     fn flush(path: &MpathDevice<Self>, rq: MpathFlush<Self>, is_last: bool) {
         let _ = (path, is_last);
         rq.fail(Failure::NotSupported);
     }
 
-    /// What came with `is_last` false is to be begun: the last one does not come.
+    /// Begins the requests that came with `is_last` false: the last one does not come.
     ///
-    /// Context: that of [`MpathRequestDriver::queue_rq`]. Optional: nothing is done.
+    /// Context: that of [`MpathRequestDriver::queue_rq`]. Optional: by default it does nothing.
     fn commit_rqs(path: &MpathDevice<Self>) {
         let _ = path;
     }
 
-    /// A request ends that [`MpathRequest::complete`] was called for, on the CPU that it was
-    /// submitted on, or near to it.
+    /// Ends a request for which the driver called [`MpathRequest::complete`], on the CPU that the
+    /// request was submitted on, or near to it.
     ///
-    /// Soft interrupt context, or that of the caller of [`MpathRequest::complete`]. Optional: it
-    /// ends with an error, since nobody has said how it went.
+    /// Soft interrupt context, or that of the caller of [`MpathRequest::complete`]. Optional: by
+    /// default the request ends with an error, since nobody has said how it went.
     fn complete(rq: AnyRequest<Self>) {
         drop(rq);
     }
 
-    /// The request that `path` was given, and that has this [tag](MpathRequest::tag), has not ended
-    /// for as long as its tag set [says](super::TagParams::timeout_msecs).
+    /// Says what to do about a timeout: the request of `path` that has this
+    /// [tag](MpathRequest::tag) has not ended for as long as its tag set
+    /// [says](super::TagParams::timeout_msecs).
     ///
-    /// The driver has the request, or nobody has it any more: whoever takes it out of an
-    /// [`MpathRequestTable`](super::MpathRequestTable) first ends it.
+    /// The driver has the request, or nobody has it any more: the first to take it out of an
+    /// [`MpathRequestTable`](super::MpathRequestTable) ends it.
     ///
-    /// Process context, may sleep. Optional: the time begins anew.
+    /// Process context, may sleep. Optional: by default the time begins anew.
     fn timeout(path: &MpathDevice<Self>, tag: u32) -> Timeout {
         let _ = (path, tag);
         Timeout::Again
     }
 }
 
-/// What has become of a request whose time is over.
+/// The state of a request whose time is over.
 ///
 /// # Examples
 ///
@@ -206,20 +207,20 @@ pub trait MpathRequestDriver: MpathDriver {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "the block layer is to be told"]
 pub enum Timeout {
-    /// The driver has ended it, or will soon: there is no further timeout.
+    /// The driver has ended the request, or will soon: there is no further timeout.
     Ended,
-    /// It is given as much time again, or has ended meanwhile.
+    /// The request gets as much time again, or has ended meanwhile.
     Again,
 }
 
-/// The table of one driver.
+/// The table of functions of one driver.
 pub(super) struct RequestShims<T>(PhantomData<T>);
 
-/// A reference to a queue, by which the path whose queue it is stays.
+/// A reference to a queue, which keeps the path whose queue it is.
 struct Entered(*mut bindings::request_queue);
 
 impl Entered {
-    /// One more.
+    /// One more reference.
     ///
     /// # Safety
     ///
@@ -231,7 +232,7 @@ impl Entered {
         Self(queue)
     }
 
-    /// One, unless nothing is in flight in a queue that goes.
+    /// A reference, unless the queue goes and has nothing in flight.
     ///
     /// # Safety
     ///
@@ -249,7 +250,8 @@ impl Entered {
     /// It is the queue of a path of `T`.
     #[inline]
     unsafe fn path<T: MpathDriver>(&self) -> &MpathDevice<T> {
-        // SAFETY: By this function's contract; a path that goes waits for who has entered.
+        // SAFETY: By this function's contract; a path that goes waits until its queue has been
+        // left.
         unsafe { MpathDevice::of_queue(self.0) }
     }
 }
@@ -281,9 +283,9 @@ impl<T: MpathRequestDriver> RequestShims<T> {
         ..pin_init::zeroed()
     };
 
-    /// How much memory a request needs beyond the block layer's.
+    /// How many bytes of memory a request needs beyond the block layer's.
     pub(super) const PRIVATE_SIZE: u32 = {
-        // It follows a request, which is all that is known of where it is.
+        // It follows a request: no more is known of its place.
         assert!(
             align_of::<Private<T>>() <= align_of::<bindings::request>(),
             "what a driver keeps for a request must not have to be aligned to more than a request",
@@ -305,8 +307,8 @@ impl<T: MpathRequestDriver> RequestShims<T> {
         _hctx: *mut bindings::blk_mq_hw_ctx,
         data: *const bindings::blk_mq_queue_data,
     ) -> bindings::blk_status_t {
-        // SAFETY: As the block layer calls it: the request is given to the driver. Its queue is
-        // entered for the time of the call, in which the request may end.
+        // SAFETY: As the block layer calls it: the driver gets the request. `entered` keeps the
+        // queue for the time of the call, in which the request may end.
         unsafe {
             let (rq, is_last) = ((*data).rq, (*data).last);
             let entered = Entered::again((*rq).q);
@@ -325,8 +327,8 @@ impl<T: MpathRequestDriver> RequestShims<T> {
     ///
     /// Called by the block layer for a queue of a path of this driver.
     unsafe extern "C" fn commit_rqs(hctx: *mut bindings::blk_mq_hw_ctx) {
-        // SAFETY: As the block layer calls it. The path may be going, and then nothing is left that
-        // could be begun.
+        // SAFETY: As the block layer calls it. The path may be going: then no request is left to
+        // begin.
         unsafe {
             if let Some(entered) = Entered::new((*hctx).queue) {
                 T::commit_rqs(entered.path());

@@ -78,7 +78,7 @@ impl<T: MpathDriver> Shims<T> {
         ..pin_init::zeroed()
     };
 
-    /// A path's disk has the same, and nobody but its head asks it.
+    /// The operations for reservations of a path's disk: only its head calls them.
     const PR_OPS: Option<&'static bindings::pr_ops> = if T::HAS_RESERVATION {
         Some(&bindings::pr_ops {
             pr_register: Some(Self::pr_register),
@@ -205,7 +205,8 @@ impl<T: MpathDriver> Shims<T> {
 
     /// # Safety
     ///
-    /// Called by the engine with a path of this driver, in a read-side section, and 16 bytes.
+    /// Called by the engine with a path of this driver, in a read-side section, and with room for
+    /// 16 bytes.
     unsafe extern "C" fn unique_id(
         path: *mut bindings::mpath_device,
         id: *mut u8,
@@ -232,8 +233,8 @@ impl<T: MpathDriver> Shims<T> {
 
     /// # Safety
     ///
-    /// Called by the engine with a path of this driver, in a read-side section, and with what has
-    /// been opened.
+    /// Called by the engine with a path of this driver, in a read-side section, and with the block
+    /// device that the user has opened.
     unsafe extern "C" fn ioctl(
         path: *mut bindings::mpath_device,
         bdev: *mut bindings::block_device,
@@ -260,7 +261,7 @@ impl<T: MpathDriver> Shims<T> {
         from_result(|| T::ioctl(path, ioctl))
     }
 
-    /// Has the driver answer what is asked of a path's reservations.
+    /// Has the driver carry out an operation on the reservations of a path.
     ///
     /// # Safety
     ///
@@ -381,7 +382,7 @@ impl<T: MpathDriver> Shims<T> {
 
     /// # Safety
     ///
-    /// As for `pr_register()`; `held` is to be written to.
+    /// As for `pr_register()`; `held` is valid for writes.
     unsafe extern "C" fn pr_read_reservation(
         bdev: *mut bindings::block_device,
         held: *mut bindings::pr_held_reservation,
@@ -418,7 +419,7 @@ impl<T: MpathDriver> Shims<T> {
         from_result(|| T::report_zones(path, sector, &mut report).map(|()| report.told() as c_int))
     }
 
-    /// Does `data.0` on a path, and leaves the result in `data.1`.
+    /// Calls `data.0` with a path, and leaves the result in `data.1`.
     ///
     /// # Safety
     ///

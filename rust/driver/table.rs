@@ -26,15 +26,15 @@ use kernel::sync::atomic::{
 /// Requests that have been sent and not answered, by their [tags](super::MpathRequest::tag).
 ///
 /// An interrupt that answers a request, a timeout and a path that goes may want the same one at the
-/// same time. Whoever takes it out has it, and the others find nothing. A tag that nobody has sent,
-/// as broken hardware may say, finds nothing either.
+/// same time. The first to take it out has it, and the others find nothing. A tag that nobody has
+/// sent, as broken hardware may report, finds nothing either.
 ///
 /// There is no lock. Requests that are in it when it is dropped end with an I/O error.
 ///
 /// # Invariants
 ///
-/// A slot is null, or points to a request that has been given up to it, of the tag set that it was
-/// made for or of another one with the same driver.
+/// A slot is null, or points to a request that has been given up to it. The request is of the tag
+/// set that the table was made for, or of another one with the same driver.
 ///
 /// # Examples
 ///
@@ -92,11 +92,11 @@ impl<T: MpathRequestDriver> MpathRequestTable<T> {
         self.slots.get(queue * self.depth + number)
     }
 
-    /// Puts a request in, and returns its tag. From here on whoever knows the tag may take it out:
-    /// the hardware is told afterwards. Any context.
+    /// Puts a request in, and returns its tag. From here on all who know the tag may take it out,
+    /// so the driver tells the hardware afterwards. Any context.
     ///
-    /// Gives the request back when there is no place for it, or another request in it, as only a
-    /// request of another tag set finds.
+    /// Gives the request back when there is no place for it, or another request in it. That happens
+    /// only to a request of another tag set.
     #[inline]
     pub fn put(&self, rq: impl Into<AnyRequest<T>>) -> Result<u32, AnyRequest<T>> {
         let rq = rq.into();
@@ -145,7 +145,7 @@ impl<T: MpathRequestDriver> Drop for MpathRequestTable<T> {
     }
 }
 
-// SAFETY: Requests may be ended by any thread.
+// SAFETY: Any thread may end a request.
 unsafe impl<T: MpathRequestDriver> Send for MpathRequestTable<T> {}
 // SAFETY: The slots are atomic.
 unsafe impl<T: MpathRequestDriver> Sync for MpathRequestTable<T> {}
@@ -153,7 +153,7 @@ unsafe impl<T: MpathRequestDriver> Sync for MpathRequestTable<T> {}
 /// A request in a queue. Never a value, only pointed to.
 struct Queued<T>(PhantomData<T>);
 
-// SAFETY: Both access what is kept for the request, of which this part is for queues.
+// SAFETY: Both access the private part of the request, of which this field is for queues.
 unsafe impl<T: MpathRequestDriver> Parkable for Queued<T> {
     #[inline]
     unsafe fn next(this: *mut Self) -> *mut Self {
@@ -236,7 +236,7 @@ impl<T: MpathRequestDriver> Drop for MpathRequestQueue<T> {
     }
 }
 
-// SAFETY: The lot is a word, and requests may be ended by any thread.
+// SAFETY: The lot is a word, and any thread may end a request.
 unsafe impl<T: MpathRequestDriver> Send for MpathRequestQueue<T> {}
 // SAFETY: The word is atomic.
 unsafe impl<T: MpathRequestDriver> Sync for MpathRequestQueue<T> {}
@@ -251,7 +251,7 @@ impl<T: MpathRequestDriver> Iterator for Taken<T> {
 
     #[inline]
     fn next(&mut self) -> Option<AnyRequest<T>> {
-        // SAFETY: All that is in a queue has been given up to it, and leaves it once.
+        // SAFETY: Each request in a queue has been given up to it, and leaves it once.
         self.chain
             .next()
             .map(|rq| unsafe { AnyRequest::from_raw(rq.cast()) })

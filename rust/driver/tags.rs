@@ -14,7 +14,7 @@ use kernel::prelude::*;
 use kernel::time::msecs_to_jiffies;
 use kernel::types::Opaque;
 
-/// How many requests a controller takes, and how.
+/// The parameters of a tag set: how many requests a controller takes, and how.
 ///
 /// # Examples
 ///
@@ -51,29 +51,29 @@ impl TagParams {
         }
     }
 
-    /// So many queues, each with requests of its own; not more than there are CPUs.
+    /// Sets the number of queues, each with requests of its own; not more than there are CPUs.
     #[inline]
     pub fn queues(mut self, queues: u32) -> Self {
         self.queues = queues;
         self
     }
 
-    /// After so many milliseconds [`MpathRequestDriver::timeout`] is called for a request that has
-    /// not ended; after 30 seconds, where this is not said.
+    /// Sets the time in milliseconds after which the block layer calls
+    /// [`MpathRequestDriver::timeout`] for a request that has not ended. The default is 30 seconds.
     #[inline]
     pub fn timeout_msecs(mut self, msecs: u32) -> Self {
         self.timeout_msecs = msecs;
         self
     }
 
-    /// [`MpathRequestDriver::queue_rq`] and [`MpathRequestDriver::flush`] may sleep.
+    /// Lets [`MpathRequestDriver::queue_rq`] and [`MpathRequestDriver::flush`] sleep.
     #[inline]
     pub fn may_sleep(mut self) -> Self {
         self.flags |= bindings::BLK_MQ_F_BLOCKING;
         self
     }
 
-    /// Requests come as they are made, unless somebody sets a scheduler in sysfs. Requests that
+    /// Has requests come as they are made, unless a user sets a scheduler in sysfs. Requests that
     /// have been through a scheduler do not end in [batches](super::MpathBatch).
     #[inline]
     pub fn without_scheduler(mut self) -> Self {
@@ -84,9 +84,8 @@ impl TagParams {
 
 /// The requests that a controller can have at once, for the paths that go through it.
 ///
-/// An `Arc` of it is kept by every path that has been
-/// [added](super::MpathHead::add_request_path) with it. What the driver keeps for a request is made
-/// with it, for all of its requests.
+/// Each path that has been [added](super::MpathHead::add_request_path) with it keeps an `Arc` of
+/// it. The driver's data of each of its requests is made with it.
 ///
 /// # Invariants
 ///
@@ -127,7 +126,7 @@ impl<T: MpathRequestDriver> MpathTagSet<T> {
             // INVARIANT: Allocated here.
             raw <- Opaque::try_ffi_init(move |raw: *mut bindings::blk_mq_tag_set| {
                 // SAFETY: `raw` is valid for writes, pinned, and nobody uses it. The operations are
-                // constant, and fit requests with room for what they keep.
+                // constant, and fit requests with room for their private part.
                 to_result(unsafe {
                     raw.write_bytes(0, 1);
                     (*raw).ops = RequestShims::<T>::operations();

@@ -29,13 +29,13 @@ pub(super) const ZONED: u32 = bindings::mpath_helper_features_MPATH_FEAT_ZONED;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ZoneLimits {
-    /// How many sectors of 512 bytes each zone has, but for the last one, which may be smaller: a
-    /// power of two.
+    /// The number of sectors of 512 bytes in each zone, a power of two. The last zone may be
+    /// smaller.
     pub size: u32,
-    /// How many zones may be open at once, 0 for any number.
+    /// The number of zones that may be open at once, 0 for any number.
     pub max_open: u32,
-    /// How many zones may be active at once, which are those that are open or closed; 0 for any
-    /// number. Not less than may be open.
+    /// The number of zones that may be active at once, which are those that are open or closed; 0
+    /// for any number. Not less than `max_open`.
     pub max_active: u32,
     /// The most sectors of one [append](super::BioOp::ZoneAppend): 1 to the size of a zone.
     pub max_append: u32,
@@ -63,7 +63,7 @@ impl ZoneLimits {
     }
 }
 
-/// May a zone be written anywhere? `enum blk_zone_type`.
+/// The places where a zone may be written, `enum blk_zone_type`.
 ///
 /// # Examples
 ///
@@ -107,8 +107,8 @@ pub enum ZoneKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ZoneCondition {
-    /// It has no write pointer: that of each [conventional](ZoneKind::Conventional) zone, and of no
-    /// other.
+    /// The zone has no write pointer: the condition of each [conventional](ZoneKind::Conventional)
+    /// zone, and of no other.
     NoWritePointer = bindings::blk_zone_cond_BLK_ZONE_COND_NOT_WP as u8,
     /// Nothing has been written since it was reset.
     Empty = bindings::blk_zone_cond_BLK_ZONE_COND_EMPTY as u8,
@@ -154,9 +154,9 @@ pub struct Zone {
     pub start: u64,
     /// How many sectors it has.
     pub len: u64,
-    /// How many of them can be written: as many in each sequential zone but the last.
+    /// How many of them can be written: the same number in each sequential zone but the last.
     pub capacity: u64,
-    /// Where the next write goes. It has no meaning in a conventional zone, nor in one that is
+    /// The place of the next write. It has no meaning in a conventional zone, nor in one that is
     /// full, can be read only, or is offline.
     pub write_pointer: u64,
     /// May it be written anywhere?
@@ -193,11 +193,11 @@ impl Zone {
     }
 }
 
-/// Where a driver tells which zones there are: [`MpathDriver::report_zones`].
+/// The place where a driver tells which zones there are: [`MpathDriver::report_zones`].
 ///
 /// # Invariants
 ///
-/// `disk` is valid for `'a`, and `args` is what the block layer wants passed on with each zone.
+/// `disk` is valid for `'a`. The block layer wants `args` passed on with each zone.
 ///
 /// # Examples
 ///
@@ -296,8 +296,8 @@ pub struct ZoneReport<'a> {
 impl ZoneReport<'_> {
     /// # Safety
     ///
-    /// `disk` is valid for as long as the result is used, and `args` came with a request to report
-    /// up to `room` of its zones from the one on that has `sector`.
+    /// `disk` is valid for as long as the result is used. `args` came with a request to report up
+    /// to `room` of its zones, beginning with the one that has `sector`.
     #[inline]
     pub(super) unsafe fn new(
         disk: *mut bindings::gendisk,
@@ -322,18 +322,19 @@ impl ZoneReport<'_> {
         self.told
     }
 
-    /// How many zones are asked for, beyond those that have been told.
+    /// How many zones the caller of the report asks for, beyond those that have been told.
     #[inline]
     pub fn room(&self) -> u32 {
         self.room - self.told
     }
 
-    /// Tells zones, of which the first one has the sector that is asked for, and each begins where
-    /// the one before it ends. Takes no more of them than are asked for.
+    /// Tells zones. The first one has the sector that the caller of the report asks for, and each
+    /// other zone begins where the one before it ends. Takes no more of them than the caller asks
+    /// for.
     ///
-    /// Fails with `EIO` for other zones, which the log names, and with what the one who asks fails
-    /// with. May sleep, and may do I/O to this very disk, since that one may. So the caller holds no
-    /// lock that a bio needs.
+    /// Fails with `EIO` for other zones, which the log names, and with the error of the caller's
+    /// function that takes the zones. That function may sleep, and may do I/O to this very disk. So
+    /// this may, too, and the driver holds no lock that a bio needs.
     #[inline]
     pub fn tell(&mut self, zones: impl IntoIterator<Item = Zone>) -> Result {
         for zone in zones.into_iter().take(self.room() as usize) {
@@ -382,7 +383,7 @@ impl ZoneReport<'_> {
 }
 
 /// Has the block layer read the zones of a disk, if it is zoned: for the first time, or `anew`.
-/// Sleeps, and waits for what the disk has been given.
+/// Sleeps, and waits for the bios and requests that the disk has.
 ///
 /// # Safety
 ///
@@ -430,7 +431,7 @@ pub(super) fn say_nowhere(start: u64) {
     pr_err!("an append to the zone at {start} ends without a place: it fails\n");
 }
 
-/// Says in the log that a driver has told a place that cannot be.
+/// Says in the log that a driver has told a place where an append cannot have written.
 #[inline]
 pub(super) fn say_elsewhere(start: u64, sector: u64) {
     pr_err!("data for sector {start} cannot have been appended at {sector}: it fails\n");
