@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What users ask of a disk beside reading and writing: reservations, ioctls, zeroes, and another
-//! size.
+//! Operations of users on a disk beside reading and writing: reservations, ioctls, zeroes, and
+//! another size.
 
 use super::io::Io;
 use crate::bindings;
@@ -51,7 +51,7 @@ struct Storage {
     zeroed: Atomic<u64>,
 }
 
-/// What the ioctl is, and what it returns to whom.
+/// The command of the ioctl, and the values that readers and writers get.
 const COMMAND: u32 = 0x4d01;
 const FOR_READERS: i32 = 17;
 const FOR_WRITERS: i32 = 18;
@@ -154,7 +154,7 @@ fn part0<T: MpathDriver>(head: &MpathHead<T>) -> *mut bindings::block_device {
     unsafe { (*(*head.as_raw()).disk).part0 }
 }
 
-/// What an ioctl on the head's disk returns.
+/// Returns the result of an ioctl on the head's disk.
 fn ioctl<T: MpathDriver>(head: &MpathHead<T>, mode: u32, command: u32, argument: usize) -> i32 {
     // SAFETY: The disk stays with the head; its operations are constant.
     unsafe {
@@ -193,7 +193,7 @@ mod suite {
         };
         let mut held = bindings::pr_held_reservation::default();
 
-        // SAFETY: The disk is there, and so is what is written to.
+        // SAFETY: The disk is there, and so is `held`, which is written to.
         unsafe {
             check!(register(bdev, 0, 7, 0) == 0);
             check!(register(bdev, 6, 8, 0) == CONFLICT);
@@ -301,7 +301,7 @@ mod suite {
         check!(io.wait() == 0);
         check!(head.on_path(|_| ()) == Ok(()));
 
-        // One that comes later is as large as the head is now.
+        // A path that comes later is as large as the head is now.
         let late = head.add_path(path.port(), fmt!("mpanswersc1"), None, ())?;
         let late = late.set_live(AccessState::Optimized)?;
         drop(path);

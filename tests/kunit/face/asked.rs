@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A driver whose paths take requests, and do with writes and flushes what a test says. Reads,
-//! which the scan of partitions makes when it likes, end at once and are not counted.
+//! A driver whose paths take requests. A test says how they treat writes and flushes. Reads, which
+//! the scan of partitions makes when it likes, end at once and do not count.
 
 use crate::{
     AccessState,
@@ -42,7 +42,7 @@ use kernel::time::Delta;
 
 pub(super) struct Asked;
 
-/// What happens to a write.
+/// The ways to treat a write.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub(super) enum Mode {
@@ -54,10 +54,10 @@ pub(super) enum Mode {
     Queue,
     /// It fails for a reason of the path.
     FailOver,
-    /// Its first page is carried out, and the rest, or what is no longer, fails for a reason of the
-    /// path.
+    /// The path carries its first page out. The rest fails for a reason of the path, or all of it,
+    /// if it is no longer than a page.
     Part,
-    /// It ends well if no part of it is taken for carried out that is none.
+    /// It ends well if `end_part()` takes no wrong number of bytes for a part of it.
     NoPart,
     /// It comes again three times, and then ends.
     Again,
@@ -79,7 +79,7 @@ const MODES: [Mode; 9] = [
     Mode::Drop,
 ];
 
-/// What is kept for a path.
+/// The driver's data of a path.
 #[pin_data]
 pub(super) struct Path {
     mode: Atomic<u32>,
@@ -87,7 +87,7 @@ pub(super) struct Path {
     flushes: Atomic<u32>,
     completed: Atomic<u32>,
     timeouts: Atomic<u32>,
-    /// What the longest write that has arrived was for, and where the first one began.
+    /// The range of the longest write that has arrived, and the lowest byte at which one began.
     #[pin]
     seen: SpinLock<(Range<usize>, usize)>,
     kept: MpathRequestTable<Asked>,
@@ -123,12 +123,12 @@ impl Path {
         self.timeouts.load(Relaxed)
     }
 
-    /// What the longest write that has come was for.
+    /// The range of the longest write that has come.
     pub(super) fn longest(&self) -> Range<usize> {
         self.seen.lock().0.clone()
     }
 
-    /// Where that began which was first on the disk.
+    /// The lowest byte of the disk at which a write began.
     pub(super) fn lowest(&self) -> usize {
         self.seen.lock().1
     }
@@ -157,7 +157,7 @@ impl Path {
         self.kept.take_all().for_each(|rq| rq.end_with(Ok(())));
     }
 
-    /// Ends what waits in the queue, and says for which pages, in order.
+    /// Ends the requests that wait in the queue, and returns their pages, in order.
     pub(super) fn end_queued(&self) -> Result<KVec<usize>> {
         let mut pages = KVec::new();
 
@@ -170,14 +170,14 @@ impl Path {
         Ok(pages)
     }
 
-    /// They may still be carried out.
+    /// Fails kept requests over that the hardware may still carry out.
     pub(super) fn fail_kept_over(&self, fence: &MpathFence) {
         self.kept
             .take_all()
             .for_each(|rq| rq.failover_fenced(fence));
     }
 
-    /// What the hardware could answer that has been asked for nothing.
+    /// Does an answer of the hardware to this tag, which nobody has sent, find a request?
     pub(super) fn knows(&self, tag: u32) -> bool {
         self.kept.take(tag).is_some()
     }
@@ -187,7 +187,7 @@ impl Path {
 impl MpathDriver for Asked {
     type HeadData = ();
     type PathData = Path;
-    /// More than are counted: what waits, waits.
+    /// More failovers than are counted: a bio that waits, waits.
     const MAX_FAILOVERS: u32 = 100_000;
 
     fn stop(path: &MpathDevice<Self>) {

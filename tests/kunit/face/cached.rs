@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A driver whose storage has a volatile write cache: tests ask it what a loss of power would
-//! leave. A path may be told to fail whatever comes.
+//! A driver whose storage has a volatile write cache: tests ask it which data a loss of power would
+//! leave. A test may have a path fail all but reads.
 
 use crate::compat::EOPNOTSUPP;
 use crate::{
@@ -33,7 +33,7 @@ use kernel::sync::{
 
 pub(super) struct Cached;
 
-/// The data as it is read, as a loss of power leaves it, and how many flushes have come.
+/// The data as reads see it and as a loss of power leaves it, and the number of flushes.
 pub(super) struct Memory {
     cached: KVVec<u8>,
     stable: KVVec<u8>,
@@ -80,7 +80,7 @@ impl Memory {
     }
 }
 
-/// A path, as its driver keeps it.
+/// The driver's data of a path.
 pub(super) struct Path {
     fails: Atomic<bool>,
     /// How often the last write or flush that came had failed over.
@@ -150,7 +150,7 @@ impl Cached {
             .all(|is| *is == byte)
     }
 
-    /// How many flushes have come that were nothing else.
+    /// The number of flushes that have come and were nothing else.
     pub(super) fn flushes(head: &MpathHead<Self>) -> u32 {
         head.data().lock().flushes
     }

@@ -87,7 +87,7 @@ impl Inside {
         head.on_path(move |_| drop(path))
     }
 
-    /// Would have a path go live inside a read-side section of its head.
+    /// Tries to have a path go live inside a read-side section of its head.
     pub(super) fn set_live_in_section(
         head: &MpathHead<Self>,
         path: Registration<Self, Added>,

@@ -26,9 +26,9 @@ use kernel::types::Opaque;
 
 const PENDING: u32 = u32::MAX;
 
-/// Earlier writes are to be stable before this one.
+/// A flag: earlier writes are to be stable before this one.
 pub(super) const PREFLUSH: u32 = 1 << bindings::req_flag_bits___REQ_PREFLUSH;
-/// The data is to be stable when the write ends.
+/// A flag: the data is to be stable when the write ends.
 pub(super) const FUA: u32 = 1 << bindings::req_flag_bits___REQ_FUA;
 
 /// A bio of one page.
@@ -79,7 +79,7 @@ impl Io {
         Self::submit(head, bindings::req_op_REQ_OP_ZONE_APPEND, sector, byte)
     }
 
-    /// The sector that it has after its end: of an append, where it was written.
+    /// The sector that the bio has after its end: of an append, the place where it was written.
     #[cfg(CONFIG_BLK_DEV_ZONED)]
     pub(super) fn sector(&self) -> u64 {
         // SAFETY: The bio has ended, so it is nobody's.
@@ -92,7 +92,7 @@ impl Io {
         unsafe { bindings::blkdev_issue_flush((*(*head.as_raw()).disk).part0) }
     }
 
-    /// Submits what `f` submits together: what is next to each other becomes one request.
+    /// Submits the bios of `f` together: adjacent ones become one request.
     pub(super) fn together<R>(f: impl FnOnce() -> R) -> R {
         let mut plug = bindings::blk_plug::default();
 

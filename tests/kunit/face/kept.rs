@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A driver that does with writes what a test says, and counts what it is told. Reads, which the
-//! scan of partitions makes when it likes, end at once and are not counted.
+//! A driver that treats writes as a test says, and counts its calls. Reads, which the scan of
+//! partitions makes when it likes, end at once and do not count.
 
 use crate::{
     BioOp,
@@ -25,7 +25,7 @@ use kernel::time::Delta;
 
 pub(super) struct Kept;
 
-/// What happens to a write.
+/// The ways to treat a write.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub(super) enum Mode {
@@ -41,7 +41,7 @@ pub(super) enum Mode {
     Medium,
 }
 
-/// What is kept for a path.
+/// The driver's data of a path.
 pub(super) struct Path {
     mode: Atomic<u32>,
     arrived: Atomic<u32>,
@@ -73,13 +73,13 @@ impl Path {
         self.kept.take().for_each(MpathBio::end);
     }
 
-    /// They may still be carried out.
+    /// Fails kept bios over that the controller may still carry out.
     pub(super) fn fail_kept_over(&self, fence: &MpathFence) {
         self.kept.take().for_each(|bio| bio.failover_fenced(fence));
     }
 }
 
-/// How often the driver was told.
+/// The numbers of calls of `stop()` and of `unlink()`.
 pub(super) struct Counts {
     stopped: Atomic<u32>,
     unlinked: Atomic<u32>,
@@ -119,7 +119,7 @@ impl Kept {
 impl MpathDriver for Kept {
     type HeadData = Arc<Counts>;
     type PathData = Path;
-    /// More than are counted: what waits, waits.
+    /// More failovers than are counted: a bio that waits, waits.
     const MAX_FAILOVERS: u32 = 100_000;
 
     fn submit(path: &MpathDevice<Self>, bio: MpathBio<Self>) {

@@ -124,7 +124,7 @@ mod suite {
         }
         check!(good.data().arrived() >= 8);
 
-        // With no path left that is any good bios wait, until one has come back.
+        // While every path fails, bios wait, until one path works again.
         good.data().set(Mode::FailOver);
         let arrived = good.data().arrived();
         let io = Io::write(&head, 0, 0)?;
@@ -288,7 +288,7 @@ mod suite {
         }
         check!(first.data().arrived() == before);
 
-        // `on_path()` sees what a bio would see.
+        // `on_path()` sees the path that a bio would get.
         check!(head.on_path(|path| core::ptr::eq(path, &*second))?);
         second.disable(DisableReason::StatePending);
         check!(head.on_path(|_| ()) == Err(EAGAIN));
@@ -375,13 +375,14 @@ mod suite {
 
         first.data().set_failing(true);
         second.data().set_failing(true);
-        // Three times for each of two paths, and each move is counted before the next.
+        // The bio fails three times for each of two paths, and the head counts each move before the
+        // next.
         check!(Io::write(&head, 0, 1)?.wait() == TRANSPORT);
         check!(first.data().moves().max(second.data().moves()) == 5);
         check!(Io::flush(&head) == ENOLINK.to_errno());
         check!(first.data().moves().max(second.data().moves()) == 5);
 
-        // One that carries it out ends it well, whatever the others do.
+        // A path that carries the bio out ends it well, whatever the other path does.
         second.data().set_failing(false);
         check!(Io::write(&head, 0, 2)?.wait() == 0);
         check!(Io::flush(&head) == 0 && Cached::is_stable(&head, 0, 2));
@@ -417,7 +418,7 @@ mod suite {
         check!(head.is_live() && Io::write(&head, 0, 0)?.wait() == 0);
         check!(head.on_path(|used| core::ptr::eq(used, raw))?);
 
-        // SAFETY: It has stayed, and nobody else takes it back.
+        // SAFETY: The path has stayed, and nobody else takes it back.
         drop(unsafe { Registration::<Inside>::take_back(raw) });
         check!(!head.is_live());
         Ok(())
@@ -437,7 +438,7 @@ mod suite {
         drop(used);
         check!(head.is_live());
 
-        // SAFETY: It has stayed, and nobody else takes it back.
+        // SAFETY: The path has stayed, and nobody else takes it back.
         drop(unsafe { Registration::<Inside>::take_back(raw) });
         check!(!head.is_live());
         Ok(())
@@ -456,7 +457,7 @@ mod suite {
         check!(length == 0 && warned == 1);
         check!(head.is_live() && Io::write(&head, 0, 0)?.wait() == 0);
 
-        // SAFETY: It has stayed, and nobody else takes it back.
+        // SAFETY: The path has stayed, and nobody else takes it back.
         drop(unsafe { Registration::<Inside>::take_back(raw) });
         check!(!head.is_live());
         Ok(())

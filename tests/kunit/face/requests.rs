@@ -54,7 +54,7 @@ mod suite {
         }
         check!(good.data().arrived() == 8 && bad.data().arrived() > 0);
 
-        // With no path left that is any good bios wait, until one has come back.
+        // While every path fails, bios wait, until one path works again.
         good.data().set(Mode::FailOver);
         let io = Io::write(&head, 0, 0)?;
         check!(good.data().eventually(|good| good.arrived() >= 12));
@@ -120,7 +120,7 @@ mod suite {
         let first = Asked::path(&head, &port, &tags, 0, AccessState::Optimized)?;
         let second = Asked::path(&head, &port, &tags, 1, AccessState::NonOptimized)?;
 
-        // Nobody finds it where the hardware's answers look: it is not late.
+        // The request is not in the table where `timeout()` looks: it is not late.
         first.data().set(Mode::Queue);
         let io = Io::write(&head, 0, 0)?;
         check!(first.data().eventually(|first| first.arrived() == 1));
@@ -132,7 +132,8 @@ mod suite {
 
         first.data().set(Mode::Keep);
         check!(Io::write(&head, 0, 0)?.wait() == 0);
-        // It has come to the first path twice, which is preferred, and then to the other one.
+        // The request has come twice to the first path, which is preferred, and then to the other
+        // one.
         check!(first.data().timeouts() == 2 && second.data().arrived() == 1);
         Ok(())
     }

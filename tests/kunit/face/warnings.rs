@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Warnings that a test expects: they are counted, and do not reach the log.
+//! Warnings that a test expects: KUnit counts them, and keeps them out of the log.
 
 use crate::bindings;
 use kernel::prelude::*;
 
-/// Calls `f`, and returns how often the kernel warned of what this thread did meanwhile.
+/// Calls `f`, and returns the number of the kernel's warnings that this thread caused meanwhile.
 pub(super) fn count<R>(f: impl FnOnce() -> R) -> Result<(R, i32)> {
     // SAFETY: May be called anywhere.
     let test = unsafe { bindings::kunit_get_current_test() };

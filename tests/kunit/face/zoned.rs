@@ -51,7 +51,7 @@ use kernel::sync::{
 /// The first zone is conventional.
 const ZONES: usize = 8;
 const ZONE: u64 = 64;
-/// What can be written of a zone.
+/// The sectors of a zone that can be written.
 const CAPACITY: u64 = 48;
 /// The sectors of a page.
 const PAGE: u64 = 8;
@@ -64,19 +64,19 @@ const LIMITS: ZoneLimits = ZoneLimits {
 
 struct Zoned;
 
-/// What a path does.
+/// The behaviour of a path.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 enum Mode {
-    /// What it is asked for.
+    /// It does as it is asked.
     Good,
     /// It fails all but reads.
     FailOver,
     /// It ends appends without saying where they are.
     Nowhere,
-    /// It ends requests that are appends together with others.
+    /// It ends appends that are requests in a batch.
     Batch,
-    /// It says that writes and appends are where the next zone begins.
+    /// It says that writes and appends have gone to the beginning of the next zone.
     Elsewhere,
     /// It cannot report zones now.
     Silent,
@@ -190,7 +190,7 @@ impl Storage {
     }
 }
 
-/// Does with a bio or a request as the path's mode says.
+/// Treats a bio or a request as the path's mode says.
 macro_rules! carry_out {
     ($path:ident, $it:ident) => {{
         let storage = $path.head().data();
@@ -213,7 +213,7 @@ macro_rules! carry_out {
     }};
 }
 
-/// What can end in a batch.
+/// A bio or a request that `Mode::Batch` ends.
 trait EndsInBatch {
     fn end_in_batch(self);
 }
@@ -248,7 +248,7 @@ impl MpathDriver for Zoned {
     fn report_zones(path: &MpathDevice<Self>, sector: u64, report: &mut ZoneReport<'_>) -> Result {
         let mode = path.data().mode();
         let there = (path.head().capacity() / ZONE) as usize;
-        // A copy: the one who asks may sleep.
+        // A copy: `tell()` may sleep.
         let mut zones = path.head().data().lock().zones;
 
         match mode {
@@ -275,7 +275,7 @@ impl MpathRequestDriver for Zoned {
     }
 }
 
-/// What paths take.
+/// The kind of I/O that paths take.
 #[derive(Clone, Copy)]
 enum Takes {
     Bios,
@@ -341,7 +341,7 @@ fn manage(head: &MpathHead<Zoned>, op: bindings::req_op, zone: u64, count: u64) 
     unsafe { bindings::blkdev_zone_mgmt(part0(head), op, zone * ZONE, count * ZONE) }
 }
 
-/// What the head's disk reports from a sector on, up to so many zones.
+/// The result of a report of the head's disk: up to `room` zones, from `sector` on.
 fn report(head: &MpathHead<Zoned>, sector: u64, room: u32) -> (i32, KVec<bindings::blk_zone>) {
     /// # Safety
     ///
@@ -484,7 +484,8 @@ mod suite {
                 check!(zone.wp == wp && zone.cond == cond);
             }
 
-            // From the zone on that has the sector, and no more than are asked for.
+            // The report begins with the zone that has the sector, and has no more zones than are
+            // asked for.
             let (told, zones) = report(&head, 2 * ZONE + 5, 2);
             check!(told == 2 && zones.len() == 2 && zones[0].start == 2 * ZONE);
 
@@ -551,7 +552,7 @@ mod suite {
                 path.data().set(mode);
                 check!(Io::append(&head, ZONE, 1)?.wait() == IOERR);
             }
-            // A write is where it was sent to.
+            // A write goes where it was sent: the library accepts no other place.
             check!(Io::write(&head, 0, 1)?.wait() == IOERR);
             path.data().set(Mode::Good);
             check!(Io::append(&head, ZONE, 1)?.wait() == 0);
@@ -596,7 +597,7 @@ mod suite {
             check!(condition(&head, 3) == ZoneCondition::ExplicitOpen);
             check!(manage(&head, RESET, 0, ZONES as u64) == 0);
             check!((1..ZONES).all(|zone| condition(&head, zone) == ZoneCondition::Empty));
-            // A conventional zone is none that could be reset.
+            // Nobody can reset a conventional zone.
             check!(manage(&head, RESET, 0, 1) == EIO.to_errno());
         }
         Ok(())
@@ -638,12 +639,12 @@ mod suite {
             let first = path(&head, takes, 0, Mode::Good)?.set_live(AccessState::Other)?;
 
             check!(manage(&head, FINISH, 1, 1) == EIO.to_errno());
-            // By itself, with the next path that goes live.
+            // The head learns its zones by itself, when the next path goes live.
             let second = path(&head, takes, 1, Mode::Good)?;
             let second = second.set_live(AccessState::Optimized)?;
             check!(manage(&head, FINISH, 1, 1) == 0);
 
-            // What it knows it keeps when one goes live that it could not ask.
+            // The head keeps the zones that it knows when a path goes live that it cannot ask.
             second.disable(DisableReason::StatePending);
             drop(first);
             let third = path(&head, takes, 2, Mode::Good)?.set_live(AccessState::Other)?;
