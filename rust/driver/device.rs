@@ -269,7 +269,7 @@ impl<T: MpathDriver> MpathDevice<T> {
 pub trait GoesLive {}
 
 impl<T: MpathDriver> MpathDevice<T> {
-    /// Exists for the message of the compiler to a driver that calls it.
+    /// Exists for the compiler's message to a driver that calls it.
     #[doc(hidden)]
     pub fn set_live(&self, _state: AccessState) -> Result<Registration<T>>
     where

@@ -280,9 +280,9 @@ impl DiskParams {
         if !T::HAS_REPORT_ZONES {
             pr_err!("a zoned disk: only a driver with report_zones() may have one\n");
         } else if chunk != 0 && chunk != zone {
-            pr_err!("chunks of {chunk} sectors: only those of a zone are allowed, {zone}\n");
+            pr_err!("chunks of {chunk} sectors: only the size of a zone is allowed, {zone}\n");
         } else if u64::from(zone) << SECTOR_SHIFT < u64::from(block) {
-            pr_err!("zones of {zone} sectors: only a block of {block} bytes or more is allowed\n");
+            pr_err!("zones of {zone} sectors: a block of {block} bytes is larger than a zone\n");
         } else {
             return Ok(());
         }

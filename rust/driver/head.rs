@@ -177,8 +177,8 @@ impl<T: MpathDriver> AnyContextHead<T> {
         self.head_data().group.get()
     }
 
-    /// Has bios that wait for a path submitted again: call it after [`MpathPort::set_state`]. Any
-    /// context.
+    /// Has the requeue worker submit waiting bios again: call it after [`MpathPort::set_state`].
+    /// Any context.
     #[inline]
     pub fn kick(&self) {
         // SAFETY: By the type invariant.
@@ -396,7 +396,7 @@ impl<T: MpathDriver> MpathHead<T> {
     pub fn on_path<R, F: FnOnce(&MpathDevice<T>) -> R>(&self, f: F) -> Result<R> {
         let mut call = (Some(f), None::<R>);
 
-        // SAFETY: `call` is what the callback expects, and stays until this has returned.
+        // SAFETY: `call` is the tuple that the callback expects, and stays until this has returned.
         let error = unsafe {
             ffi::mpath_call_for_device(
                 self.as_raw(),
@@ -461,7 +461,7 @@ impl<T: MpathDriver> MpathHead<T> {
 )]
 pub trait MaySleep {}
 
-/// Exist for the messages of the compiler to a driver that calls them.
+/// Methods that exist for the compiler's messages to a driver that calls them.
 #[doc(hidden)]
 impl<T: MpathDriver> AnyContextHead<T> {
     pub fn on_path<R, F: FnOnce(&MpathDevice<T>) -> R>(&self, _f: F) -> Result<R>

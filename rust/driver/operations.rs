@@ -226,9 +226,9 @@ pub enum Reservation<'a> {
         /// The registered key of the caller.
         key: u64,
     },
-    /// Who is registered?
+    /// The caller asks for the registered keys.
     ReadKeys(&'a mut RegisteredKeys),
-    /// Who holds the reservation?
+    /// The caller asks for the reservation and its holder.
     ReadReservation(&'a mut HeldReservation),
 }
 

@@ -81,13 +81,13 @@ pub enum Live {}
 /// The drop sleeps, and waits. A driver must not drop a registration where the drop would wait for
 /// itself:
 ///
-/// - inside a read-side section of the same head, as [`MpathDriver::unique_id`] and the closure of
-///   [`MpathHead::on_path`](super::MpathHead::on_path) are. There the drop does nothing. The kernel
-///   warns that a callback waits for itself, and the path stays on its head, live as before, until
-///   the machine is shut down. Nothing of it is freed, and nobody can unload the driver's module
-///   any more. A drop by a module that is being unloaded already never returns, since nothing can
-///   keep such a module in memory. The same is true of [`Registration::set_live`], which drops the
-///   registration when it fails;
+/// - inside a read-side section of the same head, in which [`MpathDriver::unique_id`] and the
+///   closure of [`MpathHead::on_path`](super::MpathHead::on_path) run. There the drop does nothing.
+///   The kernel warns that a callback waits for itself, and the path stays on its head, live as
+///   before, until the machine is shut down. Nothing of it is freed, and nobody can unload the
+///   driver's module any more. A drop by a module that is being unloaded already never returns,
+///   since nothing can keep such a module in memory. The same is true of
+///   [`Registration::set_live`], which drops the registration when it fails;
 /// - in code that ends the path's own bios, such as [`MpathDriver::submit`]: there it never
 ///   returns.
 ///

@@ -316,8 +316,8 @@ impl<T: MpathRequestDriver, K> MpathRequest<T, K> {
     /// failed one lately. When a clone fails, the head sends the bio again as it was sent last,
     /// whatever part of the clone the path has carried out.
     ///
-    /// [`MpathBio::failover`](super::MpathBio::failover) says what an error costs the path, and
-    /// when the head gives a bio up.
+    /// [`MpathBio::failover`](super::MpathBio::failover) tells the cost of an error for the path,
+    /// and when the head gives a bio up.
     #[inline]
     pub fn failover(self) {
         self.give_back(null_mut());
@@ -549,7 +549,7 @@ impl<T: MpathRequestDriver> MpathRequest<T, Flush> {
         self.end_with_status(0);
     }
 
-    /// Exists for the message of the compiler to a driver that calls it.
+    /// Exists for the compiler's message to a driver that calls it.
     #[doc(hidden)]
     pub fn end(self)
     where

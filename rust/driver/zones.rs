@@ -51,10 +51,10 @@ impl ZoneLimits {
         if !size.is_power_of_two() {
             pr_err!("zones of {size} sectors: only a power of two is allowed\n");
         } else if active != 0 && open > active {
-            pr_err!("{open} open zones: only as many as may be active are allowed, {active}\n");
+            pr_err!("{open} zones may be open, but only {active} may be active\n");
         } else if !(1..=size).contains(&append) {
             pr_err!(
-                "appends of {append} sectors: only 1 to the size of a zone is allowed, {size}\n"
+                "appends of {append} sectors: only 1 to {size}, the size of a zone, are allowed\n"
             );
         } else {
             return Ok(());
@@ -346,7 +346,7 @@ impl ZoneReport<'_> {
 
             if !follows {
                 pr_err!(
-                    "a zone from {} to {end} is told, where sector {} follows\n",
+                    "the driver told a zone from {} to {end}, where that of sector {} follows\n",
                     zone.start,
                     self.next
                 );
@@ -428,11 +428,11 @@ pub(super) unsafe fn is_place(
 /// Says in the log that a driver has ended an append without saying where it has written.
 #[inline]
 pub(super) fn say_nowhere(start: u64) {
-    pr_err!("an append to the zone at {start} ends without a place: it fails\n");
+    pr_err!("an append to the zone at {start} fails: the driver did not say where it wrote\n");
 }
 
 /// Says in the log that a driver has told a place where an append cannot have written.
 #[inline]
 pub(super) fn say_elsewhere(start: u64, sector: u64) {
-    pr_err!("data for sector {start} cannot have been appended at {sector}: it fails\n");
+    pr_err!("data for sector {start} cannot have been appended at {sector}: the operation fails\n");
 }

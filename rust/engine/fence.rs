@@ -232,7 +232,7 @@ unsafe impl HasWork<TIMER> for Fence {
             if by_limit {
                 pr_warn!(
                     "a fence opens since its driver has not said for {} s that the association \
-                     is over: what it has held may be carried out twice\n",
+                     is over: its bios may be carried out twice\n",
                     self.limit / 1000
                 );
             }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A driver that treats writes as a test says, and counts its calls. Reads, which the scan of
-//! partitions makes when it likes, end at once and do not count.
+//! A driver that treats writes as a test says, and counts the calls of `stop()` and `unlink()`.
+//! Reads, which the scan of partitions makes when it likes, end at once and do not count.
 
 use crate::{
     BioOp,

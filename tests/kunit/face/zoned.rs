@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A driver whose storage has zones, over bios and over requests, and what comes to it.
+//! A driver whose storage has zones, over bios and over requests, and the tests of these zones.
 
 use super::io::Io;
 use crate::bindings;
@@ -345,7 +345,7 @@ fn manage(head: &MpathHead<Zoned>, op: bindings::req_op, zone: u64, count: u64) 
 fn report(head: &MpathHead<Zoned>, sector: u64, room: u32) -> (i32, KVec<bindings::blk_zone>) {
     /// # Safety
     ///
-    /// Called with a zone and with what is given to `blkdev_report_zones()` below.
+    /// Called with a zone, and with the pointer that `blkdev_report_zones()` gets below.
     unsafe extern "C" fn note(
         zone: *mut bindings::blk_zone,
         index: c_uint,
