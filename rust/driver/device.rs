@@ -59,9 +59,8 @@ pub(super) fn numa_node(node: Option<i32>) -> Result<i32> {
 ///
 /// [`MpathHead::add_path`] makes it. A reference to it comes from the path's
 /// [`Registration`](super::Registration), from a [bio](super::MpathBio), from a
-/// [request](super::MpathRequest), or from a read-side section, and a path that goes waits for all
-/// of them. So any context may call the methods of this type, and nobody can call them for a path
-/// that is gone.
+/// [request](super::MpathRequest), or from a read-side section. A path outlasts all of them. So any
+/// context may call the methods of this type, and nobody can call them for a path that is gone.
 ///
 /// # Invariants
 ///
