@@ -33,6 +33,8 @@ from tests.guest import kernel_log
 HOME = paths.BUILD / "deb-test"
 _CONSOLE = paths.LOGS / "deb-console.log"
 _SAMPLE = paths.ROOT / "samples" / "rust_mpath_ram.rs"
+#: The file that it includes as a module.
+_OF_SAMPLES = _SAMPLE.with_name("attribute.rs")
 _MANUAL = paths.ROOT / "docs" / "operating.md"
 #: A driver's Kbuild outside of any tree. The library's metadata comes with the headers.
 _KBUILD = """\
@@ -108,7 +110,8 @@ class _Story:
         shutil.rmtree(HOME, ignore_errors=True)
         place = HOME / "driver"
         place.mkdir(parents=True)
-        shutil.copyfile(_SAMPLE, place / _SAMPLE.name)
+        for file in (_SAMPLE, _OF_SAMPLES):
+            shutil.copyfile(file, place / file.name)
         (place / "Kbuild").write_text(_KBUILD)
         with log.step("deb-driver", f"building {_SAMPLE.name} against {self._packages.headers.name}") as step:
             root = debs.unpack(step, self._packages.headers, HOME / "headers")
