@@ -287,10 +287,9 @@ impl<T: MpathRequestDriver, K> MpathRequest<T, K> {
         unsafe { &mut (*self.private()).data }
     }
 
-    /// Ends the request: the driver has carried it out, or could not, and no other path could. An
-    /// error becomes the status of the block layer that comes nearest to it. Any context.
+    /// Ends the request, of either kind, with a result.
     #[inline]
-    pub fn end_with(self, result: Result) {
+    fn end_with_result(self, result: Result) {
         let status = match result {
             Ok(()) => 0,
             // SAFETY: Always safe.
@@ -542,7 +541,24 @@ impl<T: MpathRequestDriver> MpathRequest<T, Data> {
     }
 }
 
+impl<T: MpathRequestDriver> MpathRequest<T, Data> {
+    /// Ends the request: the driver has carried it out, or could not, and no other path could. An
+    /// error becomes the status of the block layer that comes nearest to it. Any context.
+    #[inline]
+    pub fn end_with(self, result: Result) {
+        self.end_with_result(result);
+    }
+}
+
 impl<T: MpathRequestDriver> MpathRequest<T, Flush> {
+    /// Exists for the compiler's message to a driver that calls it.
+    #[doc(hidden)]
+    pub fn end_with(self, _result: Result)
+    where
+        Self: HasData,
+    {
+    }
+
     /// Ends the flush: all writes that had ended before it came are on stable storage. Any context.
     #[inline]
     pub fn flushed(self) {
@@ -652,11 +668,13 @@ impl<T: MpathRequestDriver> AnyRequest<T> {
         either!(self, rq => rq.data())
     }
 
-    /// See [`MpathRequest::end_with`]. A flush ends well only when all writes that had ended
-    /// before it came are on stable storage.
+    /// Ends the request as its controller answered. By `Ok` the driver says of a flush what
+    /// [`MpathRequest::flushed`] says: all writes that had ended before it came are on stable
+    /// storage. An error becomes the status of the block layer that comes nearest to it. Any
+    /// context.
     #[inline]
     pub fn end_with(self, result: Result) {
-        either!(self, rq => rq.end_with(result))
+        either!(self, rq => rq.end_with_result(result))
     }
 
     /// See [`MpathRequest::fail`].
