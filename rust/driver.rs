@@ -279,8 +279,8 @@ pub trait MpathDriver: Sized + Send + Sync + 'static {
     /// that the driver submits here, or that an allocation does, is on its way only when `submit()`
     /// has returned. So it waits for none, and allocates with `GFP_NOWAIT` or from a mempool.
     ///
-    /// Required of drivers that call [`MpathHead::add_path`]. Drivers whose paths take requests have
-    /// [`MpathRequestDriver::queue_rq`] instead.
+    /// Required of drivers that call [`MpathHead::add_path`]. Drivers whose paths take requests
+    /// have [`MpathRequestDriver::queue_rq`] instead.
     fn submit(path: &MpathDevice<Self>, bio: MpathBio<Self>) {
         let _ = path;
         bio.fail(Failure::NotSupported);

@@ -3,8 +3,8 @@
 //! Notes on paths, ports and heads for people who ask: the time of the last change of each state,
 //! and counts of events that are slow anyway.
 //!
-//! `notes.rs` writes them. No code decides by them, so no order matters: a reader beside a change may see the time of the
-//! change before.
+//! `notes.rs` writes them. No code decides by them, so no order matters: a reader beside a change
+//! may see the time of the change before.
 
 use crate::bindings;
 use crate::pure::state::Reasons;

@@ -201,8 +201,8 @@ mod tests {
         let path = head.path()?;
         let mut port = bindings::mpath_port::default();
 
-        // SAFETY: Before it refuses the port, the library looks at nothing but its mark; the path is
-        // on the head, and stays there.
+        // SAFETY: Before it refuses the port, the library looks at nothing but its mark; the path
+        // is on the head, and stays there.
         unsafe {
             (&raw mut port).write_bytes(GARBAGE, 1);
             let (result, warnings) = without_warnings(|| {

@@ -39,7 +39,7 @@ impl Opened {
         let clones = KBox::pin(Opaque::<bindings::bio_set>::zeroed(), GFP_KERNEL)?;
         let holder = clones.get();
 
-        // SAFETY: The head's disk stays with the head; the holder is an address that nobody else has.
+        // SAFETY: The head's disk stays with the head; the holder is an address that no other has.
         let file = from_err_ptr(unsafe {
             bindings::bdev_file_open_by_dev(
                 (*(*(*head.as_raw()).disk).part0).bd_dev,
