@@ -11,6 +11,7 @@ from lab.builds import kept
 from lab.builds import setup
 from lab.builds import source
 from lab.builds import toolchain
+from lab.checks import english
 from lab.checks import imports
 from lab.checks import prose
 from lab.checks import readme
@@ -79,6 +80,7 @@ def run(without=()) -> tuple:
         "excerpts": prose.excerpts,
         "readme": lambda step: _unless_known(step, lambda: readme.check(step), *_of_library(), *readme.sources()),
         "names": lambda step: prose.names(step, tree),
+        "english": english.check,
         "sysfs": lambda step: prose.sysfs(step, tree),
         "unsafe": _unsafe,
         "litmus": litmus.check,

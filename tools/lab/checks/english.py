@@ -43,6 +43,7 @@ class Fault:
 
 
 def faults(file: Path) -> list:
+    """The sentences of a file, and the names of its tests, that break a rule."""
     found = []
     for line, text in _texts(file):
         for sentence in sentences(text):
@@ -165,7 +166,7 @@ def _tests(file: Path):
                 yield node.lineno, node.name.removeprefix("test_")
 
 
-def check() -> None:
+def check(step) -> None:
     """Fails for each sentence and each name that breaks a rule."""
     found = [(file, fault) for file in patterns.files(*_FILES) for fault in faults(file)]
     for file, fault in found:
