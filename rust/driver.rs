@@ -275,9 +275,9 @@ pub trait MpathDriver: Sized + Send + Sync + 'static {
     /// context: by [`MpathBio::end`], [`MpathBio::fail`] or [`MpathBio::failover`]. The bio is
     /// within the limits of the head's disk.
     ///
-    /// Process context; may sleep, unless [`MpathBio::is_nowait`], but not until I/O ends: a bio
-    /// that the driver submits here, or that an allocation does, is on its way only when `submit()`
-    /// has returned. So it waits for none, and allocates with `GFP_NOWAIT` or from a mempool.
+    /// Process context; may sleep, unless [`MpathBio::is_nowait`], but not until I/O ends. A bio
+    /// that the driver or an allocation submits here is on its way only when `submit()` has
+    /// returned. So `submit()` waits for none, and allocates with `GFP_NOWAIT` or from a mempool.
     ///
     /// Required of drivers that call [`MpathHead::add_path`]. Drivers whose paths take requests
     /// have [`MpathRequestDriver::queue_rq`] instead.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Paths over block devices that are there already: each sends the bios of its head on to one.
-//! They have to lead to the same storage, which nobody checks. In configfs
+//! A driver whose paths send the bios of their head on to block devices that are there already.
+//! These devices have to lead to the same storage. Nobody checks that. In configfs the user says:
 //!
 //! ```sh
 //! cd /sys/kernel/config/mpath_lower
@@ -11,9 +11,9 @@
 //! echo 1 > 0/a/numa_node                  # -1: near to all nodes; for the next device
 //! echo > 0/a/device                       # the path goes, and with the last one the head
 //! ```
-//! The policy, and how long a head without paths stays, are attributes of the head's disk. An error
-//! that may be the path's has another path carry the bio out. A device is open for as long as its
-//! path is there, and waits for: one that never answers cannot be taken away.
+//! The policy and the removal delay are attributes of the head's disk. After an error that may be
+//! the path's, another path carries the bio out. A device is open as long as its path is there.
+//! Taking a path away waits for the bios of its device: for ever, if the device never answers.
 
 #[macro_use]
 mod attribute;
@@ -68,7 +68,7 @@ impl MpathDriver for Lower {
     fn unlink(head: &MpathHead<Self>) {
         let mut known = head.data().head.lock();
 
-        // There may be a new one already.
+        // The driver may know a new head already.
         known.take_if(|known| core::ptr::eq(&**known, head));
     }
 }
@@ -78,7 +78,7 @@ struct File(NonNull<bindings::file>);
 
 impl Drop for File {
     fn drop(&mut self) {
-        // SAFETY: It is open, and not used afterwards.
+        // SAFETY: The file is open, and nobody uses it after the drop.
         unsafe { bindings::bdev_fput(self.0.as_ptr()) }
     }
 }
@@ -88,13 +88,13 @@ struct Clones(Pin<KBox<Opaque<bindings::bio_set>>>);
 
 impl Drop for Clones {
     fn drop(&mut self) {
-        // SAFETY: It is one of the two, either of which this takes. No clone is left: each is freed
-        // before its bio ends, which the path waits for before its data is dropped.
+        // SAFETY: `bioset_exit()` takes an initialised set and a zeroed one. No clone is left: the
+        // library frees each before its bio ends, and drops the path's data only after all bios.
         unsafe { bindings::bioset_exit(self.0.get()) }
     }
 }
 
-/// A block device that was opened for a path alone. The kernel crate has no such type.
+/// A block device that the driver has opened for one path. The kernel crate has no such type.
 struct Opened {
     file: File,
     clones: Clones,
@@ -103,14 +103,14 @@ struct Opened {
 impl Opened {
     /// `BLK_OPEN_READ` and `BLK_OPEN_WRITE`.
     const READ_WRITE: bindings::blk_mode_t = 1 << 0 | 1 << 1;
-    /// So many clones can be in flight, however little memory there is.
+    /// The number of clones that can be in flight, however little memory there is.
     const RESERVE: u32 = 16;
 
     fn new(name: &CStr) -> Result<Self> {
         let clones = Clones(KBox::pin(Opaque::zeroed(), GFP_KERNEL)?);
         let (name, holder) = (name.as_char_ptr(), clones.0.get().cast());
 
-        // SAFETY: The memory is zeroed, stays where it is, and nobody else knows it.
+        // SAFETY: The memory is zeroed and pinned, and nobody else has its address.
         to_result(unsafe { bindings::bioset_init(clones.0.get(), Self::RESERVE, 0, 0) })?;
         // SAFETY: The name ends with a NUL. The holder is an address that nobody else has.
         let file = from_err_ptr(unsafe {
@@ -121,18 +121,18 @@ impl Opened {
         Ok(Self { file, clones })
     }
 
-    /// In sectors of 512 bytes.
+    /// The capacity of the device, in sectors of 512 bytes.
     fn capacity(&self) -> u64 {
         // SAFETY: The device is there while it is open.
         unsafe { (*self.device()).bd_nr_sectors }
     }
 }
 
-// SAFETY: The device is open, and the bio_set initialised, as long as this is; nobody else has
-// the latter.
+// SAFETY: The device is open, and the bio_set is initialised, until the value is dropped. Nobody
+// else has the bio_set.
 unsafe impl LowerDevice for Opened {
     fn device(&self) -> *mut bindings::block_device {
-        // SAFETY: It is open.
+        // SAFETY: The file is open.
         unsafe { bindings::file_bdev(self.file.0.as_ptr()) }
     }
 
@@ -141,19 +141,19 @@ unsafe impl LowerDevice for Opened {
     }
 }
 
-// SAFETY: A file may be closed by any thread that may sleep, and a bio_set be given up by it.
+// SAFETY: Any thread that may sleep may close a file and give a bio_set up.
 unsafe impl Send for Opened {}
-// SAFETY: What is done through a shared reference is for any number of threads at a time.
+// SAFETY: Any number of threads may do at once all that a shared reference allows.
 unsafe impl Sync for Opened {}
 
-/// What is stored, and the head that it is reached through while it has paths.
+/// The storage, and the head that leads to it while it has paths.
 #[pin_data]
 struct Storage {
     name: CString,
     policy: Arc<MpathIoPolicy>,
     #[pin]
     head: Mutex<Option<ARef<MpathHead<Lower>>>>,
-    /// Held while a path comes or goes: a disk that comes has the name of the one that goes.
+    /// Held while a path comes or goes, since a new disk has the name of the one that goes.
     #[pin]
     turn: Mutex<()>,
 }
@@ -173,7 +173,7 @@ impl Storage {
         )
     }
 
-    /// Adds a path to the head, or to a new one when there is none, or the last one is going.
+    /// Adds a path to the head. Makes a new head when there is none, or when the last one is going.
     fn add_path(self: &Arc<Self>, way: &Way, device: &CStr) -> Result<Registration<Lower>> {
         let lower = Opened::new(device)?;
         let mut known = self.head.lock();
@@ -195,13 +195,14 @@ impl Storage {
         let node = way.numa_node.load(Relaxed);
         let path = head.add_path(&way.port, name, (node >= 0).then_some(node), lower)?;
         *known = Some(head);
-        // What goes live waits for reads, and for `unlink()` if it cannot go live.
+        // `set_live()` waits for reads, and for `unlink()` if the path cannot go live. The latter
+        // takes the lock.
         drop(known);
         path.set_live(way.access())
     }
 }
 
-/// One way to the storage, and the path, while there is one.
+/// One way to the storage, with its path while it has one.
 #[pin_data]
 struct Way {
     name: CString,
@@ -218,7 +219,7 @@ impl Way {
         AccessState::from_raw(self.access.load(Relaxed))
     }
 
-    /// Takes the path away, and adds one to another device, if one is named.
+    /// Takes the path away. Adds one to the device that `page` names, if it names one.
     fn set_device(&self, page: &[u8]) -> Result {
         let _turn = self.storage.turn.lock();
         let mut path = self.path.lock();
@@ -265,7 +266,7 @@ struct Disk(Arc<Storage>);
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        // A head that waits for a path would have its name for as long.
+        // A head that waits for a path would keep the name all that time.
         let known = self.0.head.lock();
         known.iter().for_each(|head| head.set_removal_delay(0));
     }

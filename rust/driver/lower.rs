@@ -12,15 +12,16 @@ use crate::wrap::bio::Failure;
 use kernel::error::to_result;
 use kernel::prelude::*;
 
-/// A block device that is there already, opened by a driver whose paths send their bios on to it.
+/// An open block device to which the paths of a driver send their bios on.
 ///
-/// The kernel crate has no such type yet, so a driver makes its own, which it keeps in the path's
+/// The kernel crate has no such type yet. So a driver defines its own, and keeps it in the path's
 /// [data](MpathDriver::PathData). `samples/rust_mpath_lower.rs` has one.
 ///
 /// # Safety
 ///
-/// As long as a value lives, `device()` is one block device, which is open, and `clones()` one
-/// `struct bio_set` with a mempool, for this device alone. Both may be used by all threads.
+/// As long as a value lives, `device()` always returns the same block device, which is open.
+/// `clones()` always returns the same `struct bio_set` with a mempool, for this device alone. All
+/// threads may use both.
 ///
 /// # Examples
 ///
@@ -60,21 +61,21 @@ use kernel::prelude::*;
 /// let head = MpathHead::<Below>::new(&policy, fmt!("mplower"), params, ())?;
 /// let path = add(&head, 0, lower)?;
 /// assert!(path.head().is_live());
-/// # // What a driver says of its own device.
+/// # // The calls by which a driver reaches its own device.
 /// # assert!(!path.data().device().is_null() && !path.data().clones().is_null());
 /// # Ok::<(), Error>(())
 /// ```
 pub unsafe trait LowerDevice: Send + Sync {
-    /// The device.
+    /// The open block device.
     fn device(&self) -> *mut kernel::bindings::block_device;
 
-    /// What clones for it are allocated from.
+    /// The `struct bio_set` that the library allocates clones for the device from.
     fn clones(&self) -> *mut kernel::bindings::bio_set;
 }
 
 impl DiskParams {
-    /// A disk of `capacity` sectors of 512 bytes for a head whose first path leads to `lower`: with
-    /// that device's limits, and with what it can do, but for bios that must not wait.
+    /// Parameters of a disk of `capacity` sectors of 512 bytes, for a head whose first path leads
+    /// to `lower`. They have that device's limits, and its features but bios that must not wait.
     ///
     /// Fails with `EOPNOTSUPP` for a device with zones.
     #[inline]
@@ -98,13 +99,13 @@ impl DiskParams {
 }
 
 impl<T: MpathDriver> MpathHead<T> {
-    /// Makes the limits of the head's disk so tight that `lower` can carry out what is within them,
-    /// too: to be called before a path to it is added. The head may be in use.
+    /// Tightens the limits of the head's disk, so that `lower` can carry out every bio within them,
+    /// too. The driver calls it before it adds a path to `lower`. The head may be in use.
     ///
     /// Fails with `EINVAL` when the device's logical blocks are larger than the head's, and with
     /// `EOPNOTSUPP` for a device with zones.
     ///
-    /// Process context, may sleep: waits for those who are just submitting to the head.
+    /// Process context, may sleep: it waits for threads that are just submitting to the head.
     #[inline]
     pub fn stack_limits(&self, lower: &impl LowerDevice) -> Result {
         let block = DiskParams::stacked(0, lower)?.limits.logical_block_size;
@@ -118,17 +119,17 @@ impl<T: MpathDriver> MpathHead<T> {
 }
 
 impl<T: MpathDriver> MpathBio<T> {
-    /// Sends a clone of the bio to the device that `lower` finds in the path's data. When that has
-    /// ended well, so does the bio. It is [failed over](MpathBio::failover) when the path may be to
-    /// blame, as `mpath_path_error()` of the C interface says: for errors of the transport,
-    /// timeouts, a device that is offline, a lack of resources, and I/O errors that say no more
-    /// than that. With another status it ends as the clone did.
+    /// Sends a clone of the bio to the device that `lower` finds in the path's data. The bio ends
+    /// with the status of the clone, unless the path may be to blame. Then the library [fails the
+    /// bio over](MpathBio::failover). `mpath_path_error()` of the C interface decides that. It
+    /// blames the path for errors of the transport, timeouts, a device that is offline, a lack of
+    /// resources, and I/O errors that say no more than that.
     ///
-    /// What is asked for goes with it: flushes, priorities and all flags but the mark of the head.
+    /// The clone has the flushes and priorities of the bio, and all its flags but the head's mark.
     /// A bio [that must not wait](MpathBio::is_nowait) ends with [`Failure::Again`].
     ///
     /// For [`MpathDriver::submit`], process context; may sleep. The clone is on its way only when
-    /// `submit()` has returned, so that must not wait for it.
+    /// `submit()` has returned. So `submit()` must not wait for it.
     #[inline]
     pub fn submit_clone<L: LowerDevice>(self, lower: impl FnOnce(&T::PathData) -> &L) {
         if self.is_nowait() {
@@ -142,8 +143,8 @@ impl<T: MpathDriver> MpathBio<T> {
         if clone.is_null() {
             return self.failover();
         }
-        // SAFETY: The clone is new, and given up. It comes back to `ended()` with the bio, which
-        // does not end before.
+        // SAFETY: The clone is new, and nothing here uses it after `submit_bio_noacct()`. `ended()`
+        // gets it back with the bio, which does not end before.
         unsafe {
             (*clone).bi_private = Queued::new(self).cast();
             (*clone).bi_end_io = Some(ended::<T>);
@@ -156,8 +157,8 @@ impl<T: MpathDriver> MpathBio<T> {
 ///
 /// `clone` was submitted by [`MpathBio::submit_clone`] for this driver, and has ended.
 unsafe extern "C" fn ended<T: MpathDriver>(clone: *mut bindings::bio) {
-    // SAFETY: By this function's contract. The clone is freed first: the path, with what it was
-    // allocated from, may go when the bio has ended.
+    // SAFETY: By this function's contract. The clone is freed first, since the path may go when
+    // the bio has ended, and the clone's `struct bio_set` with it.
     let (bio, status) = unsafe {
         let of_clone = ((*clone).bi_private.cast(), (*clone).bi_status);
 

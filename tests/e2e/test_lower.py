@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Paths that send clones of their head's bios on to lower devices: the driver rust_mpath_lower of samples/.
 
-The lower devices are mapped devices over one disk, so whatever path carries a bio out, the same data is there.
+The lower devices are mapped devices over one disk. So every path leads to the same data.
 """
 
 import errno
@@ -20,7 +20,7 @@ from tests.guest.lower import LowerHead
 from tests.guest.lower import Shared
 from tests.guest.reader import Reader
 
-#: How long it is watched, in seconds, whether something waits.
+#: The seconds for which a test watches whether something waits.
 OBSERVED = 1
 DEBUG = pathlib.Path("/sys/kernel/debug/multipath")
 _BLKDISCARD = 0x1277
@@ -52,7 +52,7 @@ def lower_io_waits_while_every_lower_device_fails():
         load.wait_for_io(head)
         for path in head.all:
             path.lower.fail()
-        # A bio that fails everywhere is given up, after five seconds with two paths.
+        # The library gives up a bio that fails everywhere, with two paths after five seconds.
         time.sleep(OBSERVED)
         assert load.running, "fio did not wait"
         for path in head.all:
@@ -104,7 +104,7 @@ def lower_what_goes_leaves_nothing_behind():
             for path in head.all:
                 path.pull()
                 assert _open_alone(path.lower) == 0, "a device is still open"
-            # The directories go, and with them the head that would wait for a path.
+            # The end of the block removes the directories, and with them the head that would wait for a path.
             assert head.is_there
             lowers = [path.lower for path in head.all]
         assert not head.is_there
@@ -119,7 +119,7 @@ def lower_a_path_that_goes_waits_for_what_its_device_has():
         path = head.all[0]
         path.lower.suspend()
         reader.start()
-        # A device that is suspended does not count what waits for it.
+        # A suspended device does not count the bios that wait for it.
         time.sleep(OBSERVED)
         with beside(path.pull) as pulling:
             time.sleep(OBSERVED)
@@ -152,7 +152,7 @@ def lower_devices_tell_the_head_what_they_can_do():
             LowerHead([shared.mapped()]) as head:
         assert head.limit("logical_block_size") == 1024
         assert head.limit("max_hw_sectors_kb") == 32
-        # It has another disk below, which nobody reads here.
+        # The new path leads to another disk, which nobody reads here.
         head.add(smaller.mapped()).put_back()
         assert head.limit("logical_block_size") == 1024
         assert head.limit("max_hw_sectors_kb") == 8
@@ -170,7 +170,7 @@ def lower_devices_that_do_not_fit_are_refused():
         assert _error_of(path.put_back) == errno.EBUSY
         assert _error_of(lambda: path.write("device", "/dev/is-not-there")) == errno.ENOENT
         assert _error_of(lambda: path.write("device", "/dev/null")) == errno.ENOTBLK
-        # Nothing of that keeps anything.
+        # None of these attempts keeps a device open.
         assert [_open_alone(disk) for disk in (large.mapped(), coarse.mapped())] == [0, 0]
         path.lower = shared.mapped()
         path.put_back()
@@ -178,14 +178,14 @@ def lower_devices_that_do_not_fit_are_refused():
 
 
 def _of_path(head, path) -> dict:
-    """The numbers that debugfs has of a path."""
+    """The numbers that debugfs shows of a path."""
     text = (DEBUG / head.name).read_text().partition(f"path {path.name}\n")[2].partition("\npath ")[0]
     pairs = (line.split() for line in text.splitlines())
     return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}
 
 
 def _open_alone(disk) -> int:
-    """The errno of opening a disk for oneself."""
+    """The errno of opening a disk exclusively; 0 when that succeeds."""
     try:
         os.close(os.open(disk.device, os.O_RDWR | os.O_EXCL))
     except OSError as error:

@@ -37,7 +37,7 @@ class Shared(Disk):
         return self
 
     def __exit__(self, *exception):
-        # One that is still in use is no reason to hide what went wrong.
+        # After an error a device may still be in use; a second error would hide the first.
         if not exception[0]:
             self._devices.close()
             self._configuration.rmdir()
@@ -84,7 +84,7 @@ class Mapped(Disk):
 
 
 class LowerPath:
-    """One way to the shared disk, over a device of its own. It can be out, and is the same when it comes back."""
+    """One way to the shared disk, over a device of its own. A test can take it out, and put the same one back."""
 
     def __init__(self, head, number, lower):
         self.name = self.controller = f"{head}c{number}"
@@ -102,11 +102,11 @@ class LowerPath:
         (self._directory / attribute).write_text(f"{value}\n")
 
     def completed(self) -> tuple[int, int]:
-        """What the device below has completed."""
+        """The reads and writes that the device below has completed, and their bytes."""
         return self.lower.completed()
 
     def pull(self) -> None:
-        """Takes it out; returns when it is gone."""
+        """Takes the path out; returns when the path is gone."""
         self.write("device", "")
 
     def put_back(self) -> None:
@@ -136,7 +136,7 @@ class LowerHead:
         return self
 
     def __exit__(self, *exception):
-        """Unloading is part of every test: it fails while anybody holds anything of the driver."""
+        """Unloads the driver, as part of every test: that fails while anybody holds anything of it."""
         for path in self.all:
             path.forget()
         self._directory.rmdir()
@@ -148,7 +148,7 @@ class LowerHead:
         return self.name
 
     def add(self, lower) -> LowerPath:
-        """One more path, which is out."""
+        """Adds one more path, which is out."""
         self.all.append(LowerPath(self.name, len(self.all), lower))
         return self.all[-1]
 
@@ -157,16 +157,16 @@ class LowerHead:
         return (BLOCK / self.name).exists()
 
     def paths(self) -> list[LowerPath]:
-        """Those that are not out."""
+        """The paths that are not out."""
         return [path for path in self.all if path.read("device")]
 
     def completed(self) -> tuple[int, int]:
-        """What all devices below have completed."""
+        """The reads and writes that all devices below have completed, and their bytes."""
         ios, sizes = zip(*(path.completed() for path in self.all), strict=True)
         return sum(ios), sum(sizes)
 
     def count(self, name) -> int:
-        """How many bios were "parked", or have "failed", for want of a path, while the head is there."""
+        """The number of bios that the head has "parked" or "failed" for want of a path, while it is there."""
         return int((self._directory / name).read_text())
 
     def write(self, attribute, value) -> None:
@@ -178,7 +178,7 @@ class LowerHead:
 
 
 def _dmsetup(*words) -> str:
-    """Nobody but the kernel makes nodes here."""
+    """Runs dmsetup without udev: in the guest only the kernel makes device nodes."""
     done = subprocess.run(["dmsetup", *words], capture_output=True, text=True, stdin=subprocess.DEVNULL,
                           env=os.environ | {"DM_DISABLE_UDEV": "1"})
     assert done.returncode == 0, f"dmsetup {' '.join(words)}: {done.stderr.strip()}"

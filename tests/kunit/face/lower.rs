@@ -27,8 +27,8 @@ use kernel::sync::aref::ARef;
 use kernel::sync::Arc;
 use kernel::types::Opaque;
 
-/// The disk of a head, opened for a path of another one by its number: a thread of the
-/// kernel's own has no file system to find a name in.
+/// The disk of a head, opened for a path of another head. The test opens it by its number: a
+/// kernel thread has no file system to find a name in.
 struct Opened {
     file: *mut bindings::file,
     clones: Pin<KBox<Opaque<bindings::bio_set>>>,
@@ -48,10 +48,10 @@ impl Opened {
                 core::ptr::null(),
             )
         })?;
-        // From here on a drop gives all of it up.
+        // From here on a drop closes the file and gives the bio_set up.
         let opened = Self { file, clones };
 
-        // SAFETY: The memory is zeroed, and stays where it is.
+        // SAFETY: The memory is zeroed and pinned.
         to_result(unsafe { bindings::bioset_init(holder, 4, 0, 0) })?;
         Ok(opened)
     }
@@ -81,7 +81,7 @@ unsafe impl LowerDevice for Opened {
 
 // SAFETY: Any thread may close a file and give a bio_set up.
 unsafe impl Send for Opened {}
-// SAFETY: What is done with them through a shared reference is for any number of threads.
+// SAFETY: Any number of threads may do with them at once all that a shared reference allows.
 unsafe impl Sync for Opened {}
 
 struct Below;
@@ -104,7 +104,7 @@ fn policy() -> Result<Arc<MpathIoPolicy>> {
     Arc::pin_init(MpathIoPolicy::new(IoPolicy::RoundRobin), GFP_KERNEL)
 }
 
-/// A head like `params`.
+/// A head whose disk has the parameters `params`.
 fn head(params: DiskParams) -> Result<ARef<MpathHead<Below>>> {
     MpathHead::new(&policy()?, fmt!("mpupper"), params, ())
 }
@@ -141,7 +141,7 @@ mod suite {
     const MEDIUM: u32 = 7;
     const AGAIN: u32 = 12;
 
-    /// A path to a lower device called mpbelow and a number, that does with writes what it is told.
+    /// A lower device called mpbelow and `number`. Its path handles writes by the mode that is set.
     fn below(number: u32, params: DiskParams) -> Result<Registration<Kept, Live>> {
         MpathHead::new(&policy()?, fmt!("mpbelow{number}"), params, Counts::new()?)?
             .add_path(&live_port()?, fmt!("mpbelow{number}c0"), None, Kept::path())?
@@ -172,14 +172,14 @@ mod suite {
     }
 
     #[test]
-    fn what_a_path_may_be_to_blame_for_goes_elsewhere_and_the_rest_ends() -> Result {
+    fn a_bio_that_the_path_may_have_failed_goes_elsewhere_and_others_end() -> Result {
         let params = DiskParams::new(2048);
         let (bad, good) = (below(0, params)?, below(1, params)?);
         let head = head(params)?;
         let _first = add(&head, 0, Opened::new(bad.head())?)?;
         let second = add(&head, 1, Opened::new(good.head())?)?;
 
-        // It ends with an I/O error that says no more.
+        // The clone ends with an I/O error that says no more.
         bad.data().set(Mode::Drop);
         for _ in 0..8 {
             check!(Io::write(&head, 0, 0)?.wait() == 0);
@@ -218,7 +218,7 @@ mod suite {
         let has_waited = begun.load(Acquire);
         ended.wait_for_completion();
         check!(has_waited && io.is_done() && io.wait() == 0);
-        // Nobody has it open any more.
+        // Nobody has the lower device open any more.
         drop(Opened::new(below.head())?);
         Ok(())
     }
