@@ -75,7 +75,7 @@ pub unsafe trait LowerDevice: Send + Sync {
 
 impl DiskParams {
     /// Parameters of a disk of `capacity` sectors of 512 bytes, for a head whose first path leads
-    /// to `lower`. They have that device's limits, and its features but bios that must not wait.
+    /// to `lower`. They have that device's limits and features, except [`nowait`](Self::nowait).
     ///
     /// Fails with `EOPNOTSUPP` for a device with zones.
     #[inline]
