@@ -7,28 +7,27 @@
 //! empties them; a CPU of a node that submits a bio fills the node's slot. Both hold the
 //! shortlist's lock.
 
-use super::path::MpathDevice;
 use crate::pure::nodes::Node;
 use crate::pure::sync::AtomicPtr;
 use crate::wrap::numa;
 use core::alloc::Layout;
 use core::ptr::null_mut;
 
-/// The slots of a head.
+/// The slots of a head, for paths of type `T`.
 ///
 /// # Invariants
 ///
 /// `map.slots()` initialised slots follow `slots`, and end the allocation of the cache.
 #[repr(C)]
-pub(crate) struct CurrentPath {
+pub(crate) struct CurrentPath<T> {
     map: &'static numa::Map,
-    slots: [AtomicPtr<MpathDevice>; 0],
+    slots: [AtomicPtr<T>; 0],
 }
 
-impl CurrentPath {
+impl<T> CurrentPath<T> {
     /// The layout of `header`, which ends with a cache, and its slots on `map`.
     pub(crate) fn layout(header: Layout, map: &numa::Map) -> Option<Layout> {
-        let slots = Layout::array::<AtomicPtr<MpathDevice>>(map.slots()).ok()?;
+        let slots = Layout::array::<AtomicPtr<T>>(map.slots()).ok()?;
         let (layout, offset) = header.extend(slots).ok()?;
 
         (offset == header.size()).then_some(layout.pad_to_align())
@@ -44,7 +43,7 @@ impl CurrentPath {
         unsafe {
             (&raw mut (*this).map).write(map);
 
-            let first = (&raw mut (*this).slots).cast::<AtomicPtr<MpathDevice>>();
+            let first = (&raw mut (*this).slots).cast::<AtomicPtr<T>>();
             for index in 0..map.slots() {
                 first.add(index).write(AtomicPtr::new(null_mut()));
             }
@@ -58,14 +57,14 @@ impl CurrentPath {
 
     /// The slot of a node.
     #[inline(always)]
-    pub(crate) fn slot(&self, node: Node) -> &AtomicPtr<MpathDevice> {
+    pub(crate) fn slot(&self, node: Node) -> &AtomicPtr<T> {
         // SAFETY: By the invariant of the map a slot's index is less than `map.slots()`, so by the
         // type invariant the slot is there.
         unsafe { &*self.slots.as_ptr().add(self.map.slot(node).index()) }
     }
 
     /// All slots.
-    pub(crate) fn all(&self) -> &[AtomicPtr<MpathDevice>] {
+    pub(crate) fn all(&self) -> &[AtomicPtr<T>] {
         // SAFETY: By the type invariant.
         unsafe { core::slice::from_raw_parts(self.slots.as_ptr(), self.map.slots()) }
     }

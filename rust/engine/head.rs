@@ -160,7 +160,7 @@ pub(crate) struct MpathHead {
     in_group: Opaque<bindings::list_head>,
 
     // The last member: the slots follow.
-    pub(crate) current_path: CurrentPath,
+    pub(crate) current_path: CurrentPath<MpathDevice>,
 }
 
 // The offsets of the part that C sees are those in C.
@@ -169,13 +169,14 @@ const _: () = {
     assert!(offset_of!(MpathHead, drvdata) == offset_of!(bindings::mpath_head, drvdata));
     assert!(align_of::<MpathHead>() >= align_of::<bindings::mpath_head>());
     assert!(
-        offset_of!(MpathHead, current_path) + size_of::<CurrentPath>() <= size_of::<MpathHead>()
+        offset_of!(MpathHead, current_path) + size_of::<CurrentPath<MpathDevice>>()
+            <= size_of::<MpathHead>()
     );
 };
 
 impl MpathHead {
     fn layout(map: &numa::Map) -> Result<Layout> {
-        CurrentPath::layout(Layout::new::<Self>(), map).ok_or(EOVERFLOW)
+        CurrentPath::<MpathDevice>::layout(Layout::new::<Self>(), map).ok_or(EOVERFLOW)
     }
 
     /// Allocates memory for a head with the slots of `map`. May sleep.
@@ -404,7 +405,7 @@ impl MpathHead {
 }
 
 /// The initialiser of a cache that is the last member of a head's allocation.
-fn unsafe_init_cache(map: &'static numa::Map) -> impl Init<CurrentPath> {
+fn unsafe_init_cache(map: &'static numa::Map) -> impl Init<CurrentPath<MpathDevice>> {
     // SAFETY: The closure initialises the whole cache. Only `MpathHead::init()` uses it, in an
     // allocation of the layout for the same map.
     unsafe {

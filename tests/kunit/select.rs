@@ -27,6 +27,7 @@ use super::thread::Thread;
 use crate::bindings;
 use crate::engine::cache::CurrentPath;
 use crate::engine::head::MpathHead;
+use crate::engine::path::MpathDevice;
 use crate::ffi;
 use crate::pure::nodes::{
     Node,
@@ -225,6 +226,8 @@ fn use_every_slot(machine: &'static Machine, policy: IoPolicy) -> Result {
     Ok(())
 }
 
+type Slots = CurrentPath<MpathDevice>;
+
 /// The memory of a cache, and a guard behind it.
 struct Guarded {
     cache: core::ptr::NonNull<u8>,
@@ -236,7 +239,7 @@ impl Guarded {
     const PATTERN: u8 = 0xa5;
 
     fn new(map: &'static numa::Map) -> Result<Self> {
-        let inner = CurrentPath::layout(Layout::new::<CurrentPath>(), map).ok_or(EINVAL)?;
+        let inner = Slots::layout(Layout::new::<Slots>(), map).ok_or(EINVAL)?;
         let layout = Layout::from_size_align(inner.size() + Self::GUARD, inner.align())
             .map_err(|_| EINVAL)?;
         let cache = Kmalloc::alloc(layout, GFP_KERNEL, NumaNode::NO_NODE)?.cast::<u8>();
@@ -244,14 +247,14 @@ impl Guarded {
         // SAFETY: The allocation is as large as the cache and its guard.
         unsafe {
             core::ptr::write_bytes(cache.as_ptr(), Self::PATTERN, layout.size());
-            CurrentPath::init(cache.as_ptr().cast(), map);
+            Slots::init(cache.as_ptr().cast(), map);
         }
         Ok(Self { cache, layout })
     }
 
-    fn cache(&self) -> &CurrentPath {
+    fn cache(&self) -> &Slots {
         // SAFETY: Initialised above.
-        unsafe { self.cache.cast::<CurrentPath>().as_ref() }
+        unsafe { self.cache.cast::<Slots>().as_ref() }
     }
 
     fn is_intact(&self) -> bool {
