@@ -12,11 +12,11 @@
 //! section.
 //!
 //! Seven files import each other in a circle, as the objects refer to each other: `head`, `path`,
-//! `shortlist`, `select`, `group`, `heads` and `ops`. A head has paths, a shortlist of them, a policy
-//! group and the driver's callbacks. A path has its head, whose counts it advances. A group and
-//! the list of all heads lead to heads. A trait between two of them would have one implementor, and
-//! would only move the circle. No other file is part of one, but `submit` and `fence`: a bio that a
-//! path fails goes to a fence, and from there to a path.
+//! `shortlist`, `select`, `group`, `heads` and `ops`. A head has paths, a shortlist of them, a
+//! policy group and the driver's callbacks. A path has its head, whose counts it advances. A group
+//! and the list of all heads lead to heads. A trait between two of them would have one implementor,
+//! and would only move the circle. No other file is part of one, but `submit` and `fence`: a bio
+//! that a path fails goes to a fence, and from there to a path.
 
 pub(crate) mod cache;
 pub(crate) mod debug;
