@@ -355,7 +355,7 @@ void mpath_helper_err_link(struct gendisk *disk, struct gendisk *path)
 }
 
 #ifdef MPATH_BEFORE_7_3
-#ifdef CONFIG_LIBMULTIPATH_KUNIT_TEST
+/* The KUnit suites call them. The compiler of C does not hear of CONFIG_LIBMULTIPATH_KUNIT_TEST. */
 unsigned long mpath_helper_irq_save(void)
 {
 	unsigned long flags;
@@ -368,7 +368,6 @@ void mpath_helper_irq_restore(unsigned long flags)
 {
 	local_irq_restore(flags);
 }
-#endif
 
 #ifndef MODULE
 /* Not exported: a driver in Rust that is a module has no use for it. */

@@ -159,7 +159,7 @@ struct Lane {
 impl Lane {
     fn new(number: u32, storage: Arc<Storage>) -> Result<Arc<Self>> {
         let params = TagParams::new(64).queues(2).without_scheduler().may_sleep();
-        let params = params.timeout_msecs(module_parameters::timeout_ms.value());
+        let params = params.timeout_msecs(module_parameters::timeout_ms.value().clone());
         let tags = Arc::pin_init(MpathTagSet::new(params), GFP_KERNEL)?;
         let lane = try_pin_init!(Self {
             number,
@@ -306,7 +306,7 @@ struct Disk(Arc<Storage>, KVec<Arc<Lane>>);
 
 impl Disk {
     fn new() -> Result<Self> {
-        let bytes = (module_parameters::size_mib.value() as usize) << 20;
+        let bytes = (module_parameters::size_mib.value().clone() as usize) << 20;
         let ram = KVVec::from_elem(0, bytes, GFP_KERNEL)?;
         let storage = try_pin_init!(Storage {
             ram <- new_mutex!(ram),
@@ -317,7 +317,7 @@ impl Disk {
             turn <- new_mutex!(()),
         }? Error);
         let mut disk = Self(Arc::pin_init(storage, GFP_KERNEL)?, KVec::new());
-        for number in 0..module_parameters::paths.value().clamp(1, 64) {
+        for number in 0..module_parameters::paths.value().clone().clamp(1, 64) {
             let lane = Lane::new(number, disk.0.clone())?;
             disk.1.push(lane.clone(), GFP_KERNEL)?;
             Lane::set_live(&lane, true)?;
