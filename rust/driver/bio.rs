@@ -300,8 +300,7 @@ impl<T: MpathDriver> MpathBio<T> {
         let (disk, start) = (self.path().disk.as_raw(), self.sector());
 
         // SAFETY: The disk stays with the path.
-        if !self.is_append() || !unsafe { zones::is_place(disk, start, sector, self.len()) } {
-            zones::say_elsewhere(start, sector);
+        if !unsafe { zones::can_be_at(self.is_append(), disk, start, sector, self.len()) } {
             return self.fail(Failure::IoError);
         }
         // SAFETY: By the type invariant the bio is ours.

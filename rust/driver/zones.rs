@@ -404,13 +404,15 @@ pub(super) unsafe fn read_zones(disk: *mut bindings::gendisk, anew: bool) -> Res
     Ok(())
 }
 
-/// Can an append of `len` bytes to the zone that begins at `start` have been written at `sector`?
+/// Can an operation of `len` bytes on the zone that begins at `start`, which `is_append`, have been
+/// written at `sector`? Logs when not.
 ///
 /// # Safety
 ///
 /// `disk` is valid.
 #[inline]
-pub(super) unsafe fn is_place(
+pub(super) unsafe fn can_be_at(
+    is_append: bool,
     disk: *mut bindings::gendisk,
     start: u64,
     sector: u64,
@@ -421,18 +423,18 @@ pub(super) unsafe fn is_place(
     let end = sector
         .checked_sub(start)
         .and_then(|offset| offset.checked_add((len >> SECTOR_SHIFT) as u64));
+    let can_be = is_append && end.is_some_and(|end| end <= size);
 
-    end.is_some_and(|end| end <= size)
+    if !can_be {
+        pr_err!(
+            "data for sector {start} cannot have been appended at {sector}: the operation fails\n"
+        );
+    }
+    can_be
 }
 
 /// Says in the log that a driver has ended an append without saying where it has written.
 #[inline]
 pub(super) fn say_nowhere(start: u64) {
     pr_err!("an append to the zone at {start} fails: the driver did not say where it wrote\n");
-}
-
-/// Says in the log that a driver has told a place where an append cannot have written.
-#[inline]
-pub(super) fn say_elsewhere(start: u64, sector: u64) {
-    pr_err!("data for sector {start} cannot have been appended at {sector}: the operation fails\n");
 }

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 
 from tests.guest import modules
 from tests.guest import wait
+from tests.guest.configfs import Item
 from tests.guest.head import Disk
 from tests.guest.skip import Skip
 
@@ -83,23 +84,12 @@ class Mapped(Disk):
         self.resume()
 
 
-class LowerPath:
+class LowerPath(Item):
     """One way to the shared disk, over a device of its own. A test can take it out, and put the same one back."""
 
     def __init__(self, head, number, lower):
-        self.name = self.controller = f"{head}c{number}"
+        super().__init__(f"{head}c{number}", CONFIGURATION / "0" / str(number))
         self.lower = lower
-        self._directory = CONFIGURATION / "0" / str(number)
-        self._directory.mkdir()
-
-    def __repr__(self):
-        return self.name
-
-    def read(self, attribute) -> str:
-        return (self._directory / attribute).read_text().strip()
-
-    def write(self, attribute, value) -> None:
-        (self._directory / attribute).write_text(f"{value}\n")
 
     def completed(self) -> tuple[int, int]:
         """The reads and writes that the device below has completed, and their bytes."""
@@ -111,9 +101,6 @@ class LowerPath:
 
     def put_back(self) -> None:
         self.write("device", self.lower.device)
-
-    def forget(self) -> None:
-        self._directory.rmdir()
 
 
 class LowerHead:

@@ -6,6 +6,7 @@ import pathlib
 
 from tests.guest import modules
 from tests.guest import wait
+from tests.guest.configfs import Item
 from tests.guest.skip import Skip
 
 CONFIGURATION = pathlib.Path("/sys/kernel/config/mpath_ram")
@@ -22,22 +23,11 @@ FAILURES = {
 FREEZING = ("c", "c_mq")
 
 
-class RamPath:
+class RamPath(Item):
     """One way to the RAM disk. It can be out, and is the same when it comes back."""
 
     def __init__(self, number):
-        self.name = self.controller = f"mpram0c{number}"
-        self._directory = CONFIGURATION / str(number)
-        self._directory.mkdir()
-
-    def __repr__(self):
-        return self.name
-
-    def read(self, attribute) -> str:
-        return (self._directory / attribute).read_text().strip()
-
-    def write(self, attribute, value) -> None:
-        (self._directory / attribute).write_text(str(value))
+        super().__init__(f"mpram0c{number}", CONFIGURATION / str(number))
 
     def completed(self) -> tuple[int, int]:
         """How many bios it has completed, and their bytes."""
@@ -78,9 +68,6 @@ class RamPath:
 
     def put_back(self) -> None:
         self.write("live", 1)
-
-    def forget(self) -> None:
-        self._directory.rmdir()
 
 
 class RamDisk:
