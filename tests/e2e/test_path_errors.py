@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tests.e2e.case import test
+from tests.guest import disk_faults
 from tests.guest import fio
 from tests.guest import wait
 from tests.guest.reader import Reader
@@ -84,6 +85,13 @@ def a_medium_error_is_seen_when_it_does_not_go_away(transport):
         tries = 1 + int(_RETRIES.read_text())
         assert _reads(target.head, UNRECOVERED_READ, times=tries, final=False) == (["ENODATA", "data", "data"], tries)
         assert _reads(target.head, UNRECOVERED_READ, times=1, final=False) == (["data", "data", "data"], 1)
+
+
+@test
+def a_bio_that_the_disk_of_a_path_refuses_fails():
+    with Target("errors", ports=("loop",) * 2) as target:
+        target.connect_all()
+        disk_faults.check_refused_bios(target.head.device, [path.name for path in target.head.paths()])
 
 
 def _reads(head, status, times, final) -> tuple[list, int]:

@@ -17,6 +17,7 @@ import time
 
 from tests.e2e.case import test
 from tests.e2e.test_operations import IOC_PR_REGISTER
+from tests.guest import disk_faults
 from tests.guest import fio
 from tests.guest import modules
 from tests.guest import wait
@@ -64,6 +65,12 @@ def ram_queue_depth_spares_the_busy_path(driver):
             share = (slow.completed()[0] - before[0]) / (disk.completed()[0] - before[1])
             load.finish()
         assert 0 < share < 0.4, f"the path that takes twenty times as long carried {share:.0%}"
+
+
+@test(over=DRIVERS)
+def ram_a_bio_that_the_disk_of_a_path_refuses_fails(driver):
+    with RamDisk(driver) as disk:
+        disk_faults.check_refused_bios(disk.device, [path.name for path in disk.all])
 
 
 @test(over=DRIVERS)

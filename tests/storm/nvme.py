@@ -8,6 +8,7 @@ import pathlib
 import threading
 import time
 
+from tests.guest import disk_faults
 from tests.guest import head as heads
 from tests.guest import modules
 from tests.guest import passthrough
@@ -15,7 +16,6 @@ from tests.guest import wait
 from tests.guest.reader import CommandReader
 from tests.guest.reader import Reader
 from tests.guest.target import Target
-from tests.storm import faults
 from tests.storm.plant import Event
 from tests.storm.plant import Plant
 from tests.storm.teardown import TornDown
@@ -68,11 +68,11 @@ class _Nvme(Plant):
         paths = [path for head in heads.of_subsystem(self._nqn) for path in head.paths()]
         if not paths:
             return False
-        status = rng.choice(list(faults.PATH_STATUSES.values()))
-        return faults.fail_commands(rng.choice(paths).name, status, times=rng.randint(1, 8))
+        status = rng.choice(list(disk_faults.PATH_STATUSES.values()))
+        return disk_faults.fail_commands(rng.choice(paths).name, status, times=rng.randint(1, 8))
 
     def _common_events(self):
-        injected = [Event("injected path error", self._fail_commands, 2)] if faults.possible() else []
+        injected = [Event("injected path error", self._fail_commands, 2)] if disk_faults.possible() else []
         return [Event("policy", self._choose_policy, 2), Event("reset", self._reset, 2), Event("rescan", self._rescan),
                 *injected]
 
@@ -273,7 +273,7 @@ class Pcie(_Nvme):
         pass
 
     def events(self):
-        injected = [Event("lost completions", self._lose_completions)] if faults.possible() else []
+        injected = [Event("lost completions", self._lose_completions)] if disk_faults.possible() else []
         return self._common_events() + [Event("unplug", self._unplug), Event("plug in", self._plug_in, 2), *injected]
 
     def settle(self):
@@ -301,7 +301,7 @@ class Pcie(_Nvme):
         path = rng.choice(paths)
         try:
             path.write("queue/io_timeout", TIMEOUT_MS)
-            with faults.switched(faults.LOSE, [path.name]):
+            with disk_faults.switched(disk_faults.LOSE, [path.name]):
                 time.sleep(0.05 * rng.random())
         except OSError:
             return False  # it went

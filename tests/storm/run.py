@@ -24,12 +24,12 @@ import time
 import traceback
 from functools import partial
 
+from tests.guest import disk_faults
 from tests.guest import modules
 from tests.guest import wait
 from tests.guest.kernel_log import KernelLog
 from tests.guest.kernel_log import problems
 from tests.guest.ram import DRIVERS
-from tests.storm import faults
 from tests.storm import objects
 from tests.storm.actor import Actor
 from tests.storm.actor import Pace
@@ -73,8 +73,8 @@ def main(seconds, seed, names) -> int:
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     before = objects.Objects()
     log = KernelLog()
-    if faults.possible():
-        faults.arm()
+    if disk_faults.possible():
+        disk_faults.arm()
     storm = _Storm(log, names)
     try:
         modules.load(*NVME)
@@ -130,7 +130,7 @@ class _Storm:
     def record(self, kind, **fields) -> None:
         sums = total(self._tallies.values()).fields()
         print(json.dumps({"type": kind, "t": round(time.monotonic() - _begin, 1),
-                          "faults_possible": faults.possible(), **sums, **fields}), flush=True)
+                          "faults_possible": disk_faults.possible(), **sums, **fields}), flush=True)
 
     def _hear(self, name, pipe) -> bool:
         """Takes the messages of an actor; False when there are no more."""

@@ -5,8 +5,8 @@ import contextlib
 import errno
 import time
 
+from tests.guest import disk_faults
 from tests.guest import passthrough
-from tests.storm import faults
 from tests.storm.plant import Event
 from tests.storm.plant import Plant
 from tests.storm.plant import choose
@@ -77,8 +77,8 @@ class TornDown(Plant):
 
     def check_submission(self, device, paths) -> None:
         """Checks that an I/O that a path refuses at submission is not tried on another path."""
-        if faults.possible():
-            with faults.switched(faults.FAIL, paths):
+        if disk_faults.possible():
+            with disk_faults.switched(disk_faults.FAIL, paths):
                 self.check_blocks(device, [], range(4), errno.EIO)
 
     def _tear_down(self, rng):

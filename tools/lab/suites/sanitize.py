@@ -58,8 +58,12 @@ BUILD_UNTIL_SECONDS = 30 * 60
 _FAULTS_SOURCE = paths.ROOT / "tests" / "sanitize"
 #: The suites after which a short run looks for lost memory, others every day: to look takes longer than to test.
 LEAKS_IN_TURNS = ["mpath_[a-c]*", "mpath_d*", "mpath_[e-l]*", "mpath_[m-r]*", "mpath_[s-z]*", f"{doctest.MODULE}*"]
-#: The end-to-end test that a short run always has, as it needs a kernel in which allocations can fail on demand.
-ALWAYS = ("a_head_whose_first_path_cannot_be_added_leaves_nothing_behind",)
+#: The end-to-end tests that a short run always has: they need a kernel in which allocations, and bios, fail on demand.
+ALWAYS = (
+    "a_head_whose_first_path_cannot_be_added_leaves_nothing_behind",
+    "a_bio_that_the_disk_of_a_path_refuses_fails",
+    "ram_a_bio_that_the_disk_of_a_path_refuses_fails_over_c",
+)
 #: The tests of which it has some, others every day: objects go while they are used.
 IN_TURNS = [
     "an_error_of_a_path_is_not_seen_over_loop",

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Faults: requests fail on demand, in a kernel that can do it (see tools/kernel/sanitize.config)."""
+"""Requests of a disk fail on demand, in a kernel that can do it (see tools/kernel/sanitize.config)."""
 
 import contextlib
 from pathlib import Path
+
+from tests.guest import fio
+from tests.guest.reader import Reader
+from tests.guest.skip import Skip
 
 BLOCK = Path("/sys/block")
 DEBUG = Path("/sys/kernel/debug")
@@ -32,6 +36,25 @@ def switched(switch, names):
     for file in switches:
         with contextlib.suppress(OSError):
             file.write_text("0")
+
+
+def check_refused_bios(device, paths) -> None:
+    """Has the disks of a head's paths refuse bios: first each alone, then all. Only I/O on the path in use fails."""
+    if not possible():
+        raise Skip("the kernel cannot make bios of a disk fail")
+    arm()
+    # On one CPU the head uses one path, whichever that is.
+    with fio.pinned_to(0), Reader(device) as reader:
+        alone = {path: _outcome_with(reader, [path]) for path in paths}
+        assert sorted(alone.values()) == ["EIO", *["data"] * (len(paths) - 1)], f"reads while each refuses: {alone}"
+        assert _outcome_with(reader, paths) == "EIO"
+        assert _outcome_with(reader, []) == "data"
+
+
+def _outcome_with(reader, refusing) -> str:
+    with switched(FAIL, refusing):
+        reader.start()
+        return reader.outcome()
 
 
 def fail_commands(path, status, times) -> bool:
