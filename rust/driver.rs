@@ -86,19 +86,19 @@
 //! A driver is built with `--extern libmultipath`; see `samples/Kbuild`.
 
 mod attributes;
-mod bio;
-mod device;
-mod disk;
-mod fence;
-mod group;
-mod head;
+mod disk_params;
 mod lower;
+mod mpath_bio;
+mod mpath_device;
+mod mpath_fence;
+mod mpath_head;
+mod mpath_iopolicy;
+mod mpath_port;
+mod mpath_request;
+mod mpath_request_driver;
 mod operations;
-mod port;
 mod queue;
 mod registration;
-mod request;
-mod requests;
 mod shims;
 mod table;
 mod tags;
@@ -108,7 +108,9 @@ mod zones;
 #[path = "../tests/kunit/face/main.rs"]
 mod tests;
 
-pub use bio::{
+pub use disk_params::DiskParams;
+pub use lower::LowerDevice;
+pub use mpath_bio::{
     BioOp,
     Fill,
     MpathBio,
@@ -116,18 +118,29 @@ pub use bio::{
     Segments,
     Store, //
 };
-pub use device::{
+pub use mpath_device::{
     DisableReason,
     MpathDevice, //
 };
-pub use disk::DiskParams;
-pub use fence::MpathFence;
-pub use group::MpathIoPolicy;
-pub use head::{
+pub use mpath_fence::MpathFence;
+pub use mpath_head::{
     AnyContextHead,
     MpathHead, //
 };
-pub use lower::LowerDevice;
+pub use mpath_iopolicy::MpathIoPolicy;
+pub use mpath_port::MpathPort;
+pub use mpath_request::{
+    AnyRequest,
+    Data,
+    Flush,
+    MpathBatch,
+    MpathFlush,
+    MpathRequest, //
+};
+pub use mpath_request_driver::{
+    MpathRequestDriver,
+    Timeout, //
+};
 pub use operations::{
     HeldReservation,
     Ioctl,
@@ -136,24 +149,11 @@ pub use operations::{
     ReservationKind,
     ReservationStatus, //
 };
-pub use port::MpathPort;
 pub use queue::MpathBioQueue;
 pub use registration::{
     Added,
     Live,
     Registration, //
-};
-pub use request::{
-    AnyRequest,
-    Data,
-    Flush,
-    MpathBatch,
-    MpathFlush,
-    MpathRequest, //
-};
-pub use requests::{
-    MpathRequestDriver,
-    Timeout, //
 };
 pub use table::{
     MpathRequestQueue,

@@ -12,7 +12,7 @@
 //! section.
 //!
 //! Seven files import each other in a circle, as the objects refer to each other: `head`, `path`,
-//! `shortlist`, `select`, `group`, `heads` and `ops`. A head has paths, a shortlist of them, a
+//! `publish`, `select`, `group`, `registry` and `ops`. A head has paths, a shortlist of them, a
 //! policy group and the driver's callbacks. A path has its head, whose counts it advances. A group
 //! and the list of all heads lead to heads. A trait between two of them would have one implementor,
 //! and would only move the circle. No other file is part of one, but `submit` and `fence`: a bio
@@ -20,22 +20,22 @@
 
 pub(crate) mod cache;
 pub(crate) mod debug;
-pub(crate) mod depth;
 pub(crate) mod fence;
 pub(crate) mod forward;
 pub(crate) mod group;
 pub(crate) mod head;
-pub(crate) mod heads;
+pub(crate) mod in_flight;
 pub(crate) mod live;
+pub(crate) mod membership;
 pub(crate) mod misuse;
 mod notes;
 pub(crate) mod ops;
 pub(crate) mod path;
+pub(crate) mod publish;
 pub(crate) mod record;
 mod references;
-pub(crate) mod remove;
+pub(crate) mod registry;
 pub(crate) mod select;
-pub(crate) mod shortlist;
 pub(crate) mod submit;
 pub(crate) mod sysfs;
 pub(crate) mod trace;

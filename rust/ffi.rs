@@ -22,6 +22,7 @@ use crate::compat::EOPNOTSUPP;
 use crate::engine::fence::Fence;
 use crate::engine::group::Group;
 use crate::engine::head::MpathHead;
+use crate::engine::membership::synchronize_submitters;
 use crate::engine::misuse::misuse;
 use crate::engine::ops::{
     to_int,
@@ -32,7 +33,6 @@ use crate::engine::path::{
     MpathDevice,
     MpathPort, //
 };
-use crate::engine::remove::synchronize_submitters;
 use crate::engine::submit::{
     failovers,
     PATH_FAILED, //
@@ -53,7 +53,7 @@ use crate::wrap::disk::{
     Disk,
     Parent, //
 };
-use crate::wrap::numa;
+use crate::wrap::node_slots;
 use core::ptr::{
     null_mut,
     NonNull, //
@@ -188,7 +188,7 @@ export! {
             // SAFETY: By the header.
             unsafe {
                 Group::initialised(iopolicy)?;
-                MpathHead::new(ops, group, drvdata, numa::map())
+                MpathHead::new(ops, group, drvdata, node_slots::map())
             }
         });
 
@@ -350,7 +350,7 @@ export! {
             return;
         };
 
-        match numa::check(numa_node) {
+        match node_slots::check(numa_node) {
             Ok(()) => path.set_numa_node(numa_node),
             Err(_) => misuse("a path is set to a node that there is not: it stays where it is"),
         }

@@ -7,11 +7,11 @@
 //! their own on the host (`rust/host.rs`), whose tests interleave threads on purpose.
 
 pub mod alarm;
+pub mod bring_up;
 pub mod care;
 pub mod departure;
 pub mod depth;
-pub mod fence;
-pub mod life;
+pub mod fencing;
 pub mod list;
 pub mod nodes;
 pub mod parking;

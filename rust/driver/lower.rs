@@ -2,9 +2,9 @@
 
 //! Block devices below paths.
 
-use super::bio::MpathBio;
-use super::disk::DiskParams;
-use super::head::MpathHead;
+use super::disk_params::DiskParams;
+use super::mpath_bio::MpathBio;
+use super::mpath_head::MpathHead;
 use super::queue::Queued;
 use super::MpathDriver;
 use crate::bindings;

@@ -2,7 +2,7 @@
 
 //! Bios that a driver keeps until it can end them.
 
-use super::bio::{
+use super::mpath_bio::{
     Counted,
     MpathBio, //
 };

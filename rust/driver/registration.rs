@@ -2,11 +2,11 @@
 
 //! The registration of a path on its head: its owner decides when the path goes.
 
-use super::device::{
+use super::mpath_device::{
     DisableReason,
     MpathDevice, //
 };
-use super::head::MpathHead;
+use super::mpath_head::MpathHead;
 use super::shims::Shims;
 use super::zones::read_zones;
 use super::MpathDriver;

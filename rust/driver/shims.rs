@@ -3,9 +3,9 @@
 //! A driver's trait as the tables of functions that C and the engine call.
 
 use super::attributes::Attributes;
-use super::bio::MpathBio;
-use super::device::MpathDevice;
-use super::head::MpathHead;
+use super::mpath_bio::MpathBio;
+use super::mpath_device::MpathDevice;
+use super::mpath_head::MpathHead;
 use super::operations::{
     HeldReservation,
     Ioctl,

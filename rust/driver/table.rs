@@ -2,11 +2,11 @@
 
 //! Requests that a driver keeps until it can end them: by their tags, or in order.
 
-use super::request::{
+use super::mpath_request::{
     AnyRequest,
     Private, //
 };
-use super::requests::MpathRequestDriver;
+use super::mpath_request_driver::MpathRequestDriver;
 use super::tags::MpathTagSet;
 use crate::bindings;
 use crate::pure::parking::{

@@ -2,7 +2,7 @@
 
 //! Tag sets: the requests that a controller can have at once.
 
-use super::requests::{
+use super::mpath_request_driver::{
     MpathRequestDriver,
     RequestShims, //
 };

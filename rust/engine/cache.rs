@@ -9,7 +9,7 @@
 
 use crate::pure::nodes::Node;
 use crate::pure::sync::AtomicPtr;
-use crate::wrap::numa;
+use crate::wrap::node_slots;
 use core::alloc::Layout;
 use core::ptr::null_mut;
 
@@ -20,13 +20,13 @@ use core::ptr::null_mut;
 /// `map.slots()` initialised slots follow `slots`, and end the allocation of the cache.
 #[repr(C)]
 pub(crate) struct CurrentPath<T> {
-    map: &'static numa::Map,
+    map: &'static node_slots::Map,
     slots: [AtomicPtr<T>; 0],
 }
 
 impl<T> CurrentPath<T> {
     /// The layout of `header`, which ends with a cache, and its slots on `map`.
-    pub(crate) fn layout(header: Layout, map: &numa::Map) -> Option<Layout> {
+    pub(crate) fn layout(header: Layout, map: &node_slots::Map) -> Option<Layout> {
         let slots = Layout::array::<AtomicPtr<T>>(map.slots()).ok()?;
         let (layout, offset) = header.extend(slots).ok()?;
 
@@ -38,7 +38,7 @@ impl<T> CurrentPath<T> {
     /// # Safety
     ///
     /// `this` is in an allocation of [`CurrentPath::layout`] for the same map.
-    pub(crate) unsafe fn init(this: *mut Self, map: &'static numa::Map) {
+    pub(crate) unsafe fn init(this: *mut Self, map: &'static node_slots::Map) {
         // SAFETY: By this function's contract there is room for the slots.
         unsafe {
             (&raw mut (*this).map).write(map);
@@ -51,7 +51,7 @@ impl<T> CurrentPath<T> {
     }
 
     /// The map from nodes to slots.
-    pub(crate) fn map(&self) -> &'static numa::Map {
+    pub(crate) fn map(&self) -> &'static node_slots::Map {
         self.map
     }
 

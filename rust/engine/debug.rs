@@ -25,13 +25,13 @@
 //! spaces. Reading the file takes no lock, so it also tells why a head is stuck.
 
 use super::head::MpathHead;
-use super::heads;
 use super::path::MpathDevice;
 use super::record::{
     msecs,
     now,
     Timed, //
 };
+use super::registry;
 use crate::pure::policy::Path;
 use crate::pure::state::{
     Access,
@@ -80,7 +80,7 @@ impl MpathHead {
                 DIRECTORY.make_directory(c"multipath");
             }
             // A head that was removed while a user had it open may still have the name.
-            let is_taken = heads::any(|other| {
+            let is_taken = registry::any(|other| {
                 other.busy.file.is_made() && other.disk().is_some_and(|of| of.name() == disk.name())
             });
             let name = match is_taken {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Fences hold the bios that a lost path may still carry out. The protocol is in
-//! `crate::pure::fence`.
+//! `crate::pure::fencing`.
 //!
 //! A fence is in memory of its own, since it outlives the controller, the port and the path whose
 //! bios it holds. All users together have one reference to that memory, and so has the timer while
@@ -14,7 +14,7 @@
 
 use super::submit::let_go;
 use crate::bindings;
-use crate::pure::fence::{
+use crate::pure::fencing::{
     self,
     AtomicClock,
     Clock,
@@ -180,19 +180,19 @@ impl Fence {
     /// Says that the association is over, and that the storage carries out nothing of it from
     /// `msecs` ms on. Any context.
     pub(crate) fn start(&self, msecs: u32) {
-        fence::start(self, after(msecs));
+        fencing::start(self, after(msecs));
     }
 
     /// Says that the storage carries out nothing of the association any more. Any context.
     pub(crate) fn open(&self) {
-        fence::open(self);
+        fencing::open(self);
     }
 
     /// Holds a bio that [`let_go`] knows how to go on with. Any context, by a user.
     pub(crate) fn hold(&self, bio: Bio) {
         self.held.fetch_add(1, Relaxed);
         // SAFETY: A valid bio that is ours to give up.
-        unsafe { fence::hold(self, bio.into_raw(), after(self.limit)) }
+        unsafe { fencing::hold(self, bio.into_raw(), after(self.limit)) }
     }
 }
 
@@ -228,7 +228,7 @@ unsafe impl HasWork<TIMER> for Fence {
     const OFFSET: usize = offset_of!(Fence, timer);
 
     fn run(&self) {
-        if let Rung::Open { by_limit, held } = fence::ring(self, now()) {
+        if let Rung::Open { by_limit, held } = fencing::ring(self, now()) {
             if by_limit {
                 pr_warn!(
                     "a fence opens since its driver has not said for {} s that the association \

@@ -10,25 +10,25 @@
 
 use super::cache::CurrentPath;
 use super::group::Group;
-use super::heads::{
-    self,
-    Older, //
-};
 use super::misuse::{
     misuse,
     CallbackTasks, //
 };
 use super::ops::Ops;
 use super::path::MpathDevice;
+use super::publish::Shortlist;
 use super::record::{
     HeadRecord,
     HeadTimes, //
 };
-use super::shortlist::Shortlist;
+use super::registry::{
+    self,
+    Older, //
+};
 use crate::bindings;
 use crate::compat::raw_try_init;
 use crate::pure::alarm::Alarm;
-use crate::pure::life::BringUp;
+use crate::pure::bring_up::BringUp;
 use crate::pure::list::{
     Linked,
     RcuList, //
@@ -40,8 +40,8 @@ use crate::pure::sync::Refcount;
 use crate::wrap::bio::BioList;
 use crate::wrap::debugfs::Entry;
 use crate::wrap::disk::HeadDisk;
-use crate::wrap::list;
-use crate::wrap::numa;
+use crate::wrap::list_head;
+use crate::wrap::node_slots;
 use crate::wrap::slab::Slab;
 use crate::wrap::srcu::SrcuFast;
 use crate::wrap::tasks;
@@ -175,14 +175,14 @@ const _: () = {
 };
 
 impl MpathHead {
-    fn layout(map: &numa::Map) -> Result<Layout> {
+    fn layout(map: &node_slots::Map) -> Result<Layout> {
         CurrentPath::<MpathDevice>::layout(Layout::new::<Self>(), map).ok_or(EOVERFLOW)
     }
 
     /// Allocates memory for a head with the slots of `map`. May sleep.
-    fn alloc(map: &'static numa::Map) -> Result<NonNull<Self>> {
+    fn alloc(map: &'static node_slots::Map) -> Result<NonNull<Self>> {
         let layout = Self::layout(map)?;
-        let memory = if core::ptr::eq(map, numa::map()) {
+        let memory = if core::ptr::eq(map, node_slots::map()) {
             MEMORY.alloc(layout)?
         } else {
             Kmalloc::alloc(layout, GFP_KERNEL, NumaNode::NO_NODE)?.cast()
@@ -196,10 +196,10 @@ impl MpathHead {
     /// # Safety
     ///
     /// `memory` came from [`MpathHead::alloc`] for the same map, and nobody uses it any more.
-    pub(super) unsafe fn free(memory: NonNull<Self>, map: &'static numa::Map) {
+    pub(super) unsafe fn free(memory: NonNull<Self>, map: &'static node_slots::Map) {
         // SAFETY: By this function's contract.
         unsafe {
-            if core::ptr::eq(map, numa::map()) {
+            if core::ptr::eq(map, node_slots::map()) {
                 MEMORY.free(memory.cast());
             } else if let Ok(layout) = Self::layout(map) {
                 Kmalloc::free(memory.cast(), layout);
@@ -216,7 +216,7 @@ impl MpathHead {
         ops: Ops,
         group: NonNull<bindings::mpath_iopolicy>,
         drvdata: *mut kernel::ffi::c_void,
-        map: &'static numa::Map,
+        map: &'static node_slots::Map,
     ) -> Result<ARef<Self>> {
         ensure_queue()?;
         tasks::ensure()?;
@@ -234,7 +234,7 @@ impl MpathHead {
         // SAFETY: Initialised, with one reference, which is the caller's.
         let head = unsafe { ARef::from_raw(memory) };
         head.group().join(&head);
-        heads::add(&head);
+        registry::add(&head);
         Ok(head)
     }
 
@@ -242,17 +242,17 @@ impl MpathHead {
         ops: Ops,
         group: NonNull<bindings::mpath_iopolicy>,
         drvdata: *mut kernel::ffi::c_void,
-        map: &'static numa::Map,
+        map: &'static node_slots::Map,
     ) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             raw_disk: Atomic::new(core::ptr::null_mut()),
             drvdata,
             word: AtomicHeadWord::new(),
-            number: heads::number(),
+            number: registry::number(),
             group,
             srcu <- SrcuFast::new(),
             shortlist <- Shortlist::new(),
-            paths <- list::new(),
+            paths <- list_head::new(),
             busy <- pin_init!(Busy {
                 list: BioList::new(),
                 requeued: Atomic::new(0),
@@ -349,7 +349,7 @@ impl MpathHead {
         node: i32,
     ) -> Result {
         let fops = self.ops.fops()?;
-        let node = numa::to_allocate_on(node)?;
+        let node = node_slots::to_allocate_on(node)?;
         // SAFETY: By this function's contract. The disk, which is ours, is gone before the head is.
         let disk =
             unsafe { HeadDisk::new(lim, node, parent, fops.as_ptr(), self.as_raw().cast()) }?;
@@ -405,7 +405,7 @@ impl MpathHead {
 }
 
 /// The initialiser of a cache that is the last member of a head's allocation.
-fn unsafe_init_cache(map: &'static numa::Map) -> impl Init<CurrentPath<MpathDevice>> {
+fn unsafe_init_cache(map: &'static node_slots::Map) -> impl Init<CurrentPath<MpathDevice>> {
     // SAFETY: The closure initialises the whole cache. Only `MpathHead::init()` uses it, in an
     // allocation of the layout for the same map.
     unsafe {

@@ -6,12 +6,12 @@ use super::head::MpathHead;
 use super::path::MpathDevice;
 use super::sysfs::GROUP_NAME;
 use crate::compat::EDEADLK;
-use crate::pure::departure;
-use crate::pure::life::{
+use crate::pure::bring_up::{
     self,
     BringUp,
-    Life, //
+    HasDisk, //
 };
+use crate::pure::departure;
 use crate::pure::policy::Path;
 use crate::pure::state::{
     Access,
@@ -62,7 +62,7 @@ impl MpathHead {
         if !self.may_wait() {
             return Err(EDEADLK);
         }
-        life::bring_up(self, path)?;
+        bring_up::bring_up(self, path)?;
         path.change(PathState::restored);
         self.kick();
         self.say_if_unusable(path);
@@ -188,7 +188,7 @@ impl MpathHead {
     }
 }
 
-impl Life for MpathHead {
+impl HasDisk for MpathHead {
     type Path = MpathDevice;
     type Error = Error;
 

@@ -6,12 +6,12 @@
 //! head. The state words and the node are atomics.
 
 use super::head::MpathHead;
-use super::heads;
 use super::misuse::{
     mark,
     misuse, //
 };
 use super::record;
+use super::registry;
 use crate::bindings;
 use crate::pure::list::Linked;
 use crate::pure::nodes::Node;
@@ -30,7 +30,7 @@ use crate::pure::state::{
 };
 use crate::pure::sync::AtomicU32;
 use crate::wrap::disk::Disk;
-use crate::wrap::numa;
+use crate::wrap::node_slots;
 use crate::wrap::srcu;
 use crate::wrap::way::Way;
 use kernel::sync::atomic::{
@@ -162,7 +162,7 @@ impl MpathDevice {
         let (head, cookie) = path.readers();
 
         // The head may be gone, and then its readers are, too.
-        heads::with(head, |head| !head.srcu.has_passed(cookie)) == Some(true)
+        registry::with(head, |head| !head.srcu.has_passed(cookie)) == Some(true)
     }
 
     /// The C structure.
@@ -383,7 +383,7 @@ impl Path for MpathDevice {
     }
 
     fn distance(&self, node: Node) -> u32 {
-        numa::distance(node, self.numa_node().load(Relaxed))
+        node_slots::distance(node, self.numa_node().load(Relaxed))
     }
 
     #[inline(always)]

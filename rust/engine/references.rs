@@ -7,8 +7,8 @@
 //! the driver, and frees the memory. That may sleep, and waits for nobody outside the kernel.
 
 use super::head::MpathHead;
-use super::heads;
 use super::misuse::misuse;
+use super::registry;
 use crate::pure::state::HeadState;
 use core::ptr::NonNull;
 use kernel::sync::aref::{
@@ -104,7 +104,7 @@ impl MpathHead {
     /// Ends the head: nobody has a reference any more.
     fn finish(&self) {
         self.hide_from_debugfs();
-        heads::remove(self);
+        registry::remove(self);
         self.group().leave(self);
         self.busy.retry.cancel_and_wait();
         self.busy.requeue.cancel();

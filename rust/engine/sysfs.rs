@@ -10,7 +10,7 @@ use crate::pure::policy::{
     Candidates,
     IoPolicy, //
 };
-use crate::wrap::numa;
+use crate::wrap::node_slots;
 use kernel::error::to_result;
 use kernel::prelude::*;
 
@@ -41,7 +41,7 @@ impl MpathHead {
                 .is_some_and(|nearest| core::ptr::eq(nearest, path))
         };
 
-        for node in numa::online().filter(serves) {
+        for node in node_slots::online().filter(serves) {
             let (word, bit) = (node.0 as usize / BITS, node.0 as usize % BITS);
 
             nodes.bits[word] |= 1 << bit;

@@ -10,7 +10,6 @@
 
 use crate::pure::removal::{
     self,
-    Readers,
     Removable, //
 };
 use crate::pure::shortlist::{
@@ -24,7 +23,7 @@ use crate::pure::state::{
 };
 
 /// A head whose paths can leave.
-pub trait Departure: Removable + Readers {
+pub trait Departure: Removable {
     /// The type of a path.
     type Path;
 

@@ -141,23 +141,20 @@ pub struct Control {
     pub removal: Removal,
 }
 
-/// A head that has a `control` mutex.
-pub trait Controlled {
+/// A head that has a `control` mutex, and readers that use its paths while paths come and go.
+pub trait Controlled: Kick {
     /// The head's word, which is written under the mutex.
     fn word(&self) -> &AtomicHeadWord;
 
     /// Runs `f` under the mutex.
     fn with_control<R>(&self, f: impl FnOnce(&mut Control) -> R) -> R;
-}
 
-/// A head with readers that use its paths while paths come and go.
-pub trait Readers {
     /// Waits for all read-side sections that have begun.
     fn grace_period(&self);
 }
 
 /// A head that a timer can remove.
-pub trait Removable: Controlled + Kick {
+pub trait Removable: Controlled {
     /// Takes the references that a timer owns. Returns false, and has taken none, if there can be
     /// no timer.
     fn take_timer_references(&self) -> bool;

@@ -2,7 +2,7 @@
 
 //! When a fence opens.
 
-use libmultipath::fence::Clock;
+use libmultipath::fencing::Clock;
 use proptest::prelude::*;
 
 /// A call to a clock, at a tick.

@@ -23,7 +23,7 @@ use crate::engine::head::MpathHead;
 use crate::engine::ops::Ops;
 use crate::ffi;
 use crate::pure::policy::IoPolicy;
-use crate::wrap::numa;
+use crate::wrap::node_slots;
 use core::ptr::NonNull;
 use kernel::error::{
     from_err_ptr,
@@ -298,7 +298,7 @@ pub(super) struct Setup {
     /// Changes the limits of the disk.
     pub(super) limits: fn(&mut bindings::queue_limits),
     /// The nodes that there can be, if not this machine's.
-    pub(super) map: Option<&'static numa::Map>,
+    pub(super) map: Option<&'static node_slots::Map>,
 }
 
 impl Default for Setup {
@@ -323,7 +323,7 @@ unsafe fn on_map(
     template: &bindings::mpath_head_template,
     group: *mut bindings::mpath_iopolicy,
     drvdata: *const Driver,
-    map: &'static numa::Map,
+    map: &'static node_slots::Map,
 ) -> *mut bindings::mpath_head {
     // SAFETY: By this function's contract.
     let head = unsafe { Ops::new(template) }.and_then(|ops| {

@@ -42,7 +42,7 @@ use crate::pure::state::{
     PortState,
     Reasons, //
 };
-use crate::wrap::numa;
+use crate::wrap::node_slots;
 use core::alloc::Layout;
 use kernel::alloc::allocator::Kmalloc;
 use kernel::alloc::{
@@ -69,7 +69,7 @@ fn is_fair(first: u32, second: u32, of: u32) -> bool {
 fn move_to(node: u32) -> bool {
     let cpus = bindings::cpumask::default().bits.len() * usize::BITS as usize;
 
-    (0..cpus).any(|cpu| move_to_cpu(cpu) && numa::current() == Node(node))
+    (0..cpus).any(|cpu| move_to_cpu(cpu) && node_slots::current() == Node(node))
 }
 
 /// Runs the rest of the test on a CPU. Returns false when there is no such CPU.
@@ -142,7 +142,7 @@ const SPARSE_IDS: [u32; 6] = [0, 8, IDS - 4, IDS - 3, IDS - 2, IDS - 1];
 /// A machine: its possible nodes, and the map made from them.
 struct Machine {
     is_possible: fn(Node) -> bool,
-    map: SetOnce<numa::Map>,
+    map: SetOnce<node_slots::Map>,
 }
 
 impl Machine {
@@ -153,7 +153,7 @@ impl Machine {
         }
     }
 
-    fn map(&self) -> Result<&numa::Map> {
+    fn map(&self) -> Result<&node_slots::Map> {
         self.map.populate(NodeMap::new(self.is_possible));
         self.map.as_ref().ok_or(EINVAL)
     }
@@ -238,7 +238,7 @@ impl Guarded {
     const GUARD: usize = 64;
     const PATTERN: u8 = 0xa5;
 
-    fn new(map: &'static numa::Map) -> Result<Self> {
+    fn new(map: &'static node_slots::Map) -> Result<Self> {
         let inner = Slots::layout(Layout::new::<Slots>(), map).ok_or(EINVAL)?;
         let layout = Layout::from_size_align(inner.size() + Self::GUARD, inner.align())
             .map_err(|_| EINVAL)?;
@@ -286,7 +286,7 @@ mod tests {
         };
         let paths = [head.path_with(near(0))?, head.path_with(near(1))?];
 
-        if numa::online().count() < 2 {
+        if node_slots::online().count() < 2 {
             return skip(c"needs two NUMA nodes");
         }
         for node in [0, 1] {
@@ -394,7 +394,7 @@ mod tests {
             })?,
         );
 
-        if numa::possible().count() != 2 || !move_to(0) {
+        if node_slots::possible().count() != 2 || !move_to(0) {
             return skip(c"there are not two nodes");
         }
         check_eq!(head.write_many(4)?, 4);
@@ -555,7 +555,7 @@ mod tests {
         };
         let far = head.path_with(near(1))?;
 
-        if numa::online().count() < 2 {
+        if node_slots::online().count() < 2 {
             return skip(c"needs two NUMA nodes");
         }
         check!(move_to(0));
@@ -589,13 +589,13 @@ mod tests {
     fn a_head_ends_with_a_slot_for_every_possible_node() -> Result {
         let head = TestHead::new(Default::default())?;
         let engine = head.engine();
-        let possible = numa::possible().count();
+        let possible = node_slots::possible().count();
         let begin = core::ptr::from_ref(&*engine) as usize;
         let size = size_of::<MpathHead>() + possible * size_of::<usize>();
         let mut seen = KVec::with_capacity(possible, GFP_KERNEL)?;
 
-        check_eq!(numa::map().slots(), possible);
-        for node in numa::possible() {
+        check_eq!(node_slots::map().slots(), possible);
+        for node in node_slots::possible() {
             let slot = core::ptr::from_ref(engine.current_path.slot(node)) as usize;
             check!(slot >= begin + core::mem::offset_of!(MpathHead, current_path));
             check!(slot + size_of::<usize>() <= begin + size);

@@ -179,7 +179,7 @@ mod tests {
         let page = Page::alloc_page(GFP_KERNEL)?;
         let a = head.path()?;
 
-        if crate::wrap::numa::possible().count() == 2 {
+        if crate::wrap::node_slots::possible().count() == 2 {
             check!(nodes_of(&a, &page)? == *b"0-1\n\0\0\0\0");
             let b = head.path_with(Options {
                 node: 1,

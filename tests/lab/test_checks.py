@@ -133,8 +133,8 @@ def test_an_excerpt_that_is_not_there_or_none_at_all_fails(monkeypatch, tmp_path
 
 def test_a_file_that_is_named_is_found(tmp_path):
     file = tmp_path / "x.py"
-    file.write_text("#: See tests/sanitize/faults.c, /usr/docs/x.md and a/rust/b.rs; `rust/pure/life.rs`.\n")
-    assert prose.named(file) == {"tests/sanitize/" + "faults.c", "rust/" + "pure/life.rs"}
+    file.write_text("#: See tests/sanitize/faults.c, /usr/docs/x.md and a/rust/b.rs; `rust/pure/bring_up.rs`.\n")
+    assert prose.named(file) == {"tests/sanitize/" + "faults.c", "rust/" + "pure/bring_up.rs"}
 
 
 def test_a_file_that_does_not_exist_is_told_unless_it_is_elsewhere():

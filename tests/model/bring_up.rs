@@ -2,8 +2,8 @@
 
 //! Bringing a head's disk up against taking it away.
 //!
-//! The library's own: the head's word, [`life::bring_up`], [`removal::try_remove`] and
-//! [`life::take_down`]. Made by hand: the two mutexes that they take, and the disk.
+//! The library's own: the head's word, [`bring_up::bring_up`], [`removal::try_remove`] and
+//! [`bring_up::take_down`]. Made by hand: the two mutexes that they take, and the disk.
 
 use crate::explore::{
     holds,
@@ -13,17 +13,16 @@ use crate::explore::{
         AtMost, //
     }, //
 };
-use libmultipath::life::{
+use libmultipath::bring_up::{
     self,
     BringUp,
-    Life, //
+    HasDisk, //
 };
 use libmultipath::parking::Kick;
 use libmultipath::removal::{
     self,
     Control,
-    Controlled,
-    Readers, //
+    Controlled, //
 };
 use libmultipath::state::{
     AtomicHeadWord,
@@ -75,15 +74,13 @@ impl Controlled for Head {
     fn with_control<R>(&self, f: impl FnOnce(&mut Control) -> R) -> R {
         f(&mut self.control.lock().unwrap())
     }
+
+    fn grace_period(&self) {}
 }
 
 crate::kernel::without_timer!(Head);
 
-impl Readers for Head {
-    fn grace_period(&self) {}
-}
-
-impl Life for Head {
+impl HasDisk for Head {
     /// Is it on the head?
     type Path = bool;
     type Error = ();
@@ -135,7 +132,7 @@ impl Head {
     fn bring_up(&self) -> bool {
         match self.mutant {
             Mutant::DecidesOutsideTheMutexes => self.bring_up_if_it_was_not_dying(),
-            _ => life::bring_up(self, &true).is_ok(),
+            _ => bring_up::bring_up(self, &true).is_ok(),
         }
     }
 
@@ -164,7 +161,7 @@ impl Head {
     fn remove(&self) {
         match self.mutant {
             Mutant::RemovesWhileTheDiskIsAdded => self.remove_what_is_there(),
-            _ => life::take_down(self),
+            _ => bring_up::take_down(self),
         }
     }
 

@@ -3,7 +3,7 @@
 //! A path leaves its head while a bio is on its way to it, and while another thread makes the links
 //! to paths.
 //!
-//! The library's own: all of [`departure`], [`life::bring_up`], and how a path is chosen, in the
+//! The library's own: all of [`departure`], [`bring_up::bring_up`], and how a path is chosen, in the
 //! head of `publication.rs`, which has the checks for accesses to a freed path. After
 //! `rust/engine/submit.rs`: a bio arrives after its section, and its task does not sleep in
 //! between. After `rust/engine/live.rs`: the walk that makes the links. Made by hand: the
@@ -18,18 +18,18 @@ use crate::publication::{
     Head,
     Mutant, //
 };
-use libmultipath::departure;
-use libmultipath::life::{
+use libmultipath::bring_up::{
     self,
     BringUp,
-    Life, //
+    HasDisk, //
 };
+use libmultipath::departure;
 use libmultipath::policy::IoPolicy;
 use libmultipath::removal::Controlled;
 use libmultipath::state::HeadState;
 use loom::thread;
 
-impl<const READERS: usize> Life for Head<READERS> {
+impl<const READERS: usize> HasDisk for Head<READERS> {
     type Path = crate::list::Device;
     type Error = ();
 
@@ -115,7 +115,7 @@ fn linked(mutant: Mutant) -> impl Fn() + Send + Sync {
         head.word().advance(HeadState::Live);
         let other = {
             let head = head.clone();
-            thread::spawn(move || life::bring_up(&*head, &head.devices[1]).is_ok())
+            thread::spawn(move || bring_up::bring_up(&*head, &head.devices[1]).is_ok())
         };
 
         departure::take_apart(&*head, &head.devices[0], || ());

@@ -15,7 +15,7 @@ use crate::explore::{
     }, //
 };
 use crate::parking::Bio;
-use libmultipath::fence::{
+use libmultipath::fencing::{
     hold,
     open,
     ring,

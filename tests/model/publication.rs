@@ -5,7 +5,7 @@
 //!
 //! The library's own: the policies, the state words and their changes, the list, adding paths, how
 //! a path leaves ([`departure`]). Also how a shortlist is found current or made anew, and how a
-//! reader chooses the nearest path. After `rust/engine/shortlist.rs`: the words from which a
+//! reader chooses the nearest path. After `rust/engine/publish.rs`: the words from which a
 //! shortlist is made; nothing replaces its array here. SRCU is made by hand (`kernel.rs`).
 
 use crate::explore::{
@@ -24,11 +24,11 @@ use crate::list::{
     Device,
     List, //
 };
+use libmultipath::bring_up::BringUp;
 use libmultipath::departure::{
     self,
     Departure, //
 };
-use libmultipath::life::BringUp;
 use libmultipath::nodes::Node;
 use libmultipath::parking::Kick;
 use libmultipath::policy::{
@@ -39,8 +39,7 @@ use libmultipath::policy::{
 use libmultipath::removal::{
     self,
     Control,
-    Controlled,
-    Readers, //
+    Controlled, //
 };
 use libmultipath::shortlist::{
     self,
@@ -177,9 +176,7 @@ impl<const READERS: usize> Controlled for Head<READERS> {
         }
         f(&mut self.control.lock().unwrap())
     }
-}
 
-impl<const READERS: usize> Readers for Head<READERS> {
     fn grace_period(&self) {
         if self.mutant != Mutant::WithoutAGracePeriod {
             self.srcu.synchronize();

@@ -2,7 +2,7 @@
 
 //! The delayed removal of a head against paths that come back.
 //!
-//! The library's own: all of [`removal`], [`life::take_down`], and the head's word. Made by hand:
+//! The library's own: all of [`removal`], [`bring_up::take_down`], and the head's word. Made by hand:
 //! the mutexes, the timer and a clock. The timer is a work for which it is always time; the clock
 //! jumps to the tick for which the timer was started. A path is a count, and so is the removal of
 //! the disk.
@@ -16,10 +16,10 @@ use crate::explore::{
     }, //
 };
 use crate::kernel::Work;
-use libmultipath::life::{
+use libmultipath::bring_up::{
     self,
     BringUp,
-    Life, //
+    HasDisk, //
 };
 use libmultipath::parking::Kick;
 use libmultipath::removal::{
@@ -27,7 +27,6 @@ use libmultipath::removal::{
     Control,
     Controlled,
     Decision,
-    Readers,
     Removable, //
 };
 use libmultipath::shortlist::Generation;
@@ -87,6 +86,8 @@ impl Controlled for Head {
     fn with_control<R>(&self, f: impl FnOnce(&mut Control) -> R) -> R {
         f(&mut self.control.lock().unwrap())
     }
+
+    fn grace_period(&self) {}
 }
 
 impl Removable for Head {
@@ -124,11 +125,7 @@ impl Removable for Head {
     }
 }
 
-impl Readers for Head {
-    fn grace_period(&self) {}
-}
-
-impl Life for Head {
+impl HasDisk for Head {
     type Path = ();
     type Error = ();
 
@@ -243,7 +240,7 @@ impl Head {
     /// `nvme_unlink_ns_head()` and `nvme_remove_ns_head()`: by a path's remover, or by the timer.
     fn remove_head(&self) {
         if self.try_remove() {
-            life::take_down(self);
+            bring_up::take_down(self);
             self.put();
         }
     }

@@ -2,11 +2,11 @@
 
 //! Taking the disk of a head away, while bios are submitted, wait and fail.
 //!
-//! The library's own: [`removal::try_remove`], [`life::take_down`], and all of parking, in the head
+//! The library's own: [`removal::try_remove`], [`bring_up::take_down`], and all of parking, in the head
 //! of `parking.rs`. Made by hand: SRCU, the worker, the mutexes, and the block layer, which does
 //! not delete a disk before the bios that wait have ended.
 //!
-//! For each step of [`life::take_down`] a mutant leaves it out. In another order the protocol
+//! For each step of [`bring_up::take_down`] a mutant leaves it out. In another order the protocol
 //! fails, too, with one exception: the first kick may come before the grace period, since a thread
 //! that parks looks again.
 
@@ -23,17 +23,16 @@ use crate::parking::{
     self,
     Bio, //
 };
-use libmultipath::life::{
+use libmultipath::bring_up::{
     self,
     BringUp,
-    Life, //
+    HasDisk, //
 };
 use libmultipath::parking::Kick;
 use libmultipath::removal::{
     self,
     Control,
-    Controlled,
-    Readers, //
+    Controlled, //
 };
 use libmultipath::state::{
     AtomicHeadWord,
@@ -53,7 +52,7 @@ use std::sync::Arc;
 const SUBMITTER: usize = 0;
 const WORKER: usize = 1;
 
-/// A step of [`life::take_down`].
+/// A step of [`bring_up::take_down`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     GracePeriod,
@@ -100,17 +99,15 @@ impl Controlled for Head {
     fn with_control<R>(&self, f: impl FnOnce(&mut Control) -> R) -> R {
         f(&mut self.control.lock().unwrap())
     }
-}
 
-crate::kernel::without_timer!(Head);
-
-impl Readers for Head {
     fn grace_period(&self) {
         self.unless_left_out(Step::GracePeriod, || self.srcu.synchronize());
     }
 }
 
-impl Life for Head {
+crate::kernel::without_timer!(Head);
+
+impl HasDisk for Head {
     type Path = ();
     type Error = ();
 
@@ -206,7 +203,7 @@ impl Head {
 
     fn remove(&self) {
         assert!(removal::try_remove(self), "it is removed");
-        life::take_down(self);
+        bring_up::take_down(self);
         self.is_removed.store(true, Relaxed);
     }
 

@@ -31,7 +31,7 @@ from lab.verdicts.counts import Counts
 _PURE = paths.ROOT / "rust" / "pure"
 #: The pure modules that carry decisions out, and need unsafe code for it.
 MECHANISMS = {
-    "fence": "holds bios, which are linked through their own memory",
+    "fencing": "holds bios, which are linked through their own memory",
     "list": "links elements into a list that others walk meanwhile",
     "parking": "links parked bios through their own memory",
     "sync": "wraps the atomics of three worlds",

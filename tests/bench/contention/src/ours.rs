@@ -219,14 +219,14 @@ impl Path for Device {
     }
 }
 
-/// `Entries` in `rust/engine/shortlist.rs`, with as many of them as there can be.
+/// `Entries` in `rust/engine/publish.rs`, with as many of them as there can be.
 #[repr(C, align(128))]
 struct Entries {
     len: AtomicU32,
     entries: [AtomicPtr<Device>; MOST],
 }
 
-/// `Shortlist` in `rust/engine/shortlist.rs`.
+/// `Shortlist` in `rust/engine/publish.rs`.
 #[repr(C)]
 struct Shortlist {
     version: Version,
@@ -466,7 +466,7 @@ impl<'a> Keeper<'a> for Inside<'a> {
     }
 }
 
-/// `Listed` in `rust/engine/shortlist.rs`.
+/// `Listed` in `rust/engine/publish.rs`.
 #[derive(Clone, Copy)]
 struct Listed<'a> {
     inside: Inside<'a>,

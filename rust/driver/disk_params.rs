@@ -2,8 +2,8 @@
 
 //! The disks of heads and paths, as far as a driver has a say.
 
-use super::device::MpathDevice;
-use super::requests::MpathRequestDriver;
+use super::mpath_device::MpathDevice;
+use super::mpath_request_driver::MpathRequestDriver;
 use super::shims::Shims;
 use super::tags::MpathTagSet;
 use super::zones::{

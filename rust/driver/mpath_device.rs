@@ -2,12 +2,12 @@
 
 //! A path, as all code sees it that has a reference to it.
 
-use super::disk::PathDisk;
-use super::head::{
+use super::disk_params::PathDisk;
+use super::mpath_head::{
     AnyContextHead,
     MpathHead, //
 };
-use super::port::MpathPort;
+use super::mpath_port::MpathPort;
 use super::registration::Registration;
 use super::tags::MpathTagSet;
 use super::MpathDriver;

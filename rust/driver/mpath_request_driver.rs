@@ -3,8 +3,8 @@
 //! Drivers whose paths take requests, and their trait as the table of functions that the block
 //! layer calls.
 
-use super::device::MpathDevice;
-use super::request::{
+use super::mpath_device::MpathDevice;
+use super::mpath_request::{
     AnyRequest,
     MpathFlush,
     MpathRequest,

@@ -13,16 +13,15 @@ use super::path::{
 use crate::bindings;
 use crate::compat::EOPNOTSUPP;
 use crate::ffi;
+use crate::pure::bring_up;
 use crate::pure::departure::{
     self,
     Departure, //
 };
-use crate::pure::life;
 use crate::pure::removal::{
     self,
     Control,
     Controlled,
-    Readers,
     Removable, //
 };
 use crate::pure::shortlist::Generation;
@@ -34,7 +33,7 @@ use crate::pure::state::{
     Reasons, //
 };
 use crate::wrap::disk::Disk;
-use crate::wrap::numa;
+use crate::wrap::node_slots;
 use crate::wrap::tasks;
 use crate::wrap::way::IS_ONE_PASS;
 use core::ptr::NonNull;
@@ -72,7 +71,7 @@ impl MpathHead {
         port: *mut bindings::mpath_port,
         node: i32,
     ) -> Result {
-        numa::check(node)?;
+        node_slots::check(node)?;
         if disk.is_null() || port.is_null() {
             misuse("a path is added without a disk or without a port");
             return Err(EINVAL);
@@ -164,7 +163,7 @@ impl MpathHead {
             HeadState::Dying if !self.may_wait() => return,
             HeadState::Dying => (),
         }
-        life::take_down(self);
+        bring_up::take_down(self);
     }
 }
 
@@ -190,9 +189,7 @@ impl Controlled for MpathHead {
         self.was_controlled(old, &control);
         result
     }
-}
 
-impl Readers for MpathHead {
     fn grace_period(&self) {
         self.synchronize();
     }

@@ -2,8 +2,8 @@
 
 //! A bio on its way through a path.
 
-use super::device::MpathDevice;
-use super::fence::MpathFence;
+use super::mpath_device::MpathDevice;
+use super::mpath_fence::MpathFence;
 use super::zones;
 use super::MpathDriver;
 use crate::bindings;

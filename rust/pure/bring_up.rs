@@ -6,11 +6,7 @@
 //! So nobody adds a disk to a head whose removal is decided. A removal waits for a disk that is
 //! being added before it deletes it (L-5).
 
-use crate::pure::parking::Kick;
-use crate::pure::removal::{
-    Controlled,
-    Readers, //
-};
+use crate::pure::removal::Controlled;
 use crate::pure::state::HeadState;
 
 /// The state that a head's `bring_up` mutex guards, with the links to the paths.
@@ -23,7 +19,7 @@ pub struct BringUp {
 }
 
 /// A head that has a disk.
-pub trait Life: Controlled + Kick + Readers {
+pub trait HasDisk: Controlled {
     /// The type of a path.
     type Path;
     /// The type of the reason why the disk is not there.
@@ -56,7 +52,7 @@ pub trait Life: Controlled + Kick + Readers {
 
 /// Brings the disk up for a path that can carry I/O: adds it if it is not there, and links the
 /// paths. Fails unless the head is Live and has the path.
-pub fn bring_up<H: Life>(head: &H, path: &H::Path) -> Result<(), H::Error> {
+pub fn bring_up<H: HasDisk>(head: &H, path: &H::Path) -> Result<(), H::Error> {
     head.with_bring_up(|bring_up| {
         if !bring_up.disk_added {
             add_disk(head, bring_up, path)?;
@@ -69,7 +65,7 @@ pub fn bring_up<H: Life>(head: &H, path: &H::Path) -> Result<(), H::Error> {
     })
 }
 
-fn add_disk<H: Life>(head: &H, bring_up: &mut BringUp, path: &H::Path) -> Result<(), H::Error> {
+fn add_disk<H: HasDisk>(head: &H, bring_up: &mut BringUp, path: &H::Path) -> Result<(), H::Error> {
     // A path that has been deleted meanwhile would leave a disk that nobody removes.
     if !head.with_control(|_| H::is_listed(path) && head.word().advance(HeadState::Live)) {
         return Err(H::GONE);
@@ -86,7 +82,7 @@ fn add_disk<H: Life>(head: &H, bring_up: &mut BringUp, path: &H::Path) -> Result
 
 /// Takes the disk of a Dying head away. Afterwards the bios that waited have failed, and no work
 /// runs or is queued: the driver's module may go.
-pub fn take_down<H: Life>(head: &H) {
+pub fn take_down<H: HasDisk>(head: &H) {
     head.with_bring_up(|bring_up| {
         // Submitters that saw the head Live may still park bios. After this they have, and later
         // bios fail.

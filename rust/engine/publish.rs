@@ -21,7 +21,7 @@ use crate::pure::shortlist::{
     Version, //
 };
 use crate::pure::sync::AtomicPtr;
-use crate::wrap::numa;
+use crate::wrap::node_slots;
 use core::alloc::Layout;
 use core::ptr::{
     null_mut,
@@ -295,11 +295,11 @@ impl<'a> Inside<'a> {
         // SAFETY: Only values of policies are stored there.
         match unsafe { IoPolicy::from_raw(policy).unwrap_unchecked() } {
             // Without a look at the entries, for which `numa` has no use.
-            IoPolicy::Numa => shortlist::nearest_to(inside, numa::current),
+            IoPolicy::Numa => shortlist::nearest_to(inside, node_slots::current),
             policy => {
                 let entries = inside.entries();
 
-                policy.choose(Listed { inside, entries }, numa::current)
+                policy.choose(Listed { inside, entries }, node_slots::current)
             }
         }
     }
@@ -506,7 +506,11 @@ impl<'a> Careful<'a> {
     /// The path that the policy in force chooses.
     #[inline(never)]
     pub(crate) fn choose(self) -> Option<&'a MpathDevice> {
-        self.0.head().group().policy().choose(self, numa::current)
+        self.0
+            .head()
+            .group()
+            .policy()
+            .choose(self, node_slots::current)
     }
 
     /// All paths on it.

@@ -2,22 +2,22 @@
 
 //! A head: one block device over the paths to one piece of storage.
 
-use super::device::{
-    numa_node,
-    MpathDevice, //
-};
-use super::disk::{
+use super::disk_params::{
     set_name,
     DiskParams,
     PathDisk, //
 };
-use super::group::MpathIoPolicy;
-use super::port::MpathPort;
+use super::mpath_device::{
+    numa_node,
+    MpathDevice, //
+};
+use super::mpath_iopolicy::MpathIoPolicy;
+use super::mpath_port::MpathPort;
+use super::mpath_request_driver::MpathRequestDriver;
 use super::registration::{
     Added,
     Registration, //
 };
-use super::requests::MpathRequestDriver;
 use super::shims::Shims;
 use super::tags::MpathTagSet;
 use super::MpathDriver;

@@ -2,14 +2,14 @@
 
 //! A request on its way through a path, and its end.
 
-use super::bio::{
+use super::mpath_bio::{
     BioOp,
     Counted,
     Segments, //
 };
-use super::device::MpathDevice;
-use super::fence::MpathFence;
-use super::requests::MpathRequestDriver;
+use super::mpath_device::MpathDevice;
+use super::mpath_fence::MpathFence;
+use super::mpath_request_driver::MpathRequestDriver;
 use super::zones;
 use super::MpathDriver;
 use crate::bindings;
