@@ -203,7 +203,7 @@ def test_misuse_is_compiled_again_unless_all_of_it_was_refused(monkeypatch, tmp_
     monkeypatch.setattr(misuse.setup, "ensure", lambda **options: None)
     monkeypatch.setattr(misuse.crate, "ensure", lambda: SimpleNamespace(
         directory=tmp_path, built=SimpleNamespace(release="7.3.4")))
-    monkeypatch.setattr(misuse.kept, "key_of", lambda directory: key[0])
+    monkeypatch.setattr(misuse.reuse, "key_of", lambda directory: key[0])
     monkeypatch.setattr(paths, "BUILD", tmp_path)
     monkeypatch.setattr(misuse, "_judge", lambda library, step, output, case: compiled.append(case) or wrong)
     first = misuse.run()

@@ -10,10 +10,10 @@ from tests.guest import head as heads
 from tests.guest import modules
 from tests.guest import wait
 from tests.guest.reader import Reader
-from tests.parity import bad
+from tests.parity import bad_requests
 from tests.parity import ioctls
 from tests.parity import tools
-from tests.parity import trace
+from tests.parity import traced_io
 from tests.parity import tree
 from tests.parity.events import Events
 from tests.parity.seen import content
@@ -39,10 +39,10 @@ def _plain(seen):
             ioctls.note(seen, f"32-bit ioctl on the {name}", device, call=ioctls.compat)
             ioctls.note_reservations(seen, f"reservations on the {name}, which has none", device)
         tools.note_io_uring(seen, character)
-        trace.note_counters(seen, head)
-        trace.note(seen, head)
-        bad.note_requests(seen, "bad request", head.device, partition, character)
-        bad.note_attributes(seen, *tree.roots(target.nqn), tree.MODULE / "parameters")
+        traced_io.note_counters(seen, head)
+        traced_io.note(seen, head)
+        bad_requests.note_requests(seen, "bad request", head.device, partition, character)
+        bad_requests.note_attributes(seen, *tree.roots(target.nqn), tree.MODULE / "parameters")
         _note_references(seen, "connected")
         with open(head.device), open(character):
             _note_references(seen, "open")
@@ -69,7 +69,7 @@ def _kind(kind):
                 ioctls.note(seen, f"ioctl on the {name}, open for writing", device, os.O_RDWR, block=block)
                 ioctls.note(seen, f"32-bit ioctl on the {name}", device, call=ioctls.compat, block=block)
             tools.note_shape(seen, target.head)
-            trace.note(seen, target.head, start=ioctls.SECOND_ZONE)
+            traced_io.note(seen, target.head, start=ioctls.SECOND_ZONE)
             if kind == "zoned":
                 tools.note_zones(seen, target.head)
             if kind == "reserved":
@@ -192,7 +192,7 @@ def _note_paths(seen, when, head, settled=True) -> None:
     links = sorted(entry.name for entry in (head.directory / "multipath").iterdir())
     seen.note("paths", f"{when}: links", "\n".join(links))
     if any(path.read("ana_state").endswith("optimized") for path in head.paths()):
-        seen.note("paths", f"{when}: trace of a read", trace.of_a_read(head))
+        seen.note("paths", f"{when}: trace of a read", traced_io.of_a_read(head))
 
 
 def _note_without_path(seen, when, head, first=False) -> None:

@@ -13,14 +13,14 @@ from tests.guest import modules
 from tests.parity import fabrics
 from tests.parity import parameters
 from tests.parity import pcie
-from tests.parity import trace
+from tests.parity import traced_io
 from tests.parity.seen import Seen
 
 ACTS = {**fabrics.ACTS, **pcie.ACTS, **parameters.ACTS}
 
 
 def main(file, wanted) -> int:
-    os.sched_setaffinity(0, {trace.HOME})
+    os.sched_setaffinity(0, {traced_io.HOME})
     modules.install()
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     with Seen(file) as seen:

@@ -10,7 +10,7 @@ from tests.guest import modules
 from tests.guest import wait
 from tests.parity import ioctls
 from tests.parity import tools
-from tests.parity import trace
+from tests.parity import traced_io
 from tests.parity import tree
 from tests.parity.events import Events
 from tests.parity.topology import Parity
@@ -70,7 +70,7 @@ def _with_parameters(seen, **parameters):
             ioctls.note(seen, f"ioctl on the {name}", device, os.O_RDWR)
             ioctls.note_reservations(seen, f"reservations on the {name}", device)
         tools.note_shape(seen, disk)
-        trace.note_of_one(seen, disk, "one path")
+        traced_io.note_of_one(seen, disk, "one path")
     wait.until(lambda: not list(heads.SUBSYSTEMS.iterdir()), "the subsystem to go")
     modules.unload()
     events.note(seen)

@@ -15,7 +15,7 @@ from tests.guest import wait
 from tests.parity import fabrics
 from tests.parity import ioctls
 from tests.parity import tools
-from tests.parity import trace
+from tests.parity import traced_io
 from tests.parity import tree
 from tests.parity.events import Events
 from tests.parity.seen import content
@@ -35,12 +35,12 @@ def _pcie(seen):
             tree.note_subsystem(seen, NQN + kind)
             for name, device in (("disk", head.device), ("character device", fabrics.character_device(head))):
                 ioctls.note(seen, f"{kind}: ioctl on the {name}", device, os.O_RDWR, block=block)
-            trace.note(seen, head, f"{kind}: ", start=ioctls.SECOND_ZONE)
+            traced_io.note(seen, head, f"{kind}: ", start=ioctls.SECOND_ZONE)
             tools.note_shape(seen, head)
         tools.note_list(seen)
         tree.note_nodes(seen)
         head = heads.of_subsystem(NQN + "pcie")[0]
-        trace.note_counters(seen, head)
+        traced_io.note_counters(seen, head)
         _note_both_nodes(seen, head)
 
 
@@ -60,7 +60,7 @@ def _note_both_nodes(seen, head) -> None:
 
 def _note_choice(seen, when, head) -> None:
     for cpu in range(os.cpu_count()):
-        seen.note("paths", f"{when}: trace of a read on CPU {cpu}", trace.of_a_read(head, cpu))
+        seen.note("paths", f"{when}: trace of a read on CPU {cpu}", traced_io.of_a_read(head, cpu))
     for path in head.paths():
         for name in ("numa_nodes", "ana_state", "queue_depth"):
             seen.note("paths", f"{when}: {path} {name}", outcome(content, path.directory / name))

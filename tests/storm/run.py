@@ -37,8 +37,8 @@ from tests.storm.looker import Looker
 from tests.storm.nvme import Fabrics
 from tests.storm.nvme import Pcie
 from tests.storm.nvme import SmallNvme
-from tests.storm.ram import Ram
-from tests.storm.ram import SmallRam
+from tests.storm.samples import Ram
+from tests.storm.samples import SmallRam
 from tests.storm.tally import Tally
 from tests.storm.tally import total
 

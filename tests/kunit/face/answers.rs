@@ -3,7 +3,7 @@
 //! Operations of users on a disk beside reading and writing: reservations, ioctls, zeroes, and
 //! another size.
 
-use super::io::Io;
+use super::bios::Io;
 use crate::bindings;
 use crate::compat::EOPNOTSUPP;
 use crate::{

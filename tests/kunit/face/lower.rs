@@ -116,11 +116,11 @@ fn add(head: &MpathHead<Below>, number: u32, lower: Opened) -> Result<Registrati
 
 #[kernel::macros::kunit_tests(mpath_lower)]
 mod suite {
-    use super::super::cached::Cached;
-    use super::super::io::{
+    use super::super::bios::{
         Io,
         FUA, //
     };
+    use super::super::cached::Cached;
     use super::super::kept::{
         Counts,
         Kept,

@@ -14,10 +14,10 @@ macro_rules! check {
 
 mod answers;
 mod asked;
+mod bios;
 mod cached;
 mod example;
 mod inside;
-mod io;
 mod kept;
 mod lower;
 mod requests;
@@ -27,13 +27,13 @@ mod zoned;
 
 #[kernel::macros::kunit_tests(mpath_driver)]
 mod suite {
-    use super::cached::Cached;
-    use super::inside::Inside;
-    use super::io::{
+    use super::bios::{
         Io,
         FUA,
         PREFLUSH, //
     };
+    use super::cached::Cached;
+    use super::inside::Inside;
     use super::kept::{
         Counts,
         Kept,

@@ -8,8 +8,8 @@ mod suite {
         Asked,
         Mode, //
     };
+    use super::super::bios::Io;
     use super::super::example::Ram;
-    use super::super::io::Io;
     use crate::{
         AccessState,
         IoPolicy,

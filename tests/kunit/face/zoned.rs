@@ -2,7 +2,7 @@
 
 //! A driver whose storage has zones, over bios and over requests, and the tests of these zones.
 
-use super::io::Io;
+use super::bios::Io;
 use crate::bindings;
 use crate::{
     AccessState,

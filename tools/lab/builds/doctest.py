@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lab.builds import cache
 from lab.builds import crate
-from lab.builds import kept
+from lab.builds import reuse
 from lab.builds import kernel
 from lab.builds import modules
 from lab.host import log
@@ -61,8 +61,8 @@ def ensure(name: str = kernel.PLAIN) -> Path:
     files = patterns.files(*_SOURCES)
     with (cache.lock(home, f"doctests{kernel.suffix(name)}"),
           log.step(f"doctests{kernel.suffix(name)}", "building the documentation's examples") as step):
-        of_library = kept.key_of(library.directory)
-        kept.build(step, home / "module", lambda: of_library and kept.key(library.built, of_library, *files),
+        of_library = reuse.key_of(library.directory)
+        reuse.build(step, home / "module", lambda: of_library and reuse.key(library.built, of_library, *files),
                    (f"{MODULE}.ko",), lambda: _build(step, library, home), files, library.built.sanitizes)
     return home / "module"
 

@@ -11,7 +11,7 @@ For an older kernel these files are changed first (versions.py).
 it has to in a kernel without block/lower.patch.
 
 All of it goes to build/, and make builds again only changed parts. The cache gives modules that were built before from
-the same sources (kept.py).
+the same sources (reuse.py).
 """
 
 import os
@@ -20,7 +20,7 @@ import shutil
 from pathlib import Path
 
 from lab.builds import cache
-from lab.builds import kept
+from lab.builds import reuse
 from lab.builds import kernel
 from lab.builds import versions
 from lab.host import log
@@ -266,7 +266,7 @@ def _make(step, built: kernel.KernelBuild, output: Path, files: list, results: t
         if prepare:
             prepare()
         step.run([*built.make(), *variables, "modules"], env=kernel.environment(), show=kernel.show)
-    kept.build(step, output, lambda: kept.key(built, *variables, *texts, *files), results, make, files,
+    reuse.build(step, output, lambda: reuse.key(built, *variables, *texts, *files), results, make, files,
                built.sanitizes)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from lab.builds import crate
 from lab.builds import crates
 from lab.builds import doc
-from lab.builds import kept
+from lab.builds import reuse
 from lab.builds import setup
 from lab.builds import source
 from lab.builds import toolchain
@@ -131,7 +131,7 @@ def _of_clippy() -> list:
 
 def _of_library() -> list:
     """The library as it is built; None if it may change without the lab noticing."""
-    return [kept.key_of(crate.ensure().directory) or None]
+    return [reuse.key_of(crate.ensure().directory) or None]
 
 
 def _files(*suffixes: str) -> list:

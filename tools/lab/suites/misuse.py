@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.builds import crate
-from lab.builds import kept
+from lab.builds import reuse
 from lab.builds import setup
 from lab.builds import versions
 from lab.host import digest
@@ -86,7 +86,7 @@ def run() -> Counts:
 
 def _identity(library) -> str:
     """A hash of all that the compiler reads: the cases, and the library as built, whose key has the compiler."""
-    of_library = kept.key_of(library.directory)
+    of_library = reuse.key_of(library.directory)
     files = [Path(__file__), *patterns.files("*.rs", place=_PLACE)]
     return of_library and digest.key(of_library, *digest.named(files, paths.ROOT))
 

@@ -14,7 +14,7 @@ import pytest
 from conftest import ROOT
 from lab.builds import cache
 from lab.builds import crates
-from lab.builds import kept
+from lab.builds import reuse
 from lab.builds import kernel
 from lab.builds import layer
 from lab.builds import modules
@@ -40,7 +40,7 @@ def trees(tmp_path, monkeypatch):
         for name in ("src/lib.rs", "headers/lib.h", "Kbuild"):
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
             (tree / name).write_text(f"of {name}")
-    monkeypatch.setattr(kept, "_of_lab", lambda: [])
+    monkeypatch.setattr(reuse, "_of_lab", lambda: [])
     move(monkeypatch, found[0])
     return found
 
@@ -79,7 +79,7 @@ class Make:
             + "".join(f"  {paths.ROOT}/{name} \\\n" for name in others) + "  /usr/include/stdio.h \\\n")
 
     def ensure(self, *texts, built=BUILT, names_its_tree=False):
-        kept.build(self.step, self.output, lambda: kept.key(built, *texts, *sources()), RESULTS, self, sources(),
+        reuse.build(self.step, self.output, lambda: reuse.key(built, *texts, *sources()), RESULTS, self, sources(),
                    names_its_tree)
         return (self.output / "lib.ko").read_text()
 
@@ -108,9 +108,9 @@ def test_a_file_that_changes_is_built_anew(make, trees, monkeypatch, name):
 
 
 def test_a_file_that_moves_is_built_anew(make, trees):
-    before = kept.key(BUILT, *sources())
+    before = reuse.key(BUILT, *sources())
     (trees[0] / "src" / "new.rs").write_text((trees[0] / "src" / "lib.rs").read_text())
-    after = kept.key(BUILT, *sources()[:2], trees[0] / "src" / "new.rs")
+    after = reuse.key(BUILT, *sources()[:2], trees[0] / "src" / "new.rs")
     assert before and after and before != after
 
 
@@ -120,14 +120,14 @@ def test_variables_kernels_and_the_labs_own_code_are_inputs(make, trees, monkeyp
     make.ensure("A=2", built=SimpleNamespace(key="x86_64-8"))
     assert make.times == 3
     (trees[0] / "modules.py").write_text("7")
-    monkeypatch.setattr(kept, "_of_lab", lambda: [trees[0] / "modules.py"])
+    monkeypatch.setattr(reuse, "_of_lab", lambda: [trees[0] / "modules.py"])
     make.ensure("A=2", built=SimpleNamespace(key="x86_64-8"))
     assert make.times == 4
 
 
 def test_where_the_tree_is_makes_no_difference_and_other_places_do(trees, monkeypatch):
     def keys():
-        return [kept.key(BUILT, f"-I{place}/include", *sources()) for place in (paths.ROOT, "/usr")]
+        return [reuse.key(BUILT, f"-I{place}/include", *sources()) for place in (paths.ROOT, "/usr")]
     before = keys()
     move(monkeypatch, trees[1])
     assert keys() == before and before[0] != before[1]
@@ -171,7 +171,7 @@ def test_a_build_whose_source_changes_meanwhile_is_not_kept(make, trees, monkeyp
     monkeypatch.setattr(Make, "__call__", change)
     make.ensure()
     monkeypatch.setattr(Make, "__call__", whole)
-    assert not (paths.CACHE / "objects").exists() and not kept.key_of(make.output)
+    assert not (paths.CACHE / "objects").exists() and not reuse.key_of(make.output)
     move(monkeypatch, trees[1])
     assert "changed" not in make.ensure() and make.times == 2
 
@@ -180,7 +180,7 @@ def test_a_note_of_make_about_a_file_that_is_gone_is_no_fault(make, trees):
     (make.output / "rust").mkdir(parents=True)
     (make.output / "rust" / ".old.o.cmd").write_text(f"source_old.o := {trees[0]}/src/old.c\n")
     make.ensure()
-    assert make.times == 1 and kept.key_of(make.output)
+    assert make.times == 1 and reuse.key_of(make.output)
 
 
 def test_a_build_that_fails_is_not_kept(make, monkeypatch):
@@ -219,12 +219,12 @@ def test_a_build_that_was_taken_in_part_is_not_believed(make, trees, monkeypatch
     def fail(*words):
         raise OSError("no space")
     with monkeypatch.context() as patch:
-        patch.setattr(kept.shutil, "copy2", fail)
-        patch.setattr(kept, "_keep", lambda *words: None)
+        patch.setattr(reuse.shutil, "copy2", fail)
+        patch.setattr(reuse, "_keep", lambda *words: None)
         make.ensure()
     assert make.times == 2
     (make.output / "lib.ko").write_text("cut o")
-    kept._write_mark(make.output, "interrupted", [make.output / "lib.ko"], taken=True)
+    reuse._write_mark(make.output, "interrupted", [make.output / "lib.ko"], taken=True)
     assert "cut o" not in make.ensure()
 
 
@@ -257,10 +257,10 @@ def test_a_module_that_names_its_tree_is_not_kept_unless_it_may(make, trees, mon
 def test_old_builds_are_forgotten_and_so_are_those_that_take_too_much_space(make, monkeypatch):
     make.ensure("A=1")
     for place in (paths.CACHE / "objects").iterdir():
-        os.utime(place, (time.time() - (kept.KEPT_DAYS + 1) * 24 * 3600,) * 2)
+        os.utime(place, (time.time() - (reuse.KEPT_DAYS + 1) * 24 * 3600,) * 2)
     make.ensure("A=2")
     assert len(list((paths.CACHE / "objects").iterdir())) == 1
-    monkeypatch.setattr(kept, "KEPT_BYTES", 7)
+    monkeypatch.setattr(reuse, "KEPT_BYTES", 7)
     make.ensure("A=3")
     assert not list((paths.CACHE / "objects").iterdir())
 
