@@ -4,21 +4,12 @@
 
 use super::head::MpathHead;
 use super::path::MpathDevice;
-use crate::bindings;
-use crate::pure::parking::{
-    Kick,
-    LocklessList,
-    Waiting, //
-};
 use crate::pure::state::{
     HeadWord,
     PathState,
     PortState, //
 };
-use crate::pure::submission::{
-    self,
-    Submission, //
-};
+use crate::pure::submission::Submission;
 use crate::wrap::srcu;
 
 /// A read-side section: paths that its reader sees stay until it ends. It may sleep.
@@ -109,23 +100,5 @@ impl Submission for Section<'_> {
 
     fn choose(&self) -> Option<&MpathDevice> {
         self.choose()
-    }
-}
-
-impl Kick for Section<'_> {
-    fn kick(&self) {
-        self.head.kick();
-    }
-}
-
-impl Waiting for Section<'_> {
-    type Item = bindings::bio;
-
-    fn list(&self) -> &LocklessList<bindings::bio> {
-        self.head.busy.list.as_list()
-    }
-
-    fn is_worth_another_try(&self) -> bool {
-        submission::is_worth_another_try(self)
     }
 }

@@ -379,7 +379,11 @@ impl MpathHead {
                 }
                 self.busy.requeued.fetch_add(1, Relaxed);
                 self.count_waiting(&bio, Parked::NoPath);
-                bio.park(section);
+                self.busy.list.park(
+                    bio,
+                    || submission::is_worth_another_try(section),
+                    || self.kick(),
+                );
             }
         }
     }

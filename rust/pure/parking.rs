@@ -182,31 +182,25 @@ pub fn kick<T: Parkable>(list: &LocklessList<T>, schedule: impl FnOnce()) {
     }
 }
 
-/// A head, as the protocol sees it.
-pub trait Waiting: Kick {
-    /// The type of a parked item.
-    type Item: Parkable;
-
-    /// The list with the parked items.
-    fn list(&self) -> &LocklessList<Self::Item>;
-
-    /// Is there a reason to submit parked items again: a path is usable, or waiting is over?
-    fn is_worth_another_try(&self) -> bool;
-}
-
-/// Parks an item, and makes sure that it does not stay for ever.
+/// Parks an item, and makes sure that it does not stay for ever: kicks by `kick` if
+/// `is_worth_another_try` says that a path is usable, or that waiting is over.
 ///
 /// # Safety
 ///
 /// `item` is valid, and the caller gives up its ownership.
-pub unsafe fn park<W: Waiting>(head: &W, item: *mut W::Item) {
+pub unsafe fn park<T: Parkable>(
+    list: &LocklessList<T>,
+    item: *mut T,
+    is_worth_another_try: impl FnOnce() -> bool,
+    kick: impl FnOnce(),
+) {
     // SAFETY: By this function's contract.
-    unsafe { head.list().push(item) };
+    unsafe { list.push(item) };
     // A caller that does not see the item in the list has made its change before this looks.
     full_barrier();
 
-    if head.is_worth_another_try() {
-        head.kick();
+    if is_worth_another_try() {
+        kick();
     }
 }
 

@@ -12,11 +12,10 @@ use super::disk::{
 use crate::bindings;
 use crate::compat::bvec_offset;
 use crate::pure::parking::{
-    park,
+    self,
     Chain,
     LocklessList,
-    Parkable,
-    Waiting, //
+    Parkable, //
 };
 use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
@@ -591,17 +590,20 @@ impl BioList {
         Bios(self.0.take())
     }
 
-    /// The list itself, for the protocol.
+    /// The list itself, for protocols.
     pub(crate) fn as_list(&self) -> &LocklessList<bindings::bio> {
         &self.0
     }
-}
 
-impl Bio {
-    /// Parks the bio in the list of `head`, by the protocol that leaves none there for ever.
-    pub(crate) fn park(self, head: &impl Waiting<Item = bindings::bio>) {
+    /// Parks a bio, by the protocol that leaves none for ever: [`parking::park`]. Any context.
+    pub(crate) fn park(
+        &self,
+        bio: Bio,
+        is_worth_another_try: impl FnOnce() -> bool,
+        kick: impl FnOnce(),
+    ) {
         // SAFETY: A valid bio that is ours to give up.
-        unsafe { park(head, self.into_raw()) }
+        unsafe { parking::park(&self.0, bio.into_raw(), is_worth_another_try, kick) }
     }
 }
 

@@ -19,17 +19,7 @@ use crate::explore::{
 use crate::kernel::Work;
 use libmultipath::nodes::Node;
 use libmultipath::parking::{
-    fail_over,
-    kick,
-    park,
-    retry,
-    succeed,
-    take,
-    FailOver,
-    Kick,
-    LocklessList,
-    Parkable,
-    Waiting, //
+    fail_over, kick, park, retry, succeed, take, FailOver, Kick, LocklessList, Parkable,
 };
 use libmultipath::policy::Path;
 use libmultipath::shortlist::{
@@ -301,18 +291,6 @@ impl FailOver for Head {
     }
 }
 
-impl Waiting for Head {
-    type Item = Bio;
-
-    fn list(&self) -> &LocklessList<Bio> {
-        &self.list
-    }
-
-    fn is_worth_another_try(&self) -> bool {
-        is_worth_another_try(self)
-    }
-}
-
 impl Head {
     /// A Live head whose only path is optimized, and not ready.
     pub fn new(port: PortState, mutant: Mutant) -> Self {
@@ -378,7 +356,7 @@ impl Head {
     }
 
     fn park(&self, bio: *mut Bio) {
-        if self.mutant == Mutant::LooksBeforeParking && self.is_worth_another_try() {
+        if self.mutant == Mutant::LooksBeforeParking && is_worth_another_try(self) {
             self.kick();
         }
         match self.mutant {
@@ -387,9 +365,16 @@ impl Head {
                 unsafe { self.list.push(bio) }
             }
             // SAFETY: As above.
-            _ => unsafe { park(self, bio) },
+            _ => unsafe {
+                park(
+                    &self.list,
+                    bio,
+                    || is_worth_another_try(self),
+                    || self.kick(),
+                )
+            },
         }
-        if self.mutant == Mutant::LooksAgainTooEarly && self.is_worth_another_try() {
+        if self.mutant == Mutant::LooksAgainTooEarly && is_worth_another_try(self) {
             self.kick();
         }
     }
