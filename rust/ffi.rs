@@ -38,6 +38,7 @@ use crate::engine::submit::{
     PATH_FAILED, //
 };
 use crate::engine::sysfs::GROUP_NAME;
+use crate::pure::parking::Kick;
 use crate::pure::policy::IoPolicy;
 use crate::pure::state::{
     AccessState,

@@ -521,8 +521,7 @@ int mpath_iopolicy_init(struct mpath_iopolicy *iopolicy,
  * mpath_iopolicy_parse() - the policy of a name
  * @name: "numa", "round-robin" or "queue-depth", one newline may follow
  *
- * Return: an enum mpath_iopolicy_e, or -EINVAL for another name and for a
- * policy that the library does not have yet.
+ * Return: an enum mpath_iopolicy_e, or -EINVAL for another name.
  *
  * Context: any.
  */

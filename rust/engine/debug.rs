@@ -89,15 +89,10 @@ impl MpathHead {
             };
 
             if let Some(name) = name {
-                // SAFETY: `hide_from_debugfs()` is called before the head goes.
+                // SAFETY: The last reference removes the file before the head goes.
                 unsafe { self.busy.file.make_file(&DIRECTORY, &name, self) }
             }
         });
-    }
-
-    /// Removes the head's file. Afterwards no reader is left. Sleeps.
-    pub(crate) fn hide_from_debugfs(&self) {
-        self.busy.file.remove();
     }
 }
 

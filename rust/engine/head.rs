@@ -33,7 +33,10 @@ use crate::pure::list::{
     Linked,
     RcuList, //
 };
-use crate::pure::parking;
+use crate::pure::parking::{
+    self,
+    Kick, //
+};
 use crate::pure::removal::Control;
 use crate::pure::state::AtomicHeadWord;
 use crate::pure::sync::Refcount;
@@ -382,25 +385,23 @@ impl MpathHead {
         }
     }
 
-    /// Has the requeue worker submit parked bios again, after a change for which bios wait. Any
-    /// context.
-    pub(crate) fn kick(&self) {
-        self.busy.news.fetch_add(1, Relaxed);
-        self.kick_others();
-    }
-
-    /// Has the requeue worker submit parked bios again, but not those that have failed and pause.
-    /// Any context.
-    pub(crate) fn kick_others(&self) {
-        parking::kick(self.busy.list.as_list(), || {
-            self.busy.requeue.schedule_on_kblockd();
-        });
-    }
-
     /// Has the shortlist made anew and parked bios submitted again. Any context.
     pub(crate) fn choose_anew(&self) {
         self.shortlist.generation().add();
         self.kick();
+    }
+}
+
+impl Kick for MpathHead {
+    fn kick(&self) {
+        self.busy.news.fetch_add(1, Relaxed);
+        self.kick_others();
+    }
+
+    fn kick_others(&self) {
+        parking::kick(self.busy.list.as_list(), || {
+            self.busy.requeue.schedule_on_kblockd();
+        });
     }
 }
 

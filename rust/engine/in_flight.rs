@@ -186,6 +186,5 @@ impl MpathHead {
 
 /// The current tick.
 fn now() -> u32 {
-    // SAFETY: Any context may call it.
-    unsafe { bindings::mpath_helper_jiffies() as u32 }
+    record::now() as u32
 }

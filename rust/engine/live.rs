@@ -11,7 +11,7 @@ use crate::pure::bring_up::{
     BringUp,
     HasDisk, //
 };
-use crate::pure::departure;
+use crate::pure::parking::Kick;
 use crate::pure::policy::Path;
 use crate::pure::state::{
     Access,
@@ -26,13 +26,6 @@ use kernel::sync::aref::ARef;
 use kernel::task::might_sleep;
 
 impl MpathHead {
-    /// Makes sure that the head chooses a path no more. Sleeps.
-    ///
-    /// Returns false, and has done nothing, where it might have to wait and must not.
-    pub(crate) fn quiesce(&self, path: &MpathDevice) -> bool {
-        departure::quiesce(self, path)
-    }
-
     /// Takes away one or several reasons not to use a path. Any context.
     pub(crate) fn enable(&self, path: &MpathDevice, reasons: Reasons) {
         path.change(|state| state.enabled(reasons).restored());
@@ -189,14 +182,9 @@ impl MpathHead {
 }
 
 impl HasDisk for MpathHead {
-    type Path = MpathDevice;
     type Error = Error;
 
     const GONE: Error = ENXIO;
-
-    fn is_listed(path: &MpathDevice) -> bool {
-        path.is_listed()
-    }
 
     fn with_bring_up<R>(&self, f: impl FnOnce(&mut BringUp) -> R) -> R {
         f(&mut self.bring_up.lock())

@@ -10,6 +10,7 @@ use super::path::{
     MpathDevice,
     MpathPort, //
 };
+use super::record;
 use crate::bindings;
 use crate::compat::EOPNOTSUPP;
 use crate::ffi;
@@ -113,6 +114,13 @@ impl MpathHead {
         })
     }
 
+    /// Makes sure that the head chooses a path no more. Sleeps.
+    ///
+    /// Returns false, and has done nothing, where it might have to wait and must not.
+    pub(crate) fn quiesce(&self, path: &MpathDevice) -> bool {
+        departure::quiesce(self, path)
+    }
+
     /// Unlinks a path. Returns whether the head has none left. Sleeps.
     pub(crate) fn delete_path(&self, path: &MpathDevice) -> bool {
         departure::delete(self, path)
@@ -177,6 +185,8 @@ impl MpathHead {
 }
 
 impl Controlled for MpathHead {
+    type Path = MpathDevice;
+
     fn word(&self) -> &AtomicHeadWord {
         &self.word
     }
@@ -190,14 +200,16 @@ impl Controlled for MpathHead {
         result
     }
 
+    fn is_listed(path: &MpathDevice) -> bool {
+        path.is_listed()
+    }
+
     fn grace_period(&self) {
         self.synchronize();
     }
 }
 
 impl Departure for MpathHead {
-    type Path = MpathDevice;
-
     fn may_wait(&self) -> bool {
         self.may_wait()
     }
@@ -212,10 +224,6 @@ impl Departure for MpathHead {
 
     fn note_quiesced(path: &MpathDevice, old: PathState) {
         path.has_changed(old, old.disabled(Reasons::REMOVING));
-    }
-
-    fn is_listed(path: &MpathDevice) -> bool {
-        path.is_listed()
     }
 
     fn unlist(&self, path: &MpathDevice) -> bool {
@@ -274,8 +282,7 @@ impl Removable for MpathHead {
     }
 
     fn now(&self) -> u64 {
-        // SAFETY: Reads the clock.
-        unsafe { bindings::mpath_helper_jiffies() }
+        record::now()
     }
 
     fn ticks(secs: u32) -> u64 {

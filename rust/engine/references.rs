@@ -103,7 +103,8 @@ impl MpathHead {
 
     /// Ends the head: nobody has a reference any more.
     fn finish(&self) {
-        self.hide_from_debugfs();
+        // No reader of the file is left after this.
+        self.busy.file.remove();
         registry::remove(self);
         self.group().leave(self);
         self.busy.retry.cancel_and_wait();

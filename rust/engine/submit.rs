@@ -12,6 +12,7 @@ use super::fence::Fence;
 use super::head::MpathHead;
 use super::misuse::misuse;
 use super::path::MpathDevice;
+use super::record;
 use super::select::{
     Inside,
     Section, //
@@ -31,7 +32,6 @@ use crate::pure::parking::{
     Kick, //
 };
 use crate::pure::policy::Path;
-use crate::pure::removal::Removable;
 use crate::pure::shortlist;
 use crate::pure::state::{
     Access,
@@ -163,7 +163,7 @@ impl MpathHead {
     /// The tick at which a bio that has failed goes on, if it pauses. The worker empties the list
     /// for other bios, too.
     fn has_to_pause(&self, journey: &Journey) -> Option<u64> {
-        let now = self.now();
+        let now = record::now();
         let left = journey.ready_at.wrapping_sub(now as u32) as i32;
         let pauses = journey.pauses
             && left > 0
@@ -332,7 +332,7 @@ impl MpathHead {
         let waiting = self.busy.waiting.fetch_add(1, Relaxed);
 
         if waiting == 0 {
-            self.busy.waiting_since.store(self.now(), Relaxed);
+            self.busy.waiting_since.store(record::now(), Relaxed);
         }
         trace::park(self.disk(), bio, why, waiting + 1);
     }
@@ -537,7 +537,7 @@ impl MpathHead {
     /// Lets a bio try every path whose pause has ended.
     pub(crate) fn retry_failed_paths(&self) {
         let section = self.read();
-        let now = self.now();
+        let now = record::now();
         let mut next = None;
 
         self.busy.alarm.rings();
@@ -561,13 +561,13 @@ impl MpathHead {
 
     /// The tick that comes `msecs` milliseconds from now.
     fn tick_in(&self, msecs: u32) -> u64 {
-        self.now() + msecs_to_jiffies(msecs) as u64
+        record::now() + msecs_to_jiffies(msecs) as u64
     }
 
     /// Has the retry work run at a tick, or before. Any context.
     fn look_again_at(&self, at: u64) {
         self.busy.alarm.ask(at, |at| {
-            let ticks = at.saturating_sub(self.now());
+            let ticks = at.saturating_sub(record::now());
 
             self.busy.retry.reschedule_on_kblockd(ticks as usize);
         });
@@ -689,12 +689,6 @@ enum Opened {
     Dead,
 }
 
-impl Kick for MpathHead {
-    fn kick(&self) {
-        self.kick();
-    }
-}
-
 impl FailOver for MpathHead {
     type Path = MpathDevice;
 
@@ -710,10 +704,6 @@ impl FailOver for MpathHead {
 
         path.set_pause_end(at);
         self.look_again_at(at);
-    }
-
-    fn kick_others(&self) {
-        self.kick_others();
     }
 }
 

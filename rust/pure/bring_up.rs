@@ -20,16 +20,11 @@ pub struct BringUp {
 
 /// A head that has a disk.
 pub trait HasDisk: Controlled {
-    /// The type of a path.
-    type Path;
     /// The type of the reason why the disk is not there.
     type Error;
 
     /// The error when the head, or the path, is going.
     const GONE: Self::Error;
-
-    /// Is a path on the head? Under the `control` mutex, or a hint.
-    fn is_listed(path: &Self::Path) -> bool;
 
     /// Runs `f` under the `bring_up` mutex.
     fn with_bring_up<R>(&self, f: impl FnOnce(&mut BringUp) -> R) -> R;

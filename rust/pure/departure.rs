@@ -10,7 +10,7 @@
 
 use crate::pure::removal::{
     self,
-    Removable, //
+    Controlled, //
 };
 use crate::pure::shortlist::{
     change,
@@ -23,10 +23,7 @@ use crate::pure::state::{
 };
 
 /// A head whose paths can leave.
-pub trait Departure: Removable {
-    /// The type of a path.
-    type Path;
-
+pub trait Departure: Controlled {
     /// May the caller wait for readers? If not, this warns.
     fn may_wait(&self) -> bool;
 
@@ -38,9 +35,6 @@ pub trait Departure: Removable {
 
     /// Notes that a path whose state was `old` has become unusable.
     fn note_quiesced(_path: &Self::Path, _old: PathState) {}
-
-    /// Is a path on the head? Under the `control` mutex, or a hint.
-    fn is_listed(path: &Self::Path) -> bool;
 
     /// Takes a path off the list, under the `control` mutex. Returns false, with a warning, if it
     /// is on none.

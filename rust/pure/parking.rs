@@ -169,8 +169,14 @@ impl<T: Parkable> Default for LocklessList<T> {
 
 /// A head whose requeue worker can be kicked.
 pub trait Kick {
-    /// Has the worker submit all parked bios again, soon and in another context: [`kick`].
+    /// Has the worker submit all parked bios again, soon and in another context: [`kick`]. The
+    /// caller has made a change for which bios wait. Any context.
     fn kick(&self);
+
+    /// Like [`Kick::kick`], for callers that have no news for bios that have failed and pause.
+    fn kick_others(&self) {
+        self.kick();
+    }
 }
 
 /// Kicks the worker of a list, by `schedule`, unless the list is empty. Any context.
@@ -215,11 +221,6 @@ pub trait FailOver: Kick {
 
     /// Has [`retry`] called for a path after so many milliseconds.
     fn retry_later(&self, path: &Self::Path, msecs: u32);
-
-    /// Like [`Kick::kick`], for callers that have no news for bios that have failed and pause.
-    fn kick_others(&self) {
-        self.kick();
-    }
 }
 
 /// Changes how far the head trusts a path. Returns the old state. Any context.

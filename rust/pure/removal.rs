@@ -143,11 +143,17 @@ pub struct Control {
 
 /// A head that has a `control` mutex, and readers that use its paths while paths come and go.
 pub trait Controlled: Kick {
+    /// The type of a path.
+    type Path;
+
     /// The head's word, which is written under the mutex.
     fn word(&self) -> &AtomicHeadWord;
 
     /// Runs `f` under the mutex.
     fn with_control<R>(&self, f: impl FnOnce(&mut Control) -> R) -> R;
+
+    /// Is a path on the head? Under the mutex, or a hint.
+    fn is_listed(path: &Self::Path) -> bool;
 
     /// Waits for all read-side sections that have begun.
     fn grace_period(&self);
@@ -200,7 +206,7 @@ pub fn add_path<H: Removable, E>(
 
 /// Deletes a path: `unlink` takes it off the list, or returns false if it is on none. That changes
 /// the shortlist. Returns whether there is no path left.
-pub fn delete_path<H: Removable>(
+pub fn delete_path<H: Controlled>(
     head: &H,
     generation: &Generation,
     unlink: impl FnOnce() -> bool,

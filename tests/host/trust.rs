@@ -129,6 +129,12 @@ impl<F: Fn(Try) -> Does> Kick for Machine<F> {
         self.news.set(self.news.get() + 1);
         self.kick_others();
     }
+
+    fn kick_others(&self) {
+        if !self.list.borrow().is_empty() {
+            self.is_kicked.set(true);
+        }
+    }
 }
 
 impl<F: Fn(Try) -> Does> FailOver for Machine<F> {
@@ -144,12 +150,6 @@ impl<F: Fn(Try) -> Does> FailOver for Machine<F> {
         path.pause_end.set(self.now.get() + msecs * MSEC);
         path.rested.set(path.rested.get() + msecs * MSEC);
         self.look_again_at(path.pause_end.get());
-    }
-
-    fn kick_others(&self) {
-        if !self.list.borrow().is_empty() {
-            self.is_kicked.set(true);
-        }
     }
 }
 

@@ -67,6 +67,9 @@ impl Kick for Head {
 }
 
 impl Controlled for Head {
+    /// Is it on the head?
+    type Path = bool;
+
     fn word(&self) -> &AtomicHeadWord {
         &self.word
     }
@@ -75,21 +78,19 @@ impl Controlled for Head {
         f(&mut self.control.lock().unwrap())
     }
 
+    fn is_listed(path: &bool) -> bool {
+        *path
+    }
+
     fn grace_period(&self) {}
 }
 
 crate::kernel::without_timer!(Head);
 
 impl HasDisk for Head {
-    /// Is it on the head?
-    type Path = bool;
     type Error = ();
 
     const GONE: () = ();
-
-    fn is_listed(path: &bool) -> bool {
-        *path
-    }
 
     fn with_bring_up<R>(&self, f: impl FnOnce(&mut BringUp) -> R) -> R {
         f(&mut self.bring_up.lock().unwrap())

@@ -30,14 +30,9 @@ use libmultipath::state::HeadState;
 use loom::thread;
 
 impl<const READERS: usize> HasDisk for Head<READERS> {
-    type Path = crate::list::Device;
     type Error = ();
 
     const GONE: () = ();
-
-    fn is_listed(path: &crate::list::Device) -> bool {
-        path.is_listed()
-    }
 
     fn with_bring_up<R>(&self, f: impl FnOnce(&mut BringUp) -> R) -> R {
         f(&mut self.bring_up.lock().unwrap())

@@ -163,6 +163,8 @@ impl<const READERS: usize> Kick for Head<READERS> {
 }
 
 impl<const READERS: usize> Controlled for Head<READERS> {
+    type Path = Device;
+
     fn word(&self) -> &AtomicHeadWord {
         &self.word
     }
@@ -177,6 +179,10 @@ impl<const READERS: usize> Controlled for Head<READERS> {
         f(&mut self.control.lock().unwrap())
     }
 
+    fn is_listed(path: &Device) -> bool {
+        path.is_listed()
+    }
+
     fn grace_period(&self) {
         if self.mutant != Mutant::WithoutAGracePeriod {
             self.srcu.synchronize();
@@ -188,8 +194,6 @@ impl<const READERS: usize> Controlled for Head<READERS> {
 }
 
 impl<const READERS: usize> Departure for Head<READERS> {
-    type Path = Device;
-
     fn may_wait(&self) -> bool {
         if self.mutant == Mutant::GoesCountedTooEarly {
             self.version.generation().add();
@@ -208,10 +212,6 @@ impl<const READERS: usize> Departure for Head<READERS> {
             }
             _ => self.version.generation(),
         }
-    }
-
-    fn is_listed(path: &Device) -> bool {
-        path.is_listed()
     }
 
     fn unlist(&self, path: &Device) -> bool {

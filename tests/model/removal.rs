@@ -79,12 +79,18 @@ impl Kick for Head {
 }
 
 impl Controlled for Head {
+    type Path = ();
+
     fn word(&self) -> &AtomicHeadWord {
         &self.word
     }
 
     fn with_control<R>(&self, f: impl FnOnce(&mut Control) -> R) -> R {
         f(&mut self.control.lock().unwrap())
+    }
+
+    fn is_listed(_path: &()) -> bool {
+        unreachable!()
     }
 
     fn grace_period(&self) {}
@@ -126,14 +132,9 @@ impl Removable for Head {
 }
 
 impl HasDisk for Head {
-    type Path = ();
     type Error = ();
 
     const GONE: () = ();
-
-    fn is_listed(_path: &()) -> bool {
-        unreachable!()
-    }
 
     fn with_bring_up<R>(&self, f: impl FnOnce(&mut BringUp) -> R) -> R {
         f(&mut self.bring_up.lock().unwrap())

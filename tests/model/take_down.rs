@@ -92,12 +92,18 @@ impl Kick for Head {
 }
 
 impl Controlled for Head {
+    type Path = ();
+
     fn word(&self) -> &AtomicHeadWord {
         &self.parts.word
     }
 
     fn with_control<R>(&self, f: impl FnOnce(&mut Control) -> R) -> R {
         f(&mut self.control.lock().unwrap())
+    }
+
+    fn is_listed(_path: &()) -> bool {
+        unreachable!()
     }
 
     fn grace_period(&self) {
@@ -108,14 +114,9 @@ impl Controlled for Head {
 crate::kernel::without_timer!(Head);
 
 impl HasDisk for Head {
-    type Path = ();
     type Error = ();
 
     const GONE: () = ();
-
-    fn is_listed(_path: &()) -> bool {
-        unreachable!()
-    }
 
     fn with_bring_up<R>(&self, f: impl FnOnce(&mut BringUp) -> R) -> R {
         f(&mut self.bring_up.lock().unwrap())
