@@ -73,7 +73,7 @@ def test_all_parts_are_run_and_summed(night):
 
 def test_it_goes_on_with_the_first_part_without_a_result(night, monkeypatch):
     real = long._run
-    monkeypatch.setattr(long, "_run", lambda name, part: _interrupted() if name == "two" else real(name, part))
+    monkeypatch.setattr(long, "_run", lambda name, *rest: _interrupted() if name == "two" else real(name, *rest))
     with pytest.raises(KeyboardInterrupt):
         night.run()
     assert night.ran == ["one"]
@@ -139,8 +139,8 @@ def test_other_sources_have_results_of_their_own(night):
 def test_a_result_on_sources_that_changed_meanwhile_is_not_kept(night, monkeypatch):
     real = long._run
 
-    def changes(name, part):
-        done = real(name, part)
+    def changes(name, *rest):
+        done = real(name, *rest)
         night.state = THERE if name == "two" else night.state
         return done
     monkeypatch.setattr(long, "_run", changes)
@@ -205,7 +205,30 @@ def test_a_state_is_the_commit_and_what_differs_from_it(tmp_path):
     (tmp_path / "new").write_text("two")
     changed = long.State.now(tmp_path)
     (tmp_path / "file").write_text("three")
-    assert len({each.key for each in (clean, added, changed, long.State.now(tmp_path))}) == 4
+    for part in ("check", "e2e"):
+        assert len({each.key(part) for each in (clean, added, changed, long.State.now(tmp_path))}) == 4
+    git("add", ".")
+    git("commit", "-m", "two")
+    committed = long.State.now(tmp_path)
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.md").write_text("one")
+    documented = long.State.now(tmp_path)
+    git("add", ".")
+    git("commit", "-m", "three")
+    states = (committed, documented, long.State.now(tmp_path))
+    assert len({each.key("e2e") for each in states}) == 1 and len({each.key("check") for each in states}) == 3
+
+
+def test_a_change_of_documents_leaves_the_results_that_do_not_follow_from_them(night):
+    night.parts |= {"check": long.Part(("check",))}
+    night.state = long.State("1234567890abcdef", "", "", "sources")
+    night.run()
+    night.state = long.State("234567890abcdef1", "", "", "sources")
+    assert night.run().passed == 28 and night.ran == ["check"]
+    assert "documents have changed since these ran: one (1234567890ab), two (1234567890ab), three" in night.page
+    night.state = long.State("34567890abcdef12", "", "", "other sources")
+    night.run()
+    assert night.ran == ["one", "two", "three", "check"]
 
 
 def test_each_kernel_has_results_of_its_own(tmp_path, monkeypatch):
@@ -215,7 +238,7 @@ def test_each_kernel_has_results_of_its_own(tmp_path, monkeypatch):
         monkeypatch.setenv("KVER", version)
         states.append(long.State.now(tmp_path))
         assert str(states[-1]).endswith(f"on Linux {version}")
-    assert len({each.key for each in states}) == 1 + len(versions.KNOWN)
+    assert len({each.key("e2e") for each in states}) == 1 + len(versions.KNOWN)
 
 
 def test_a_command_leaves_its_result_for_whoever_started_it(tmp_path, monkeypatch, reports):

@@ -2,9 +2,9 @@
 """`make long`: everything that `make test` runs or samples, whole. It takes hours.
 
 Each part is a command of the lab in a process of its own. Its result goes to build/reports/long.json, under the state
-of the sources that it is about. That is the commit with the differences from it, and the kernel that KVER= asks for. A
-second start on the same state goes on with the first part that has not passed. AGAIN=1 forgets the results for this
-state. build/reports/long.md is the page that `make long` leaves, after each part.
+of the sources that it is about: the content of all files, and the kernel that KVER= asks for. For most parts the files
+are those that are no documents. A second start on the same state goes on with the first part that has not passed.
+AGAIN=1 forgets the results for this state. build/reports/long.md is the page that `make long` leaves, after each part.
 """
 
 import hashlib
@@ -40,6 +40,10 @@ _CHOICES = ("CASES", "BUILD", "CONFIG", "KERNEL", "LOCALMODCONFIG", "LONG", "MIN
 _LAST = "defects"
 #: The number of states of the sources whose results the lab keeps.
 _KEPT_STATES = 8
+#: The documents. A change of these leaves the results of all parts but the following as they are.
+_DOCUMENTS = ("docs", "README.md")
+_NO_DOCUMENTS = ("--", ".", *(f":(exclude){name}" for name in _DOCUMENTS))
+_READ_DOCUMENTS = ("check", "lab", "series", "series built", "deb", _LAST)
 #: Failures, and reasons for which something was left out, that the page shows of one part.
 _SHOWN = 30
 #: The head of the page's table.
@@ -86,6 +90,8 @@ class Done:
     #: When it ended.
     ended: str
     log: str
+    #: The state of the sources on which it ran.
+    state: str = ""
 
     @classmethod
     def read(cls, fields: dict) -> "Done":
@@ -120,7 +126,7 @@ def run(only: str = "", again: bool = False) -> Counts:
         if name in results and results[name].good:
             log.info(f"long: {name}: passed already, at {results[name].ended}")
             continue
-        results[name] = _run(name, part)
+        results[name] = _run(name, part, state)
         if State.now() != state:
             del results[name]
             log.fail(f"long: the sources have changed while {name} ran; its result is not kept")
@@ -147,20 +153,23 @@ def choose(every: dict, only: str) -> dict:
 class State:
     """The state of the sources: the commit, and a hash of the differences from it, or "" when there are none.
 
-    It has the kernel's version, too, when the user asks for one.
+    It has the kernel's version, too, when the user asks for one, and a hash of all files but the documents.
     """
 
     commit: str
     difference: str
     kernel: str = ""
+    #: "" where there is no repository.
+    sources: str = ""
 
     def __str__(self) -> str:
         changes = f", with changes ({self.difference[:12]})" if self.difference else ""
         return self.commit[:12] + changes + (f", on Linux {self.kernel}" if self.kernel else "")
 
-    @property
-    def key(self) -> str:
-        return "+".join(part for part in (self.commit, self.difference, self.kernel) if part)
+    def key(self, part: str) -> str:
+        """The name under which the lab keeps the result of a part."""
+        files = (self.sources,) if self.sources and part not in _READ_DOCUMENTS else (self.commit, self.difference)
+        return "+".join(each for each in (*files, self.kernel) if each)
 
     @classmethod
     def now(cls, root: Path = paths.ROOT) -> "State":
@@ -171,19 +180,26 @@ class State:
             commit = git("rev-parse", "HEAD").decode().strip()
             changed = git("diff", "--binary", "HEAD")
             new = git("ls-files", "-z", "--others", "--exclude-standard").decode().split("\0")[:-1]
+            known = git("ls-files", "-z", "--stage", *_NO_DOCUMENTS) + git("diff", "--binary", *_NO_DOCUMENTS)
         except (OSError, subprocess.CalledProcessError):
-            commit, changed = "no commit", b""
+            commit, changed, known = "no commit", b"", b""
             new = sorted(str(file.relative_to(root)) for file in root.rglob("*")
                          if file.is_file() and file.relative_to(root).parts[0] not in ("build", "target", ".git"))
-        digest = hashlib.sha256(changed)
-        for name in new:
-            digest.update(name.encode() + b"\0" + hashlib.sha256((root / name).read_bytes()).digest())
-        return cls(commit, digest.hexdigest() if changed or new else "", versions.asked() or "")
+        contents = {name: name.encode() + b"\0" + hashlib.sha256((root / name).read_bytes()).digest() for name in new}
+        others = b"".join(content for name, content in contents.items() if Path(name).parts[0] not in _DOCUMENTS)
+        return cls(commit, _hash(changed + b"".join(contents.values())) if changed or new else "",
+                   versions.asked() or "", _hash(known + others) if known else "")
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def read(state: State) -> dict:
     """The parts that have run on this state."""
-    return {name: Done.read(fields) for name, fields in _everything().get(state.key, {}).items()}
+    everything = _everything()
+    return {name: Done.read(everything[state.key(name)][name]) for name in all_parts()
+            if name in everything.get(state.key(name), {})}
 
 
 def _everything() -> dict:
@@ -194,8 +210,13 @@ def _everything() -> dict:
 def _keep(state: State, results: dict) -> None:
     """Writes the results for this state, whole or not at all."""
     states = _everything()
-    states.pop(state.key, None)
-    states[state.key] = {name: asdict(done) for name, done in results.items()}
+    found = {}
+    for name in all_parts():
+        results_then = found.setdefault(state.key(name), {})
+        if name in results:
+            results_then[name] = asdict(results[name])
+    states = {key: each for key, each in states.items() if key not in found}
+    states |= {key: each for key, each in found.items() if each}
     kept = dict(list(states.items())[-_KEPT_STATES:])
     file = paths.REPORTS / "long.json"
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -204,7 +225,7 @@ def _keep(state: State, results: dict) -> None:
     scratch.replace(file)
 
 
-def _run(name: str, part: Part) -> Done:
+def _run(name: str, part: Part, state: State) -> Done:
     """Runs a part in a process of its own."""
     answer = paths.BUILD / "long-result.json"
     answer.parent.mkdir(parents=True, exist_ok=True)
@@ -219,7 +240,8 @@ def _run(name: str, part: Part) -> Done:
         if not came_to or bool(status) != bool(came_to.failed):
             came_to = Result.of(f"the command exited with {status} and gave no result", 1, None)
         log.info(f"long: {name}: {came_to.last}")
-    return Done(came_to, round(time.monotonic() - begun, 1), time.strftime("%Y-%m-%d %H:%M:%S"), str(step.log))
+    return Done(came_to, round(time.monotonic() - begun, 1), time.strftime("%Y-%m-%d %H:%M:%S"), str(step.log),
+                str(state))
 
 
 def _command(part: Part) -> list:
@@ -253,6 +275,8 @@ def _page(state: State, ran: dict, done: dict, missing: list, chosen: dict, coun
         yield _row((name, f"`{ran[name]}`", f"{verdict}: {each.result.last}", _time(each.seconds),
                     "; ".join(_left_out(each.result)) or "nothing"))
     yield from ("", f"{_time(sum(each.seconds for each in done.values()))} in all. Logs: build/logs/long-PART.log.")
+    if before := [f"{name} ({each.state})" for name, each in done.items() if each.state != str(state)]:
+        yield from ("", f"Only documents have changed since these ran: {', '.join(before)}.")
     if missing:
         why = "was not asked for" if set(missing).isdisjoint(chosen) else "has not run yet"
         yield from ("", f"Without a result, since it {why}: {', '.join(missing)}.")
