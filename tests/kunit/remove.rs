@@ -30,6 +30,7 @@ use super::thread::Thread;
 use crate::bindings;
 use crate::compat::this_module;
 use crate::ffi;
+use crate::pure::parking::Kick;
 use crate::pure::policy::IoPolicy;
 use crate::pure::state::{
     AccessState,
