@@ -18,7 +18,7 @@ from tests.guest import wait
 #: Where on the disk the argument is. Nobody reads ahead to there.
 OFFSET = 64 << 20
 #: The number of ioctl(), as the kernel writes it.
-IOCTL = "16"
+IOCTL = {"x86_64": "16", "aarch64": "29"}[os.uname().machine]
 
 
 class HeldIoctl:
