@@ -89,6 +89,7 @@ def a_medium_error_is_seen_when_it_does_not_go_away(transport):
 
 @test
 def a_bio_that_the_disk_of_a_path_refuses_fails():
+    disk_faults.need()
     with Target("errors", ports=("loop",) * 2) as target:
         target.connect_all()
         disk_faults.check_refused_bios(target.head.device, [path.name for path in target.head.paths()])

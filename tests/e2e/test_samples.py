@@ -69,6 +69,7 @@ def ram_queue_depth_spares_the_busy_path(driver):
 
 @test(over=DRIVERS)
 def ram_a_bio_that_the_disk_of_a_path_refuses_fails(driver):
+    disk_faults.need()
     with RamDisk(driver) as disk:
         disk_faults.check_refused_bios(disk.device, [path.name for path in disk.all])
 

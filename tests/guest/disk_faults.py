@@ -20,6 +20,12 @@ def possible() -> bool:
     return (DEBUG / "fail_make_request").exists()
 
 
+def need() -> None:
+    """Skips a test in a kernel in which that is not possible."""
+    if not possible():
+        raise Skip("the kernel cannot make bios of a disk fail")
+
+
 def arm() -> None:
     """Leaves it to the switch of each disk whether its requests fail."""
     for name in ("fail_make_request", "fail_io_timeout"):
@@ -40,8 +46,6 @@ def switched(switch, names):
 
 def check_refused_bios(device, paths) -> None:
     """Has the disks of a head's paths refuse bios: first each alone, then all. Only I/O on the path in use fails."""
-    if not possible():
-        raise Skip("the kernel cannot make bios of a disk fail")
     arm()
     # On one CPU the head uses one path, whichever that is.
     with fio.pinned_to(0), Reader(device) as reader:

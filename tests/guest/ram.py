@@ -92,7 +92,7 @@ class RamDisk:
         """Unloads the module, which is part of every test: it fails while anything of the driver is in use."""
         for path in self.all:
             path.forget()
-        if not exception[0]:
+        if exception[0] in (None, Skip):
             wait.until(lambda: modules.references(self.module) == 0, f"{self.module} to be let go")
             modules.unload(self.module)
 
