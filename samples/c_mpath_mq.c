@@ -204,10 +204,7 @@ static void mq_send(struct ram_path *path, struct request *rq)
 			break;
 		command->counted = mpath_request_start(&path->mpath);
 		command->is_sent = true;
-		/*
-		 * As many requests as the queue is deep take one turn together,
-		 * and end in one interrupt.
-		 */
+		/* As many requests as the queue is deep take one turn, and end in one interrupt. */
 		turns = path->device.in_flight++ / max(READ_ONCE(path->queue_depth), 1U) + 1;
 		command->due = ktime_get();
 		if (latency)

@@ -142,12 +142,10 @@ struct Lane {
     counts: [Atomic<u64>; 8],
     /// Requests without an answer, until they time out or the path goes.
     sent: MpathRequestTable<Ram>,
-    /// Requests that have been carried out, and whose time has not come. The lane counts a request,
-    /// then puts it in.
+    /// Requests that have been carried out and whose time has not come: counted, then put in.
     late: MpathRequestQueue<Ram>,
     nr_late: Atomic<u32>,
-    /// The timer that ends as many of them as the queue is deep, again and again until there are
-    /// none.
+    /// The timer that ends up to a queue's depth of them, again and again until none is left.
     #[pin]
     timer: HrTimer<Self>,
     #[pin]

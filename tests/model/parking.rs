@@ -19,7 +19,16 @@ use crate::explore::{
 use crate::kernel::Work;
 use libmultipath::nodes::Node;
 use libmultipath::parking::{
-    fail_over, kick, park, retry, succeed, take, FailOver, Kick, LocklessList, Parkable,
+    fail_over,
+    kick,
+    park,
+    retry,
+    succeed,
+    take,
+    FailOver,
+    Kick,
+    LocklessList,
+    Parkable, //
 };
 use libmultipath::policy::Path;
 use libmultipath::shortlist::{
