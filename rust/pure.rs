@@ -9,7 +9,6 @@
 pub mod alarm;
 pub mod bring_up;
 pub mod care;
-pub mod departure;
 pub mod depth;
 pub mod fencing;
 pub mod list;
@@ -19,7 +18,6 @@ pub mod policy;
 pub mod removal;
 pub mod shortlist;
 pub mod state;
-pub mod submission;
 pub mod sync;
 pub mod trust;
 pub mod waiting;

@@ -15,14 +15,11 @@ use crate::bindings;
 use crate::compat::EOPNOTSUPP;
 use crate::ffi;
 use crate::pure::bring_up;
-use crate::pure::departure::{
-    self,
-    Departure, //
-};
 use crate::pure::removal::{
     self,
     Control,
     Controlled,
+    Departure,
     Removable, //
 };
 use crate::pure::shortlist::Generation;
@@ -118,19 +115,19 @@ impl MpathHead {
     ///
     /// Returns false, and has done nothing, where it might have to wait and must not.
     pub(crate) fn quiesce(&self, path: &MpathDevice) -> bool {
-        departure::quiesce(self, path)
+        removal::quiesce(self, path)
     }
 
     /// Unlinks a path. Returns whether the head has none left. Sleeps.
     pub(crate) fn delete_path(&self, path: &MpathDevice) -> bool {
-        departure::delete(self, path)
+        removal::delete(self, path)
     }
 
     /// Takes a path away as one operation, after which no reader sees it on the head. Calls `stop`
     /// when no bio comes to it any more. Returns false, and has done nothing, where it would have
     /// to wait and must not. Sleeps.
     pub(crate) fn take_apart(&self, path: &MpathDevice, stop: impl FnOnce()) -> bool {
-        departure::take_apart(self, path, stop)
+        removal::take_apart(self, path, stop)
     }
 
     /// Decides about a removal that the driver would like. Returns whether the driver goes on with

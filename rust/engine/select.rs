@@ -9,7 +9,7 @@ use crate::pure::state::{
     PathState,
     PortState, //
 };
-use crate::pure::submission::Submission;
+use crate::pure::waiting::Submission;
 use crate::wrap::srcu;
 
 /// A read-side section: paths that its reader sees stay until it ends. It may sleep.

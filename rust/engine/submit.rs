@@ -39,13 +39,13 @@ use crate::pure::state::{
     PathState,
     WithoutPath, //
 };
-use crate::pure::submission;
 use crate::pure::trust::{
     is_over,
     retry_msecs,
     Attempt,
     MAX_FAILOVERS, //
 };
+use crate::pure::waiting;
 use crate::wrap::bio::{
     Bio,
     BioList,
@@ -349,7 +349,7 @@ impl MpathHead {
         };
 
         for bio in self.busy.list.take() {
-            match TrackedBio::last_attempt(&bio).is_some_and(care::lets_others_go_first) {
+            match TrackedBio::last_attempt(&bio).is_some_and(Attempt::lets_others_go_first) {
                 true => behind.push(bio),
                 false => submit(bio),
             }
@@ -363,7 +363,7 @@ impl MpathHead {
     #[cold]
     #[inline(never)]
     fn submit_without_path(&self, section: &Section<'_>, mut bio: Bio) {
-        match submission::without_path(section, bio.is_nowait()) {
+        match waiting::without_path(section, bio.is_nowait()) {
             WithoutPath::Fail => {
                 if let Some(disk) = self.disk() {
                     disk.warn_failing();
@@ -381,7 +381,7 @@ impl MpathHead {
                 self.count_waiting(&bio, Parked::NoPath);
                 self.busy.list.park(
                     bio,
-                    || submission::is_worth_another_try(section),
+                    || waiting::is_worth_another_try(section),
                     || self.kick(),
                 );
             }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The choice of a path for a bio that needs care, and of the bio that goes next.
+//! The choice of a path for a bio that needs care.
 //!
 //! Most bios go to the path that the policy chooses. A bio that needs care, or meets a path that
 //! has failed bios lately, takes the first of these:
@@ -85,13 +85,4 @@ fn take<'a, C: Chooser<'a>>(head: C, path: Option<&'a C::Path>) -> Option<(&'a C
     };
 
     Some((path, attempt))
-}
-
-/// Does a bio that waits let all others go first? `last` says how the head sent it last, if it has
-/// not found all paths resting since.
-///
-/// A bio that has tried a path in vain does. It may be to blame itself, and would take every probe,
-/// while others that would succeed wait behind it.
-pub const fn lets_others_go_first(last: Attempt) -> bool {
-    matches!(last, Attempt::Probe)
 }

@@ -1,8 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The decision when to remove a head that has lost its last path.
+//! The steps by which a path leaves its head, and the decision when to remove a head that has lost
+//! its last path.
 //!
-//! The decision is one step under the head's mutex, with the number of paths at hand. So nobody can
+//! First the path becomes unusable, and the head counts that: a reader that chooses a path from
+//! then on does not find it. A bio of a reader that found it before arrives before the driver stops
+//! the path. Then the path leaves the list, and a grace period passes, so that no reader walks over
+//! it or stands on it any more. Its link goes last, when no task that links paths can see it. After
+//! that its memory is the driver's.
+//!
+//! The decision about the head is one step under the head's mutex, with the number of paths at hand. So nobody can
 //! add a path between "there is none" and "it goes" (L-24, L-29). Time is a number of ticks that
 //! the caller passes in.
 //!
@@ -10,10 +17,16 @@
 //! timer takes them over; otherwise the work that it started drops them (L-22, L-23).
 
 use crate::pure::parking::Kick;
-use crate::pure::shortlist::Generation;
+use crate::pure::shortlist::{
+    change,
+    Generation, //
+};
 use crate::pure::state::{
     AtomicHeadWord,
-    HeadState, //
+    AtomicPathState,
+    HeadState,
+    PathState,
+    Reasons, //
 };
 
 /// The removal timer of a head.
@@ -159,6 +172,37 @@ pub trait Controlled: Kick {
     fn grace_period(&self);
 }
 
+/// A head whose paths can leave.
+pub trait Departure: Controlled {
+    /// May the caller wait for readers? If not, this warns.
+    fn may_wait(&self) -> bool;
+
+    /// The state of a path.
+    fn state(path: &Self::Path) -> &AtomicPathState;
+
+    /// The changes that the head's shortlist follows.
+    fn generation(&self) -> &Generation;
+
+    /// Notes that a path whose state was `old` has become unusable.
+    fn note_quiesced(_path: &Self::Path, _old: PathState) {}
+
+    /// Takes a path off the list, under the `control` mutex. Returns false, with a warning, if it
+    /// is on none.
+    fn unlist(&self, path: &Self::Path) -> bool;
+
+    /// Warns that a path leaves the list before it has become unusable.
+    fn tell_not_quiesced(&self);
+
+    /// Called when a path has left the list, and others are left.
+    fn others_are_left(&self);
+
+    /// Waits until bios on their way to paths have arrived.
+    fn synchronize_submitters(&self);
+
+    /// Removes a path's link, if it has one.
+    fn unlink(&self, path: &Self::Path);
+}
+
 /// A head that a timer can remove.
 pub trait Removable: Controlled {
     /// Takes the references that a timer owns. Returns false, and has taken none, if there can be
@@ -220,6 +264,54 @@ pub fn delete_path<H: Controlled>(
         }
         control.paths == 0
     })
+}
+
+/// Makes a path unusable. Sleeps.
+///
+/// Returns false, and has done nothing, where it would have to wait for readers and must not.
+pub fn quiesce<H: Departure>(head: &H, path: &H::Path) -> bool {
+    let may_wait = head.may_wait();
+
+    if may_wait {
+        let old = change(H::state(path), head.generation(), |state| {
+            state.disabled(Reasons::REMOVING)
+        });
+
+        H::note_quiesced(path, old);
+    }
+    may_wait
+}
+
+/// Takes a path off the list. Returns whether the head has none left. Sleeps.
+pub fn delete<H: Departure>(head: &H, path: &H::Path) -> bool {
+    if H::is_listed(path) && !H::state(path).load().is_removing() {
+        head.tell_not_quiesced();
+        if !quiesce(head, path) {
+            return false;
+        }
+    }
+
+    let is_empty = delete_path(head, head.generation(), || head.unlist(path));
+
+    if !is_empty {
+        head.others_are_left();
+    }
+    is_empty
+}
+
+/// Takes all steps. Calls `stop` when no bio comes to the path any more. Returns false, and has
+/// done nothing, where [`quiesce`] does. Sleeps.
+pub fn take_apart<H: Departure>(head: &H, path: &H::Path, stop: impl FnOnce()) -> bool {
+    let is_quiet = quiesce(head, path);
+
+    if is_quiet {
+        head.synchronize_submitters();
+        stop();
+        delete(head, path);
+        head.grace_period();
+        head.unlink(path);
+    }
+    is_quiet
 }
 
 /// Decides about a removal that the driver would like. Returns whether the caller goes on with it;

@@ -41,6 +41,17 @@ pub enum Attempt {
     Probe,
 }
 
+impl Attempt {
+    /// Does a bio that waits let all others go first, if the head sent it like this last, and it has
+    /// not found all paths resting since?
+    ///
+    /// A bio that has tried a path in vain does. It may be to blame itself, and would take every
+    /// probe, while others that would succeed wait behind it.
+    pub const fn lets_others_go_first(self) -> bool {
+        matches!(self, Self::Probe)
+    }
+}
+
 /// The trust of a head in a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trust {

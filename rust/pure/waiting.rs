@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The one table of the actors that end a wait, by path reasons, port states and head states.
+//! The fate of a bio that finds no usable path, and the one table of the actors that end a wait, by
+//! path reasons, port states and head states.
 //!
 //! A bio waits only if an actor will end its wait. [`of_path`] names for each path the actor that
 //! makes it usable again, or none. A bio for which no path is usable waits when there is such an
 //! actor, and fails otherwise ([`of_head`]). The actor kicks the head when it is done.
+//!
+//! The same look ([`without_path`]) decides whether to park a bio and, once it is parked, whether to
+//! park it still. The two must not differ, or a bio could stay for ever.
 
 use crate::pure::state::{
     AccessState,
@@ -12,7 +16,8 @@ use crate::pure::state::{
     HeadWord,
     PathState,
     PortState,
-    Reasons, //
+    Reasons,
+    WithoutPath, //
 };
 
 /// The actor that ends a wait.
@@ -98,4 +103,43 @@ pub fn of_head(word: HeadWord, mut of_paths: impl Iterator<Item = Option<Ender>>
     of_paths
         .find_map(|ender| ender)
         .or(word.queue_if_no_path().then_some(Ender::Removal))
+}
+
+/// A head, as a bio finds it.
+pub trait Submission {
+    /// The type of a path.
+    type Path;
+
+    /// All paths.
+    fn paths(&self) -> impl Iterator<Item = &Self::Path>;
+
+    /// The head's word now.
+    fn word(&self) -> HeadWord;
+
+    /// The state of a path now.
+    fn state_of(path: &Self::Path) -> PathState;
+
+    /// The state of a path's port now.
+    fn port_of(path: &Self::Path) -> PortState;
+
+    /// The path to which the head would send a bio now.
+    fn choose(&self) -> Option<&Self::Path>;
+}
+
+/// The fate of a bio for which no path is usable.
+pub fn without_path<S: Submission>(head: &S, is_nowait: bool) -> WithoutPath {
+    let of_paths = head
+        .paths()
+        .map(|path| of_path(S::state_of(path), S::port_of(path)));
+
+    match of_head(head.word(), of_paths) {
+        Some(_) if is_nowait => WithoutPath::Again,
+        Some(_) => WithoutPath::Park,
+        None => WithoutPath::Fail,
+    }
+}
+
+/// Would a bio that waits not be parked now?
+pub fn is_worth_another_try<S: Submission>(head: &S) -> bool {
+    head.choose().is_some() || without_path(head, false) == WithoutPath::Fail
 }

@@ -37,6 +37,9 @@ class Errors:
         self._values = {"verbose": 0, "opcode": READ, "status": status, "dont_retry": "Y" if final else "N",
                         "times": times, "probability": 100}
         self._times = times
+        # Linux 7.2 cannot fail commands of one kind only. The tests that count the failures do nothing but read.
+        if not (self._directory / "opcode").exists():
+            del self._values["opcode"]
 
     def __enter__(self):
         for name, value in self._values.items():

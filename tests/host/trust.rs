@@ -314,7 +314,7 @@ impl<F: Fn(Try) -> Does> Machine<F> {
                     .list
                     .take()
                     .into_iter()
-                    .partition(|bio| care::lets_others_go_first(bio.attempt));
+                    .partition(|bio| bio.attempt.lets_others_go_first());
 
                 for bio in first.into_iter().chain(behind) {
                     self.submit(bio);

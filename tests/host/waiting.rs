@@ -14,19 +14,17 @@ use libmultipath::state::{
     Reasons,
     WithoutPath, //
 };
-use libmultipath::submission::{
-    is_worth_another_try,
-    without_path,
-    Submission, //
-};
 use libmultipath::trust::{
     Attempt,
     Trust, //
 };
 use libmultipath::waiting::{
+    is_worth_another_try,
     of_head,
     of_path,
-    Ender, //
+    without_path,
+    Ender,
+    Submission, //
 };
 
 const PORTS: [PortState; 4] = [

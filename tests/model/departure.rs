@@ -3,8 +3,8 @@
 //! A path leaves its head while a bio is on its way to it, and while another thread makes the links
 //! to paths.
 //!
-//! The library's own: all of [`departure`], [`bring_up::bring_up`], and how a path is chosen, in the
-//! head of `publication.rs`, which has the checks for accesses to a freed path. After
+//! The library's own: [`removal::take_apart`], [`bring_up::bring_up`], and how a path is chosen, in
+//! the head of `publication.rs`, which has the checks for accesses to a freed path. After
 //! `rust/engine/submit.rs`: a bio arrives after its section, and its task does not sleep in
 //! between. After `rust/engine/live.rs`: the walk that makes the links. Made by hand: the
 //! scheduler's view of tasks, which is SRCU's stand-in once more (`kernel.rs`).
@@ -23,9 +23,11 @@ use libmultipath::bring_up::{
     BringUp,
     HasDisk, //
 };
-use libmultipath::departure;
 use libmultipath::policy::IoPolicy;
-use libmultipath::removal::Controlled;
+use libmultipath::removal::{
+    self,
+    Controlled, //
+};
 use libmultipath::state::HeadState;
 use loom::thread;
 
@@ -83,7 +85,7 @@ fn stopped(policy: IoPolicy, mutant: Mutant) -> impl Fn() + Send + Sync {
             })
         };
 
-        departure::take_apart(&*head, &head.devices[0], || head.devices[0].stop());
+        removal::take_apart(&*head, &head.devices[0], || head.devices[0].stop());
         head.devices[0].free();
         submitter.join().unwrap();
     }
@@ -113,7 +115,7 @@ fn linked(mutant: Mutant) -> impl Fn() + Send + Sync {
             thread::spawn(move || bring_up::bring_up(&*head, &head.devices[1]).is_ok())
         };
 
-        departure::take_apart(&*head, &head.devices[0], || ());
+        removal::take_apart(&*head, &head.devices[0], || ());
         assert!(!head.devices[0].is_linked(), "a link leads nowhere");
         head.devices[0].free();
         assert!(other.join().unwrap());

@@ -52,15 +52,15 @@ use libmultipath::state::{
     Reasons,
     WithoutPath, //
 };
-use libmultipath::submission::{
-    is_worth_another_try,
-    without_path,
-    Submission, //
-};
 use libmultipath::sync::AtomicU32;
 use libmultipath::trust::{
     Attempt,
     Trust, //
+};
+use libmultipath::waiting::{
+    is_worth_another_try,
+    without_path,
+    Submission, //
 };
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{

@@ -4,7 +4,7 @@
 //! fails to see a usable one.
 //!
 //! The library's own: the policies, the state words and their changes, the list, adding paths, how
-//! a path leaves ([`departure`]). Also how a shortlist is found current or made anew, and how a
+//! a path leaves ([`removal::take_apart`]). Also how a shortlist is found current or made anew, and how a
 //! reader chooses the nearest path. After `rust/engine/publish.rs`: the words from which a
 //! shortlist is made; nothing replaces its array here. SRCU is made by hand (`kernel.rs`).
 
@@ -25,10 +25,6 @@ use crate::list::{
     List, //
 };
 use libmultipath::bring_up::BringUp;
-use libmultipath::departure::{
-    self,
-    Departure, //
-};
 use libmultipath::nodes::Node;
 use libmultipath::parking::Kick;
 use libmultipath::policy::{
@@ -39,7 +35,8 @@ use libmultipath::policy::{
 use libmultipath::removal::{
     self,
     Control,
-    Controlled, //
+    Controlled,
+    Departure, //
 };
 use libmultipath::shortlist::{
     self,
@@ -346,7 +343,7 @@ impl<const READERS: usize> Head<READERS> {
 
     /// The path leaves, and the driver frees its memory.
     fn take_away(&self, device: &Device) {
-        assert!(departure::take_apart(self, device, || ()));
+        assert!(removal::take_apart(self, device, || ()));
         device.free();
     }
 
@@ -784,7 +781,7 @@ fn a_path_whose_port_takes_no_io_any_more_is_not_chosen() {
     }
 }
 
-/// A mutant leaves out a step of [`departure::take_apart`] or does it at another time, or no reader
+/// A mutant leaves out a step of [`removal::take_apart`] or does it at another time, or no reader
 /// looks at the age of a shortlist. Where a reader has chosen before, a shortlist that names the
 /// path is there.
 #[test]

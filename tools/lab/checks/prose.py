@@ -5,6 +5,8 @@ import re
 import sys
 from pathlib import Path
 
+from lab.builds import source
+from lab.builds import versions
 from lab.host import log
 from lab.host import paths
 from lab.host import patterns
@@ -39,6 +41,9 @@ _ELSEWHERE = {
     "rust/kernel/libmultipath.rs": "what the kernel's own script calls the library's root",
 }
 
+#: The kernel's files that are named and that older kernels lack, and the version that they came with.
+_NEW_IN = {"rust/kernel/sync/srcu.rs": "7.3"}
+
 
 def excerpts(step) -> None:
     """Checks that every block of docs/porting.md that claims to be from a file occurs in it, whatever the white space.
@@ -62,8 +67,10 @@ def excerpts(step) -> None:
 def names(step, tree: Path) -> None:
     """Checks that every file that a comment, a document or a program names exists here, or in the kernel."""
     here = Path(__file__)
+    release = source.version(tree)
+    later = {name for name, since in _NEW_IN.items() if not versions.is_since(release, since)}
     places = {name: file for file in patterns.files(*_NAMING) if file != here for name in named(file)}
-    wrong = missing(set(places), lambda name: (paths.ROOT / name).exists() or (tree / name).exists())
+    wrong = missing(set(places) - later, lambda name: (paths.ROOT / name).exists() or (tree / name).exists())
     for name in wrong:
         log.info(f"names: {name}, in {places.get(name, here).relative_to(paths.ROOT)}")
     if wrong:
