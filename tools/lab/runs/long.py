@@ -40,9 +40,11 @@ _CHOICES = ("CASES", "BUILD", "CONFIG", "KERNEL", "LOCALMODCONFIG", "LONG", "MIN
 _LAST = "defects"
 #: The number of states of the sources whose results the lab keeps.
 _KEPT_STATES = 8
-#: The documents. A change of these leaves the results of all parts but the following as they are.
+#: The documents.
 _DOCUMENTS = ("docs", "README.md")
+#: All other files, as git selects them.
 _NO_DOCUMENTS = ("--", ".", *(f":(exclude){name}" for name in _DOCUMENTS))
+#: The parts whose results are about the documents, too. A change of these leaves those of other parts as they are.
 _READ_DOCUMENTS = ("check", "lab", "series", "series built", "deb", _LAST)
 #: Failures, and reasons for which something was left out, that the page shows of one part.
 _SHOWN = 30
