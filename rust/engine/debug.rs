@@ -28,7 +28,6 @@ use super::head::MpathHead;
 use super::path::MpathDevice;
 use super::record::{
     msecs,
-    now,
     Timed, //
 };
 use super::registry;
@@ -47,6 +46,7 @@ use crate::pure::waiting::{
 use crate::wrap::alone::Alone;
 use crate::wrap::debugfs::Entry;
 use crate::wrap::disk::Disk;
+use crate::wrap::work::now;
 use kernel::fmt;
 use kernel::fmt::Write;
 use kernel::prelude::*;

@@ -15,13 +15,13 @@ use super::path::{
     MpathDevice,
     MpathPort, //
 };
-use super::record;
 use crate::bindings;
 use crate::pure::depth::{
     self,
     Record, //
 };
 use crate::pure::state::PortState;
+use crate::wrap::work;
 use kernel::prelude::*;
 use kernel::sync::atomic::Relaxed;
 
@@ -80,7 +80,7 @@ impl MpathPort {
                 shares: shares.into(),
                 cpus,
                 mark: mark(raw, 0),
-                since: record::now(),
+                since: work::now(),
                 name: core::ptr::null(),
             });
             Self::from_raw(raw)
@@ -186,5 +186,5 @@ impl MpathHead {
 
 /// The current tick.
 fn now() -> u32 {
-    record::now() as u32
+    work::now() as u32
 }

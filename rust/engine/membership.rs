@@ -10,7 +10,6 @@ use super::path::{
     MpathDevice,
     MpathPort, //
 };
-use super::record;
 use crate::bindings;
 use crate::compat::EOPNOTSUPP;
 use crate::ffi;
@@ -34,6 +33,7 @@ use crate::wrap::disk::Disk;
 use crate::wrap::node_slots;
 use crate::wrap::tasks;
 use crate::wrap::way::IS_ONE_PASS;
+use crate::wrap::work;
 use core::ptr::NonNull;
 use kernel::prelude::*;
 use kernel::sync::aref::ARef;
@@ -279,7 +279,7 @@ impl Removable for MpathHead {
     }
 
     fn now(&self) -> u64 {
-        record::now()
+        work::now()
     }
 
     fn ticks(secs: u32) -> u64 {

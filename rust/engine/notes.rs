@@ -9,7 +9,6 @@ use super::path::{
 };
 use super::record::{
     msecs_since,
-    now,
     HeadTimes,
     Record,
     Timed, //
@@ -25,6 +24,7 @@ use crate::pure::state::{
     PortState,
     Reasons, //
 };
+use crate::wrap::work::now;
 use core::ptr::NonNull;
 use kernel::prelude::*;
 use kernel::sync::atomic::{

@@ -8,17 +8,12 @@
 
 use crate::bindings;
 use crate::pure::state::Reasons;
+use crate::wrap::work::now;
 use kernel::prelude::*;
 use kernel::sync::atomic::{
     Atomic,
     Relaxed, //
 };
-
-/// The present tick. Any context.
-pub(crate) fn now() -> u64 {
-    // SAFETY: Reads the clock.
-    unsafe { bindings::mpath_helper_jiffies() }
-}
 
 /// A number of ticks in milliseconds.
 pub(crate) fn msecs(ticks: u64) -> u64 {

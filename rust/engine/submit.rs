@@ -12,7 +12,6 @@ use super::fence::Fence;
 use super::head::MpathHead;
 use super::misuse::misuse;
 use super::path::MpathDevice;
-use super::record;
 use super::select::{
     Inside,
     Section, //
@@ -64,6 +63,7 @@ use crate::wrap::way::{
     Closed,
     Way, //
 };
+use crate::wrap::work;
 use kernel::sync::aref::ARef;
 use kernel::sync::atomic::Relaxed;
 use kernel::time::msecs_to_jiffies;
@@ -163,7 +163,7 @@ impl MpathHead {
     /// The tick at which a bio that has failed goes on, if it pauses. The worker empties the list
     /// for other bios, too.
     fn has_to_pause(&self, journey: &Journey) -> Option<u64> {
-        let now = record::now();
+        let now = work::now();
         let left = journey.ready_at.wrapping_sub(now as u32) as i32;
         let pauses = journey.pauses
             && left > 0
@@ -332,7 +332,7 @@ impl MpathHead {
         let waiting = self.busy.waiting.fetch_add(1, Relaxed);
 
         if waiting == 0 {
-            self.busy.waiting_since.store(record::now(), Relaxed);
+            self.busy.waiting_since.store(work::now(), Relaxed);
         }
         trace::park(self.disk(), bio, why, waiting + 1);
     }
@@ -537,7 +537,7 @@ impl MpathHead {
     /// Lets a bio try every path whose pause has ended.
     pub(crate) fn retry_failed_paths(&self) {
         let section = self.read();
-        let now = record::now();
+        let now = work::now();
         let mut next = None;
 
         self.busy.alarm.rings();
@@ -561,13 +561,13 @@ impl MpathHead {
 
     /// The tick that comes `msecs` milliseconds from now.
     fn tick_in(&self, msecs: u32) -> u64 {
-        record::now() + msecs_to_jiffies(msecs) as u64
+        work::now() + msecs_to_jiffies(msecs) as u64
     }
 
     /// Has the retry work run at a tick, or before. Any context.
     fn look_again_at(&self, at: u64) {
         self.busy.alarm.ask(at, |at| {
-            let ticks = at.saturating_sub(record::now());
+            let ticks = at.saturating_sub(work::now());
 
             self.busy.retry.reschedule_on_kblockd(ticks as usize);
         });

@@ -9,9 +9,9 @@
 //! it or stands on it any more. Its link goes last, when no task that links paths can see it. After
 //! that its memory is the driver's.
 //!
-//! The decision about the head is one step under the head's mutex, with the number of paths at hand. So nobody can
-//! add a path between "there is none" and "it goes" (L-24, L-29). Time is a number of ticks that
-//! the caller passes in.
+//! The decision about the head is one step under the head's mutex, with the number of paths at
+//! hand. So nobody can add a path between "there is none" and "it goes" (L-24, L-29). Time is a
+//! number of ticks that the caller passes in.
 //!
 //! An armed timer owns references (to the head and to the driver's module). A caller that cancels a
 //! timer takes them over; otherwise the work that it started drops them (L-22, L-23).

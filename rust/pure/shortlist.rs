@@ -128,11 +128,6 @@ impl Version {
         &self.generation
     }
 
-    #[inline(always)]
-    fn sum(&self, of_ports: &Generation) -> u64 {
-        self.generation.seen().wrapping_add(of_ports.seen())
-    }
-
     /// Was the shortlist made of other counts than these? Under the lock.
     fn differs(&self, counts: [u64; 2]) -> bool {
         let [of_head, of_ports] = &self.made_of;
@@ -150,7 +145,7 @@ impl Version {
     /// Has nothing changed since the shortlist was made? Inside a read-side section.
     #[inline(always)]
     pub fn is_current(&self, of_ports: &Generation) -> bool {
-        self.of.load() == self.sum(of_ports)
+        self.of.load() == self.generation.seen().wrapping_add(of_ports.seen())
     }
 
     /// Has `make` make the shortlist unless it is current, or would come out the same. `of_own` is

@@ -42,8 +42,8 @@ pub enum Attempt {
 }
 
 impl Attempt {
-    /// Does a bio that waits let all others go first, if the head sent it like this last, and it has
-    /// not found all paths resting since?
+    /// Does a bio that waits let all others go first, if the head sent it like this last, and it
+    /// has not found all paths resting since?
     ///
     /// A bio that has tried a path in vain does. It may be to blame itself, and would take every
     /// probe, while others that would succeed wait behind it.

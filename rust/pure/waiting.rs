@@ -7,8 +7,8 @@
 //! makes it usable again, or none. A bio for which no path is usable waits when there is such an
 //! actor, and fails otherwise ([`of_head`]). The actor kicks the head when it is done.
 //!
-//! The same look ([`without_path`]) decides whether to park a bio and, once it is parked, whether to
-//! park it still. The two must not differ, or a bio could stay for ever.
+//! The same look ([`without_path`]) decides whether to park a bio and, once it is parked, whether
+//! to park it still. The two must not differ, or a bio could stay for ever.
 
 use crate::pure::state::{
     AccessState,

@@ -17,6 +17,12 @@ use kernel::sync::{
 };
 use kernel::types::Opaque;
 
+/// The present tick, of the clock by which delayed work runs. Any context.
+pub(crate) fn now() -> u64 {
+    // SAFETY: Reads the clock.
+    unsafe { bindings::mpath_helper_jiffies() }
+}
+
 /// An object with work number `ID` in it.
 ///
 /// # Safety

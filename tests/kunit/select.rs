@@ -340,6 +340,8 @@ mod tests {
         let head = TestHead::following(IoPolicy::QueueDepth)?;
         let (a, b) = (head.path()?, head.path()?);
 
+        // Another CPU would learn a tick later that the path is done.
+        check!(move_to(0));
         a.behave(Behaviour::Hold);
         b.behave(Behaviour::Hold);
         for sector in 0..11 {
@@ -372,6 +374,7 @@ mod tests {
         let b = head.path()?;
 
         // A request that another head has in flight through the port counts.
+        check!(move_to(0));
         elsewhere.behave(Behaviour::Hold);
         other_head.write(0)?;
         check_eq!(head.write_many(6)?, 6);

@@ -21,6 +21,7 @@ use super::io::{
     PAGE_SECTORS,
     WRITE, //
 };
+use super::select::move_to_cpu;
 use super::thread::Thread;
 use crate::bindings;
 use crate::pure::policy::IoPolicy;
@@ -198,6 +199,8 @@ mod tests {
                 (*(*path.disk()).queue).limits.max_sectors = PAGE_SECTORS as u32;
             }
         }
+        // Each CPU takes turns of its own.
+        check!(move_to_cpu(0));
         check!(Io::submit_pages(head.bdev(), WRITE, 0, 4)?.ended_well());
         for path in &paths {
             let seen = path.seen()?;

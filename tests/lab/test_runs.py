@@ -7,7 +7,9 @@ import re
 import socket
 import textwrap
 import threading
+from contextlib import ExitStack
 from contextlib import contextmanager
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import pytest
@@ -20,6 +22,7 @@ from lab.host import arch
 from lab.host import log
 from lab.host import process
 from lab.host import vm
+from lab.host.monitor import Monitor
 from lab.host.reports import Report
 from lab.suites import around
 from lab.suites import e2e
@@ -426,6 +429,55 @@ def test_a_guest_that_does_not_boot_or_goes_silent_is_given_up(tmp_path, monkeyp
     monkeypatch.setattr(vm, "BOOT_LIMIT", 0.2)
     result = followed(None)
     assert result.timed_out and result.boot is None and result.elapsed < 5
+
+
+def booted(monkeypatch, tmp_path, results):
+    """The result of a run whose attempts to boot end like this, and how many there were."""
+    left = list(results)
+    machine = SimpleNamespace(lend=lambda directory: None, boot=lambda parameters, log_file: None,
+                              program_counters=lambda: ["ffffffff81000000"])
+    monkeypatch.setattr(vm, "_Machine", lambda *arguments: machine)
+    monkeypatch.setattr(vm, "_Session", lambda *arguments: SimpleNamespace(follow=lambda *limits: left.pop(0)))
+    monkeypatch.setattr(vm, "_show_tail", lambda *arguments: None)
+    kernel = SimpleNamespace(sanitizes=False, is_flat=False, slowness=1, arch=arch.HOSTS, parameters="", layer="-")
+    result = vm.run(kernel, ["true"], tmp_path, vm.Topology(), 7, tmp_path / "console.log", tmp_path / "lent")
+    return result, len(results) - len(left)
+
+
+GOOD = vm.Result(0, False, 7.0, 3.0)
+HUNG = vm.Result(None, True, 7.0, None)
+CRASHED = vm.Result(None, False, 7.0, None, 134)
+PANICKED = vm.Result(None, False, 7.0, None, 0)
+LATE = vm.Result(None, True, 7.0, 3.0)
+
+
+@pytest.mark.parametrize("results, attempts", [
+    ([GOOD], 1), ([HUNG, GOOD], 2), ([CRASHED, HUNG, GOOD], 3), ([None, GOOD], 2), ([HUNG, HUNG, HUNG], 3),
+    ([LATE, GOOD], 1), ([PANICKED, GOOD], 1), ([HUNG, LATE, GOOD], 2)])
+def test_only_a_guest_in_which_nothing_has_run_boots_again(monkeypatch, tmp_path, results, attempts):
+    assert booted(monkeypatch, tmp_path, results) == (results[attempts - 1], attempts)
+
+
+def test_a_guest_that_hangs_says_where_its_cpus_are(monkeypatch, tmp_path, capsys):
+    booted(monkeypatch, tmp_path, [HUNG, GOOD])
+    assert "its CPUs are at ffffffff81000000" in capsys.readouterr().out
+
+
+def test_where_cpus_are_is_found_on_each_architecture():
+    monitor = SimpleNamespace(show=lambda command: "RIP=ffffffff8100a0b0 RFL=00000246\r\n PC=ffff800080010000 X00=0\r\n")
+    assert vm._Machine.program_counters(SimpleNamespace(_monitor=monitor)) == ["ffffffff8100a0b0", "ffff800080010000"]
+
+
+def test_qemu_s_answer_is_told_from_its_events():
+    ours, theirs = socket.socketpair()
+    with ExitStack() as stack:
+        monitor = Monitor(stack, ours)
+        theirs.sendall(b'{"QMP": {}}\n{"event": "STOP"}\n{"return": "RIP=1\\r\\n"}\n')
+        assert monitor.show("info registers -a") == "RIP=1\r\n"
+        theirs.sendall(b'{"error": {"desc": "no such device"}}\n')
+        assert monitor.execute("device_del", id="nvme0") == "no such device"
+        theirs.shutdown(socket.SHUT_WR)
+        assert monitor.show("info registers -a") == "QEMU is gone"
 
 
 class Kernel:

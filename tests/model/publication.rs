@@ -4,8 +4,8 @@
 //! fails to see a usable one.
 //!
 //! The library's own: the policies, the state words and their changes, the list, adding paths, how
-//! a path leaves ([`removal::take_apart`]). Also how a shortlist is found current or made anew, and how a
-//! reader chooses the nearest path. After `rust/engine/publish.rs`: the words from which a
+//! a path leaves ([`removal::take_apart`]). Also how a shortlist is found current or made anew, and
+//! how a reader chooses the nearest path. After `rust/engine/publish.rs`: the words from which a
 //! shortlist is made; nothing replaces its array here. SRCU is made by hand (`kernel.rs`).
 
 use crate::explore::{

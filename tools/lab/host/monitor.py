@@ -16,15 +16,24 @@ class Monitor:
 
     def execute(self, command, **arguments) -> str | None:
         """Has QEMU do something; returns the error when it does not."""
+        answer = self._ask(command, arguments)
+        return None if "return" in answer else answer["error"]["desc"]
+
+    def show(self, command) -> str:
+        """The text that QEMU has for people who type a command, or the error when it has none."""
+        answer = self._ask("human-monitor-command", {"command-line": command})
+        return answer["return"] if "return" in answer else answer["error"]["desc"]
+
+    def _ask(self, command, arguments) -> dict:
+        """QEMU's answer, with the key `return` or `error`."""
         try:
             self._file.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
             self._file.flush()
             for line in self._file:
                 answer = json.loads(line)
-                if "error" in answer:
-                    return answer["error"]["desc"]
-                if "return" in answer:
-                    return None
+                if "error" in answer or "return" in answer:
+                    return answer
+            why = "QEMU is gone"
         except OSError as error:
-            return f"QEMU does not answer: {error}"
-        return "QEMU is gone"
+            why = f"QEMU does not answer: {error}"
+        return {"error": {"desc": why}}

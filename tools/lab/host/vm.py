@@ -15,6 +15,7 @@ import dataclasses
 import fcntl
 import json
 import os
+import re
 import selectors
 import shlex
 import socket
@@ -47,13 +48,16 @@ ASK_AGAIN_SECONDS = 0.5
 BOOT_LIMIT = 120
 #: A guest that counts instructions executes those of one CPU at a time, and each by itself: its limits are longer.
 COUNTING_SLOWNESS = 3
-#: QEMU 7.2 with two emulated CPUs crashes now and then while the kernel looks for PCI devices; nothing of ours runs yet.
+#: QEMU 7.2 with two emulated CPUs crashes now and then while the kernel looks for PCI devices. Once a guest has hung
+#: between the start of its first program and the word that it is there. Nothing of ours runs yet at either time.
 BOOT_ATTEMPTS = 3
 #: A kernel says this when the host was too busy while it looked at its CPUs' timers. From then on another timer
 #: interrupts all CPUs 250 times a second, idle or not, and nothing takes less than 4 ms.
 WITHOUT_TIMERS = b"APIC timer disabled due to verification failure"
 #: How often the lab looks for that while a guest boots, in seconds.
 LOOK_SECONDS = 0.5
+#: A CPU's program counter in QEMU's list of registers, on x86-64 and on arm64.
+_PROGRAM_COUNTER = re.compile(r"\b(?:RIP|PC)=([0-9a-f]+)")
 #: How much of the kernel's log the lab shows when a guest fails.
 TAIL_LINES = 40
 
@@ -174,7 +178,9 @@ def run(kernel, command, modules_dir, topology, timeout, console_log, rwdir,
             slowness = kernel.slowness * (COUNTING_SLOWNESS if icount else 1)
             session = _Session(machine, output, answer, slowness, console_log if attempts_left else None)
             result = session.follow(timeout, silence or timeout)
-        if result and (not result.qemu or result.boot is not None):
+            if result and result.timed_out:
+                log.info(f"guest: its CPUs are at {' '.join(machine.program_counters()) or 'no known place'}")
+        if result and (result.boot is not None or not result.qemu and not result.timed_out):
             break
         log.info(f"guest: {result or 'its CPUs have no timers'}, before anything ran in it")
     if result.status is None:
@@ -295,6 +301,10 @@ class _Machine:
     def wait(self) -> int:
         """QEMU's exit status, once its sockets are closed."""
         return self._qemu.wait()
+
+    def program_counters(self) -> list:
+        """Where its CPUs are, as addresses of the kernel's or of programs."""
+        return _PROGRAM_COUNTER.findall(self._monitor.show("info registers -a"))
 
     def pull(self, name) -> str | None:
         """Asks the guest to let go of a controller, as the button of its slot would."""
