@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from conftest import ROOT
 from lab.builds import versions
 from lab.host import log
 from lab.host import paths
@@ -211,12 +212,18 @@ def test_a_state_is_the_commit_and_what_differs_from_it(tmp_path):
     git("commit", "-m", "two")
     committed = long.State.now(tmp_path)
     (tmp_path / "docs").mkdir()
-    (tmp_path / "docs" / "a.md").write_text("one")
+    (tmp_path / "docs" / "design.md").write_text("one")
     documented = long.State.now(tmp_path)
     git("add", ".")
     git("commit", "-m", "three")
     states = (committed, documented, long.State.now(tmp_path))
     assert len({each.key("e2e") for each in states}) == 1 and len({each.key("check") for each in states}) == 3
+    (tmp_path / "docs" / "sysfs.md").write_text("one")
+    assert long.State.now(tmp_path).key("series") not in {each.key("series") for each in states}
+
+
+def test_the_documents_that_no_part_executes_are_there():
+    assert all((ROOT / name).exists() for name in long._DOCUMENTS)
 
 
 def test_a_change_of_documents_leaves_the_results_that_do_not_follow_from_them(night):

@@ -40,12 +40,12 @@ _CHOICES = ("CASES", "BUILD", "CONFIG", "KERNEL", "LOCALMODCONFIG", "LONG", "MIN
 _LAST = "defects"
 #: The number of states of the sources whose results the lab keeps.
 _KEPT_STATES = 8
-#: The documents.
-_DOCUMENTS = ("docs", "README.md")
+#: The documents that no part executes: the series has entries of sysfs.md, and the Debian guest commands of operating.md.
+_DOCUMENTS = ("README.md", *(f"docs/{name}.md" for name in ("defects", "design", "lab", "performance", "porting", "scsi")))
 #: All other files, as git selects them.
 _NO_DOCUMENTS = ("--", ".", *(f":(exclude){name}" for name in _DOCUMENTS))
-#: The parts whose results are about the documents, too. A change of these leaves those of other parts as they are.
-_READ_DOCUMENTS = ("check", "lab", "series", "series built", "deb", _LAST)
+#: The parts that check what these documents say. A change of one leaves the results of other parts as they are.
+_READ_DOCUMENTS = ("check", "lab", _LAST)
 #: Failures, and reasons for which something was left out, that the page shows of one part.
 _SHOWN = 30
 #: The head of the page's table.
@@ -188,7 +188,7 @@ class State:
             new = sorted(str(file.relative_to(root)) for file in root.rglob("*")
                          if file.is_file() and file.relative_to(root).parts[0] not in ("build", "target", ".git"))
         contents = {name: name.encode() + b"\0" + hashlib.sha256((root / name).read_bytes()).digest() for name in new}
-        others = b"".join(content for name, content in contents.items() if Path(name).parts[0] not in _DOCUMENTS)
+        others = b"".join(content for name, content in contents.items() if name not in _DOCUMENTS)
         return cls(commit, _hash(changed + b"".join(contents.values())) if changed or new else "",
                    versions.asked() or "", _hash(known + others) if known else "")
 
