@@ -17,6 +17,8 @@ from lab.host import process
 #: The suites that may have a package which the machine's own suite lacks, in this order.
 SUITES = ("trixie-backports", "forky", "sid")
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+#: Said of a package that `fetch()` does not find.
+NOWHERE = "is in no suite that can be had from this machine's mirror"
 _NAMES = {"stable", "testing", "unstable", "sid", "bookworm", "trixie", "forky"}
 
 
@@ -126,6 +128,7 @@ class _PrivateApt:
     def version(self, package: str, pattern: str, step) -> str | None:
         """The newest version of `package` that matches `pattern`."""
         if process.logged(step, ["apt-get", *self.options, "-q", "update"]):
+            log.info(f"apt: the lists of {self.home.name} cannot be had, see {step.log}")
             return None
         table = process.output(["apt-cache", *self.options, "madison", package])
         versions = [line.split("|")[1].strip() for line in table.splitlines() if line.count("|") == 2]

@@ -67,6 +67,8 @@ DEB_TEST_PACKAGES = {
     arch.HOSTS.package: arch.HOSTS.emulator,
     **({} if os.geteuid() == 0 else {"uidmap": "newuidmap"}),
 }
+#: Those with which only the lab's own tests check something.
+LINT_PACKAGES = {"mandoc": "mandoc"}
 #: Rust, where there is none: under Debian's usual names when that is new enough, else Debian 12's other ones.
 RUST_PACKAGES = ("rustc", "cargo", "rust-src", "rustfmt", "rust-clippy")
 RUST_WEB_PACKAGES = ("rustc-web", "cargo-web", "rust-web-src", "rustfmt-web", "rust-web-clippy")
@@ -95,13 +97,22 @@ def ensure_asked(more: dict, asked: bool) -> None:
         log.fail(f"missing packages: {' '.join(missing)} (nothing was installed; as root: apt-get install "
                  "--no-install-recommends and these names, or the same command once more with INSTALL=1)")
     ensure(booting=False)
-    if missing := [package for package, sign in more.items() if not _has(sign)]:
+    if missing := _without_sign(more):
         _install(missing)
+
+
+def ensure_lint() -> None:
+    """Makes the tools available that the lab's own tests check something with."""
+    with cache.lock(paths.CACHE / "setup", "setup"):
+        if missing := _without_sign(LINT_PACKAGES):
+            if _may_install():
+                apt.update()
+            _install(missing)
 
 
 def _missing(wanted: dict) -> list:
     """The packages that are missing of these, of Rust, and of the LLVM that fits it."""
-    missing = [package for package, sign in wanted.items() if not _has(sign)]
+    missing = _without_sign(wanted)
     rustc = toolchain.rustc()
     if rustc:
         return missing + _missing_llvm(rustc)
@@ -127,7 +138,7 @@ def venv() -> Path:
 
 def _ensure_packages(booting: bool, its: arch.Arch) -> None:
     wanted = BUILD_PACKAGES | (BOOT_PACKAGES | {its.package: its.emulator} if booting else {})
-    missing = [package for package, sign in wanted.items() if not _has(sign)]
+    missing = _without_sign(wanted)
     if booting and importlib.util.find_spec("ensurepip") is None:
         missing.append("python3-venv")
     rustc = toolchain.rustc()
@@ -163,6 +174,11 @@ def _install(packages: list) -> None:
 
 def _may_install() -> bool:
     return apt.present() and os.geteuid() == 0
+
+
+def _without_sign(wanted: dict) -> list:
+    """The packages that are missing of these, by their signs."""
+    return [package for package, sign in wanted.items() if not _has(sign)]
 
 
 def _has(sign) -> bool:

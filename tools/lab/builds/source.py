@@ -43,7 +43,7 @@ def kernel() -> Source:
         for version in wanted:
             if tree := _kept(version) or _fetch_debian(version):
                 return Source(tree, tree.name, mutable=False)
-    why = "is in no suite of this machine's mirror" if apt.present() else "cannot be had without apt"
+    why = apt.NOWHERE if apt.present() else "cannot be had without apt"
     log.fail(f"{_either(wanted, 'linux-source-')} {why}; KSRC=/path/to/linux-{wanted[0]} gives a tree")
 
 
@@ -105,7 +105,7 @@ def _fetch_debian(version: str) -> Path | None:
     with cache.scratch(store / "linux") as part, log.step("kernel-source", f"fetching {package}") as step:
         found = apt.fetch(package, r"[\d.]", part, step)
         if not found:
-            log.info(f"kernel-source: no suite of this machine's mirror has {package}")
+            log.info(f"kernel-source: {package} {apt.NOWHERE}")
             return None
         tree = part / "tree"
         tree.mkdir()

@@ -79,7 +79,7 @@ def _fetch() -> Path:
     with cache.scratch(paths.CACHE / "herdtools") as part, log.step("herdtools", f"fetching {PACKAGE}") as step:
         found = apt.fetch(PACKAGE, _VERSION, part / "root", step, beside=_LIBRARIES)
         if not found:
-            log.fail(f"{PACKAGE} {_wanted()} is in no suite of this machine's mirror")
+            log.fail(f"{PACKAGE} {_wanted()} {apt.NOWHERE}")
         for tool in (part / "root" / "usr" / "bin").iterdir():
             if tool.name != _COMMAND:
                 tool.unlink()  # each is as large

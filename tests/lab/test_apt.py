@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Packages from suites that the machine does not use."""
+
+from types import SimpleNamespace
+
+import pytest
+from lab.builds import apt
+from lab.builds import setup
+from lab.host import paths
+from lab.host import process
+
+TABLE = "herdtools7 | 7.58-2 | a mirror Packages\nherdtools7 | 7.57-1 | a mirror Packages\n"
+
+
+@pytest.fixture
+def suites(monkeypatch, tmp_path):
+    """The suites whose lists can be had, each with its table of versions."""
+    def logged(step, words):
+        suite = next(word for word in words if "Dir::State::Lists" in str(word)).split("/")[-2]
+        return 0 if suite in has else 100
+
+    def output(words):
+        return has[next(word for word in words if "Dir::State::Lists" in str(word)).split("/")[-2]]
+    has = {}
+    monkeypatch.setattr(paths, "CACHE", tmp_path)
+    monkeypatch.setattr(apt, "mirrors", lambda: ["file:/mirror/"])
+    monkeypatch.setattr(process, "logged", logged)
+    monkeypatch.setattr(process, "output", output)
+    monkeypatch.setattr(apt._PrivateApt, "unpack", lambda self, package, version, into, step: None)
+    return has
+
+
+def fetch(tmp_path, pattern=r"7\.58"):
+    return apt.fetch("herdtools7", pattern, tmp_path / "into", SimpleNamespace(log="build/logs/x.log"))
+
+
+def test_a_suite_whose_lists_cannot_be_had_is_named_and_the_next_one_asked(suites, tmp_path, capsys):
+    suites[apt.SUITES[-1]] = TABLE
+    assert fetch(tmp_path) == "7.58-2"
+    said = capsys.readouterr().out
+    for suite in apt.SUITES[:-1]:
+        assert f"the lists of {suite} cannot be had, see build/logs/x.log" in said
+    assert f"lists of {apt.SUITES[-1]}" not in said
+
+
+def test_a_version_that_no_suite_has_is_not_found(suites, tmp_path, capsys):
+    suites.update(dict.fromkeys(apt.SUITES, TABLE))
+    assert fetch(tmp_path, r"7\.59") is None
+    assert "cannot be had" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("root", [True, False])
+def test_what_only_tests_of_the_lab_need_is_installed_or_named(monkeypatch, tmp_path, root):
+    done = []
+    monkeypatch.setattr(paths, "CACHE", tmp_path)
+    monkeypatch.setattr(setup, "_has", lambda sign: sign != "mandoc")
+    monkeypatch.setattr(setup, "_may_install", lambda: root)
+    monkeypatch.setattr(apt, "update", lambda: done.append("update"))
+    monkeypatch.setattr(apt, "install", lambda packages: done.append(packages))
+    if root:
+        setup.ensure_lint()
+        assert done == ["update", ["mandoc"]]
+    else:
+        with pytest.raises(setup.log.Failure, match="missing packages: mandoc"):
+            setup.ensure_lint()
+        assert not done
