@@ -50,7 +50,7 @@ def test_a_version_that_no_suite_has_is_not_found(suites, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("root", [True, False])
-def test_what_only_tests_of_the_lab_need_is_installed_or_named(monkeypatch, tmp_path, root):
+def test_a_package_for_tests_of_the_lab_is_installed_or_named(monkeypatch, tmp_path, root):
     done = []
     monkeypatch.setattr(paths, "CACHE", tmp_path)
     monkeypatch.setattr(setup, "_has", lambda sign: sign != "mandoc")
