@@ -15,17 +15,13 @@ TABLE = "herdtools7 | 7.58-2 | a mirror Packages\nherdtools7 | 7.57-1 | a mirror
 @pytest.fixture
 def suites(monkeypatch, tmp_path):
     """The suites whose lists can be had, each with its table of versions."""
-    def logged(step, words):
-        suite = next(word for word in words if "Dir::State::Lists" in str(word)).split("/")[-2]
-        return 0 if suite in has else 100
-
-    def output(words):
-        return has[next(word for word in words if "Dir::State::Lists" in str(word)).split("/")[-2]]
+    def suite_of(words):
+        return next(word for word in words if "Dir::State::Lists" in word).split("/")[-2]
     has = {}
     monkeypatch.setattr(paths, "CACHE", tmp_path)
     monkeypatch.setattr(apt, "mirrors", lambda: ["file:/mirror/"])
-    monkeypatch.setattr(process, "logged", logged)
-    monkeypatch.setattr(process, "output", output)
+    monkeypatch.setattr(process, "logged", lambda step, words: 0 if suite_of(words) in has else 100)
+    monkeypatch.setattr(process, "output", lambda words: has[suite_of(words)])
     monkeypatch.setattr(apt._PrivateApt, "unpack", lambda self, package, version, into, step: None)
     return has
 
@@ -49,18 +45,32 @@ def test_a_version_that_no_suite_has_is_not_found(suites, tmp_path, capsys):
     assert "cannot be had" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("root", [True, False])
-def test_a_package_for_tests_of_the_lab_is_installed_or_named(monkeypatch, tmp_path, root):
+@pytest.fixture(params=[True, False], ids=["root", "user"])
+def without_mandoc(request, monkeypatch, tmp_path):
+    """A machine that lacks mandoc only; whether its user is root, and what was done."""
     done = []
     monkeypatch.setattr(paths, "CACHE", tmp_path)
     monkeypatch.setattr(setup, "_has", lambda sign: sign != "mandoc")
-    monkeypatch.setattr(setup, "_may_install", lambda: root)
+    monkeypatch.setattr(setup, "_may_install", lambda: request.param)
+    monkeypatch.setattr(setup, "_missing_llvm", lambda rustc: [])
     monkeypatch.setattr(apt, "update", lambda: done.append("update"))
     monkeypatch.setattr(apt, "install", lambda packages: done.append(packages))
-    if root:
-        setup.ensure_lint()
-        assert done == ["update", ["mandoc"]]
+    return SimpleNamespace(root=request.param, done=done)
+
+
+@pytest.mark.parametrize("ensure", [
+    setup.ensure_lint,
+    lambda: setup._ensure_packages(booting=True, its=setup.arch.HOSTS, linting=True)], ids=["lab", "test"])
+def test_a_package_for_tests_of_the_lab_is_installed_or_named(without_mandoc, ensure):
+    if without_mandoc.root:
+        ensure()
+        assert without_mandoc.done == ["update", ["mandoc"]]
     else:
-        with pytest.raises(setup.log.Failure, match="missing packages: mandoc"):
-            setup.ensure_lint()
-        assert not done
+        with pytest.raises(setup.log.Failure, match="missing packages: mandoc "):
+            ensure()
+        assert not without_mandoc.done
+
+
+def test_those_who_do_not_test_the_lab_need_no_package_for_that(without_mandoc):
+    setup._ensure_packages(booting=True, its=setup.arch.HOSTS, linting=False)
+    assert ["mandoc"] not in without_mandoc.done

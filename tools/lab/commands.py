@@ -24,7 +24,7 @@ from lab.verdicts.counts import Counts
 
 
 def _setup() -> str:
-    setup.ensure()
+    setup.ensure(linting=True)
     return "every tool is there"
 
 

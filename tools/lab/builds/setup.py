@@ -75,13 +75,14 @@ RUST_WEB_PACKAGES = ("rustc-web", "cargo-web", "rust-web-src", "rustfmt-web", "r
 
 
 @once
-def ensure(booting: bool = True, its: arch.Arch = arch.HOSTS) -> None:
+def ensure(booting: bool = True, its: arch.Arch = arch.HOSTS, linting: bool = False) -> None:
     """Makes every tool available, or fails with one line that names those that are missing.
 
-    A caller that boots nothing says so, and needs less; guests of another architecture need its machine, too.
+    A caller that boots nothing says so, and needs less; guests of another architecture need its machine, too. One that also
+    runs the lab's own tests says that.
     """
     with cache.lock(paths.CACHE / "setup", "setup"):
-        _ensure_packages(booting, its)
+        _ensure_packages(booting, its, linting)
         _ensure_bindgen()
     if booting:
         ensure_python()
@@ -102,7 +103,7 @@ def ensure_asked(more: dict, asked: bool) -> None:
 
 
 def ensure_lint() -> None:
-    """Makes the tools available that the lab's own tests check something with."""
+    """Makes the tools available that the lab's own tests check something with, and no others."""
     with cache.lock(paths.CACHE / "setup", "setup"):
         if missing := _without_sign(LINT_PACKAGES):
             if _may_install():
@@ -136,8 +137,9 @@ def venv() -> Path:
     return paths.CACHE / f"venv-{version}"
 
 
-def _ensure_packages(booting: bool, its: arch.Arch) -> None:
+def _ensure_packages(booting: bool, its: arch.Arch, linting: bool) -> None:
     wanted = BUILD_PACKAGES | (BOOT_PACKAGES | {its.package: its.emulator} if booting else {})
+    wanted |= LINT_PACKAGES if linting else {}
     missing = _without_sign(wanted)
     if booting and importlib.util.find_spec("ensurepip") is None:
         missing.append("python3-venv")
