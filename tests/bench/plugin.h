@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "qemu_plugin.h"
+#include "../qemu/qemu_plugin.h"
 
 static void fail(const char *what)
 {

@@ -19,9 +19,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../qemu/qemu_plugin.h"
+#include "../qemu/x86.h"
 #include "marks.h"
 #include "plugin.h"
-#include "qemu_plugin.h"
 
 #define LINE_BYTES	64
 #define STORES		(1 << 18)
@@ -55,31 +56,17 @@ static bool counting;
 static struct block *blocks;
 static struct store stores[STORES];
 
-static bool is_prefix(unsigned char byte)
-{
-	return (byte & 0xf0) == 0x40 || (byte && strchr("\x26\x2e\x36\x3e\x64\x65"
-							"\x66\xf0\xf2\xf3", byte));
-}
-
 static char class_of(const unsigned char *code, size_t size)
 {
-	bool locked = false;
-	size_t i;
-
-	for (i = 0; i < size && is_prefix(code[i]); i++)
-		locked |= code[i] == 0xf0;
-	if (i + 2 >= size + !locked)
-		return '-';
-	if (code[i] == 0x0f && code[i + 1] == 0xae && code[i + 2] == 0xf0)
-		return 'b';	/* mfence */
-	if ((code[i] == 0x86 || code[i] == 0x87) && code[i + 1] < 0xc0)
-		return 'a';	/* xchg with memory */
-	if (!locked)
-		return '-';
-	/* A locked access to the stack is of no use but as a barrier */
-	if ((code[i + 1] & 0xc7) == 0x44 && code[i + 2] == 0x24)
+	switch (x86_order_of(code, size)) {
+	case X86_FENCE:
+	case X86_LOCKED_STACK:
 		return 'b';
-	return 'a';
+	case X86_LOCKED:
+		return 'a';
+	default:
+		return '-';
+	}
 }
 
 static void begin(unsigned int cpu, void *data)

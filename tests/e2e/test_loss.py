@@ -148,8 +148,10 @@ def parked_io_fails_when_reconnecting_is_given_up():
         target.connect_all(ctrl_loss_tmo=3)
         head = target.head
         with Reader(head.device) as reader:
-            target.ports[0].stop()
+            target.set_ana_state("inaccessible")
             reader.start()
+            head.wait_for_parking()
+            target.ports[0].stop()
             assert reader.outcome() != "data", "a read on no path did not fail"
         wait.until(lambda: not os.path.exists(head.device), "the head to go")
 
@@ -160,11 +162,13 @@ def parked_io_fails_when_it_was_to_fail_fast():
     with Target("loss", ports=("tcp",)) as target:
         (controller,) = target.connect_all(fast_io_fail_tmo=2)
         with Reader(target.head.device) as reader:
-            target.ports[0].stop()
-            heads.wait_for_state(controller, "connecting")
+            target.set_ana_state("inaccessible")
             reader.start()
+            target.head.wait_for_parking()
+            target.ports[0].stop()
             assert reader.outcome() == "EIO"
         assert heads.controller_state(controller) == "connecting", "it did not fail any faster"
+        target.ports[0].ana_state = "optimized"
         target.ports[0].start()
         heads.wait_for_state(controller, "live")
         with Reader(target.head.device) as reader:

@@ -59,8 +59,8 @@ def without_mandoc(request, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("ensure", [
-    setup.ensure_lint,
-    lambda: setup._ensure_packages(booting=True, its=setup.arch.HOSTS, linting=True)], ids=["lab", "test"])
+    setup.ensure_judging,
+    lambda: setup._ensure_packages(booting=True, its=setup.arch.HOSTS, judging=True)], ids=["lab", "test"])
 def test_a_package_for_tests_of_the_lab_is_installed_or_named(without_mandoc, ensure):
     if without_mandoc.root:
         ensure()
@@ -72,5 +72,5 @@ def test_a_package_for_tests_of_the_lab_is_installed_or_named(without_mandoc, en
 
 
 def test_those_who_do_not_test_the_lab_need_no_package_for_that(without_mandoc):
-    setup._ensure_packages(booting=True, its=setup.arch.HOSTS, linting=False)
+    setup._ensure_packages(booting=True, its=setup.arch.HOSTS, judging=False)
     assert ["mandoc"] not in without_mandoc.done

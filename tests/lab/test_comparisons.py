@@ -60,6 +60,12 @@ def test_a_difference_that_nobody_accepts_is_bad(what):
     assert comparison.unknown and not comparison.good
 
 
+def test_a_difference_is_told_in_a_line_with_both_texts():
+    difference, = compare(OURS | {("plain: sysfs", "size"): "0444\n131073"}).unknown
+    assert parity.in_a_line(difference, "stock", "ours") == (
+        "plain: sysfs | size: stock 0444 131072, ours 0444\\n131073")
+
+
 def test_an_observation_that_is_missing_is_bad():
     ours = dict(OURS)
     del ours["plain: sysfs", "size"]

@@ -391,6 +391,20 @@ def test_another_architecture_is_always_emulated(monkeypatch):
         vm.accelerator(arch.ARM64, False)
 
 
+@pytest.mark.parametrize("counts, in_turns, smp, left_out", (
+    (False, False, 2, False), (False, True, 2, True), (True, False, 1, True), (True, False, 4, True),
+    (False, False, 1, True)))
+def test_barriers_are_left_out_where_cpus_never_run_at_once(monkeypatch, counts, in_turns, smp, left_out):
+    monkeypatch.delenv("ACCEL", raising=False)
+    assert vm.leaves_barriers_out(vm.accelerator(arch.HOSTS, counts, in_turns), smp) == left_out
+
+
+def test_a_real_cpu_leaves_no_barrier_out(monkeypatch):
+    monkeypatch.setenv("ACCEL", "kvm")
+    monkeypatch.setattr(vm.os, "access", lambda file, mode: True)
+    assert not vm.leaves_barriers_out(vm.accelerator(arch.HOSTS, False, in_turns=True), 1)
+
+
 # Guests with sanitizers
 
 class Machine:

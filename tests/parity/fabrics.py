@@ -125,20 +125,27 @@ def _life(seen):
 
 
 def _failing(seen):
-    """The only path is lost for longer than I/O is to wait."""
-    with _connected(seen, "plain", ports=("tcp",), fast_io_fail_tmo=1) as target:
+    """The only path is lost for longer than I/O is to wait.
+
+    That time also runs while a controller connects, which takes a guest that gets no turn longer than a second. So this
+    sets the limit afterwards, and parks the read before it takes the path away.
+    """
+    with _connected(seen, "plain", ports=("tcp",)) as target:
         head = target.head
         (path,) = head.paths()
         heads.reset_controller(path.controller)
         _wait_until_back(path)
         _note_paths(seen, "after a reset", head, settled=False)
+        (heads.CONTROLLERS / path.controller / "fast_io_fail_tmo").write_text("1")
+        _set_access(target, 0, "inaccessible")
         with Reader(head.device) as reader:
-            target.ports[0].stop()
-            heads.wait_for_state(path.controller, "connecting")
             reader.start()
+            head.wait_for_parking()
+            target.ports[0].stop()
             seen.note("failed", "a read without a path", reader.outcome())
         for name in ("io_requeue_no_usable_path_count", "io_fail_no_available_path_count"):
             seen.note("failed", name, head.read(f"diag/{name}"))
+        target.ports[0].ana_state = "optimized"
         target.ports[0].start()
         _wait_until_back(path)
         _note_paths(seen, "path back", head, settled=False)

@@ -24,7 +24,7 @@ from lab.verdicts.counts import Counts
 
 
 def _setup() -> str:
-    setup.ensure(linting=True)
+    setup.ensure(judging=True)
     return "every tool is there"
 
 

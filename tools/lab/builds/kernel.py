@@ -21,6 +21,7 @@ from pathlib import Path
 
 from lab.builds import cache
 from lab.builds import layer
+from lab.builds import plugins
 from lab.builds import root
 from lab.builds import setup
 from lab.builds import source
@@ -85,6 +86,11 @@ class KernelBuild:
     def layer(self) -> Path:
         """The files that its guests find over the host's root."""
         return layer.ensure()
+
+    @property
+    def barriers(self) -> Path:
+        """QEMU's plugin that executes the barriers of its guests, where QEMU leaves them out."""
+        return plugins.barriers()
 
     @property
     def sanitizes(self) -> bool:

@@ -67,22 +67,26 @@ DEB_TEST_PACKAGES = {
     arch.HOSTS.package: arch.HOSTS.emulator,
     **({} if os.geteuid() == 0 else {"uidmap": "newuidmap"}),
 }
-#: Those with which only the lab's own tests check something.
-LINT_PACKAGES = {"mandoc": "mandoc"}
+#: Those with which the lab's own tests check something.
+JUDGING_PACKAGES = {
+    "gcc": "gcc",
+    "mandoc": "mandoc",
+    arch.X86_64.package: arch.X86_64.emulator,
+}
 #: Rust, where there is none: under Debian's usual names when that is new enough, else Debian 12's other ones.
 RUST_PACKAGES = ("rustc", "cargo", "rust-src", "rustfmt", "rust-clippy")
 RUST_WEB_PACKAGES = ("rustc-web", "cargo-web", "rust-web-src", "rustfmt-web", "rust-web-clippy")
 
 
 @once
-def ensure(booting: bool = True, its: arch.Arch = arch.HOSTS, linting: bool = False) -> None:
+def ensure(booting: bool = True, its: arch.Arch = arch.HOSTS, judging: bool = False) -> None:
     """Makes every tool available, or fails with one line that names those that are missing.
 
     A caller that boots nothing says so, and needs less; guests of another architecture need its machine, too. One that also
     runs the lab's own tests says that.
     """
     with cache.lock(paths.CACHE / "setup", "setup"):
-        _ensure_packages(booting, its, linting)
+        _ensure_packages(booting, its, judging)
         _ensure_bindgen()
     if booting:
         ensure_python()
@@ -102,10 +106,10 @@ def ensure_asked(more: dict, asked: bool) -> None:
         _install(missing)
 
 
-def ensure_lint() -> None:
+def ensure_judging() -> None:
     """Makes the tools available that the lab's own tests check something with, and no others."""
     with cache.lock(paths.CACHE / "setup", "setup"):
-        if missing := _without_sign(LINT_PACKAGES):
+        if missing := _without_sign(JUDGING_PACKAGES):
             if _may_install():
                 apt.update()
             _install(missing)
@@ -137,9 +141,9 @@ def venv() -> Path:
     return paths.CACHE / f"venv-{version}"
 
 
-def _ensure_packages(booting: bool, its: arch.Arch, linting: bool) -> None:
+def _ensure_packages(booting: bool, its: arch.Arch, judging: bool) -> None:
     wanted = BUILD_PACKAGES | (BOOT_PACKAGES | {its.package: its.emulator} if booting else {})
-    wanted |= LINT_PACKAGES if linting else {}
+    wanted |= JUDGING_PACKAGES if judging else {}
     missing = _without_sign(wanted)
     if booting and importlib.util.find_spec("ensurepip") is None:
         missing.append("python3-venv")

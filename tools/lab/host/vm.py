@@ -153,7 +153,7 @@ def run(kernel, command, modules_dir, topology, timeout, console_log, rwdir,
     a record of all memory takes twice the time of everything else.
 
     `answer` gets the command's requests to the host that not every guest may make, and returns a line. With `in_turns`,
-    emulated CPUs take turns in one thread of the host, instead of having one each.
+    emulated CPUs take turns in one thread of the host, instead of having one each. They keep their barriers by a plugin.
     """
     rwdir, console_log = Path(rwdir).resolve(), Path(console_log).resolve()
     rwdir.mkdir(parents=True, exist_ok=True)
@@ -252,10 +252,11 @@ class _Machine:
         self._stack = stack
         self._kernel = kernel
         self._fds = []
+        accelerated = accelerator(kernel.arch, icount or plugin, in_turns)
         self._arguments = [
             "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
             "-M", kernel.arch.machine, "-smp", _cpus(topology, smp), "-m", _memory(topology),
-            *accelerator(kernel.arch, icount or plugin, in_turns),
+            *accelerated,
             "-fsdev", f"local,id=host,path={kernel.root},security_model=none,readonly=on,multidevs=remap",
             "-device", "virtio-9p-pci,bus=pcie.0,fsdev=host,mount_tag=host",
             "-device", "virtio-rng-pci,bus=pcie.0",
@@ -271,6 +272,8 @@ class _Machine:
             self._arguments += ["-icount", "shift=0,sleep=off"]
         if plugin:
             self._arguments += ["-plugin", plugin]
+        if leaves_barriers_out(accelerated, smp):
+            self._arguments += ["-plugin", str(kernel.barriers)]
         self._is_flat = kernel.is_flat
         self._add_nodes(topology, smp)
         self._pluggable = _pluggable(topology)
@@ -405,6 +408,14 @@ def accelerator(its, counts, in_turns=False) -> list:
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         log.fail("ACCEL=kvm needs /dev/kvm, which is not there, or not for this user to write to")
     return ["-cpu", "host", "-accel", "kvm"]
+
+
+def leaves_barriers_out(accelerated, smp) -> bool:
+    """Does QEMU take the barriers of a guest for needless? They are, among CPUs that never run at the same time.
+
+    They are not between a CPU and a device of QEMU, which runs in another thread.
+    """
+    return accelerated[-1] == "tcg,thread=single" or accelerated[-1] == "tcg,thread=multi" and smp == 1
 
 
 def _cpus(topology, smp) -> str:

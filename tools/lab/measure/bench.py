@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from lab.builds import kernel
 from lab.builds import modules
+from lab.builds import plugins
 from lab.builds import setup
 from lab.host import log
 from lab.host import paths
@@ -38,6 +39,9 @@ APPEND = "noreplace-smp"
 #: How many CPUs a guest has in which several submit, and the parameter that a kernel needs there to find a timer for
 #: each.
 CPUS, APPEND_OF_CPUS = 4, f"{APPEND} hpet=disable"
+
+#: The plugins with which QEMU counts.
+PLUGINS = paths.ROOT / "tests" / "bench"
 
 #: The number of paths and the load that most figures are for.
 FEW, LOAD = 2, "4 KiB"
@@ -169,19 +173,9 @@ def _boot(built, which, act, arguments, shared, seen, plugin="", cpus=1) -> None
         result = vm.run(built, ["python3", "-m", f"tests.bench.{act}", *arguments], directory, vm.Topology(),
                         TIMEOUT_SECONDS, paths.LOGS / f"bench-{act}-{which}-console.log", shared,
                         append=APPEND if cpus == 1 else APPEND_OF_CPUS, smp=cpus, icount=True, output=take,
-                        plugin=f"{_plugin(plugin)},out={shared / plugin}" if plugin else "")
+                        plugin=f"{plugins.ensure(PLUGINS / f'{plugin}.c')},out={shared / plugin}" if plugin else "")
         if not result.ok:
             step.failed(f"the guest: {result}")
-
-
-def _plugin(name):
-    """Compiles a plugin with which QEMU watches the instructions that it executes."""
-    plugin = paths.BUILD / "bench" / f"{name}.so"
-    plugin.parent.mkdir(parents=True, exist_ok=True)
-    with log.step(f"bench plugin {name}", "compiling") as step:
-        step.run(["gcc", "-O2", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror", "-shared", "-fPIC",
-                  "-o", plugin, paths.ROOT / "tests" / "bench" / f"{name}.c"])
-    return plugin
 
 
 class Seen:

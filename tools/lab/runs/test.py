@@ -80,7 +80,7 @@ def _has_both_kernels() -> bool:
 def _prepare() -> None:
     """Builds the modules that several lanes need. If one does not build, each part that needs it says so."""
     try:
-        setup.ensure(linting=True)
+        setup.ensure(judging=True)
         kernel.ensure()
         modules.ensure("ours")
         modules.ensure("stock")

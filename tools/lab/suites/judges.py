@@ -19,7 +19,7 @@ _ENDED = (0, 1)
 def run(only: str = "") -> Counts:
     """Runs all of them, or those whose name contains `only`."""
     setup.ensure_python()
-    setup.ensure_lint()
+    setup.ensure_judging()
     patterns.files("test_*.py", place=_PLACE)
     report = paths.BUILD / "lab.xml"
     report.unlink(missing_ok=True)

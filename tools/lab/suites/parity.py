@@ -45,6 +45,8 @@ SHORT = ("life", "failing", "reserved", "without multipath", "always on")
 
 REPORT = paths.REPORTS / "parity.txt"
 ACCEPTED = paths.ROOT / "tests" / "parity" / "accepted"
+#: The length of the part of a text that a failure shows.
+_LONGEST = 200
 #: The word in a difference for something that one side does not have.
 ABSENT = "(absent)"
 #: The words in the file for ours when it has the text of the kernel's own, of another path.
@@ -204,10 +206,13 @@ def _differ_in_path(one, other) -> bool:
 
 def _show(title, found, one, other) -> None:
     for difference in found:
-        log.failure(f"parity: {title}: {difference.area} | {difference.key}")
-        for name, text in ((one, difference.one), (other, difference.other)):
-            for line in text.split("\n"):
-                print(f"    {name:6} {line}", flush=True)
+        log.failure(f"parity: {title}: {in_a_line(difference, one, other)}")
+
+
+def in_a_line(difference, one, other) -> str:
+    """A difference with both texts, as a run repeats it at its end; the report has those that are longer."""
+    texts = (f"{name} {_line(text)[:_LONGEST]}" for name, text in ((one, difference.one), (other, difference.other)))
+    return f"{difference.area} | {difference.key}: {', '.join(texts)}"
 
 
 def _write_report(seen, found) -> None:

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The part of QEMU's plugin interface that is used here, as QEMU documents it
+ * The part of QEMU's plugin interface that the project's plugins use, as QEMU documents it
  * (docs/devel/tcg-plugins, version 1 of the interface). Distributions do not
  * all package the header.
  */
-#ifndef _BENCH_QEMU_PLUGIN_H
-#define _BENCH_QEMU_PLUGIN_H
+#ifndef _TESTS_QEMU_PLUGIN_H
+#define _TESTS_QEMU_PLUGIN_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -15,7 +15,11 @@
 
 struct qemu_plugin_tb;
 struct qemu_plugin_insn;
-struct qemu_info_t;
+
+/* The first member of a larger struct */
+struct qemu_info_t {
+	const char *target_name;
+};
 
 enum qemu_plugin_op { QEMU_PLUGIN_INLINE_ADD_U64 };
 enum qemu_plugin_cb_flags { QEMU_PLUGIN_CB_NO_REGS };
@@ -36,6 +40,8 @@ void qemu_plugin_register_vcpu_mem_cb(struct qemu_plugin_insn *insn,
 			   void *data),
 		enum qemu_plugin_cb_flags flags, enum qemu_plugin_mem_rw which,
 		void *data);
+void qemu_plugin_register_atexit_cb(uint64_t id,
+		void (*cb)(uint64_t id, void *data), void *data);
 bool qemu_plugin_mem_is_store(uint32_t info);
 
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
@@ -45,4 +51,4 @@ const void *qemu_plugin_insn_data(const struct qemu_plugin_insn *insn);
 size_t qemu_plugin_insn_size(const struct qemu_plugin_insn *insn);
 uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *insn);
 
-#endif /* _BENCH_QEMU_PLUGIN_H */
+#endif /* _TESTS_QEMU_PLUGIN_H */
