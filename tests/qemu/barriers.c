@@ -11,9 +11,9 @@
  * the device may sleep on while its queue fills.
  *
  * Only a store and a later load change places on an x86 host. So the plugin knows
- * the instructions that keep these in order: mfence, locked accesses and xchg on
- * x86, dmb and dsb on arm64. At the end of QEMU it writes to FILE how many of them
- * the guest has executed.
+ * the instructions of an x86 guest that keep these in order: mfence, locked
+ * accesses and xchg. It does not know any other guest's, and refuses it. At the
+ * end of QEMU it writes to FILE how many of them the guest has executed.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -26,7 +26,6 @@
 QEMU_PLUGIN_EXPORT int qemu_plugin_version = 1;
 
 static const char *out;
-static bool is_arm64;
 static uint64_t executed;
 
 static void execute_barrier(void)
@@ -48,15 +47,6 @@ static void after_store(unsigned int cpu, uint32_t info, uint64_t address, void 
 		execute_barrier();
 }
 
-/* dmb or dsb for all accesses, in any domain */
-static bool is_arm64_barrier(const unsigned char *code)
-{
-	uint32_t insn;
-
-	memcpy(&insn, code, sizeof(insn));
-	return (insn & 0xfffff3df) == 0xd503339f;
-}
-
 static void translated(uint64_t id, struct qemu_plugin_tb *tb)
 {
 	size_t i, size = qemu_plugin_tb_n_insns(tb);
@@ -64,12 +54,7 @@ static void translated(uint64_t id, struct qemu_plugin_tb *tb)
 	for (i = 0; i < size; i++) {
 		struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
 		const unsigned char *code = qemu_plugin_insn_data(insn);
-		enum x86_order order = X86_NONE;
-
-		if (!is_arm64)
-			order = x86_order_of(code, qemu_plugin_insn_size(insn));
-		else if (is_arm64_barrier(code))
-			order = X86_FENCE;
+		enum x86_order order = x86_order_of(code, qemu_plugin_insn_size(insn));
 
 		/* A locked access orders its own store, too, so that the barrier comes after it */
 		if (order == X86_FENCE)
@@ -96,8 +81,7 @@ QEMU_PLUGIN_EXPORT
 int qemu_plugin_install(uint64_t id, const struct qemu_info_t *info, int argc,
 			char **argv)
 {
-	is_arm64 = !strcmp(info->target_name, "aarch64");
-	if (!is_arm64 && strcmp(info->target_name, "x86_64"))
+	if (strcmp(info->target_name, "x86_64"))
 		return -1;
 	if (argc > 1 || (argc && strncmp(argv[0], "out=", 4)))
 		return -1;
