@@ -879,7 +879,8 @@ void mpath_quiesce_device(struct mpath_device *dev);
  *
  * Return: whether the head has no path left.
  *
- * Context: process, may sleep. Takes the head's mutex.
+ * Context: process, may sleep. Takes the head's mutex. The head's queue must
+ * not be frozen: an uevent may wait for memory.
  */
 bool mpath_delete_device(struct mpath_device *dev);
 

@@ -427,7 +427,8 @@ impl<T: MpathDriver> MpathHead<T> {
     ///
     /// I/O that was sent before may be beyond the new end: the driver fails it.
     ///
-    /// Process context, may sleep.
+    /// Process context, may sleep. The head's queue must not be frozen: an uevent may wait for
+    /// memory.
     #[inline]
     pub fn set_capacity(&self, sectors: u64) {
         // SAFETY: By the type invariant.

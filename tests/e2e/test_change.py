@@ -156,7 +156,7 @@ def a_head_whose_first_path_cannot_be_added_leaves_nothing_behind():
 
 @test
 def a_head_takes_the_size_of_the_path_that_is_left():
-    """Shows A-3."""
+    """Shows A-3, A-18."""
     with (Target("change", ports=("tcp", "tcp"), mib=MIB) as target, Proxy(target.ports[0]) as proxy,
           Uevents() as events):
         larger, _ = target.connect(proxy), target.connect(target.ports[1])

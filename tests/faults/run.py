@@ -111,6 +111,7 @@ def _count_through(name, scenario, code, numbers, log) -> None:
         outcome = _judge(scenario, outcome)
         outcomes[outcome] = outcomes.get(outcome, 0) + 1
         _look_at(log)
+        _tell("numbered", scenario=name, number=number, outcome=outcome)
     _tell("counted", scenario=name, below=number, outcomes=outcomes)
 
 
@@ -147,8 +148,8 @@ def _assure(scenario) -> None:
 
 def _load(name, numbers, log) -> None:
     """Loads a module with the allocations of these numbers failing, one at a time, when it is initialised."""
-    if name != "libmultipath":
-        modules.load("libmultipath")
+    for other in modules.depends(name):
+        modules.load(other)
     code = function("do_one_initcall")
     outcomes = {}
     for number in numbers:
@@ -167,6 +168,7 @@ def _load(name, numbers, log) -> None:
         if not failed:
             _unload(name)
         _look_at(log)
+        _tell("numbered", scenario=f"load-{name}", number=number, outcome=outcome)
     _tell("counted", scenario=f"load-{name}", below=number, outcomes=outcomes)
 
 

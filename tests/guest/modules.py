@@ -47,6 +47,13 @@ def available(name) -> bool:
     return Path(os.environ["MODULES"], f"{name}.ko").exists()
 
 
+def depends(name) -> list[str]:
+    """The modules that a module needs."""
+    file = Path(os.environ["MODULES"], f"{name}.ko")
+    said = subprocess.run(["modinfo", "-F", "depends", file], check=True, capture_output=True, text=True).stdout
+    return said.strip().split(",") if said.strip() else []
+
+
 def references(name) -> int:
     """How many times a module is held."""
     return int(Path("/sys/module", name, "refcnt").read_text())

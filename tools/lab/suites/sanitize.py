@@ -58,8 +58,10 @@ BUILD_UNTIL_SECONDS = 30 * 60
 _FAULTS_SOURCE = paths.ROOT / "tests" / "sanitize"
 #: The suites after which a short run looks for lost memory, others every day: to look takes longer than to test.
 LEAKS_IN_TURNS = ["mpath_[a-c]*", "mpath_d*", "mpath_[e-l]*", "mpath_[m-r]*", "mpath_[s-z]*", f"{doctest.MODULE}*"]
-#: The end-to-end tests that a short run always has: they need a kernel in which allocations, and bios, fail on demand.
+#: The end-to-end tests that a short run always has: they need a kernel in which allocations, and bios, fail on demand, or
+#: one with lockdep.
 ALWAYS = (
+    "a_head_takes_the_size_of_the_path_that_is_left",
     "a_head_whose_first_path_cannot_be_added_leaves_nothing_behind",
     "a_bio_that_the_disk_of_a_path_refuses_fails",
     "ram_a_bio_that_the_disk_of_a_path_refuses_fails_over_c",

@@ -27,7 +27,7 @@ IDS = tuple("""
     L-25 L-26 L-27 L-28 L-29 L-30 L-31 L-32 L-33 L-35 L-36 L-37 L-41 L-42 L-43 L-46 S-8 X-1
     N-1 N-2 N-3 N-4 N-5 N-10 N-11 N-14
     F-1 F-2 F-3
-    A-1 A-2 A-3 A-4 A-5 A-6 A-7 A-8 A-9 A-10 A-11 A-12 A-13 A-14 A-15 A-16 A-17
+    A-1 A-2 A-3 A-4 A-5 A-6 A-7 A-8 A-9 A-10 A-11 A-12 A-13 A-14 A-15 A-16 A-17 A-18
 """.split())
 
 _DOC = paths.ROOT / "docs" / "defects.md"
