@@ -18,6 +18,8 @@ from pathlib import Path
 from tests.guest import wait
 
 BLOCK = 4096
+#: How long fio may take to end when it is killed.
+SECONDS_TO_DIE = 20
 GLOBAL = f"""\
 [global]
 ioengine=libaio
@@ -138,7 +140,8 @@ class Load:
     def kill(self) -> None:
         if self.running:
             self._fio.kill()
-            self._fio.wait()
+            # One that cannot die is an error of its own, before the kernel takes it for a hung task.
+            self._fio.wait(SECONDS_TO_DIE * wait.SLOWNESS)
         self._directory.cleanup()
 
     def _start(self, name, options, each):
