@@ -58,6 +58,9 @@ VERDICTS = {
     "a guest that died": ({record.FAILED}, KUNIT_DIED, "MISSED"),
     "a guest that died while the test said the reason": ({record.FAILED}, KUNIT_DIED + "x left: 7 x\n", "MISSED"),
     "a guest that died of the reason": ({record.FAILED}, KUNIT_DIED + ITS_KERNEL, "caught"),
+    "a guest that booted again": (
+        {record.FAILED}, "[ 2:07] guest: stopped after 120 s, its time limit, before anything ran in it\n"
+        "    AssertionError: left: 7\n", "caught"),
     "a kernel of an end-to-end test that died": (
         {record.FAILED}, E2E_DIED.format("the kernel died after 7 s") + "    AssertionError: left: 7\n", "MISSED"),
     "a guest that hung": (

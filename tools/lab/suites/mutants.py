@@ -51,8 +51,9 @@ _NOT_COPIED = {".git", "build", "target", "__pycache__"}
 _SAID = ("logs/*.log", "kunit/*.ktap")
 _FIELD = re.compile(r"^(red|says|[AFLNSX]-\d+b?): (.+)$", re.MULTILINE)
 _CAUGHT, _MISSED = "caught", "MISSED"
-#: The words about a guest without an exit status, as `vm.Result` has them.
-_DIED = re.compile(r"\bguest: (?:the kernel died|stopped|QEMU itself failed) after ")
+#: The words about a guest without an exit status, as `vm.Result` has them. One in which nothing ran has booted again.
+_DIED = re.compile(r"\bguest: (?:the kernel died|stopped|QEMU itself failed) after (?!.*, before anything ran in it$)",
+                   re.MULTILINE)
 #: The lines of a kernel.
 _OF_KERNEL = re.compile(r"^\[ *\d+\.\d+\] .*$", re.MULTILINE)
 #: The words about a test, by whichever program runs it, however it fails; the name and its last word are put in.
