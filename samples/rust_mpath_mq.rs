@@ -115,15 +115,15 @@ impl Storage {
             head.add_request_path(&lane.port, &lane.tags, name, node, lane.clone())
         };
         let mut known = self.head.lock();
-        loop {
-            match known.as_deref().map_or(Err(ENXIO), add) {
-                Err(error) if error == ENXIO => {}
-                added => return added,
-            }
-            let head = MpathHead::new(&self.policy, fmt!("mpram0"), self.params, self.clone())?;
-            head.set_removal_delay(self.removal_secs.load(Relaxed));
-            *known = Some(head);
+        let added = known.as_deref().map_or(Err(ENXIO), add);
+        if !matches!(&added, Err(error) if *error == ENXIO) {
+            return added;
         }
+        let head = MpathHead::new(&self.policy, fmt!("mpram0"), self.params, self.clone())?;
+        head.set_removal_delay(self.removal_secs.load(Relaxed));
+        let path = add(&head)?;
+        *known = Some(head);
+        Ok(path)
     }
 }
 

@@ -26,6 +26,8 @@ from tests.guest.ram import DRIVERS
 from tests.guest.ram import RamDisk
 from tests.guest.reader import Reader
 
+#: A node that no kernel has.
+NO_NODE = 1 << 20
 POLICIES = ("numa", "round-robin", "queue-depth")
 
 
@@ -237,6 +239,25 @@ def ram_io_fails_when_the_last_path_goes(driver):
         disk.all[1].pull()
         assert reader.outcome() == "EIO"
         assert not disk.is_there
+
+
+@test(over=("rust", "rust_mq"))
+def ram_a_head_whose_first_path_cannot_be_added_goes(driver):
+    """The path is to be near to a node that cannot be."""
+    with RamDisk(driver) as disk:
+        for path in disk.all:
+            path.write("numa_node", NO_NODE)
+            path.pull()
+        for path in disk.all:
+            try:
+                path.put_back()
+            except OSError as error:
+                assert error.errno == errno.EINVAL, f"it was refused with {error}"
+            else:
+                raise AssertionError(f"{path} is near to node {NO_NODE}")
+        assert not disk.is_there
+    # The library goes, too, and the kernel warns when it has left a head behind.
+    modules.unload()
 
 
 @test(over=DRIVERS)
