@@ -157,15 +157,19 @@ class Failing:
 
 
 class FailingNth:
-    """Has the n-th allocation that this thread makes below some code fail, for the time of a block."""
+    """Has the n-th allocation that this thread makes below some code fail, for the time of a block.
 
-    def __init__(self, number, code):
+    An allocation below the function of the kernel's that `without` names does not count.
+    """
+
+    def __init__(self, number, code, without="fill_pool"):
         self._number = number
         self._code = code
+        self._without = without
 
     def __enter__(self):
         for kind in set(KINDS.values()) - {None}:
-            _limit(DEBUG / kind, self._code)
+            _limit(DEBUG / kind, self._code, self._without)
             _set(DEBUG / kind, times=-1, probability=0)
         with open(_NTH, "w") as file:
             file.write(str(self._number))
@@ -185,9 +189,9 @@ def without_refusals(lines) -> list[str]:
             if not ("Call Trace:" in line and any(_REFUSES.search(each) for each in lines[number:number + 5]))]
 
 
-def _limit(directory, code) -> None:
-    """Has only allocations below a range of addresses count, and none of the debug options' own."""
-    begin, end = code != (0, _WHOLE) and function("fill_pool") or (0, 0)
+def _limit(directory, code, without="fill_pool") -> None:
+    """Has only allocations below a range of addresses count, and none below a function: the debug options' own."""
+    begin, end = code != (0, _WHOLE) and function(without) or (0, 0)
     _set(directory, **{"require-start": code[0], "require-end": code[1], "reject-start": begin, "reject-end": end,
                        "stacktrace-depth": 32, "verbose": 1, "ignore-gfp-wait": "N"})
     if directory.name == "failslab":

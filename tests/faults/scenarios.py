@@ -405,4 +405,4 @@ SCENARIOS = {
 }
 #: Modules, each with its parameters. A disk that is small has few pages, each of which is an allocation.
 LOADS = {"libmultipath": "", "nvme-core": "", "c_mpath_ram": "size_mib=1", "c_mpath_mq": "size_mib=1",
-         "rust_mpath_ram": "size_mib=1", "rust_mpath_mq": "size_mib=1"}
+         "rust_mpath_ram": "size_mib=1", "rust_mpath_mq": "size_mib=1", "rust_mpath_lower": ""}
